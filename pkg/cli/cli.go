@@ -1,0 +1,191 @@
+// Package cli is the command line: one file a command, and the only room that
+// wires the others together. It reads flags, files and the host, hands them to
+// the rooms that decide and act, and says what happened, as text or as JSON.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+)
+
+// app is one run of the program.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	policyPath, stateDir, runDir string
+	output, logLevel             string
+
+	onTerminal bool // somebody reads standard output
+	log        *slog.Logger
+}
+
+// Main runs the program with the arguments behind its name and returns its exit
+// status.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	out := &checkedWriter{Writer: stdout}
+	a := &app{stdin: stdin, stdout: out, stderr: stderr, onTerminal: isTerminal(stdout)}
+	defer func() {
+		// A user must never see a stack trace; whoever mends it can ask for one.
+		if r := recover(); r != nil {
+			if a.logLevel == "debug" {
+				fmt.Fprintf(stderr, "%s\n", debug.Stack())
+			}
+			status = a.fail(fmt.Errorf("this is a bug in ringfence: %v; please report it with the output of --log-level debug", r))
+		}
+	}()
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(out)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted: nothing was changed")
+	}
+	if out.err != nil {
+		err = errors.Join(err, fmt.Errorf("write output: %w", out.err))
+	}
+	return a.fail(err)
+}
+
+// checkedWriter remembers that something could not be written, so that nobody
+// takes half an output for a whole one.
+type checkedWriter struct {
+	io.Writer
+	err error
+}
+
+func (w *checkedWriter) Write(b []byte) (int, error) {
+	n, err := w.Writer.Write(b)
+	if w.err == nil {
+		w.err = err
+	}
+	return n, err
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:                        "ringfence",
+		SuggestionsMinimumDistance: 2,
+		Short:                      "End ghost calls: let only your provider reach your SIP ports",
+		Long: `ringfence lets only your provider's servers and your own phones reach the SIP
+ports of this host and of the network behind it, and drops everybody else. It
+finds the provider's addresses behind the names that phones use (RFC 3263) and
+keeps them in one nftables table, inet ringfence. It touches nothing else.`,
+		Example: `  ringfence check              is the policy right?
+  ringfence diff               what would apply change?
+  ringfence apply              put the fence up
+  ringfence status             who is allowed, who was dropped?
+  ringfence down               take the fence down`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              noSuchCommand,
+		Version:           version(),
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.policyPath, "policy", fromEnv("RINGFENCE_POLICY", "/etc/ringfence/policy.yaml"), "the policy `file`")
+	flags.StringVar(&a.stateDir, "state-dir", fromEnv("RINGFENCE_STATE_DIR", "/var/lib/ringfence"), "the `folder` of addresses and generations")
+	flags.StringVar(&a.runDir, "run-dir", fromEnv("RINGFENCE_RUN_DIR", "/run/ringfence"), "the `folder` of the lock")
+	flags.StringVarP(&a.output, "output", "o", "text", "text or json")
+	flags.StringVar(&a.logLevel, "log-level", "warn", "debug, info, warn or error")
+	root.AddCommand(
+		a.checkCommand(), a.diffCommand(), a.applyCommand(), a.refreshCommand(), a.upCommand(), a.downCommand(),
+		a.statusCommand(), a.resolveCommand(), a.versionCommand(),
+	)
+	root.SetVersionTemplate("ringfence {{.Version}}\n")
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.RunE = func(*cobra.Command, []string) error {
+				return errors.New("name a shell: ringfence completion bash, zsh, fish or powershell")
+			}
+		}
+	}
+	for flag, values := range map[string][]string{"output": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"}} {
+		_ = root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return withHint(err, "see %s --help", c.CommandPath())
+	})
+	root.SetHelpCommand(&cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err == nil {
+				err = noSuchCommand(root, rest)
+			}
+			if err != nil {
+				return err
+			}
+			c.InitDefaultHelpFlag()
+			c.InitDefaultVersionFlag()
+			return c.Help()
+		},
+	})
+	return root
+}
+
+// noSuchCommand refuses arguments that are no command, and names the nearest.
+func noSuchCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "see ringfence help"
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean ringfence %s?", strings.Join(near, " or "))
+	}
+	return withHint(fmt.Errorf("unknown command %q", args[0]), "%s", hint)
+}
+
+// noArguments refuses arguments to a command that takes none.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return withHint(fmt.Errorf("%s takes no argument, and %q is one", c.CommandPath(), args[0]),
+		"to name a policy file: ringfence --policy FILE %s", c.Name())
+}
+
+func fromEnv(name, byDefault string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return byDefault
+}
+
+// prepare checks the flags that all commands have.
+func (a *app) prepare() error {
+	if a.output != "text" && a.output != "json" {
+		return fmt.Errorf("output %q: write -o text or -o json", a.output)
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil || strings.ContainsAny(a.logLevel, "+-") {
+		return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
+	}
+	a.log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+	return nil
+}
+
+func (a *app) json() bool { return a.output == "json" }
+
+// isTerminal reports whether a person reads or writes at the other end.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}

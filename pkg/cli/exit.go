@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/nft"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+)
+
+// The exit statuses of every command.
+const (
+	exitDone    = 0
+	exitError   = 1 // nothing was changed
+	exitChanges = 2 // diff: there is something to do
+	exitRefused = 3 // a guard refused, nothing was changed
+	exitPartly  = 4 // done as far as possible, but a name failed
+)
+
+// statusError ends a command with a status that is no error: what there was to
+// say has been said.
+type statusError int
+
+func (s statusError) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// hinted adds to an error what the user can do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+func withHint(err error, format string, args ...any) error {
+	return hinted{err, fmt.Sprintf(format, args...)}
+}
+
+// fail tells the error, if there is one, and returns the exit status for it.
+func (a *app) fail(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if status, ok := errors.AsType[statusError](err); ok {
+		return int(status)
+	}
+	if mistakes, ok := errors.AsType[policy.Mistakes](err); ok {
+		for _, m := range mistakes {
+			a.say("error", m.Error())
+		}
+		return exitError
+	}
+	a.say("error", err.Error())
+	if hint := a.hint(err); hint != "" {
+		a.say("hint", hint)
+	}
+	if _, ok := errors.AsType[*plan.Refusal](err); ok {
+		return exitRefused
+	}
+	return exitError
+}
+
+// say writes one line to standard error, whatever is in the text.
+func (a *app) say(kind, text string) {
+	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, strings.ReplaceAll(text, "\n", "; "))
+}
+
+func (a *app) hint(err error) string {
+	if h, ok := errors.AsType[hinted](err); ok {
+		return h.hint
+	}
+	if refusal, ok := errors.AsType[*plan.Refusal](err); ok {
+		return fmt.Sprintf("%s; or say %s if you are sure", refusal.WayOut, refusal.Flag)
+	}
+	switch {
+	case errors.Is(err, nft.ErrPermission):
+		return "run it as root: sudo ringfence …"
+	case errors.Is(err, nft.ErrUnsupported):
+		return "load the module (modprobe nf_tables), or use a kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET"
+	case errors.Is(err, journal.ErrNone):
+		return "write a policy and run: ringfence apply"
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOTDIR):
+		return "make it writable, or name another folder with --state-dir or --run-dir"
+	case errors.Is(err, unix.ENOSPC):
+		return "free some space there, and run it again"
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		return "run it as root: sudo ringfence …"
+	case errors.Is(err, unix.EPERM):
+		return "another process may have taken the table for itself (nft list table inet ringfence shows \"flags owner\"): end it and run this again"
+	}
+	return ""
+}

@@ -1,0 +1,241 @@
+package cli_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+)
+
+// forge sends packets that no honest stack sends. It gets the stranger's own
+// addresses and names each packet on its first line of payload, so that the
+// test can say which one got through.
+const forge = `
+import sys, socket
+from scapy.all import *
+conf.verb = 0
+raw4 = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+raw6 = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+me4, me6, pbx4, pbx6 = sys.argv[1:5]
+def udp(name, **k): return UDP(sport=5060, dport=5060) / Raw(name)
+def out(p): (raw6 if IPv6 in p else raw4).sendto(bytes(p), (p.dst, 0)) # the kernel finds the way
+class UDPLite(Packet):
+    fields_desc = [ShortField("sport", 5060), ShortField("dport", 5060), ShortField("cov", 8), XShortField("chksum", 0)]
+def sctp(): return SCTP(sport=5060, dport=5060) / SCTPChunkInit()
+long = "INVITE" + "x" * 2994
+
+# Sources of a LAN, from outside.
+for lan in ("192.168.1.50", "10.1.1.1", "172.16.0.9", "169.254.3.3"):
+    out(IP(src=lan, dst=pbx4) / udp("forged " + lan))
+for lan in ("fd00::50", "fe80::50"):
+    out(IPv6(src=lan, dst=pbx6) / udp("forged " + lan))
+# Transports that carry SIP beside UDP and TCP.
+out(IP(src=me4, dst=pbx4) / sctp())
+out(IPv6(src=me6, dst=pbx6) / sctp())
+out(IP(src=me4, dst=pbx4, proto=136) / UDPLite() / Raw("udplite"))
+out(IPv6(src=me6, dst=pbx6, nh=136) / UDPLite() / Raw("udplite 6"))
+out(IP(src=me4, dst=pbx4, proto=33) / Raw(bytes([0x13,0xc4,0x13,0xc4,4,0,0,0,0,1,0,0,0,0,0,1])))
+# IPv4 options.
+out(IP(src=me4, dst=pbx4, options=[IPOption_NOP()] * 3 + [IPOption_EOL()]) / udp("options"))
+# IPv6 extension headers.
+out(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)]) / udp("destination options"))
+out(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrHopByHop(options=[PadN(optdata=b"\0" * 4)]) / udp("hop by hop"))
+out(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrHopByHop(options=[PadN(optdata=b"\0" * 4)]) / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)]) / udp("two headers"))
+out(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrFragment(offset=0, m=0, id=9) / udp("atomic fragment"))
+out(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)]) / TCP(sport=5555, dport=5060, flags="S"))
+# Fragments: in order, in reverse, tiny.
+for pieces in (fragment(IP(src=me4, dst=pbx4, id=7) / udp(long), 600), list(reversed(fragment(IP(src=me4, dst=pbx4, id=8) / udp(long), 600))), fragment(IP(src=me4, dst=pbx4, id=9) / udp(long), 8)):
+    for p in pieces: out(p)
+six = fragment6(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrFragment(id=77) / udp(long), 1280)
+for p in six: out(p)
+for p in reversed(fragment6(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrFragment(id=78) / udp(long), 1280)): out(p)
+# A SYN with odd flags, and a TCP packet out of the blue.
+out(IP(src=me4, dst=pbx4) / TCP(sport=5555, dport=5060, flags="SECU"))
+out(IP(src=me4, dst=pbx4) / TCP(sport=5555, dport=5060, flags="A") / Raw("INVITE"))
+# The last one is for a port that nobody fences.
+out(IP(src=me4, dst=pbx4) / UDP(sport=5060, dport=9) / Raw("end"))
+`
+
+// rawEar counts, per protocol, what reaches the host at all: raw sockets get
+// every packet that is delivered, whatever its port.
+type rawEar struct {
+	mu      sync.Mutex
+	heard   []string
+	sockets []namedSocket
+	readers sync.WaitGroup
+	end     chan struct{}
+}
+
+// namedSocket says what a packet at a socket is called.
+type namedSocket struct {
+	conn net.PacketConn
+	name func(payload []byte) string
+}
+
+func (e *rawEar) close() {
+	for _, s := range e.sockets {
+		s.conn.Close()
+	}
+}
+
+// all is everything that was heard up to the end. What came before the end may
+// still be in the sockets.
+func (e *rawEar) all() []string {
+	for _, s := range e.sockets {
+		s.conn.SetReadDeadline(time.Now())
+	}
+	e.readers.Wait()
+	for _, s := range e.sockets {
+		buf := make([]byte, 65536)
+		raw, err := s.conn.(syscall.Conn).SyscallConn()
+		if err != nil {
+			continue
+		}
+		s.conn.SetReadDeadline(time.Time{})
+		raw.Control(func(fd uintptr) {
+			for {
+				n, _, err := unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
+				if err != nil {
+					return
+				}
+				e.note(s.name(buf[:n]))
+			}
+		})
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.heard
+}
+
+func (e *rawEar) note(what string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if what == "end" {
+		close(e.end)
+		return
+	}
+	e.heard = append(e.heard, what)
+}
+
+func listenRaw(t *testing.T, h *lab.Namespace) *rawEar {
+	t.Helper()
+	e := &rawEar{end: make(chan struct{})}
+	open := func(network, address string, name func([]byte) string) {
+		labtest.In(t, h, func() error {
+			c, err := net.ListenPacket(network, address)
+			if err == nil {
+				e.sockets = append(e.sockets, namedSocket{c, name})
+			}
+			return err
+		})
+	}
+	for network, what := range map[string]string{
+		"ip4:132": "SCTP", "ip6:132": "SCTP over IPv6", "ip4:136": "UDP-Lite", "ip6:136": "UDP-Lite over IPv6",
+		"ip4:33": "DCCP", "ip4:6": "TCP", "ip6:6": "TCP over IPv6",
+	} {
+		address := "0.0.0.0"
+		if strings.HasPrefix(network, "ip6") {
+			address = "::"
+		}
+		open(network, address, func([]byte) string { return what })
+	}
+	for _, at := range []string{pbx4 + ":5060", "[" + pbx6 + "]:5060", pbx4 + ":9"} {
+		open("udp", at, func(payload []byte) string {
+			if len(payload) > 40 {
+				return "fragments"
+			}
+			return string(payload)
+		})
+	}
+	for _, s := range e.sockets {
+		e.readers.Go(func() { e.read(s) })
+	}
+	return e
+}
+
+func (e *rawEar) read(s namedSocket) {
+	buf := make([]byte, 65536)
+	for {
+		n, _, err := s.conn.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		e.note(s.name(buf[:n]))
+	}
+}
+
+// TestForgedAndOddPackets sends what goes round many fences: nothing of it may
+// reach a socket. The phones on the LAN, whose addresses are forged, and
+// everything on other ports are not touched.
+func TestForgedAndOddPackets(t *testing.T) {
+	w := newWorld(t)
+	stranger, v4, v6 := w.stranger(t, 1)
+	phone := labtest.Host(t, "phone")
+	labtest.Link(t,
+		lab.End{Host: w.pbx, Interface: "lan", Addresses: []string{"192.168.1.1/24", "fd00::1/64"}},
+		lab.End{Host: phone, Interface: "eth0", Addresses: []string{"192.168.1.50/24", "fd00::50/64"}})
+	labtest.Must(t, phone.Route("default", "192.168.1.1"))
+	labtest.Must(t, phone.Route("default", "fd00::1"))
+	script := filepath.Join(t.TempDir(), "forge.py")
+	labtest.Must(t, os.WriteFile(script, []byte(forge), 0o644))
+	attack := func() []string {
+		e := listenRaw(t, w.pbx)
+		defer e.close()
+		labtest.Run(t, stranger, "/usr/bin/python3", script, v4, v6, pbx4, pbx6)
+		<-e.end
+		return e.all()
+	}
+
+	// Without a fence it arrives: the test can fail.
+	open := attack()
+	for _, want := range []string{
+		"forged 192.168.1.50", "forged 10.1.1.1", "forged 172.16.0.9", "forged 169.254.3.3", "forged fd00::50",
+		"SCTP", "SCTP over IPv6", "UDP-Lite", "UDP-Lite over IPv6", "DCCP", "TCP", "TCP over IPv6",
+		"options", "destination options", "hop by hop", "two headers", "atomic fragment", "fragments",
+	} {
+		if !slices.Contains(open, want) {
+			t.Errorf("%q does not even arrive without a fence: %q", want, open)
+		}
+	}
+
+	s := newSite(t, w.pbx, "version: 1\nproviders: [{name: acme, addresses: ["+edge1+"]}]\ntrusted: {addresses: [192.168.1.0/24, 'fd00::/64', 'fe80::/10']}\n")
+	s.must(t, 0, "apply")
+	if got := attack(); len(got) != 0 {
+		t.Errorf("behind the fence there arrived %q", got)
+	}
+
+	e := listen(t, w.pbx, 5060, pbx4, pbx6)
+	knock(t, phone, "192.168.1.50", pbx4, 5060)
+	knock(t, phone, "fd00::50", pbx6, 5060)
+	until(t, "the packets of the phones on the LAN", func() bool { return e.from("192.168.1.50") == 1 && e.from("fd00::50") == 1 })
+	for _, port := range []int{10000, 22, 5059, 5062} {
+		other := listen(t, w.pbx, port, pbx4, pbx6)
+		knock(t, stranger, v4, pbx4, port)
+		knock(t, stranger, v6, pbx6, port)
+		connect(t, stranger, pbx4, port)
+		connect(t, stranger, pbx6, port)
+		until(t, fmt.Sprintf("packets and connections to port %d", port), func() bool { return other.from(v4) == 2 && other.from(v6) == 2 })
+	}
+}
+
+func connect(t *testing.T, from *lab.Namespace, to string, port int) {
+	t.Helper()
+	labtest.In(t, from, func() error {
+		c, err := net.DialTimeout("tcp", net.JoinHostPort(to, fmt.Sprint(port)), 10*time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
+}

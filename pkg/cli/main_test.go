@@ -1,0 +1,124 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ringfence/ringfence/pkg/cli"
+	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(labtest.Main(scripted{m}, map[string]func() int{
+		"ringfence":                   ringfence,
+		"ringfence without nf_tables": withoutNFTables,
+	}))
+}
+
+func ringfence() int { return cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr) }
+
+// scripted makes ringfence a command of test scripts.
+type scripted struct{ m *testing.M }
+
+func (s scripted) Run() int {
+	testscript.Main(s.m, map[string]func(){"ringfence": func() { os.Exit(ringfence()) }})
+	return 0
+}
+
+var update = flag.Bool("update", false, "write the expected outputs of scripts anew")
+
+// site is ringfence on a host, with files of its own.
+type site struct {
+	host   *lab.Namespace
+	folder string
+}
+
+func newSite(t *testing.T, h *lab.Namespace, policy string) *site {
+	t.Helper()
+	s := &site{h, t.TempDir()}
+	s.write(t, policy)
+	return s
+}
+
+func (s *site) policyFile() string { return filepath.Join(s.folder, "policy.yaml") }
+func (s *site) state() string      { return filepath.Join(s.folder, "state") }
+
+func (s *site) write(t *testing.T, policy string) {
+	t.Helper()
+	labtest.Must(t, os.WriteFile(s.policyFile(), []byte(policy), 0o644))
+}
+
+// command prepares a run of ringfence in the site.
+func (s *site) command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	global := []string{"--policy", s.policyFile(), "--state-dir", s.state(), "--run-dir", filepath.Join(s.folder, "run")}
+	return labtest.Program(t, "ringfence", append(global, args...)...)
+}
+
+// outcome is what a user sees of one run.
+type outcome struct {
+	stdout, stderr string
+	status         int
+}
+
+func (s *site) run(t *testing.T, args ...string) outcome {
+	t.Helper()
+	return s.start(t, s.command(t, args...))
+}
+
+func (s *site) start(t *testing.T, cmd *exec.Cmd) outcome {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	labtest.Must(t, s.host.Start(cmd))
+	err := cmd.Wait()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return outcome{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
+// must runs a command that has to end with the status.
+func (s *site) must(t *testing.T, status int, args ...string) outcome {
+	t.Helper()
+	o := s.run(t, args...)
+	if o.status != status {
+		t.Fatalf("ringfence %s: exit status %d, want %d\n%s%s", strings.Join(args, " "), o.status, status, o.stdout, o.stderr)
+	}
+	return o
+}
+
+// change is a change as diff -o json prints it.
+type change struct{ Action, Kind, Name, Value, Reason string }
+
+type report struct {
+	Changed    bool
+	Generation int
+	Changes    []change
+}
+
+// plan runs a command that prints a plan.
+func (s *site) plan(t *testing.T, status int, args ...string) report {
+	t.Helper()
+	o := s.must(t, status, append(args, "-o", "json")...)
+	var r report
+	if err := json.Unmarshal([]byte(o.stdout), &r); err != nil {
+		t.Fatalf("ringfence %s: %v\n%s", strings.Join(args, " "), err, o.stdout)
+	}
+	return r
+}
+
+func (s *site) ruleset(t *testing.T) string {
+	t.Helper()
+	return labtest.Run(t, s.host, "nft", "list", "ruleset")
+}

@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/fatih/color"
+
+	"github.com/ringfence/ringfence/pkg/plan"
+)
+
+// writeJSON prints one object.
+func (a *app) writeJSON(v any) error {
+	e := json.NewEncoder(a.stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}
+
+// tellPlan prints a plan as contracted: one object, or lines.
+func (a *app) tellPlan(p *plan.Plan, generation int) error {
+	if !a.json() {
+		a.writePlan(a.stdout, p)
+		return nil
+	}
+	changes := p.Changes
+	if changes == nil {
+		changes = []plan.Change{}
+	}
+	return a.writeJSON(struct {
+		Changed    bool          `json:"changed"`
+		Generation int           `json:"generation"`
+		Changes    []plan.Change `json:"changes"`
+	}{!p.Empty(), generation, changes})
+}
+
+var signs = map[plan.Action]string{plan.Add: "+", plan.Delete: "-", plan.Modify: "~"}
+
+// writePlan prints a line a change. What a new table brings with it besides
+// addresses is the same for everybody, and is only counted.
+func (a *app) writePlan(out io.Writer, p *plan.Plan) {
+	fresh := !p.Have.Exists && p.Want.Exists
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	defer w.Flush()
+	for _, c := range p.Changes {
+		sign := a.paint(c.Action, signs[c.Action])
+		switch {
+		case fresh && c.Kind == plan.KindTable:
+			fmt.Fprintf(w, "%s table inet %s\t%s, %s, %s\n", sign, c.Name,
+				count(len(p.Want.Sets), "set"), count(len(p.Want.Chains), "chain"), count(len(p.Want.Counters), "counter"))
+		case fresh && c.Kind != plan.KindElement:
+		case c.Kind == plan.KindElement:
+			fmt.Fprintf(w, "%s %s\t%s\t%s\n", sign, c.Name, c.Value, c.Reason)
+		case c.Value == "":
+			fmt.Fprintf(w, "%s %s %s\t%s\n", sign, c.Kind, c.Name, c.Reason)
+		default:
+			fmt.Fprintf(w, "%s %s %s\t%s\t%s\n", sign, c.Kind, c.Name, c.Value, c.Reason)
+		}
+		if len(c.Rules) > 0 {
+			w.Flush()
+			for _, line := range c.Rules {
+				fmt.Fprintf(out, "    %s\n", line)
+			}
+		}
+	}
+}
+
+var signColours = map[plan.Action]color.Attribute{
+	plan.Add: color.FgGreen, plan.Delete: color.FgRed, plan.Modify: color.FgYellow,
+}
+
+// paint colours a sign, on a terminal and if the user has not asked for no
+// colour (NO_COLOR).
+func (a *app) paint(action plan.Action, text string) string {
+	return a.coloured(signColours[action], text)
+}
+
+// alarm colours what needs somebody's attention.
+func (a *app) alarm(text string) string { return a.coloured(color.FgRed, text) }
+
+func (a *app) coloured(attribute color.Attribute, text string) string {
+	c := color.New(attribute)
+	if a.onTerminal && !color.NoColor {
+		c.EnableColor()
+	} else {
+		c.DisableColor()
+	}
+	return c.Sprint(text)
+}
+
+// table prints aligned columns.
+func table(w io.Writer, write func(w io.Writer)) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	write(t)
+	t.Flush()
+}

@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/resolve"
+)
+
+func (a *app) refreshCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "refresh",
+		Short: "Bring addresses up to date (for cron and timers)",
+		Long: `refresh asks DNS again for the names of the newest generation, brings the
+addresses in the kernel up to date, and puts back what another program removed.
+It never reads the policy file: only apply does. An error or an empty answer
+never removes an address.
+
+Exit status: 0 done or nothing to do, 1 error and nothing changed, 4 done, but a
+name brought no good answer.`,
+		Example: `  */5 * * * * root ringfence refresh     (a line of /etc/cron.d/ringfence)`,
+		Args:    noArguments,
+		RunE:    func(c *cobra.Command, _ []string) error { return a.refresh(c.Context()) },
+	}
+}
+
+// refreshTries is how often refresh starts over because a new generation was
+// made while it asked for the names of the one before.
+const refreshTries = 3
+
+func (a *app) refresh(ctx context.Context) error {
+	if err := a.kernel(true).Probe(ctx); err != nil {
+		return err
+	}
+	for range refreshTries {
+		if down, err := a.saidDown(); down || err != nil {
+			return err
+		}
+		newest, err := a.generation()
+		if err != nil {
+			return err
+		}
+		s, err := siteOf(newest, resolve.Memory{})
+		if err != nil {
+			return err
+		}
+		if s.host, err = a.readHost(); err != nil {
+			return err
+		}
+		s.answers, s.asked = a.ask(ctx, s.policy), true
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		overtaken, err := a.refreshFrom(ctx, newest, s)
+		if errors.Is(err, journal.ErrLocked) {
+			// The next run of cron does what this one could not.
+			return a.tellNothing(fmt.Sprintf("Nothing was done: %v.", err))
+		}
+		if err != nil || !overtaken {
+			return err
+		}
+	}
+	return fmt.Errorf("new generations were made faster than their names could be asked for, %d times", refreshTries)
+}
+
+// saidDown tells that the fence is down on purpose, if it is.
+func (a *app) saidDown() (bool, error) {
+	down, err := a.isDown()
+	if down == nil || err != nil {
+		return false, err
+	}
+	by := ""
+	if !down.Time.IsZero() {
+		by = fmt.Sprintf(" by %s %s", down.User, ago(down.Time))
+	}
+	return true, a.tellNothing("The fence was taken down" + by + "; nothing was done. Put it up with ringfence apply or ringfence up.")
+}
+
+// tellNothing says why nothing was done; programs hear only that.
+func (a *app) tellNothing(why string) error {
+	if !a.json() {
+		fmt.Fprintln(a.stdout, why)
+		return nil
+	}
+	a.say("note", why)
+	newest, err := a.newest()
+	if err != nil {
+		return err
+	}
+	return a.tellPlan(&plan.Plan{}, numberOf(newest))
+}
+
+// generation reads the newest generation, without which there is nothing to
+// work from.
+func (a *app) generation() (*journal.Entry, error) {
+	newest, err := a.newest()
+	if err == nil && newest == nil {
+		err = journal.ErrNone
+	}
+	return newest, err
+}
+
+// refreshFrom puts the answers for a generation into force. It does nothing,
+// and says so, if a newer one has been made meanwhile.
+func (a *app) refreshFrom(ctx context.Context, from *journal.Entry, s *site) (overtaken bool, err error) {
+	leave, err := a.enter(ctx, "refresh")
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	down, err := a.isDown()
+	if err != nil {
+		return false, err
+	}
+	numbers, err := a.journal().Numbers()
+	if err != nil {
+		return false, err
+	}
+	if down != nil || len(numbers) == 0 || numbers[len(numbers)-1] != from.Number {
+		return true, nil
+	}
+	old, err := a.recall(from, true)
+	if err != nil {
+		return false, err
+	}
+	s.remember(old)
+	kernel := a.kernel(false)
+	d := s.desired(a.siteBefore(s, from, old))
+	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(*plan.Plan) error { return a.keep(s) })
+	if err != nil {
+		return false, err
+	}
+	a.noteKernel(kernel, p)
+	if err := a.tellRefreshed(s, p, from.Number); err != nil {
+		return false, err
+	}
+	return false, a.tellNames(s.memory)
+}
+
+func (a *app) tellRefreshed(s *site, p *plan.Plan, generation int) error {
+	if a.json() {
+		return a.tellPlan(p, generation)
+	}
+	for _, c := range p.Changes {
+		a.log.Debug("change", "action", c.Action, "kind", c.Kind, "name", c.Name, "value", c.Value, "reason", c.Reason)
+	}
+	fmt.Fprintf(a.stdout, "Generation %d, %s: %s.\n", generation, s.size(), summary(p))
+	return nil
+}
+
+// summary says in a few words what a plan does.
+func summary(p *plan.Plan) string {
+	added, removed, other := 0, 0, 0
+	for _, c := range p.Changes {
+		allowed := c.Kind == plan.KindElement && (strings.HasPrefix(c.Name, "providers") || strings.HasPrefix(c.Name, "trusted"))
+		switch {
+		case allowed && c.Action == plan.Add:
+			added++
+		case allowed:
+			removed++
+		default:
+			other++
+		}
+	}
+	switch {
+	case p.Empty():
+		return "nothing to do"
+	case !p.Have.Exists:
+		return "the table was gone and is back"
+	}
+	var words []string
+	if added+removed > 0 {
+		words = append(words, fmt.Sprintf("%s added, %d removed", count(added, "allowed address"), removed))
+	}
+	if other > 0 {
+		words = append(words, count(other, "other difference")+" mended")
+	}
+	return strings.Join(words, ", ")
+}

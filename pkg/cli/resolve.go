@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/resolve"
+)
+
+func (a *app) resolveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "resolve NAME...",
+		Short: "Show every address behind a name, and how it was found",
+		Long: `resolve asks for everything behind a registrar's name, as apply would (RFC 3263:
+NAPTR, SRV, A and AAAA), and shows the whole tree of answers with what is left
+out and why. It changes nothing and keeps nothing.
+
+Exit status: 0 every name has an address and no question failed, 4 otherwise.`,
+		Example: `  ringfence resolve sip.example.net
+  ringfence resolve sip:sip.example.net:5061 -o json`,
+		RunE: func(c *cobra.Command, names []string) error { return a.resolve(c.Context(), names) },
+	}
+}
+
+// resolvedName is the object that resolve prints for a name.
+type resolvedName struct {
+	Name      string             `json:"name"`
+	Addresses []resolvedAddress  `json:"addresses"`
+	Rejected  []resolve.Rejected `json:"rejected"`
+	Failures  []resolve.Problem  `json:"failures"`
+	Tree      []treeNode         `json:"tree"`
+}
+
+type resolvedAddress struct {
+	Address netip.Addr `json:"address"`
+	Via     string     `json:"via"`
+	TTL     int64      `json:"ttl"`
+}
+
+type treeNode struct {
+	Question string       `json:"question"`
+	Type     resolve.Type `json:"type"`
+	Aliases  []string     `json:"aliases,omitempty"`
+	NoName   bool         `json:"no_such_name,omitempty"`
+	Records  []treeRecord `json:"records"`
+	Error    string       `json:"error,omitempty"`
+	Children []treeNode   `json:"children,omitempty"`
+}
+
+type treeRecord struct {
+	Text    string     `json:"text"`
+	TTL     int64      `json:"ttl"`
+	Address netip.Addr `json:"address,omitzero"`
+	Target  string     `json:"target,omitempty"`
+	// Priority and Weight are order and preference of NAPTR.
+	Priority uint16 `json:"priority,omitempty"`
+	Weight   uint16 `json:"weight,omitempty"`
+	Port     uint16 `json:"port,omitempty"`
+	Service  string `json:"service,omitempty"`
+}
+
+func (a *app) resolve(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return withHint(errors.New("resolve needs a name"), "for example: ringfence resolve sip.example.net")
+	}
+	var targets []resolve.Target
+	for _, name := range names {
+		r, ok := policy.ParseRegistrar(name)
+		switch {
+		case !ok:
+			return withHint(fmt.Errorf("%q is no name", name), "write a domain such as sip.example.net, or a SIP URI")
+		case r.Host == "":
+			return fmt.Errorf("%q is an address already", name)
+		}
+		targets = append(targets, resolve.Target{Name: r.Host, Registrar: true})
+	}
+	p, _, err := a.readPolicy()
+	if err != nil {
+		// Names can be looked up before there is a policy, and to mend one.
+		if !errors.Is(err, fs.ErrNotExist) {
+			a.say("warning", "the policy cannot be read, so the host's name servers are asked; see ringfence check")
+		}
+		p = &policy.Policy{}
+	}
+	h, err := a.readHost()
+	if err != nil {
+		return err
+	}
+	results := a.askAbout(ctx, p.DNS.Servers, targets)
+	memory := resolve.Memory{}.Learn(results, screen(p, h), 0, time.Now())
+	var resolved []resolvedName
+	for i, r := range results {
+		resolved = append(resolved, describe(r, memory.Names[i], memory.Refresh.Failures))
+	}
+	if a.json() {
+		err = a.writeJSON(resolved)
+	} else {
+		a.writeResolved(resolved)
+	}
+	if err == nil && !memory.Refresh.OK {
+		err = statusError(exitPartly)
+	}
+	return err
+}
+
+func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem) resolvedName {
+	n := resolvedName{
+		Name: r.Target.Name, Addresses: []resolvedAddress{}, Rejected: []resolve.Rejected{}, Failures: []resolve.Problem{},
+		Tree: treeOf(r.Roots),
+	}
+	n.Rejected = append(n.Rejected, known.Rejected...)
+	for _, k := range known.Addresses {
+		n.Addresses = append(n.Addresses, resolvedAddress{k.Address, k.Via, k.TTL})
+	}
+	for _, p := range problems {
+		if p.Target == r.Target {
+			n.Failures = append(n.Failures, p)
+		}
+	}
+	return n
+}
+
+func treeOf(nodes []*resolve.Node) []treeNode {
+	var tree []treeNode
+	for _, n := range nodes {
+		t := treeNode{
+			Question: n.Question.Name, Type: n.Question.Type, Aliases: n.Aliases, NoName: n.NoName,
+			Records: []treeRecord{}, Children: treeOf(n.Children),
+		}
+		for _, r := range n.Records {
+			t.Records = append(t.Records, treeRecord{r.String(), int64(r.TTL / time.Second), r.Address, r.Target, r.Priority, r.Weight, r.Port, r.Service})
+		}
+		if n.Err != nil {
+			t.Error = n.Err.Error()
+		}
+		tree = append(tree, t)
+	}
+	return tree
+}
+
+func (a *app) writeResolved(resolved []resolvedName) {
+	for i, n := range resolved {
+		if i > 0 {
+			fmt.Fprintln(a.stdout)
+		}
+		fmt.Fprintln(a.stdout, n.Name)
+		writeTree(a.stdout, n.Tree, "  ", map[string]bool{})
+		fmt.Fprintln(a.stdout, "allowed:")
+		if len(n.Addresses) == 0 {
+			fmt.Fprintln(a.stdout, "  no address")
+		}
+		table(a.stdout, func(w io.Writer) {
+			for _, address := range n.Addresses {
+				fmt.Fprintf(w, "  %s\t%s\tTTL %d s\n", address.Address, address.Via, address.TTL)
+			}
+		})
+		if len(n.Rejected) > 0 {
+			fmt.Fprintln(a.stdout, "left out:")
+		}
+		for _, r := range n.Rejected {
+			fmt.Fprintf(a.stdout, "  %s %s\n", r.Address, r.Why)
+		}
+		for _, f := range n.Failures {
+			if f.Type == "" { // the others are in the tree
+				a.say("warning", problemText(f))
+			}
+		}
+	}
+}
+
+// writeTree prints a line a question and a line a record. What several records
+// lead to is printed once.
+func writeTree(w io.Writer, tree []treeNode, indent string, seen map[string]bool) {
+	for _, n := range tree {
+		line := n.Question + " " + string(n.Type)
+		again := seen[line] && len(n.Records) > 0
+		seen[line] = true
+		if len(n.Aliases) > 0 {
+			line += " (alias " + strings.Join(n.Aliases, ", ") + ")"
+		}
+		switch {
+		case n.Error != "":
+			line += ": " + n.Error
+		case n.NoName:
+			line += ": no such name"
+		case len(n.Records) == 0:
+			line += ": none"
+		case again:
+			line += ": as above"
+		}
+		fmt.Fprintln(w, indent+line)
+		if again {
+			continue
+		}
+		for _, r := range n.Records {
+			fmt.Fprintf(w, "%s  %s\n", indent, r.Text)
+		}
+		writeTree(w, n.Children, indent+"    ", seen)
+	}
+}

@@ -1,0 +1,155 @@
+package cli_test
+
+import (
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+)
+
+// office is a router on the internet with a phone behind it: port 15060 of the
+// router is the phone's 5060.
+type office struct {
+	*world
+	phone *lab.Namespace
+}
+
+const (
+	phone4, phone6   = "192.168.1.20", "2001:db8:200::20"
+	phoneOutside     = pbx4 // the router's address
+	forwardedPort    = "15060"
+	insideNetwork    = "192.168.1.0/24"
+	routerPolicyBase = `version: 1
+providers:
+  - name: acme
+    registrars: [sip.acme.example]
+dns:
+  servers: [` + nameServer + `]
+`
+)
+
+func newOffice(t *testing.T) *office {
+	t.Helper()
+	o := &office{newWorld(t), labtest.Host(t, "phone")}
+	router := o.pbx
+	labtest.Must(t, router.Set("ipv4/ip_forward", "1"))
+	labtest.Must(t, router.Set("ipv6/conf/all/forwarding", "1"))
+	labtest.Link(t,
+		lab.End{Host: router, Interface: "lan", Addresses: []string{"192.168.1.1/24", "2001:db8:200::1/64"}},
+		lab.End{Host: o.phone, Interface: "eth0", Addresses: []string{phone4 + "/24", phone6 + "/64"}})
+	labtest.Must(t, o.phone.Route("default", "192.168.1.1"))
+	labtest.Must(t, o.phone.Route("default", "2001:db8:200::1"))
+	labtest.Must(t, o.internet.Route("2001:db8:200::/64", pbx6))
+	labtest.Rules(t, router, `table ip nat {
+	chain prerouting {
+		type nat hook prerouting priority dstnat;
+		iifname eth0 udp dport 15060 dnat to `+phone4+`:5060
+		iifname eth0 tcp dport 15060 dnat to `+phone4+`:5060
+	}
+	chain postrouting {
+		type nat hook postrouting priority srcnat;
+		oifname eth0 masquerade
+	}
+}`)
+	named(t, o.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": zoneNet})
+	return o
+}
+
+// TestRouter fences a router in front of a phone whose SIP port is forwarded
+// from another port: real scanners do not reach the phone, by the forwarded port
+// or by IPv6; the provider's calls do, and the phone registers.
+func TestRouter(t *testing.T) {
+	o := newOffice(t)
+	scanners := newScanners(t, o.world)
+	scanners.port4, scanners.victim6 = forwardedPort, phone6
+	s := newSite(t, o.pbx, routerPolicyBase+"interfaces: [eth0]\n")
+	e := listen(t, o.phone, 5060, phone4, phone6)
+	scanners.compare(t, e, func() { s.must(t, 0, "apply") })
+	e.close()
+
+	t.Run("calls through the forwarded port", func(t *testing.T) {
+		calls(t, o.provider, edge1, o.phone, phone4, net.JoinHostPort(phoneOutside, forwardedPort), "u1")
+	})
+	t.Run("calls through the forwarded port by TCP", func(t *testing.T) {
+		calls(t, o.provider, edge1, o.phone, phone4, net.JoinHostPort(phoneOutside, forwardedPort), "t1")
+	})
+	t.Run("calls by IPv6", func(t *testing.T) {
+		calls(t, o.provider, edge6, o.phone, phone6, net.JoinHostPort(phone6, "5060"), "u1")
+	})
+	t.Run("the phone's own REGISTER and its answer", func(t *testing.T) { registers(t, o, edge1, phone4) })
+}
+
+// TestTranslatedPort: a fenced port behind one that is not fenced is still
+// fenced, and a port that the policy leaves out is left alone.
+func TestTranslatedPort(t *testing.T) {
+	o := newOffice(t)
+	stranger, v4, _ := o.stranger(t, 1)
+	e := listen(t, o.phone, 5060, phone4)
+	s := newSite(t, o.pbx, routerPolicyBase+"interfaces: [eth0]\nports: {udp: [5070], tcp: []}\n")
+	s.must(t, 0, "apply")
+	knock(t, stranger, v4, phoneOutside, 15060)
+	until(t, "a port that is not fenced", func() bool { return e.from(v4) == 1 })
+	s.write(t, routerPolicyBase+"interfaces: [eth0]\n")
+	s.must(t, 0, "apply")
+	knock(t, stranger, v4, phoneOutside, 15060)
+	knock(t, o.provider, edge1, phoneOutside, 15060)
+	until(t, "the registrar's packet", func() bool { return e.from(edge1) == 1 })
+	if n := e.from(v4); n != 1 {
+		t.Errorf("%d packets of the stranger reached the phone behind the fence", n-1)
+	}
+}
+
+// registers lets a phone register 10 times with sipp at both ends.
+func registers(t *testing.T, o *office, registrar, from string) {
+	t.Helper()
+	scenario := func(name string) string {
+		path, err := filepath.Abs(filepath.Join("testdata", name))
+		labtest.Must(t, err)
+		return path
+	}
+	server := exec.CommandContext(t.Context(), "sipp", "-sf", scenario("registrar.xml"), "-i", registrar, "-p", "5060", "-nostdin")
+	server.Dir = t.TempDir()
+	labtest.Must(t, o.provider.Start(server))
+	defer func() {
+		server.Process.Kill()
+		server.Wait()
+	}()
+	until(t, "the registrar listens", func() bool { return listens(t, o.provider, "u1") })
+	phone := exec.CommandContext(t.Context(), "sipp", "-sf", scenario("register.xml"), "-i", from, "-p", "5060",
+		"-m", "10", "-r", "20", "-nostdin", "-timeout", "15", registrar+":5060")
+	phone.Dir = t.TempDir()
+	var out strings.Builder
+	phone.Stdout, phone.Stderr = &out, &out
+	labtest.Must(t, o.phone.Start(phone))
+	if err := phone.Wait(); err != nil {
+		t.Errorf("not all 10 REGISTERs were answered: %v\n%s", err, out.String())
+	}
+}
+
+// TestCutInside: fencing the inside of a router without trusting its phones is
+// refused, with the line that mends it; doing so anyway does what was said.
+func TestCutInside(t *testing.T) {
+	o := newOffice(t)
+	s := newSite(t, o.pbx, routerPolicyBase)
+	refused := s.must(t, 3, "apply")
+	for _, want := range []string{"guard cut-inside", insideNetwork + " on lan", "addresses: [" + insideNetwork + "]", "--allow-cut-inside"} {
+		if !strings.Contains(refused.stderr, want) {
+			t.Errorf("the refusal does not say %q:\n%s", want, refused.stderr)
+		}
+	}
+	if rules := s.ruleset(t); strings.Contains(rules, "ringfence") {
+		t.Error("a refused apply left a table")
+	}
+	if d := s.must(t, 2, "diff"); !strings.Contains(d.stderr, "cut-inside") {
+		t.Errorf("diff does not say that apply would be refused:\n%s", d.stderr)
+	}
+	s.write(t, routerPolicyBase+"trusted: {addresses: ["+insideNetwork+", 2001:db8:200::/64]}\n")
+	s.must(t, 0, "apply")
+	registers(t, o, edge1, phone4)
+	s.write(t, routerPolicyBase)
+	s.must(t, 0, "apply", "--allow-cut-inside")
+}

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// site is a policy with everything around it that it is compiled with.
+type site struct {
+	policy *policy.Policy
+	text   string // of the policy
+	host   ruleset.Host
+	// answers are those to all questions that the policy's names raise; nil if
+	// nobody was asked.
+	answers []resolve.Result
+	asked   bool
+	memory  resolve.Memory
+}
+
+// remember fills in the site's memory from what was remembered and the answers.
+func (s *site) remember(old resolve.Memory) {
+	if s.asked {
+		s.memory = old.Learn(s.answers, screen(s.policy, s.host), s.policy.DNS.Hold, time.Now())
+	} else {
+		s.memory = old.Screened(screen(s.policy, s.host))
+	}
+}
+
+func targets(p *policy.Policy) []resolve.Target {
+	var targets []resolve.Target
+	for _, n := range compile.Names(p) {
+		targets = append(targets, resolve.Target{Name: n.Host, Registrar: n.Registrar})
+	}
+	return targets
+}
+
+// screen says which addresses the policy's names may not stand for.
+func screen(p *policy.Policy, h ruleset.Host) resolve.Screen {
+	s := resolve.Screen{Listed: ruleset.Union(p.Allowed())}
+	for _, i := range h.Interfaces {
+		for _, address := range i.Addresses {
+			s.Own = append(s.Own, address.Addr())
+		}
+	}
+	return s
+}
+
+// compile makes the desired state.
+func (s site) compile() (*ruleset.State, ruleset.Origins) {
+	addresses := map[compile.Name][]compile.Address{}
+	for _, n := range compile.Names(s.policy) {
+		for _, known := range s.memory.Addresses(resolve.Target{Name: n.Host, Registrar: n.Registrar}) {
+			addresses[n] = append(addresses[n], compile.Address{Addr: known.Address, Via: known.Via})
+		}
+	}
+	return compile.State(s.policy, addresses, s.host)
+}
+
+// desired makes the desired state. before is what the addresses that are there
+// now were compiled from; nil is not known.
+func (s site) desired(before *site) control.Desired {
+	state, origins := s.compile()
+	d := control.Desired{State: state, Will: origins}
+	if before != nil {
+		d.Why = s.differsFrom(before)
+		d.Was = func() ruleset.Origins {
+			_, was := before.compile()
+			return was
+		}
+	}
+	return d
+}
+
+// differsFrom says in a few words what makes the rules of a site, other than its
+// addresses, differ from those of the site before.
+func (s site) differsFrom(before *site) string {
+	var differences []string
+	note := func(differs bool, format string, args ...any) {
+		if differs {
+			differences = append(differences, fmt.Sprintf(format, args...))
+		}
+	}
+	now, then := s.policy, before.policy
+	note(now.Monitor != then.Monitor, "mode is %s, it was %s", modeText(now), modeText(then))
+	note(!slices.Equal(now.Interfaces, then.Interfaces), "interfaces are %v, they were %v", now.Interfaces, then.Interfaces)
+	note(now.Unknown.Accept != then.Unknown.Accept, "unknown.action is %s, it was %s", actionText(now), actionText(then))
+	note(now.Unknown.AllowReplies != then.Unknown.AllowReplies, "unknown.allow_replies is %t, it was %t", now.Unknown.AllowReplies, then.Unknown.AllowReplies)
+	note(s.host.Forwards && !before.host.Forwards, "this host forwards now")
+	note(!s.host.Forwards && before.host.Forwards, "this host does not forward any more")
+	return strings.Join(differences, "; ")
+}
+
+func modeText(p *policy.Policy) string {
+	if p.Monitor {
+		return "monitor"
+	}
+	return "enforce"
+}
+
+func actionText(p *policy.Policy) string {
+	if p.Unknown.Accept {
+		return "accept"
+	}
+	return "drop"
+}
+
+// rememberedOnly counts the names that go by what earlier answers said.
+func (s site) rememberedOnly() int {
+	n := 0
+	for _, t := range targets(s.policy) {
+		failed := slices.ContainsFunc(s.memory.Refresh.Failures, func(p resolve.Problem) bool { return p.Target == t })
+		if (!s.asked || failed) && len(s.memory.Addresses(t)) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// size says how many addresses the policy's names stand for.
+func (s site) size() string {
+	names := len(targets(s.policy))
+	if names == 0 {
+		return "no names"
+	}
+	return count(names, "name") + " with " + count(s.memory.Count(), "address")
+}
+
+// guards are those that a new policy must pass.
+func (s site) guards(o applyOptions) []plan.Guard {
+	if s.policy.Monitor {
+		return nil // nothing is dropped
+	}
+	guards := []plan.Guard{plan.EmptyProvider(o.allowEmpty, failedProviders(s.policy, s.memory.Refresh.Failures))}
+	if !o.allowCutInside && !s.policy.Unknown.Accept {
+		guards = append(guards, plan.CutInside(plan.FindInside(s.host, s.policy.Fences, s.policy.Allowed()), s.policy.Trusted.Addresses))
+	}
+	return guards
+}

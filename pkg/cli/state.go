@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/nft"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+func (a *app) journal() journal.Journal { return journal.Journal{Folder: a.stateDir} }
+
+// kernel is the nftables back end with what the last commit has noted. With
+// full it knows nothing and reads the whole table.
+func (a *app) kernel(full bool) *nft.Kernel {
+	k := &nft.Kernel{Log: a.log}
+	if full {
+		return k
+	}
+	k.Known = &nft.Known{}
+	if err := journal.ReadKernel(a.journal(), k.Known); err != nil {
+		a.say("warning", err.Error()+"; reading the kernel instead")
+	}
+	return k
+}
+
+// noteKernel writes down what the kernel holds now. It is a shortcut for the
+// next run only, so a failure is no error.
+func (a *app) noteKernel(k *nft.Kernel, p *plan.Plan) {
+	generation := p.Base
+	if !p.Empty() {
+		generation = nft.NextGeneration(p.Base)
+	}
+	if k.Known.Holds(generation) {
+		return
+	}
+	known, err := nft.Here(generation, p.Want)
+	if err == nil {
+		err = a.journal().WriteKernel(known)
+	}
+	if err != nil {
+		a.log.Info("note what the kernel holds", "error", err)
+	}
+}
+
+// enter takes the lock for a command that changes the fence, and settles what an
+// earlier one has left that was killed.
+func (a *app) enter(ctx context.Context, command string) (leave func(), err error) {
+	unlock, err := journal.Lock(ctx, a.runDir, command)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.settle(ctx); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+// settle looks after a generation that was begun by a run that is gone: if the
+// kernel has taken its rules it gets its number, else it is dropped.
+func (a *app) settle(ctx context.Context) error {
+	pending, err := a.journal().Interrupted()
+	if pending == nil || err != nil {
+		return err
+	}
+	var state ruleset.State
+	var memory resolve.Memory
+	if err := errors.Join(json.Unmarshal(pending.State, &state), json.Unmarshal(pending.Addresses, &memory)); err != nil {
+		return pending.Discard()
+	}
+	have, err := a.kernel(true).Observe(ctx)
+	if err != nil {
+		return err
+	}
+	if !plan.Diff(have, &state).Empty() {
+		return pending.Discard()
+	}
+	if err := pending.Finish(); pending.Number == 0 {
+		return err
+	}
+	a.say("note", fmt.Sprintf("an earlier %s was killed after the kernel had taken its rules; they are generation %d", pending.Command, pending.Number))
+	return a.keep(&site{memory: memory, host: pending.Host})
+}
+
+// newest reads the newest generation, nil if there is none.
+func (a *app) newest() (*journal.Entry, error) {
+	entry, err := a.journal().Newest()
+	if errors.Is(err, journal.ErrNone) {
+		return nil, nil
+	}
+	if _, damaged := errors.AsType[*journal.Damaged](err); damaged {
+		return nil, withHint(err, "run ringfence apply: it makes a new generation from the policy file")
+	}
+	return entry, err
+}
+
+func numberOf(e *journal.Entry) int {
+	if e == nil {
+		return 0
+	}
+	return e.Number
+}
+
+// beginGeneration writes the generation that is about to be committed.
+func (a *app) beginGeneration(s *site, state *ruleset.State, command string) (*journal.Pending, error) {
+	addresses, err := json.Marshal(s.memory)
+	if err != nil {
+		return nil, fmt.Errorf("write addresses: %w", err)
+	}
+	compiled, err := json.Marshal(state)
+	if err != nil {
+		return nil, fmt.Errorf("write state: %w", err)
+	}
+	return a.journal().Begin(&journal.Entry{
+		Time: time.Now(), User: userName(), Command: command, Version: version(),
+		Source: a.policyPath, Policy: s.text, Host: s.host, Addresses: addresses, State: compiled,
+	})
+}
+
+// recall reads the memory of names, and fills in from the newest generation
+// what it lacks: the memory may be damaged or gone. With aside, a damaged file
+// is set aside.
+func (a *app) recall(newest *journal.Entry, aside bool) (resolve.Memory, error) {
+	var memory resolve.Memory
+	if err := a.journal().ReadAddresses(&memory, aside); err != nil {
+		if _, damaged := errors.AsType[*journal.Damaged](err); !damaged {
+			return memory, err
+		}
+		memory = resolve.Memory{}
+		a.say("warning", err.Error()+"; going on with the addresses of the newest generation")
+	}
+	if newest == nil {
+		return memory, nil
+	}
+	var kept resolve.Memory
+	err := json.Unmarshal(newest.Addresses, &kept)
+	if err == nil {
+		err = kept.Check()
+	}
+	if err != nil {
+		return memory, fmt.Errorf("read addresses of generation %d: %w", newest.Number, err)
+	}
+	return memory.Merge(kept), nil
+}
+
+// lastHost are the facts of the host that the rules were last compiled with.
+func (a *app) lastHost(newest *journal.Entry) ruleset.Host {
+	last := newest.Host
+	if err := a.journal().ReadHost(&last); err != nil {
+		a.say("warning", err.Error()+"; going on with those of the newest generation")
+	}
+	return last
+}
+
+// keep writes down the addresses and the facts of the host for the next run.
+func (a *app) keep(s *site) error {
+	if err := a.journal().WriteAddresses(s.memory); err != nil {
+		return err
+	}
+	var last ruleset.Host
+	if err := a.journal().ReadHost(&last); err == nil && reflect.DeepEqual(last, s.host) {
+		return nil
+	}
+	return a.journal().WriteHost(s.host)
+}
+
+// siteOf is the site of a generation with the given memory of names.
+func siteOf(e *journal.Entry, memory resolve.Memory) (*site, error) {
+	p, err := parsePolicy(fmt.Sprintf("generation %d (%s)", e.Number, e.Source), []byte(e.Policy))
+	if err != nil {
+		return nil, err
+	}
+	return &site{policy: p, text: e.Policy, host: e.Host, memory: memory}, nil
+}
+
+// siteBefore is the site that the kernel's rules were made from: the newest
+// generation on the host as it was. nil says that it is not known.
+func (a *app) siteBefore(s *site, newest *journal.Entry, memory resolve.Memory) *site {
+	if newest == nil {
+		return nil
+	}
+	before := &site{policy: s.policy, text: s.text, memory: memory}
+	if newest.Policy != s.text { // else there is no need to read it again
+		var err error
+		if before, err = siteOf(newest, memory); err != nil {
+			a.log.Info("read the policy of the newest generation", "error", err)
+			return nil
+		}
+	}
+	before.host = a.lastHost(newest)
+	return before
+}
+
+// isDown tells whether the fence was taken down on purpose, nil if it was not.
+func (a *app) isDown() (*journal.Down, error) {
+	down, err := a.journal().IsDown()
+	if _, damaged := errors.AsType[*journal.Damaged](err); damaged {
+		a.say("warning", err.Error()+"; it says that the fence was taken down, and that holds")
+		err = nil
+	}
+	return down, err
+}
+
+// restoreDown undoes ClearDown or SetDown for a command that has failed.
+func (a *app) restoreDown(before *journal.Down, failure error) error {
+	if before != nil {
+		return errors.Join(failure, a.journal().SetDown(*before))
+	}
+	return errors.Join(failure, a.journal().ClearDown())
+}

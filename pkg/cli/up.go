@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+func (a *app) upCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "up",
+		Short: "Put the fence up as it last was (for boot)",
+		Long: `up puts the newest generation into force with the addresses that were saved. It
+asks no name server and needs no network, so it can run before there is any. It
+also ends what down began.`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return a.up(c.Context()) },
+	}
+}
+
+func (a *app) up(ctx context.Context) error {
+	if err := a.kernel(true).Probe(ctx); err != nil {
+		return err
+	}
+	leave, err := a.enter(ctx, "up")
+	if err != nil {
+		return err
+	}
+	defer leave()
+	newest, passed, err := a.journal().NewestReadable()
+	for _, damaged := range passed {
+		a.say("warning", damaged.Error()+"; going on with an older generation")
+	}
+	if err != nil {
+		return err
+	}
+	d, size, err := a.asSaved(newest)
+	if err != nil {
+		return err
+	}
+	down, err := a.isDown()
+	if err != nil {
+		return err
+	}
+	kernel := a.kernel(false)
+	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(*plan.Plan) error { return a.journal().ClearDown() })
+	if err != nil {
+		return a.restoreDown(down, err)
+	}
+	a.noteKernel(kernel, p)
+	if a.json() {
+		return a.tellPlan(p, newest.Number)
+	}
+	fmt.Fprintf(a.stdout, "Generation %d, %s: %s.\n", newest.Number, size, summary(p))
+	return nil
+}
+
+// asSaved is what a generation asks for with the addresses that were saved. If
+// this version cannot read its policy any more, the rules that it was compiled
+// to still stand: a host must not boot without a fence because of an upgrade.
+func (a *app) asSaved(e *journal.Entry) (control.Desired, string, error) {
+	memory, err := a.recall(e, true)
+	if err != nil {
+		return control.Desired{}, "", err
+	}
+	s, err := siteOf(e, memory)
+	if mistakes, ok := errors.AsType[policy.Mistakes](err); ok {
+		a.say("warning", mistakes[0].Error()+"; putting up the rules as they were compiled")
+		var state ruleset.State
+		if err := json.Unmarshal(e.State, &state); err != nil {
+			return control.Desired{}, "", fmt.Errorf("read rules of generation %d: %w", e.Number, err)
+		}
+		return control.Desired{State: &state}, "its rules as compiled", nil
+	}
+	if err != nil {
+		return control.Desired{}, "", err
+	}
+	now, err := a.readHost()
+	if err != nil {
+		return control.Desired{}, "", err
+	}
+	s.host = both(a.lastHost(e), now)
+	s.remember(memory)
+	return s.desired(s), "as saved, " + s.size(), nil
+}
+
+// both are the facts of the host as they were saved together with those of now:
+// at boot, interfaces, addresses and forwarding may still be to come.
+func both(saved, now ruleset.Host) ruleset.Host {
+	now.Forwards = now.Forwards || saved.Forwards
+	now.Interfaces = append(now.Interfaces, saved.Interfaces...)
+	now.Gateways = append(now.Gateways, saved.Gateways...)
+	now.NameServers = append(now.NameServers, saved.NameServers...)
+	return now
+}
+
+func (a *app) downCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "Take the fence down",
+		Long: `down removes everything that ringfence has put into the kernel, and remembers
+it: until apply or up, refresh changes nothing. The generations stay.`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return a.down(c.Context()) },
+	}
+}
+
+func (a *app) down(ctx context.Context) error {
+	if err := a.kernel(true).Probe(ctx); err != nil {
+		return err
+	}
+	leave, err := a.enter(ctx, "down")
+	if err != nil {
+		return err
+	}
+	defer leave()
+	was, err := a.isDown()
+	if err != nil {
+		return err
+	}
+	begun := false
+	p, err := control.Controller{Kernel: a.kernel(false)}.Sync(ctx, control.Desired{State: &ruleset.State{}}, func(*plan.Plan) error {
+		begun = true
+		return a.journal().SetDown(journal.Down{Time: time.Now(), User: userName()})
+	})
+	if err != nil {
+		if begun {
+			err = a.restoreDown(was, err)
+		}
+		hint := fmt.Sprintf("the table alone is removed by: nft delete table inet %s; a refresh would put it back", ruleset.Table)
+		if more := a.hint(err); more != "" {
+			hint = more + "; " + hint
+		}
+		return hinted{err, hint}
+	}
+	newest, err := a.newest()
+	if err != nil {
+		a.say("warning", err.Error())
+	}
+	if a.json() {
+		return a.tellPlan(p, numberOf(newest))
+	}
+	if p.Empty() {
+		fmt.Fprintln(a.stdout, "There was no fence. Until apply or up, refresh puts none up.")
+	} else {
+		fmt.Fprintln(a.stdout, "The fence is down: ringfence drops nothing until apply or up.")
+	}
+	return nil
+}

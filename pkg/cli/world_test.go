@@ -1,0 +1,247 @@
+package cli_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+)
+
+// world is an internet with a provider and a PBX on it; attach adds others.
+//
+//	provider 203.0.113.0/24, 2001:db8:113::/64 ---+
+//	                                              internet --- 198.51.100.0/24, 2001:db8:100::/64 pbx
+//	strangers 192.0.2.0/24, 2001:db8:2::/64 ------+
+type world struct {
+	internet, provider, pbx *lab.Namespace
+}
+
+const (
+	pbx4, pbx6         = "198.51.100.10", "2001:db8:100::10"
+	edge1, edge2       = "203.0.113.5", "203.0.113.6"
+	edge6              = "2001:db8:113::5"
+	nameServer         = "203.0.113.53"
+	providerForeverOut = "203.0.113.99" // the provider's, but no registrar's
+)
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{internet: labtest.Host(t, "internet"), provider: labtest.Host(t, "provider"), pbx: labtest.Host(t, "pbx")}
+	labtest.Must(t, w.internet.Set("ipv4/ip_forward", "1"))
+	labtest.Must(t, w.internet.Set("ipv6/conf/all/forwarding", "1"))
+	// Nobody but the fence may stop a forged packet.
+	labtest.Must(t, w.internet.Set("ipv4/conf/all/rp_filter", "0"))
+	labtest.Must(t, w.internet.Set("ipv4/conf/default/rp_filter", "0"))
+	for _, setting := range []string{"all", "default"} {
+		labtest.Must(t, w.pbx.Set("ipv4/conf/"+setting+"/rp_filter", "0"))
+	}
+	w.attach(t, w.provider, "provider", "203.0.113.1/24", "2001:db8:113::1/64",
+		edge1+"/24", edge2+"/24", nameServer+"/24", providerForeverOut+"/24", edge6+"/64")
+	w.attach(t, w.pbx, "pbx", "198.51.100.1/24", "2001:db8:100::1/64", pbx4+"/24", pbx6+"/64")
+	return w
+}
+
+// attach links a host to the internet, which has the two addresses of the link
+// that the host takes as its gateways.
+func (w *world) attach(t *testing.T, h *lab.Namespace, link, gateway4, gateway6 string, addresses ...string) {
+	t.Helper()
+	labtest.Link(t,
+		lab.End{Host: w.internet, Interface: link, Addresses: []string{gateway4, gateway6}},
+		lab.End{Host: h, Interface: "eth0", Addresses: addresses})
+	for _, gateway := range []string{gateway4, gateway6} {
+		address, _, _ := strings.Cut(gateway, "/")
+		labtest.Must(t, h.Route("default", address))
+	}
+}
+
+// stranger attaches one more host that nobody knows.
+func (w *world) stranger(t *testing.T, n int) (h *lab.Namespace, v4, v6 string) {
+	t.Helper()
+	h = labtest.Host(t, fmt.Sprintf("stranger%d", n))
+	v4, v6 = fmt.Sprintf("192.0.2.%d", 4*n+2), fmt.Sprintf("2001:db8:2:%x::2", n)
+	w.attach(t, h, fmt.Sprintf("stranger%d", n), fmt.Sprintf("192.0.2.%d/30", 4*n+1), fmt.Sprintf("2001:db8:2:%x::1/64", n), v4+"/30", v6+"/64")
+	return h, v4, v6
+}
+
+// zone is one that real providers have: no address at the registrar's name,
+// only NAPTR and SRV, with a target in another domain.
+const (
+	zoneAcme = `$TTL 60
+@ SOA ns hostmaster 1 3600 600 86400 60
+@ NS ns
+ns A ` + nameServer + `
+sip NAPTR 10 10 "s" "SIP+D2U" "" _sip._udp.sip
+sip NAPTR 20 10 "s" "SIP+D2T" "" _sip._tcp.sip
+_sip._udp.sip SRV 10 50 5060 edge.net.example.
+_sip._tcp.sip SRV 10 50 5060 edge.net.example.
+_sip._tcp.sip SRV 20 50 5060 edge2.net.example.
+`
+	zoneNet = `$TTL 60
+@ SOA ns hostmaster 1 3600 600 86400 60
+@ NS ns
+ns A ` + nameServer + `
+edge A ` + edge1 + `
+edge AAAA ` + edge6 + `
+edge2 CNAME edge2-alias
+edge2-alias A ` + edge2 + `
+`
+)
+
+// named runs BIND with zones by name until the test ends.
+func named(t testing.TB, h *lab.Namespace, address string, zones map[string]string) *exec.Cmd {
+	t.Helper()
+	folder := t.TempDir()
+	config := fmt.Sprintf(`options { directory %q; listen-on { %s; }; listen-on-v6 { none; }; recursion no; pid-file none;
+	session-keyfile none; dnssec-validation no; allow-query { any; }; };
+controls { };
+`, folder, address)
+	for name, content := range zones {
+		labtest.Must(t, os.WriteFile(filepath.Join(folder, name), []byte(content), 0o644))
+		config += fmt.Sprintf("zone %q { type primary; file %q; };\n", name, filepath.Join(folder, name))
+	}
+	path := filepath.Join(folder, "named.conf")
+	labtest.Must(t, os.WriteFile(path, []byte(config), 0o644))
+	return daemon(t, h, "all zones loaded", "named", "-g", "-c", path)
+}
+
+// daemon starts a program, waits until it writes the given word, and ends it
+// with the test.
+func daemon(t testing.TB, h *lab.Namespace, ready, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	r, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	labtest.Must(t, h.Start(cmd))
+	said := make(chan string)
+	go func() {
+		lines := bufio.NewScanner(r)
+		var all strings.Builder
+		found := false
+		for lines.Scan() {
+			all.WriteString(lines.Text() + "\n")
+			if !found && strings.Contains(lines.Text(), ready) {
+				found = true
+				said <- ""
+			}
+		}
+		if !found {
+			said <- all.String()
+		}
+		io.Copy(io.Discard, r)
+	}()
+	go func() {
+		cmd.Wait()
+		w.Close()
+	}()
+	t.Cleanup(func() { cmd.Process.Kill() })
+	if failed := <-said; failed != "" {
+		t.Fatalf("%s ended before it was ready:\n%s", name, failed)
+	}
+	return cmd
+}
+
+// ear listens on a port by UDP and TCP, IPv4 and IPv6, and counts by source
+// what reaches its sockets.
+type ear struct {
+	mu      sync.Mutex
+	heard   map[netip.Addr]int
+	sockets []io.Closer
+}
+
+func listen(t *testing.T, h *lab.Namespace, port int, addresses ...string) *ear {
+	t.Helper()
+	e := &ear{heard: map[netip.Addr]int{}}
+	for _, address := range addresses {
+		at := net.JoinHostPort(address, fmt.Sprint(port))
+		labtest.In(t, h, func() error {
+			u, err := net.ListenPacket("udp", at)
+			if err != nil {
+				return err
+			}
+			l, err := net.Listen("tcp", at)
+			if err != nil {
+				return err
+			}
+			e.sockets = append(e.sockets, u, l)
+			go e.packets(u)
+			go e.connections(l)
+			return nil
+		})
+	}
+	t.Cleanup(e.close)
+	return e
+}
+
+func (e *ear) close() {
+	for _, s := range e.sockets {
+		s.Close()
+	}
+}
+
+func (e *ear) packets(u net.PacketConn) {
+	buf := make([]byte, 65536)
+	for {
+		_, from, err := u.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		e.count(from)
+	}
+}
+
+func (e *ear) connections(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		e.count(c.RemoteAddr())
+		c.Close()
+	}
+}
+
+func (e *ear) count(from net.Addr) {
+	a, err := netip.ParseAddrPort(from.String())
+	if err != nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.heard[a.Addr().Unmap()]++
+}
+
+func (e *ear) from(addresses ...string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for _, a := range addresses {
+		n += e.heard[netip.MustParseAddr(a)]
+	}
+	return n
+}
+
+// until waits for something that must come true.
+func until(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-deadline:
+			t.Fatalf("%s: not after 30 s", what)
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package compile_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+func parse(t *testing.T, text string) *policy.Policy {
+	t.Helper()
+	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\n"+text), policy.Available{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func rules(c ruleset.Chain) string {
+	var lines []string
+	for _, r := range c.Rules {
+		lines = append(lines, r.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+const (
+	spoofed = `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" VERDICT
+ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing counter name "dropped_spoofed" VERDICT
+`
+	allowedFirst = `ip saddr @providers4 counter name "allowed_provider" goto pass
+ip6 saddr @providers6 counter name "allowed_provider" goto pass
+ip saddr @trusted4 counter name "allowed_trusted" goto pass
+ip6 saddr @trusted6 counter name "allowed_trusted" goto pass
+ip saddr @blocked4 counter name "dropped_blocked" VERDICT
+ip6 saddr @blocked6 counter name "dropped_blocked" VERDICT
+`
+)
+
+func TestOrderOfJudgement(t *testing.T) {
+	for _, test := range []struct{ name, policy, want string }{
+		{"drop", "", strings.ReplaceAll(spoofed+allowedFirst+`counter name "dropped_unknown" drop`, "VERDICT", "drop")},
+		{"accept", "unknown: {action: accept}", strings.ReplaceAll(spoofed+allowedFirst+
+			`ip saddr @banned4 counter name "dropped_banned" drop
+ip6 saddr @banned6 counter name "dropped_banned" drop
+counter name "allowed_unknown" goto pass`, "VERDICT", "drop")},
+		{"replies pass first", "unknown: {allow_replies: true}", strings.ReplaceAll(
+			`ct direction reply counter name "allowed_reply" goto pass`+"\n"+spoofed+allowedFirst+`counter name "dropped_unknown" drop`, "VERDICT", "drop")},
+		{"monitor drops nothing", "mode: monitor\nunknown: {action: accept}", strings.ReplaceAll(spoofed+allowedFirst+
+			`ip saddr @banned4 counter name "dropped_banned" goto pass
+ip6 saddr @banned6 counter name "dropped_banned" goto pass
+counter name "allowed_unknown" goto pass`, "VERDICT", "goto pass")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, _ := compile.State(parse(t, test.policy), nil, ruleset.Host{})
+			if diff := cmp.Diff(test.want, rules(s.Chains["sip"])); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestEntries(t *testing.T) {
+	for _, test := range []struct {
+		name, policy string
+		forwards     bool
+		want         map[string]string
+		priority     int32
+	}{
+		{"every interface", "", false, map[string]string{"prerouting": `iifname != "lo" jump fence`}, -310},
+		{"some interfaces", "interfaces: [eth0, 'ppp*']", false, map[string]string{"prerouting": "iifname \"eth0\" jump fence\niifname \"ppp*\" jump fence"}, -310},
+		{"replies need connection tracking first", "unknown: {allow_replies: true}", false, map[string]string{"prerouting": `iifname != "lo" jump fence`}, -190},
+		{"a host that forwards", "interfaces: [wan]", true, map[string]string{
+			"prerouting": `iifname "wan" jump fence`, "forward": `iifname "wan" jump translated`, "input": `iifname "wan" jump translated`,
+			"translated": `ct status dnat ct direction original udp dport @ports_udp goto sip
+ct status dnat ct direction original tcp dport @ports_tcp goto sip
+ct status dnat ct direction original meta l4proto { dccp, sctp, udplite } th dport @ports_tcp goto sip`,
+		}, -310},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, _ := compile.State(parse(t, test.policy), nil, ruleset.Host{Forwards: test.forwards})
+			got := map[string]string{}
+			for _, name := range []string{"prerouting", "forward", "input", "translated"} {
+				if c, ok := s.Chains[name]; ok {
+					got[name] = rules(c)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if p := s.Chains["prerouting"].Priority; p != test.priority {
+				t.Errorf("priority %d, want %d", p, test.priority)
+			}
+		})
+	}
+}
+
+const addressed = `
+providers:
+- {name: acme, registrars: [sip.acme.example, 203.0.113.9], addresses: [203.0.113.8, 203.0.113.0/29, "2001:db8::/48"]}
+- {name: beta, registrars: [sip.acme.example]}
+trusted: {hosts: [office.example], addresses: [192.168.0.0/17, 192.168.128.0/17]}
+bans: {addresses: [198.51.100.0/24], size: 100}
+dns: {servers: [192.0.2.53]}
+`
+
+func TestAddresses(t *testing.T) {
+	found := map[compile.Name][]compile.Address{
+		{Host: "sip.acme.example", Registrar: true}: {
+			{Addr: netip.MustParseAddr("203.0.113.20"), Via: "SRV _sip._udp -> edge.acme.example A"},
+			{Addr: netip.MustParseAddr("2001:db8:1::1"), Via: "AAAA"},
+		},
+		{Host: "office.example"}: {{Addr: netip.MustParseAddr("198.18.0.1"), Via: "A"}},
+	}
+	host := ruleset.Host{
+		Interfaces:  []ruleset.Interface{{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("203.0.113.77/24"), netip.MustParsePrefix("fe80::1/64")}}},
+		Gateways:    []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("fe80::2")},
+		NameServers: []netip.Addr{netip.MustParseAddr("203.0.113.53")},
+	}
+	s, origins := compile.State(parse(t, addressed), found, host)
+	want := map[string]string{
+		"providers4": "203.0.113.0-203.0.113.9 203.0.113.20", "providers6": "2001:db8::/48 2001:db8:1::1",
+		"trusted4": "192.168.0.0/16 198.18.0.1", "trusted6": "", "blocked4": "198.51.100.0/24", "blocked6": "",
+		"protected4": "192.0.2.53 203.0.113.1 203.0.113.53 203.0.113.77", "protected6": "fe80::1-fe80::2",
+		"banned4": "", "banned6": "", "ports_udp": "5060 5061", "ports_tcp": "5060 5061",
+	}
+	got := map[string]string{}
+	for name, set := range s.Sets {
+		var texts []string
+		for _, e := range set.Elements {
+			texts = append(texts, e.String())
+		}
+		got[name] = strings.Join(texts, " ")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if s.Sets["banned4"].Size != 100 || !s.Sets["banned4"].Dynamic {
+		t.Errorf("banned4 is %+v", s.Sets["banned4"])
+	}
+
+	for prefix, why := range map[string]string{
+		"203.0.113.20/32": "acme: sip.acme.example SRV _sip._udp -> edge.acme.example A",
+		"203.0.113.9/32":  "acme: registrars",
+		"203.0.113.4/32":  "acme: addresses",
+	} {
+		if o, _ := origins.Of("providers4", netip.MustParsePrefix(prefix)); o.String() != why {
+			t.Errorf("%s comes from %q, want %q", prefix, o, why)
+		}
+	}
+	if diff := cmp.Diff([]string{"acme", "beta"}, origins.Providers); diff != "" {
+		t.Error(diff)
+	}
+	if n := origins.Addresses("beta"); n != 2 {
+		t.Errorf("beta has %d addresses, want the 2 of the name it shares with acme", n)
+	}
+}
+
+// TestOrderDoesNotMatter compiles the same facts in other orders.
+func TestOrderDoesNotMatter(t *testing.T) {
+	p := parse(t, addressed)
+	name := compile.Name{Host: "sip.acme.example", Registrar: true}
+	var list []compile.Address
+	for i := range 200 {
+		list = append(list, compile.Address{Addr: netip.AddrFrom4([4]byte{198, 51, 99, byte(i)}), Via: "A"})
+	}
+	first, firstOrigins := compile.State(p, map[compile.Name][]compile.Address{name: list}, ruleset.Host{})
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 20 {
+		r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		again, origins := compile.State(p, map[compile.Name][]compile.Address{name: list}, ruleset.Host{})
+		if !plan.Diff(first, again).Empty() {
+			t.Fatal("the same addresses in another order give another state")
+		}
+		if !slices.Equal(firstOrigins.Sets["providers4"], origins.Sets["providers4"]) {
+			t.Fatal("the same addresses in another order have other origins")
+		}
+	}
+}

@@ -1,0 +1,121 @@
+// Package control brings a kernel to a desired state: observe, plan, ask the
+// guards, write down, commit; again if somebody else was faster. apply,
+// refresh, rollback, up and down are this one thing with different desired
+// states, and diff is its first half.
+//
+// It knows none of the rooms that act: the kernel and the journal are given to
+// it.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// Kernel is where a table lives.
+type Kernel interface {
+	// Observe returns the table as it is; an absent one is an empty state.
+	Observe(ctx context.Context) (*ruleset.State, error)
+	// Commit does all of the plan or nothing, and returns plan.ErrStale if the
+	// kernel has changed since the plan's base. After another error the state is
+	// unknown.
+	Commit(ctx context.Context, p *plan.Plan) error
+}
+
+// Desired is what should be.
+type Desired struct {
+	State *ruleset.State
+	// Will says where its addresses come from, Was where those come from that
+	// are there now. Was is called only if some of them go; nil knows nothing.
+	Will ruleset.Origins
+	Was  func() ruleset.Origins
+	// Why says what in the policy or on the host is not as it was.
+	Why string
+	// Guards may refuse the way there.
+	Guards []plan.Guard
+}
+
+// Controller brings Kernel to desired states.
+type Controller struct {
+	Kernel Kernel
+}
+
+// tries is how often a stale plan is made anew.
+const tries = 5
+
+// Plan returns what would be done, and changes nothing. Guards are not asked.
+func (c Controller) Plan(ctx context.Context, d Desired) (*plan.Plan, error) {
+	have, err := c.Kernel.Observe(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look at the kernel: %w", err)
+	}
+	p := plan.Diff(have, d.State)
+	var was ruleset.Origins
+	if d.Was != nil && p.Deletes() {
+		was = d.Was()
+	}
+	p.Explain(was, d.Will, d.Why)
+	return p, nil
+}
+
+// Sync brings the kernel to the desired state and returns the plan that did it,
+// which is empty if there was nothing to do. begin is called once, after the
+// guards have agreed and before the kernel is touched, even if the plan is
+// empty; its error ends everything.
+//
+// Without an error the desired state is in force. With one, the kernel holds what
+// it held before, unless the error says otherwise.
+func (c Controller) Sync(ctx context.Context, d Desired, begin func(*plan.Plan) error) (*plan.Plan, error) {
+	begun := false
+	for range tries {
+		p, err := c.Plan(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.Check(d.Guards...); err != nil {
+			return p, err
+		}
+		if !begun {
+			if err := begin(p); err != nil {
+				return p, err
+			}
+			begun = true
+		}
+		if p.Empty() {
+			return p, nil
+		}
+		failure := c.Kernel.Commit(ctx, p)
+		if failure == nil {
+			return p, nil
+		}
+		if !errors.Is(failure, plan.ErrStale) {
+			again, err := c.settle(ctx, p, failure)
+			if !again {
+				return p, err
+			}
+		}
+	}
+	return nil, fmt.Errorf("%w, %d times in a row: another program keeps changing rules", plan.ErrStale, tries)
+}
+
+// settle finds out what a failed commit has left. There is no error if the
+// change is in force all the same. It is worth another try if the plan was made
+// from a state that the kernel was not in.
+func (c Controller) settle(ctx context.Context, p *plan.Plan, failure error) (again bool, err error) {
+	now, err := c.Kernel.Observe(context.WithoutCancel(ctx))
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("%s; whether the rules were changed is not known, because the kernel cannot be read any more: %w", failure.Error(), err)
+	case plan.Diff(now, p.Want).Empty():
+		return false, nil
+	case plan.Diff(now, p.Have).Empty():
+		return false, failure
+	case now.Generation == p.Base:
+		return true, nil
+	}
+	return false, fmt.Errorf("%s; the table is neither as before nor as wanted: another program has changed it", failure.Error())
+}

@@ -1,0 +1,158 @@
+package journal
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// The permissions of state: a policy tells who a site's provider is.
+const (
+	folderMode = 0o750
+	fileMode   = 0o640
+)
+
+// Damaged is a state file that is not what was written.
+type Damaged struct {
+	Path string
+	// SetAside is where the file was moved to, "" if it still is where it was.
+	SetAside string
+	Err      error
+}
+
+func (d *Damaged) Error() string {
+	if d.SetAside != "" {
+		return fmt.Sprintf("%s is damaged and was set aside as %s (%v)", d.Path, filepath.Base(d.SetAside), d.Err)
+	}
+	return fmt.Sprintf("%s is damaged (%v)", d.Path, d.Err)
+}
+
+func (d *Damaged) Unwrap() error { return d.Err }
+
+// makeFolder makes a folder with the right permissions, whatever the umask; one
+// that is there stays as it is.
+func makeFolder(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(path, folderMode); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	if err := os.Chmod(path, folderMode); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	return nil
+}
+
+// write writes a file whole: to a temporary file beside it, synced, renamed,
+// and then the folder synced, so that after a loss of power the file is the old
+// one or the new one.
+func write(path string, data []byte) error {
+	folder := filepath.Dir(path)
+	for _, f := range []string{filepath.Dir(folder), folder} {
+		if err := makeFolder(f); err != nil {
+			return err
+		}
+	}
+	err := renameio.WriteFile(path, append(data, '\n'), fileMode,
+		renameio.WithTempDir(folder), renameio.IgnoreUmask(), renameio.WithStaticPermissions(fileMode))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return syncFolder(folder)
+}
+
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	defer folder.Close()
+	if err := folder.Sync(); err != nil {
+		return fmt.Errorf("sync folder %s: %w", path, err)
+	}
+	return nil
+}
+
+// sealed is a value as a file, with the hash of its bytes.
+type sealed struct {
+	SHA256  string          `json:"sha256"`
+	Content json.RawMessage `json:"content"`
+}
+
+func hash(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
+}
+
+// seal writes a value so that any change of the file shows.
+func seal(path string, value any) error {
+	content, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	data, err := json.Marshal(sealed{hash(content), content})
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return write(path, data)
+}
+
+// unseal reads what seal wrote into value, which is not touched if there is any
+// error. The error is fs.ErrNotExist, *Damaged, or another trouble with reading.
+func unseal[T any](path string, value *T) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	var s sealed
+	if err := json.Unmarshal(data, &s); err != nil {
+		return &Damaged{Path: path, Err: err}
+	}
+	if hash(s.Content) != s.SHA256 {
+		return &Damaged{Path: path, Err: errors.New("its content does not match its checksum")}
+	}
+	var v T
+	if err := json.Unmarshal(s.Content, &v); err != nil {
+		return &Damaged{Path: path, Err: err}
+	}
+	*value = v
+	return nil
+}
+
+// ifThere takes a file that is not there for no error.
+func ifThere(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func remove(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil // which a read-only folder would not say on removal
+	}
+	if err := ifThere(os.Remove(path)); err != nil {
+		return fmt.Errorf("remove state: %w", err)
+	}
+	return nil
+}
+
+// setAside moves a damaged file out of the way, so that nothing overwrites what
+// may still be of use in it, and notes where to.
+func setAside(damaged *Damaged) error {
+	aside := fmt.Sprintf("%s.damaged-%s", damaged.Path, time.Now().UTC().Format("20060102T150405.000000000Z"))
+	if err := os.Rename(damaged.Path, aside); err != nil {
+		return errors.Join(damaged, fmt.Errorf("set it aside: %w", err))
+	}
+	damaged.SetAside = aside
+	return damaged
+}

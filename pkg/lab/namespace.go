@@ -1,0 +1,199 @@
+// Package lab builds small networks out of network namespaces: hosts, the links
+// between them, and the programs and packets on them. The demo and the tests
+// stand on it.
+//
+// A namespace has no name in the file system. It lives as long as its Namespace
+// is open or a process is in it, and the kernel clears it away with everything
+// in it when the program ends, however it ends. The namespace that the program
+// was started in is never changed.
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Namespace is one host of the lab.
+type Namespace struct {
+	// Name is for messages only.
+	Name   string
+	handle netns.NsHandle
+	links  *netlink.Handle
+}
+
+// New makes a host with nothing but its loopback interface, which is up. It
+// needs CAP_SYS_ADMIN.
+func New(name string) (*Namespace, error) {
+	n := &Namespace{Name: name}
+	err := onOwnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		var err error
+		n.handle, err = netns.Get()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make network namespace %s: %w", name, err)
+	}
+	if n.links, err = netlink.NewHandleAt(n.handle); err != nil {
+		n.handle.Close()
+		return nil, fmt.Errorf("open network namespace %s: %w", name, err)
+	}
+	// An address is usable at once, without first asking whether anybody else
+	// has it. (A kernel without IPv6 has no such setting.)
+	if err := n.Set("ipv6/conf/default/accept_dad", "0"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		n.Close()
+		return nil, err
+	}
+	if err := n.up("lo"); err != nil {
+		n.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// Close lets go of the namespace. What runs in it keeps it alive.
+func (n *Namespace) Close() error {
+	n.links.Close()
+	return n.handle.Close()
+}
+
+// Path is where other programs find the namespace while this one runs, as
+// nsenter --net=PATH does.
+func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(n.handle)) }
+
+// onOwnThread runs f on a thread that ends with it, so that whatever f does to
+// its thread's namespaces is seen by nobody else.
+func onOwnThread(f func() error) error {
+	failed := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		defer close(failed)
+		failed <- f()
+	}()
+	return <-failed
+}
+
+// Do runs f in the namespace. Sockets that f opens stay in it; goroutines that f
+// starts are not in it.
+func (n *Namespace) Do(f func() error) error {
+	return onOwnThread(func() error {
+		if err := netns.Set(n.handle); err != nil {
+			return fmt.Errorf("enter network namespace %s: %w", n.Name, err)
+		}
+		return f()
+	})
+}
+
+// Start starts a command in the namespace: a child is in the namespace of the
+// thread that forks it.
+func (n *Namespace) Start(cmd *exec.Cmd) error { return n.Do(cmd.Start) }
+
+// Set writes a setting of the namespace's own network stack, such as
+// "ipv4/ip_forward".
+func (n *Namespace) Set(setting, value string) error {
+	return n.Do(func() error {
+		path := filepath.Join("/proc/sys/net", setting)
+		if err := os.WriteFile(path, []byte(value), 0); err != nil {
+			return fmt.Errorf("set %s in %s: %w", setting, n.Name, err)
+		}
+		return nil
+	})
+}
+
+func (n *Namespace) up(link string) error {
+	l, err := n.links.LinkByName(link)
+	if err == nil {
+		err = n.links.LinkSetUp(l)
+	}
+	if err != nil {
+		return fmt.Errorf("set up interface %s of %s: %w", link, n.Name, err)
+	}
+	return nil
+}
+
+// End is one end of a link: a host, the name that the interface has there, and
+// its addresses with the lengths of their networks.
+type End struct {
+	Host      *Namespace
+	Interface string
+	Addresses []string
+}
+
+// Link joins two hosts by a cable. Both ends are up and their addresses are
+// usable at once.
+func Link(a, b End) error {
+	pair := &netlink.Veth{
+		LinkAttrs:     netlink.LinkAttrs{Name: a.Interface, Namespace: netlink.NsFd(a.Host.handle)},
+		PeerName:      b.Interface,
+		PeerNamespace: netlink.NsFd(b.Host.handle),
+	}
+	if err := a.Host.links.LinkAdd(pair); err != nil {
+		return fmt.Errorf("link %s and %s: %w", a.Host.Name, b.Host.Name, err)
+	}
+	for _, end := range []End{a, b} {
+		for _, address := range end.Addresses {
+			if err := end.Host.AddAddress(end.Interface, address); err != nil {
+				return err
+			}
+		}
+		if err := end.Host.up(end.Interface); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AddAddress gives an interface one more address.
+func (n *Namespace) AddAddress(link, address string) error {
+	parsed, err := netlink.ParseAddr(address)
+	if err != nil {
+		return fmt.Errorf("read address %q: %w", address, err)
+	}
+	parsed.Flags = unix.IFA_F_NODAD
+	l, err := n.links.LinkByName(link)
+	if err == nil {
+		err = n.links.AddrAdd(l, parsed)
+	}
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("add %s to interface %s of %s: %w", address, link, n.Name, err)
+	}
+	return nil
+}
+
+// Route sends packets for a network ("default" is possible) by a next hop.
+func (n *Namespace) Route(network, via string) error {
+	hop, err := netip.ParseAddr(via)
+	if err != nil {
+		return fmt.Errorf("read next hop %q: %w", via, err)
+	}
+	prefix := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if hop.Is6() {
+		prefix = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	if network != "default" {
+		if prefix, err = netip.ParsePrefix(network); err != nil {
+			return fmt.Errorf("read network %q: %w", network, err)
+		}
+	}
+	_, destination, err := net.ParseCIDR(prefix.String())
+	if err == nil {
+		err = n.links.RouteAdd(&netlink.Route{Dst: destination, Gw: hop.AsSlice()})
+	}
+	if err != nil {
+		return fmt.Errorf("add route to %s via %s in %s: %w", network, via, n.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+package nft_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"net/netip"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/pkg/nft"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// scattered are n addresses that do not touch each other.
+func scattered(n int) []netip.Prefix {
+	prefixes := make([]netip.Prefix, n)
+	for i := range prefixes {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], 0x20000000+uint32(i)*3)
+		prefixes[i] = netip.PrefixFrom(netip.AddrFrom4(b), 32)
+	}
+	return prefixes
+}
+
+func withProviders(s *ruleset.State, prefixes []netip.Prefix) *ruleset.State {
+	next := *s
+	next.Sets = maps.Clone(s.Sets)
+	set := next.Sets["providers4"]
+	set.Elements = ruleset.Addresses(prefixes)
+	next.Sets["providers4"] = set
+	return &next
+}
+
+// BenchmarkOneMoreAddress adds one address while the set holds many, and says
+// where the time goes. "known" is the way when nobody else has changed a rule.
+func BenchmarkOneMoreAddress(b *testing.B) {
+	for _, n := range []int{10, 1000, 100_000} {
+		h := labtest.Host(b, "pbx")
+		many := scattered(n)
+		less := withProviders(compiled(b, ""), many)
+		more := withProviders(less, append(slices.Clone(many), netip.MustParsePrefix("9.9.9.9/32")))
+		apply(b, h, less)
+		b.Run(fmt.Sprintf("%d/dump", n), func(b *testing.B) {
+			labtest.In(b, h, func() error {
+				for b.Loop() {
+					if _, err := new(nft.Kernel).Observe(b.Context()); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+		b.Run(fmt.Sprintf("%d/known", n), func(b *testing.B) {
+			labtest.In(b, h, func() error {
+				s, err := new(nft.Kernel).Observe(b.Context())
+				if err != nil {
+					return err
+				}
+				known, err := nft.Here(s.Generation, s)
+				if err != nil {
+					return err
+				}
+				for b.Loop() {
+					if _, err := (&nft.Kernel{Known: known}).Observe(b.Context()); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+		b.Run(fmt.Sprintf("%d/diff", n), func(b *testing.B) {
+			for b.Loop() {
+				plan.Diff(less, more)
+			}
+		})
+		b.Run(fmt.Sprintf("%d/commit", n), func(b *testing.B) {
+			labtest.In(b, h, func() error {
+				k := &nft.Kernel{}
+				s, err := k.Observe(b.Context())
+				if err != nil {
+					return err
+				}
+				generation := s.Generation
+				from, to := less, more
+				for b.Loop() {
+					p := plan.Diff(from, to)
+					p.Base = generation
+					if err := k.Commit(b.Context(), p); err != nil {
+						return err
+					}
+					generation = nft.NextGeneration(generation)
+					from, to = to, from
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// BenchmarkPacket measures what a packet costs on its way in, over veth: behind
+// no rule at all, behind the least that one would write by hand, behind the
+// fence. All that pass end in the same drop, later. The configurations take
+// turns, so that a machine whose speed drifts is as unfair to one as to another;
+// the figures are medians of the rounds in ns a packet.
+func BenchmarkPacket(b *testing.B) {
+	const (
+		end = `table inet end {
+	chain prerouting { type filter hook prerouting priority 0; policy drop; }
+}
+`
+		fenced = "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.100]}]"
+		byHand = `table inet hand {
+	set allowed { type ipv4_addr; elements = { 192.0.2.100 } }
+	chain prerouting {
+		type filter hook prerouting priority raw - 10;
+		meta l4proto { tcp, udp } th dport { 5060, 5061 } ip saddr != @allowed drop
+	}
+}
+`
+	)
+	configurations := []struct {
+		name  string
+		rules string
+	}{
+		{"none", ""},
+		{"hand", byHand},
+		{"fence", compiledFor(b, fenced, ruleset.Host{}).String()},
+	}
+	packets := []struct {
+		name, from string
+		port       int
+	}{{"otherport", "192.0.2.200", 10000}, {"provider", "192.0.2.100", 5060}, {"dropped", "192.0.2.200", 5060}}
+
+	type cell struct {
+		source *lab.Source
+		times  []float64
+	}
+	cells := map[string]*cell{}
+	for _, c := range configurations {
+		pbx, outside := labtest.Host(b, c.name), labtest.Host(b, "outside")
+		labtest.Link(b,
+			lab.End{Host: pbx, Interface: "eth0", Addresses: []string{"192.0.2.10/24"}},
+			lab.End{Host: outside, Interface: "eth0", Addresses: []string{"192.0.2.100/24", "192.0.2.200/24"}})
+		labtest.Rules(b, pbx, end+c.rules)
+		for _, p := range packets {
+			source, err := outside.Send(p.from+":0", fmt.Sprintf("192.0.2.10:%d", p.port), make([]byte, 400))
+			labtest.Must(b, err)
+			b.Cleanup(func() { source.Close() })
+			labtest.Must(b, source.Burst(1))
+			cells[c.name+"-"+p.name] = &cell{source: source}
+		}
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const burst = 2048
+	for b.Loop() {
+		for _, c := range configurations {
+			for _, p := range packets {
+				cell := cells[c.name+"-"+p.name]
+				start := time.Now()
+				labtest.Must(b, cell.source.Burst(burst))
+				cell.times = append(cell.times, float64(time.Since(start).Nanoseconds())/burst)
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	for _, p := range packets {
+		none := median(cells["none-"+p.name].times)
+		b.ReportMetric(none, "ns/none-"+p.name)
+		for _, c := range configurations[1:] {
+			b.ReportMetric(median(cells[c.name+"-"+p.name].times)-none, "+ns/"+c.name+"-"+p.name)
+		}
+	}
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}

@@ -1,0 +1,259 @@
+package nft
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// encoded is one statement as the kernel's expressions, with the anonymous set
+// that the last lookup among them asks.
+type encoded struct {
+	exprs []expr.Any
+	set   *anonymousSet
+}
+
+// anonymousSet is a set without a name of its own, part of one rule.
+type anonymousSet struct {
+	keyType  nftables.SetDatatype
+	interval bool
+	elements []nftables.SetElement
+	text     string // canonical: two sets with the same text are the same
+}
+
+// fenceRegister is where loads go. nft uses the same one, so that its rules and
+// ours are equal.
+const fenceRegister = unix.NFT_REG_1
+
+// encode translates one statement. The comments show what nft's debug output
+// calls each expression.
+func encode(s ruleset.Statement) (encoded, error) {
+	switch s := s.(type) {
+	case ruleset.InInterface:
+		return encoded{exprs: encodeInInterface(s)}, nil
+	case ruleset.Source:
+		return encodeSource(s)
+	case ruleset.NoWayBack:
+		return encoded{exprs: []expr.Any{
+			// [ fib saddr . iif oif present => reg 1 ]
+			&expr.Fib{Register: fenceRegister, FlagSADDR: true, FlagIIF: true, FlagPRESENT: true, ResultOIF: true},
+			// [ cmp eq reg 1 0x00000000 ]
+			compare(make([]byte, 4)),
+		}}, nil
+	case ruleset.Protocols:
+		return encodeProtocols(s)
+	case ruleset.DestinationPort:
+		return encodeDestinationPort(s)
+	case ruleset.Connection:
+		return encodeConnection(s)
+	case ruleset.Count:
+		// [ objref type 1 name … ]
+		return encoded{exprs: []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: string(s)}}}, nil
+	case ruleset.Verdict:
+		kind, ok := verdicts[s.Kind]
+		if !ok {
+			return encoded{}, fmt.Errorf("encode verdict %q: no such verdict", s.Kind)
+		}
+		// [ immediate reg 0 … ]
+		return encoded{exprs: []expr.Any{&expr.Verdict{Kind: kind, Chain: s.Chain}}}, nil
+	}
+	return encoded{}, fmt.Errorf("encode statement %q: no such statement", s)
+}
+
+var verdicts = map[ruleset.VerdictKind]expr.VerdictKind{
+	ruleset.Accept: expr.VerdictAccept,
+	ruleset.Drop:   expr.VerdictDrop,
+	ruleset.Jump:   expr.VerdictJump,
+	ruleset.Goto:   expr.VerdictGoto,
+}
+
+func compare(data []byte) *expr.Cmp {
+	return &expr.Cmp{Op: expr.CmpOpEq, Register: fenceRegister, Data: data}
+}
+
+func encodeInInterface(s ruleset.InInterface) []expr.Any {
+	prefix, isPrefix := strings.CutSuffix(s.Name, "*")
+	name := []byte(prefix)
+	if !isPrefix {
+		name = make([]byte, unix.IFNAMSIZ) // the whole name, up to its NUL padding
+		copy(name, s.Name)
+	}
+	cmp := compare(name)
+	if s.Not {
+		cmp.Op = expr.CmpOpNeq
+	}
+	return []expr.Any{
+		// [ meta load iifname => reg 1 ]
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: fenceRegister},
+		cmp,
+	}
+}
+
+func encodeSource(s ruleset.Source) (encoded, error) {
+	family, offset, length := byte(unix.NFPROTO_IPV4), uint32(12), uint32(4)
+	keyType := nftables.TypeIPAddr
+	if s.V6 {
+		family, offset, length = unix.NFPROTO_IPV6, 8, 16
+		keyType = nftables.TypeIP6Addr
+	}
+	e := encoded{exprs: []expr.Any{
+		// [ meta load nfproto => reg 1 ] [ cmp eq reg 1 0x02 ]: a table of family
+		// inet sees both families, and 12 bytes into the other header is no address.
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: fenceRegister},
+		compare([]byte{family}),
+		// [ payload load 4b @ network header + 12 => reg 1 ]
+		&expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length},
+		// [ lookup reg 1 set … ]
+		&expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set},
+	}}
+	if len(s.In) > 0 {
+		elements := ruleset.Addresses(s.In)
+		for _, element := range elements {
+			if element.From.Is6() != s.V6 {
+				return e, fmt.Errorf("encode %q: %s is of the other family", s, element)
+			}
+		}
+		e.set = &anonymousSet{keyType: keyType, interval: true, elements: intervals(elements)}
+		e.set.text = anonymousText(keyType.GetNFTMagic(), true, elementTexts(elements))
+	}
+	return e, nil
+}
+
+// protocolNumbers are of IANA's assigned internet protocol numbers.
+var protocolNumbers = map[ruleset.Protocol]byte{
+	ruleset.TCP: 6, ruleset.UDP: 17, ruleset.DCCP: 33, ruleset.SCTP: 132, ruleset.UDPLite: 136,
+}
+
+func encodeProtocols(s ruleset.Protocols) (encoded, error) {
+	set := &anonymousSet{keyType: nftables.TypeInetProto}
+	var texts []string
+	for _, p := range s {
+		n, ok := protocolNumbers[p]
+		if !ok {
+			return encoded{}, fmt.Errorf("encode protocol %q: no such protocol", p)
+		}
+		set.elements = append(set.elements, nftables.SetElement{Key: []byte{n}})
+		texts = append(texts, fmt.Sprintf("0x%02x", n))
+	}
+	set.text = anonymousText(set.keyType.GetNFTMagic(), false, texts)
+	return encoded{set: set, exprs: []expr.Any{
+		// [ meta load l4proto => reg 1 ]
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister},
+		&expr.Lookup{SourceRegister: fenceRegister},
+	}}, nil
+}
+
+func encodeDestinationPort(s ruleset.DestinationPort) (encoded, error) {
+	var e encoded
+	if s.Protocol != ruleset.AnyTransport {
+		n, ok := protocolNumbers[s.Protocol]
+		if !ok {
+			return e, fmt.Errorf("encode protocol %q: no such protocol", s.Protocol)
+		}
+		e.exprs = append(e.exprs, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister}, compare([]byte{n}))
+	}
+	e.exprs = append(e.exprs,
+		// [ payload load 2b @ transport header + 2 => reg 1 ]
+		&expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set},
+	)
+	return e, nil
+}
+
+// statusTranslated is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
+const statusTranslated = 0x20
+
+func encodeConnection(s ruleset.Connection) (encoded, error) {
+	switch s {
+	case ruleset.Translated:
+		zero := make([]byte, 4)
+		different := compare(zero)
+		different.Op = expr.CmpOpNeq
+		return encoded{exprs: []expr.Any{
+			// [ ct load status => reg 1 ] [ bitwise reg 1 = ( reg 1 & 0x20 ) ^ 0 ] [ cmp neq reg 1 0 ]
+			&expr.Ct{Key: expr.CtKeySTATUS, Register: fenceRegister},
+			&expr.Bitwise{
+				SourceRegister: fenceRegister, DestRegister: fenceRegister, Len: 4,
+				Mask: binary.NativeEndian.AppendUint32(nil, statusTranslated), Xor: zero,
+			},
+			different,
+		}}, nil
+	case ruleset.Original, ruleset.Reply:
+		direction := byte(0)
+		if s == ruleset.Reply {
+			direction = 1
+		}
+		return encoded{exprs: []expr.Any{
+			// [ ct load direction => reg 1 ]
+			&expr.Ct{Key: expr.CtKeyDIRECTION, Register: fenceRegister},
+			compare([]byte{direction}),
+		}}, nil
+	}
+	return encoded{}, fmt.Errorf("encode %q: no such match", s)
+}
+
+// anonymousText is the canonical text of an anonymous set, from the number of
+// its key's type.
+func anonymousText(keyType uint32, interval bool, elements []string) string {
+	elements = slices.Sorted(slices.Values(elements))
+	return fmt.Sprintf("{ %s } type %d interval %t", strings.Join(elements, ", "), keyType, interval)
+}
+
+func elementTexts(elements []ruleset.Element) []string {
+	texts := make([]string, len(elements))
+	for i, e := range elements {
+		texts[i] = e.String()
+	}
+	return texts
+}
+
+// intervals writes ranges of addresses as the kernel wants them: the first
+// address of each, then the one behind its last, marked as an end. A range up
+// to the very last address has no end.
+func intervals(elements []ruleset.Element) []nftables.SetElement {
+	list := make([]nftables.SetElement, 0, 2*len(elements))
+	for _, e := range elements {
+		list = append(list, nftables.SetElement{Key: e.From.AsSlice()})
+		if end := e.To.Next(); end.IsValid() {
+			list = append(list, nftables.SetElement{Key: end.AsSlice(), IntervalEnd: true})
+		}
+	}
+	return list
+}
+
+// setElements writes the elements of a named set.
+func setElements(s ruleset.Set, elements []ruleset.Element) []nftables.SetElement {
+	if s.Interval {
+		return intervals(elements)
+	}
+	list := make([]nftables.SetElement, len(elements))
+	for i, e := range elements {
+		list[i] = nftables.SetElement{Key: elementKey(e), Timeout: e.Timeout}
+	}
+	return list
+}
+
+func elementKey(e ruleset.Element) []byte {
+	if e.From.IsValid() {
+		return e.From.AsSlice()
+	}
+	return binaryutil.BigEndian.PutUint16(e.Port)
+}
+
+var keyTypes = map[ruleset.Key]nftables.SetDatatype{
+	ruleset.IPv4: nftables.TypeIPAddr,
+	ruleset.IPv6: nftables.TypeIP6Addr,
+	ruleset.Port: nftables.TypeInetService,
+}
+
+// addressOf reads a key of 4 or 16 bytes.
+func addressOf(key []byte) (netip.Addr, bool) { return netip.AddrFromSlice(key) }

@@ -1,0 +1,70 @@
+package nft
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
+	"golang.org/x/sys/unix"
+
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// forget deletes the connection-tracking entries of addresses that the plan has
+// removed. It is needed where answers pass by connection tracking only: there a
+// removed address would stay allowed for as long as it keeps talking.
+func (k *Kernel) forget(p *plan.Plan) {
+	if !passesReplies(p.Want) {
+		return
+	}
+	gone := p.Removed()
+	if len(gone.Ranges()) == 0 {
+		return
+	}
+	f := forgotten{addresses: gone}
+	for _, set := range []string{"ports_udp", "ports_tcp"} {
+		for _, e := range p.Want.Sets[set].Elements {
+			f.ports = append(f.ports, e.Port)
+		}
+	}
+	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f); err != nil && k.Log != nil {
+			k.Log.Warn("delete connection-tracking entries of removed addresses", "error", err)
+		}
+	}
+}
+
+func passesReplies(s *ruleset.State) bool {
+	for _, c := range s.Chains {
+		for _, r := range c.Rules {
+			if slices.Contains(r.Statements(), ruleset.Statement(ruleset.Reply)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// forgotten matches the connections of addresses on fenced ports.
+type forgotten struct {
+	addresses *netipx.IPSet
+	ports     []uint16
+}
+
+// MatchConntrackFlow reports whether either end of the connection is one of the
+// addresses and either port is fenced.
+func (f forgotten) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	port := slices.Contains(f.ports, flow.Forward.SrcPort) || slices.Contains(f.ports, flow.Forward.DstPort) ||
+		slices.Contains(f.ports, flow.Reverse.SrcPort) || slices.Contains(f.ports, flow.Reverse.DstPort)
+	if !port {
+		return false
+	}
+	for _, ip := range [][]byte{flow.Forward.SrcIP, flow.Forward.DstIP, flow.Reverse.SrcIP, flow.Reverse.DstIP} {
+		if addr, ok := netip.AddrFromSlice(ip); ok && f.addresses.Contains(addr.Unmap()) {
+			return true
+		}
+	}
+	return false
+}

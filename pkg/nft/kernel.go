@@ -1,0 +1,158 @@
+// Package nft observes and changes ringfence's table in the kernel, over
+// netlink: it is the hands and eyes of the nftables back end. It runs no
+// program and touches no other table.
+//
+// What the table should be is decided elsewhere; this package only translates,
+// both ways, between pkg/ruleset and the kernel's expressions, and does the
+// steps of a pkg/plan as one transaction.
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/google/nftables"
+
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// Kernel is nftables in the network namespace of the calling thread. The zero
+// Kernel works; it always reads the whole table.
+type Kernel struct {
+	// Known is what ringfence knows of the kernel from its last commit. If
+	// nobody has changed any nftables rule since, Observe answers from it
+	// instead of reading the table. nil knows nothing.
+	Known *Known
+	// Log gets what goes wrong without making a commit fail; nil is silence.
+	Log *slog.Logger
+}
+
+// Probe finds out whether the kernel would let this process read nftables. Its
+// error wraps ErrPermission or ErrUnsupported where these are the cause.
+func (k *Kernel) Probe(ctx context.Context) error {
+	r, err := newReader()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	_, err = r.generation(ctx)
+	return err
+}
+
+// maxDumps bounds how often a table is read anew because somebody keeps
+// changing rules meanwhile.
+const maxDumps = 20
+
+// Observe returns the table as it is. The state belongs to one generation: the
+// kernel's generation was the same before and after reading. Its error wraps
+// ErrPermission or ErrUnsupported where these are the cause.
+func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
+	r, err := newReader()
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	before, err := r.generation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if k.Known.Holds(before) {
+		state := *k.Known.State
+		state.Generation = before
+		return &state, nil
+	}
+	for range maxDumps {
+		state, err := r.table(ctx)
+		after, genErr := r.generation(ctx)
+		if genErr != nil {
+			return nil, genErr
+		}
+		switch {
+		case before != after || errors.Is(err, errInterrupted):
+			// What was there when it was listed may be gone when it is read, so an
+			// error means nothing either.
+			before = after
+		case err != nil:
+			return nil, err
+		default:
+			state.Generation = after
+			return state, nil
+		}
+	}
+	return nil, fmt.Errorf("read table: %w, %d times in a row", errInterrupted, maxDumps)
+}
+
+// Commit does all steps of the plan, or none. It returns plan.ErrStale when the
+// kernel is no longer at the plan's base. After any other error nobody knows
+// what is in force before observing: ENOBUFS has been seen with the change
+// made. Then nothing is taken as known any more either.
+func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
+	err := k.commit(ctx, p)
+	if err != nil {
+		k.Known = nil
+		return err
+	}
+	k.forget(p)
+	return nil
+}
+
+func (k *Kernel) commit(ctx context.Context, p *plan.Plan) error {
+	carry, err := carried(ctx, p)
+	if err != nil {
+		return err
+	}
+	b, err := newBatch(carry)
+	if err != nil {
+		return err
+	}
+	for _, step := range p.Steps {
+		if err := b.add(ctx, step); err != nil {
+			return err
+		}
+	}
+	if err := b.commit(p.Base); err != nil {
+		if errors.Is(err, plan.ErrStale) {
+			return err
+		}
+		return fmt.Errorf("commit rules: %w", err)
+	}
+	return nil
+}
+
+// NextGeneration is the kernel's generation right after a commit at base: every
+// transaction adds one, and 0 is left out (nf_tables_commit).
+func NextGeneration(base uint32) uint32 { return max(base+1, 1) }
+
+// carried reads the elements that the plan wants taken over from sets that it
+// makes anew, with what is left of their lifetime.
+func carried(ctx context.Context, p *plan.Plan) (map[string][]nftables.SetElement, error) {
+	carry := map[string][]nftables.SetElement{}
+	for _, step := range p.Steps {
+		s, ok := step.(plan.AddSet)
+		if !ok || !s.Carry {
+			continue
+		}
+		r, err := newReader()
+		if err != nil {
+			return nil, err
+		}
+		points, err := r.elements(ctx, s.Name)
+		generation, genErr := r.generation(ctx)
+		r.close()
+		switch {
+		case genErr != nil:
+			return nil, genErr
+		case generation != p.Base:
+			return nil, plan.ErrStale
+		case err != nil:
+			return nil, fmt.Errorf("read elements of set %s: %w", s.Name, err)
+		}
+		for _, point := range points {
+			carry[s.Name] = append(carry[s.Name], nftables.SetElement{Key: point.key, Timeout: point.expires})
+		}
+	}
+	return carry, nil
+}

@@ -1,0 +1,234 @@
+package nft_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/pkg/nft"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// TestSecondPlanIsEmpty also loads the listing of nft, and our own text, as
+// another program would: both must be the same table again.
+func TestSecondPlanIsEmpty(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	want := compiled(t, everything)
+	if p := apply(t, h, want); p.Empty() {
+		t.Fatal("the first apply did nothing")
+	}
+	if p := difference(t, h, want); !p.Empty() {
+		t.Fatalf("the second plan is not empty: %+v", p.Changes)
+	}
+	for name, text := range map[string]string{"nft's listing": list(t, h), "our text": want.String()} {
+		labtest.Run(t, h, "nft", "delete", "table", "inet", "ringfence")
+		labtest.Rules(t, h, text)
+		if p := difference(t, h, want); !p.Empty() {
+			t.Errorf("after loading %s the plan is not empty: %+v", name, p.Changes)
+		}
+	}
+	if p := apply(t, h, &ruleset.State{}); p.Empty() {
+		t.Error("taking down did nothing")
+	}
+	if out := labtest.Run(t, h, "nft", "list", "ruleset"); out != "" {
+		t.Errorf("after taking down there is left:\n%s", out)
+	}
+}
+
+func TestStalePlan(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	p := difference(t, h, compiled(t, everything))
+	labtest.Rules(t, h, "add table inet other")
+	err := h.Do(func() error { return new(nft.Kernel).Commit(t.Context(), p) })
+	if !errors.Is(err, plan.ErrStale) {
+		t.Errorf("a stale plan gave %v", err)
+	}
+	if out := labtest.Run(t, h, "nft", "list", "tables"); strings.Contains(out, "ringfence") {
+		t.Error("a stale plan was done")
+	}
+}
+
+// TestFailedPlan: one step that the kernel refuses voids all.
+func TestFailedPlan(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	apply(t, h, compiled(t, everything))
+	before := list(t, h)
+	p := difference(t, h, compiled(t, "trusted: {addresses: [192.168.0.0/16]}"))
+	p.Steps = append(p.Steps, plan.DeleteElements{Set: "trusted4", Elements: ruleset.Addresses([]netip.Prefix{netip.MustParsePrefix("9.9.9.9/32")})})
+	err := h.Do(func() error { return new(nft.Kernel).Commit(t.Context(), p) })
+	if err == nil || !strings.Contains(err.Error(), "NFT_MSG_DELSETELEM") {
+		t.Errorf("got %v, want an error that names the message", err)
+	}
+	if diff := cmp.Diff(before, list(t, h)); diff != "" {
+		t.Errorf("a failed plan changed the table: %s", diff)
+	}
+}
+
+// TestKnown: what was committed is believed only while nobody has changed any
+// rule, in this namespace, since this boot.
+func TestKnown(t *testing.T) {
+	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
+	want := compiled(t, everything)
+	apply(t, h, want)
+	var known *nft.Known
+	labtest.In(t, h, func() error {
+		s, err := new(nft.Kernel).Observe(t.Context())
+		if err != nil {
+			return err
+		}
+		// A state that is not the kernel's shows whether it was read.
+		known, err = nft.Here(s.Generation, &ruleset.State{Exists: true, Flags: "believed"})
+		return err
+	})
+	believes := func(h *lab.Namespace, k *nft.Known) bool {
+		var s *ruleset.State
+		labtest.In(t, h, func() (err error) {
+			s, err = (&nft.Kernel{Known: k}).Observe(t.Context())
+			return err
+		})
+		return s.Flags == "believed"
+	}
+	if !believes(h, known) {
+		t.Error("the table was read although nobody has changed a rule")
+	}
+	for name, k := range map[string]*nft.Known{
+		"nothing":           nil,
+		"another boot":      {Boot: "x", Namespace: known.Namespace, Generation: known.Generation, State: known.State},
+		"another namespace": {Boot: known.Boot, Namespace: 1, Generation: known.Generation, State: known.State},
+		"no state":          {Boot: known.Boot, Namespace: known.Namespace, Generation: known.Generation},
+	} {
+		if believes(h, k) {
+			t.Errorf("knowing %s was enough", name)
+		}
+	}
+	apply(t, other, want)
+	if believes(other, known) {
+		t.Error("one namespace's table was believed in another")
+	}
+	labtest.Rules(t, h, "add table ip another")
+	if believes(h, known) {
+		t.Error("the table was not read although somebody has changed rules")
+	}
+}
+
+func TestNextGeneration(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	p := apply(t, h, compiled(t, everything))
+	labtest.In(t, h, func() error {
+		s, err := new(nft.Kernel).Observe(t.Context())
+		if err == nil && s.Generation != nft.NextGeneration(p.Base) {
+			err = fmt.Errorf("generation %d after a commit at %d, want %d", s.Generation, p.Base, nft.NextGeneration(p.Base))
+		}
+		return err
+	})
+	if got := nft.NextGeneration(1<<32 - 1); got != 1 {
+		t.Errorf("after the last generation comes %d, want 1", got)
+	}
+}
+
+// TestBansSurvive: a set that is made anew keeps what it held, and for how long.
+func TestBansSurvive(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	apply(t, h, compiled(t, "unknown: {action: accept}"))
+	labtest.Rules(t, h, "add element inet ringfence banned4 { 198.51.100.1 timeout 1h, 198.51.100.2 timeout 1h expires 10m }\n"+
+		"add element inet ringfence banned6 { 2001:db8::1 timeout 1h }")
+	apply(t, h, compiled(t, "unknown: {action: accept}\nbans: {size: 1000}"))
+	for _, set := range []string{"banned4", "banned6"} {
+		out := labtest.Run(t, h, "nft", "list", "set", "inet", "ringfence", set)
+		if !strings.Contains(out, "size 1000") {
+			t.Errorf("the size has not changed:\n%s", out)
+		}
+		if set == "banned4" && (!strings.Contains(out, "198.51.100.1 timeout 59m") || !strings.Contains(out, "198.51.100.2 timeout 9m")) ||
+			set == "banned6" && !strings.Contains(out, "2001:db8::1 timeout 59m") {
+			t.Errorf("bans are gone or have another lifetime:\n%s", out)
+		}
+	}
+}
+
+func TestCounters(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	read := func() map[string]uint64 {
+		var c map[string]uint64
+		labtest.In(t, h, func() (err error) { c, err = new(nft.Kernel).Counters(t.Context()); return err })
+		return c
+	}
+	if c := read(); len(c) != 0 {
+		t.Errorf("without a table there are counters: %v", c)
+	}
+	labtest.Rules(t, h, "table inet ringfence {\ncounter dropped_unknown { packets 7 bytes 100 }\ncounter allowed_provider { }\nquota q { 1 mbytes }\n}")
+	if diff := cmp.Diff(map[string]uint64{"dropped_unknown": 7, "allowed_provider": 0}, read()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestRemovedAddressIsForgotten: with allow_replies, a connection that this
+// host opened must not keep a removed provider allowed.
+func TestRemovedAddressIsForgotten(t *testing.T) {
+	pbx, provider := labtest.Host(t, "pbx"), labtest.Host(t, "provider")
+	labtest.Link(t,
+		lab.End{Host: pbx, Interface: "eth0", Addresses: []string{"192.0.2.10/24"}},
+		lab.End{Host: provider, Interface: "eth0", Addresses: []string{"192.0.2.1/24"}})
+	with := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.1]}]\nunknown: {allow_replies: true}")
+	without := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.99]}]\nunknown: {allow_replies: true}")
+	apply(t, pbx, with)
+
+	var phone, registrar *net.UDPConn
+	labtest.In(t, pbx, func() (err error) {
+		phone, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.10:5060")))
+		return err
+	})
+	labtest.In(t, provider, func() (err error) {
+		registrar, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:5060")))
+		return err
+	})
+	defer phone.Close()
+	defer registrar.Close()
+	ask := func(text string) { send(t, phone, "192.0.2.1:5060", text) }
+	answer := func(text string) { send(t, registrar, "192.0.2.10:5060", text) }
+
+	ask("REGISTER")
+	if got := receive(t, registrar); got != "REGISTER" {
+		t.Fatalf("the registrar got %q", got)
+	}
+	apply(t, pbx, without)
+	// The answer comes too late: the address was removed while the connection
+	// was open.
+	answer("200 OK")
+	// A reply that passes afterwards shows that the first one would have been
+	// here by now.
+	ask("REGISTER again")
+	if got := receive(t, registrar); got != "REGISTER again" {
+		t.Fatalf("the registrar got %q", got)
+	}
+	answer("200 OK again")
+	if got := receive(t, phone); got != "200 OK again" {
+		t.Errorf("the phone got %q: the connection of a removed address was not forgotten", got)
+	}
+}
+
+func send(t *testing.T, from *net.UDPConn, to, text string) {
+	t.Helper()
+	if _, err := from.WriteToUDPAddrPort([]byte(text), netip.MustParseAddrPort(to)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func receive(t *testing.T, at *net.UDPConn) string {
+	t.Helper()
+	at.SetReadDeadline(time.Now().Add(10 * time.Second))
+	buf := make([]byte, 2000)
+	n, err := at.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[:n])
+}

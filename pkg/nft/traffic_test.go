@@ -1,0 +1,134 @@
+package nft_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/pkg/nft"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+const (
+	fromProvider = 'P'
+	fromStranger = 'S'
+)
+
+// TestNoPacketSlipsThroughAnUpdate changes addresses and rules while a provider
+// and a stranger send as fast as they can: none of the provider's packets may
+// be lost, none of the stranger's may arrive. The provider's address is part of
+// ranges that grow, shrink, split and join.
+func TestNoPacketSlipsThroughAnUpdate(t *testing.T) {
+	changes := labtest.Count(200, 10_000)
+	pbx, outside := labtest.Host(t, "pbx"), labtest.Host(t, "outside")
+	labtest.Link(t,
+		lab.End{Host: pbx, Interface: "eth0", Addresses: []string{"192.0.2.10/24"}},
+		lab.End{Host: outside, Interface: "eth0", Addresses: []string{"192.0.2.100/24", "192.0.2.200/24"}})
+	sink, err := pbx.Listen(t.Context(), "192.0.2.10:5060")
+	labtest.Must(t, err)
+	provider, err := outside.Send("192.0.2.100:5060", "192.0.2.10:5060", []byte{fromProvider})
+	labtest.Must(t, err)
+	defer provider.Close()
+	stranger, err := outside.Send("192.0.2.200:5060", "192.0.2.10:5060", []byte{fromStranger})
+	labtest.Must(t, err)
+	defer stranger.Close()
+
+	state := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.100]}]")
+	apply(t, pbx, state)
+
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	var sent int64
+	start := time.Now()
+	group.Go(func() { sent = flood(t, stop, sink, provider, stranger) })
+	r := rand.New(rand.NewPCG(1, 1))
+	labtest.In(t, pbx, func() error {
+		for i := range changes {
+			next := *state
+			if i%50 == 49 {
+				// Rules change too: the fence's default is in another chain.
+				next = *compiled(t, fmt.Sprintf("interfaces: [eth0, eth%d]\nproviders: [{name: a, addresses: [192.0.2.100]}]", i%7+1))
+			}
+			next.Sets = maps.Clone(state.Sets)
+			set := next.Sets["providers4"]
+			set.Elements = ruleset.Addresses(randomRanges(r))
+			next.Sets["providers4"] = set
+			c := control.Controller{Kernel: &nft.Kernel{}}
+			if _, err := c.Sync(t.Context(), control.Desired{State: &next}, func(*plan.Plan) error { return nil }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	close(stop)
+	group.Wait()
+	took := time.Since(start)
+	labtest.Must(t, sink.Close())
+	got, leaked := sink.Received(fromProvider), sink.Received(fromStranger)
+	t.Logf("%d changes, %d packets of each in %.1f s (%.0f packets/s): %d of the provider's lost, %d of the stranger's arrived",
+		changes, sent, took.Seconds(), float64(2*sent)/took.Seconds(), sent-got, leaked)
+	if got != sent || leaked != 0 {
+		t.Errorf("of %d packets each, %d of the provider's were lost and %d of the stranger's arrived", sent, sent-got, leaked)
+	}
+}
+
+// randomRanges always hold the provider and never the stranger.
+func randomRanges(r *rand.Rand) []netip.Prefix {
+	prefixes := []netip.Prefix{netip.MustParsePrefix("192.0.2.100/32")}
+	for range r.IntN(20) {
+		// The provider's neighbours, and addresses far away.
+		prefixes = append(prefixes,
+			netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(96 + r.IntN(8))}), 32),
+			netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(r.IntN(256))}), 32))
+	}
+	return prefixes
+}
+
+// flood sends equally many packets from both until stop, and returns how many.
+// It keeps at most a few hundred of the provider's under way, so that nothing
+// but the fence can lose one.
+func flood(t *testing.T, stop <-chan struct{}, sink *lab.Sink, provider, stranger *lab.Source) (sent int64) {
+	const burst, underWay = 32, 256
+	for {
+		select {
+		case <-stop:
+			waitFor(t, sink, sent)
+			return sent
+		default:
+		}
+		if err := provider.Burst(burst); err != nil {
+			t.Error(err)
+			return sent
+		}
+		if err := stranger.Burst(burst); err != nil {
+			t.Error(err)
+			return sent
+		}
+		sent += burst
+		if !waitFor(t, sink, sent-underWay) {
+			return sent
+		}
+	}
+}
+
+// waitFor waits until the provider's packets have come.
+func waitFor(t *testing.T, sink *lab.Sink, n int64) bool {
+	deadline := time.Now().Add(20 * time.Second)
+	for sink.Received(fromProvider) < n {
+		if time.Now().After(deadline) {
+			t.Errorf("packets of the provider are missing for 20 s: %d of %d have come", sink.Received(fromProvider), n)
+			return false
+		}
+		runtime.Gosched()
+	}
+	return true
+}

@@ -1,0 +1,90 @@
+package plan
+
+import (
+	"net/netip"
+	"slices"
+
+	"go4.org/netipx"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// Explain gives each changed address its reason: an address that comes, where
+// it comes from; one that goes, what it was there for. why says what in the
+// policy or on the host has changed since the last time; it is the reason of
+// changed rules, "" if nothing has.
+func (p *Plan) Explain(was, will ruleset.Origins, why string) {
+	p.Was, p.Will = was, will
+	for i, c := range p.Changes {
+		switch {
+		case c.Kind == KindElement && c.Reason == "":
+			p.Changes[i].Reason = elementReason(c, was, will)
+		case c.Kind == KindChain && why != "" && slices.Contains([]string{rulesDiffer, missing, unasked}, c.Reason):
+			p.Changes[i].Reason = why
+		}
+	}
+}
+
+// Deletes reports whether an element goes.
+func (p *Plan) Deletes() bool {
+	return slices.ContainsFunc(p.Changes, func(c Change) bool { return c.Kind == KindElement && c.Action == Delete })
+}
+
+func elementReason(c Change, was, will ruleset.Origins) string {
+	prefix, ok := parsePrefix(c.Value)
+	if !ok {
+		if c.Action == Add {
+			return "ports of the policy"
+		}
+		return unasked
+	}
+	if c.Action == Add {
+		origin, _ := will.Of(c.Name, prefix)
+		return origin.String()
+	}
+	if origin, ok := was.Of(c.Name, prefix); ok {
+		return "was " + origin.String()
+	}
+	return unasked
+}
+
+func parsePrefix(text string) (netip.Prefix, bool) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p, true
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(addr, addr.BitLen()), true
+}
+
+// minus returns the addresses of a that b lacks, as prefixes.
+func minus(a, b *netipx.IPSet) []netip.Prefix {
+	var builder netipx.IPSetBuilder
+	builder.AddSet(a)
+	builder.RemoveSet(b)
+	return ipSet(&builder).Prefixes()
+}
+
+func ipSet(builder *netipx.IPSetBuilder) *netipx.IPSet {
+	set, err := builder.IPSet()
+	if err != nil {
+		// IPSet fails on an invalid range only, and a set holds none.
+		panic("subtract sets: " + err.Error())
+	}
+	return set
+}
+
+// Removed returns the addresses that were providers' or trusted and will be
+// neither.
+func (p *Plan) Removed() *netipx.IPSet {
+	var builder netipx.IPSetBuilder
+	for _, name := range []string{"providers4", "providers6", "trusted4", "trusted6"} {
+		builder.AddSet(ruleset.Union(plainPrefixes(p.Have.Sets[name].Elements)))
+	}
+	for _, name := range []string{"providers4", "providers6", "trusted4", "trusted6"} {
+		builder.RemoveSet(ruleset.Union(plainPrefixes(p.Want.Sets[name].Elements)))
+	}
+	return ipSet(&builder)
+}

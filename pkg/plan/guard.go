@@ -1,0 +1,134 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// Guard looks at a whole plan and refuses it with a *Refusal, or lets it pass
+// with nil.
+type Guard func(*Plan) error
+
+// Refusal is a guard's no. Nothing was changed.
+type Refusal struct {
+	// Guard is the guard's name.
+	Guard string
+	// Why is a sentence without its period.
+	Why string
+	// WayOut says what to do instead, and Flag what to say to do it anyway.
+	WayOut, Flag string
+}
+
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("refused by guard %s: %s", r.Guard, r.Why)
+}
+
+// Check asks each guard and returns the first refusal.
+func (p *Plan) Check(guards ...Guard) error {
+	for _, g := range guards {
+		if err := g(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// EmptyProvider refuses a plan that leaves a provider of the policy without a
+// single address: its calls would be dropped. Providers in allowed may be
+// empty; failed says, by provider, why nothing was found.
+func EmptyProvider(allowed []string, failed map[string]string) Guard {
+	return func(p *Plan) error {
+		if !p.Want.Exists {
+			return nil
+		}
+		var empty, why, flags []string
+		for _, provider := range p.Will.Providers {
+			if p.Will.Addresses(provider) > 0 || slices.Contains(allowed, provider) {
+				continue
+			}
+			empty = append(empty, provider)
+			flags = append(flags, "--allow-empty "+provider)
+			if f := failed[provider]; f != "" {
+				why = append(why, f)
+			}
+		}
+		if len(empty) == 0 {
+			return nil
+		}
+		text := "no address is known for provider " + strings.Join(empty, ", ") + ", so its calls would be dropped"
+		if len(why) > 0 {
+			text += " (" + strings.Join(why, "; ") + ")"
+		}
+		return &Refusal{
+			Guard:  "empty-provider",
+			Why:    text,
+			WayOut: "check the name server and the names, or list the provider's addresses in the policy",
+			Flag:   strings.Join(flags, " "),
+		}
+	}
+}
+
+// Inside is a private network that is connected to a fenced interface and that
+// nothing in the policy trusts.
+type Inside struct {
+	Interface string
+	Network   netip.Prefix
+}
+
+// CutInside refuses a plan for a host that forwards when a fenced interface
+// leads to a private network that the policy does not trust: what the phones
+// there send to their provider would be dropped on its way out. trusted is what
+// the policy lists, for the line that mends it.
+func CutInside(inside []Inside, trusted []netip.Prefix) Guard {
+	return func(p *Plan) error {
+		if !p.Want.Exists || len(inside) == 0 {
+			return nil
+		}
+		var names, networks []string
+		for _, p := range trusted {
+			networks = append(networks, ruleset.PrefixText(p))
+		}
+		for _, i := range inside {
+			names = append(names, fmt.Sprintf("%s on %s", i.Network, i.Interface))
+			if network := i.Network.String(); !slices.Contains(networks, network) {
+				networks = append(networks, network)
+			}
+		}
+		return &Refusal{
+			Guard: "cut-inside",
+			Why:   "this host forwards, and phones in " + strings.Join(names, ", ") + " could no longer reach their provider",
+			WayOut: fmt.Sprintf("write \"addresses: [%s]\" under trusted in the policy, or list only the outside interfaces in interfaces",
+				strings.Join(networks, ", ")),
+			Flag: "--allow-cut-inside",
+		}
+	}
+}
+
+// FindInside returns the networks that CutInside speaks of: private, connected
+// to an interface for which fenced is true, and not wholly within allowed.
+func FindInside(host ruleset.Host, fenced func(name string) bool, allowed []netip.Prefix) []Inside {
+	if !host.Forwards {
+		return nil
+	}
+	trusted := ruleset.Union(allowed)
+	var found []Inside
+	for _, link := range host.Interfaces {
+		if !fenced(link.Name) {
+			continue
+		}
+		for _, address := range link.Addresses {
+			network := ruleset.Canonical(address)
+			if network.IsSingleIP() || !network.Addr().IsPrivate() || trusted.ContainsPrefix(network) {
+				continue
+			}
+			if i := (Inside{link.Name, network}); !slices.Contains(found, i) {
+				found = append(found, i)
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,93 @@
+package policy
+
+import (
+	"net/netip"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// The shortest prefixes that may be allowed. A shorter one lets in a good part
+// of the internet, and then the honest way is unknown.action: accept.
+const (
+	shortestAllowed4 = 8
+	shortestAllowed6 = 24
+)
+
+// linkLocal6 may be trusted although it is short: nobody routes it.
+var linkLocal6 = netip.MustParsePrefix("fe80::/10")
+
+// placed is a prefix with where it was written.
+type placed struct {
+	netip.Prefix
+	at scalar
+}
+
+// allowList gathers what the file allows, to find what it also bans.
+type allowList []placed
+
+func (c *checker) allowedAddresses(list []scalar, allowed *allowList, linkLocal bool) []netip.Prefix {
+	var prefixes []netip.Prefix
+	for _, s := range list {
+		p, ok := c.prefix(s)
+		if !ok {
+			continue
+		}
+		shortest := shortestAllowed4
+		if p.Addr().Is6() {
+			shortest = shortestAllowed6
+		}
+		if p.Bits() < shortest && (!linkLocal || p != linkLocal6) {
+			c.mistake(s, "%s is shorter than /%d and allows too much: use unknown.action: accept", p, shortest)
+			continue
+		}
+		prefixes = append(prefixes, p)
+		*allowed = append(*allowed, placed{p, s})
+	}
+	return prefixes
+}
+
+// bannedAddresses also reports what is both allowed and banned, at both lines.
+func (c *checker) bannedAddresses(list []scalar, allowed *allowList) []netip.Prefix {
+	var prefixes []netip.Prefix
+	var banned []placed
+	for _, s := range list {
+		if p, ok := c.prefix(s); ok {
+			prefixes = append(prefixes, p)
+			banned = append(banned, placed{p, s})
+		}
+	}
+	all := ruleset.Union(prefixes)
+	for _, a := range *allowed {
+		if !all.OverlapsPrefix(a.Prefix) {
+			continue
+		}
+		for _, b := range banned {
+			if b.Overlaps(a.Prefix) {
+				c.mistake(b.at, "%s is banned here and allowed in line %d (%s): remove one of them",
+					ruleset.PrefixText(b.Prefix), a.at.line, ruleset.PrefixText(a.Prefix))
+				c.mistake(a.at, "%s is allowed here and banned in line %d (%s): remove one of them",
+					ruleset.PrefixText(a.Prefix), b.at.line, ruleset.PrefixText(b.Prefix))
+			}
+		}
+	}
+	return prefixes
+}
+
+// prefix reads an address or a prefix. Bits behind the prefix's length are
+// cleared; an IPv4 address written as IPv6 is the IPv4 address.
+func (c *checker) prefix(s scalar) (netip.Prefix, bool) {
+	p, err := netip.ParsePrefix(s.text)
+	if err != nil {
+		a, err := netip.ParseAddr(s.text)
+		if err != nil {
+			c.mistake(s, "%q is no IP address or prefix: write one such as 203.0.113.5, 203.0.113.0/24 or 2001:db8::/48; names belong to registrars or hosts", s.text)
+			return p, false
+		}
+		if a.Zone() != "" {
+			c.mistake(s, "%q names an interface: write the address without %%%s", s.text, a.Zone())
+			return p, false
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	return ruleset.Canonical(p), true
+}

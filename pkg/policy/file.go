@@ -1,0 +1,266 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// The file as it is written. Every leaf keeps its text and its place, because
+// YAML's own ideas of numbers (05060 is octal to it) and of truth (yes, on) are
+// not those of a policy, and because checks come after reading.
+type file struct {
+	Version    scalar         `yaml:"version"`
+	Mode       scalar         `yaml:"mode"`
+	Backend    scalar         `yaml:"backend"`
+	Interfaces []scalar       `yaml:"interfaces"`
+	Ports      portsFile      `yaml:"ports"`
+	Providers  []providerFile `yaml:"providers"`
+	Trusted    trustedFile    `yaml:"trusted"`
+	Unknown    unknownFile    `yaml:"unknown"`
+	Signatures signaturesFile `yaml:"signatures"`
+	Bans       bansFile       `yaml:"bans"`
+	DNS        dnsFile        `yaml:"dns"`
+
+	root *yaml.Node
+}
+
+type portsFile struct {
+	UDP *[]scalar `yaml:"udp"`
+	TCP *[]scalar `yaml:"tcp"`
+}
+
+type providerFile struct {
+	Name       scalar   `yaml:"name"`
+	Preset     scalar   `yaml:"preset"`
+	Registrars []scalar `yaml:"registrars"`
+	Addresses  []scalar `yaml:"addresses"`
+}
+
+type trustedFile struct {
+	Hosts     []scalar `yaml:"hosts"`
+	Addresses []scalar `yaml:"addresses"`
+}
+
+type unknownFile struct {
+	Action           scalar   `yaml:"action"`
+	AllowReplies     scalar   `yaml:"allow_replies"`
+	RequireUserAgent []scalar `yaml:"require_user_agent"`
+}
+
+type signaturesFile struct {
+	Engine  scalar          `yaml:"engine"`
+	Presets *[]scalar       `yaml:"presets"`
+	Deny    []signatureFile `yaml:"deny"`
+	Except  []scalar        `yaml:"except"`
+}
+
+type signatureFile struct {
+	Name     scalar `yaml:"name"`
+	Header   scalar `yaml:"header"`
+	Contains scalar `yaml:"contains"`
+	Prefix   scalar `yaml:"prefix"`
+	Exact    scalar `yaml:"exact"`
+}
+
+type bansFile struct {
+	Duration  scalar   `yaml:"duration"`
+	Size      scalar   `yaml:"size"`
+	Addresses []scalar `yaml:"addresses"`
+}
+
+type dnsFile struct {
+	Servers    []scalar    `yaml:"servers"`
+	Refresh    refreshFile `yaml:"refresh"`
+	Hold       scalar      `yaml:"hold"`
+	StaleAlarm scalar      `yaml:"stale_alarm"`
+}
+
+type refreshFile struct {
+	Min scalar `yaml:"min"`
+	Max scalar `yaml:"max"`
+}
+
+// scalar is a single value with its place. The zero scalar was not written.
+type scalar struct {
+	text      string
+	line, col int
+}
+
+func (s scalar) written() bool { return s.line > 0 }
+
+// UnmarshalYAML takes any single value as the text that was written.
+func (s *scalar) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.AliasNode && n.Alias != nil {
+		n = n.Alias
+	}
+	if n.Kind != yaml.ScalarNode {
+		return errors.New("want a single value here, not a list or keys")
+	}
+	*s = scalar{n.Value, n.Line, n.Column}
+	return nil
+}
+
+// readFile fills in the file and returns what YAML has against it: syntax, unknown
+// and repeated keys, lists where values belong.
+func readFile(data []byte) (*file, Mistakes) {
+	var root yaml.Node
+	if err := yaml.Load(data, &root); err != nil {
+		return nil, yamlMistakes(err)
+	}
+	// The library stops at the first repeated key, and drops empty list entries
+	// without a word, so both are looked for here.
+	mistakes := structureMistakes(&root)
+	f := file{root: &root}
+	if err := root.Load(&f, yaml.WithKnownFields(), yaml.WithUniqueKeys(false)); err != nil {
+		mistakes = append(mistakes, yamlMistakes(err)...)
+	}
+	return &f, mistakes
+}
+
+// structureMistakes finds repeated keys and empty list entries.
+func structureMistakes(n *yaml.Node) Mistakes {
+	var mistakes Mistakes
+	mistake := func(at *yaml.Node, format string, args ...any) {
+		mistakes = append(mistakes, Mistake{Line: at.Line, Col: at.Column, Text: fmt.Sprintf(format, args...)})
+	}
+	lines := map[string]int{}
+	for i, child := range n.Content {
+		switch {
+		case n.Kind == yaml.SequenceNode && child.ShortTag() == "!!null":
+			mistake(child, "an empty list entry: remove it")
+		case n.Kind == yaml.MappingNode && i%2 == 0 && child.Kind == yaml.ScalarNode:
+			if first, ok := lines[child.Value]; ok {
+				mistake(child, "%q was already given in line %d: put both together", child.Value, first)
+			} else {
+				lines[child.Value] = child.Line
+			}
+		}
+		mistakes = append(mistakes, structureMistakes(child)...)
+	}
+	return mistakes
+}
+
+// place returns where the thing behind keys and list indexes stands, for what
+// has no scalar to tell it.
+func (f *file) place(path ...any) scalar {
+	n := f.root
+	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
+		n = n.Content[0]
+	}
+	for _, step := range path {
+		var next *yaml.Node
+		switch step := step.(type) {
+		case int:
+			if n.Kind == yaml.SequenceNode && step < len(n.Content) {
+				next = n.Content[step]
+			}
+		case string:
+			for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+				if n.Content[i].Value == step {
+					next = n.Content[i+1]
+				}
+			}
+		}
+		if next == nil {
+			break
+		}
+		n = next
+	}
+	return scalar{line: n.Line, col: n.Column}
+}
+
+var (
+	unknownField = regexp.MustCompile(`(?s)^field (.*) not found in type (\S+)$`)
+	wrongKind    = regexp.MustCompile(`(?s)^cannot construct .* into (\S+?)(?: \(TextUnmarshaler\))?$`)
+)
+
+// yamlMistakes rewrites the YAML library's errors, which speak of Go types, for
+// people who write policies.
+func yamlMistakes(err error) Mistakes {
+	if all, ok := errors.AsType[*yaml.LoadErrors](err); ok {
+		var mistakes Mistakes
+		for _, e := range all.Errors {
+			mistakes = append(mistakes, yamlMistake(e))
+		}
+		return mistakes
+	}
+	if one, ok := errors.AsType[*yaml.LoadError](err); ok {
+		return Mistakes{yamlMistake(one)}
+	}
+	return Mistakes{{Line: 1, Col: 1, Text: "not YAML: " + err.Error()}}
+}
+
+func yamlMistake(e *yaml.LoadError) Mistake {
+	m := Mistake{Line: max(e.Mark.Line, 1), Col: max(e.Mark.Column, 1), Text: e.Message}
+	if found := unknownField.FindStringSubmatch(e.Message); found != nil {
+		m.Text = unknownKey(found[1], keysOf(found[2]))
+	} else if found := wrongKind.FindStringSubmatch(e.Message); found != nil {
+		m.Text = "want " + kindOf(found[1]) + " here"
+	} else if strings.Contains(e.Message, "no documents") {
+		m.Text = "the policy is empty: it needs at least \"version: 1\" and providers"
+	} else if strings.Contains(e.Message, "multiple") {
+		m.Text = "one file holds one policy: remove the second document (after ---)"
+	} else if e.Stage != "constructor" {
+		m.Text = "not YAML: " + syntaxText(e)
+	}
+	return m
+}
+
+// syntaxText says what is most often behind the library's words.
+func syntaxText(e *yaml.LoadError) string {
+	switch {
+	case strings.Contains(e.Message, "tab character"):
+		return "a tab: indent with spaces"
+	case strings.Contains(e.Message, "cannot start any token"):
+		return "this character cannot stand here; if it is a tab, indent with spaces, and put text that begins with @ or ` in quotes"
+	case strings.Contains(e.Message, "did not find expected '-' indicator"), strings.Contains(e.Message, "did not find expected key"):
+		return "this line is indented neither as the one before nor as one further out"
+	case strings.Contains(e.Message, "mapping values are not allowed"):
+		return "a second colon in this line: put the value in quotes, or mend the indentation"
+	case strings.Contains(e.Message, "unexpected end of stream") || strings.Contains(e.Message, "document indicator"):
+		return "the file ends inside quotes: close them"
+	}
+	return strings.TrimSpace(e.Message + " " + e.ContextMsg)
+}
+
+func unknownKey(key string, known []string) string {
+	return fmt.Sprintf("unknown key %q: known here are %s", key, strings.Join(known, ", "))
+}
+
+func kindOf(goType string) string {
+	if strings.HasPrefix(strings.TrimPrefix(goType, "*"), "[]") {
+		return "a list, such as [a, b]"
+	}
+	if keys := keysOf(goType); len(keys) > 0 {
+		return "keys (" + strings.Join(keys, ", ") + ")"
+	}
+	return "a single value"
+}
+
+// keysOf returns the keys of one of the file's mappings by its type's name.
+func keysOf(goType string) []string { return keysByType(reflect.TypeFor[file]())[goType] }
+
+func keysByType(t reflect.Type) map[string][]string {
+	found := map[string][]string{}
+	var visit func(reflect.Type)
+	visit = func(t reflect.Type) {
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Slice:
+			visit(t.Elem())
+		case reflect.Struct:
+			for f := range t.Fields() {
+				if key := f.Tag.Get("yaml"); key != "" {
+					found[t.String()] = append(found[t.String()], key)
+					visit(f.Type)
+				}
+			}
+		}
+	}
+	visit(t)
+	return found
+}

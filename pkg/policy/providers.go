@@ -1,0 +1,174 @@
+package policy
+
+import (
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+var providerName = regexp.MustCompile(`^[a-z0-9-]+$`)
+
+func (c *checker) providers(whole *file, allowed *allowList) []Provider {
+	var providers []Provider
+	first := map[string]int{}
+	for i, f := range whole.Providers {
+		p := Provider{Name: f.Name.text}
+		at := f.Name
+		if !f.Name.written() {
+			p.Name, at = f.Preset.text, f.Preset
+		}
+		if !at.written() {
+			at = whole.place("providers", i)
+		}
+		switch {
+		case p.Name == "":
+			c.mistake(at, "a provider without a name: add name, in lower-case letters, digits and hyphens")
+		case !providerName.MatchString(p.Name):
+			c.mistake(at, "provider name %q: use lower-case letters, digits and hyphens only", p.Name)
+		case first[p.Name] > 0:
+			c.mistake(at, "provider %q is already there in line %d: give one of them another name", p.Name, first[p.Name])
+		default:
+			first[p.Name] = at.line
+		}
+		c.preset(f.Preset, &p, allowed)
+		c.words(f.Registrars, "registrar")
+		for _, s := range f.Registrars {
+			if r, ok := c.registrar(s); ok {
+				p.Registrars = append(p.Registrars, r)
+				if r.Address.IsValid() {
+					*allowed = append(*allowed, placed{netip.PrefixFrom(r.Address, r.Address.BitLen()), s})
+				}
+			}
+		}
+		for _, a := range c.allowedAddresses(f.Addresses, allowed, false) {
+			p.Addresses = append(p.Addresses, Address{a, "addresses"})
+		}
+		if !f.Preset.written() && p.Name != "" && len(f.Registrars)+len(f.Addresses) == 0 {
+			c.mistake(at, "provider %q has neither preset nor registrars nor addresses: add one of them", p.Name)
+		}
+		providers = append(providers, p)
+	}
+	return providers
+}
+
+func (c *checker) preset(s scalar, p *Provider, allowed *allowList) {
+	if !s.written() {
+		return
+	}
+	preset, ok := c.available.Presets[s.text]
+	if !ok {
+		c.mistake(s, "there is no preset %q: the presets are %s; or list the provider's registrars",
+			s.text, strings.Join(slices.Sorted(maps.Keys(c.available.Presets)), ", "))
+		return
+	}
+	for _, text := range preset.Registrars {
+		if r, ok := c.registrar(scalar{text, s.line, s.col}); ok {
+			p.Registrars = append(p.Registrars, r)
+		}
+	}
+	for _, a := range preset.Addresses {
+		p.Addresses = append(p.Addresses, Address{a, "preset " + s.text})
+		*allowed = append(*allowed, placed{a, s})
+	}
+}
+
+func (c *checker) trusted(f trustedFile, allowed *allowList) Trusted {
+	var t Trusted
+	c.words(f.Hosts, "host")
+	for _, s := range f.Hosts {
+		if s.text == "" {
+			continue
+		}
+		if _, err := netip.ParseAddr(s.text); err == nil {
+			c.mistake(s, "%q is an address: move it to trusted.addresses", s.text)
+		} else if name, ok := domainName(s.text); !ok {
+			c.mistake(s, "%q is no host name: write one such as office.example.org", s.text)
+		} else {
+			t.Hosts = append(t.Hosts, name)
+		}
+	}
+	t.Addresses = c.allowedAddresses(f.Addresses, allowed, true)
+	return t
+}
+
+// registrar reads a domain, a host with a port, a literal address or a SIP URI
+// (RFC 3261 section 19.1.1, without headers).
+func (c *checker) registrar(s scalar) (Registrar, bool) {
+	r, ok := ParseRegistrar(s.text)
+	if !ok && s.text != "" {
+		c.mistake(s, "%q is no registrar: write a domain (sip.example.net), an address, host:port or a SIP URI (sip:host:port)", s.text)
+	}
+	return r, ok
+}
+
+// ParseRegistrar reads one registrar as the policy writes it; false if it is
+// none.
+func ParseRegistrar(text string) (Registrar, bool) {
+	r := Registrar{Text: text}
+	rest := text
+	if scheme, after, ok := strings.Cut(text, ":"); ok && (strings.EqualFold(scheme, "sip") || strings.EqualFold(scheme, "sips")) {
+		rest = after
+		if i := strings.LastIndex(rest, "@"); i >= 0 {
+			rest = rest[i+1:]
+		}
+		// Port and transport are left aside: the fence goes by address.
+		rest, _, _ = strings.Cut(rest, ";")
+	}
+	if a, ok := parseLiteral(rest); ok {
+		r.Address = a.Unmap()
+		return r, a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast()
+	}
+	host, port, hasPort := strings.Cut(rest, ":")
+	if _, ok := parsePort(port); hasPort && !ok {
+		return r, false
+	}
+	var ok bool
+	r.Host, ok = domainName(host)
+	return r, ok
+}
+
+// parseLiteral reads an address, with brackets if it is IPv6 and a port follows,
+// without or with them if none does.
+func parseLiteral(text string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return a, true
+	}
+	if inner, ok := strings.CutPrefix(text, "["); ok {
+		if inner, ok = strings.CutSuffix(inner, "]"); ok {
+			a, err := netip.ParseAddr(inner)
+			return a, err == nil && a.Is6()
+		}
+	}
+	a, err := netip.ParseAddrPort(text)
+	return a.Addr(), err == nil && a.Port() != 0
+}
+
+// toASCII turns an internationalised name into the form that is asked for.
+// Underscores stay: they are valid in DNS, and SRV names need them.
+var toASCII = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false))
+
+var (
+	label      = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$`)
+	allNumeric = regexp.MustCompile(`^[0-9]+$`)
+)
+
+// domainName returns the name in ASCII, lower case and without the dot at its
+// end. A name whose last label is a number is a broken address, no name.
+func domainName(text string) (string, bool) {
+	name, err := toASCII.ToASCII(strings.TrimSuffix(text, "."))
+	if err != nil || name == "" || len(name) > 253 {
+		return "", false
+	}
+	name = strings.ToLower(name)
+	labels := strings.Split(name, ".")
+	for _, l := range labels {
+		if !label.MatchString(l) {
+			return "", false
+		}
+	}
+	return name, !allNumeric.MatchString(labels[len(labels)-1])
+}

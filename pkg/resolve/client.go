@@ -1,0 +1,204 @@
+package resolve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+)
+
+// The limits of one question.
+const (
+	serverTimeout = 2 * time.Second
+	serverTries   = 2
+	// udpSize is what fits through every network without fragments (DNS flag
+	// day 2020).
+	udpSize = 1232
+)
+
+// Client asks name servers. It neither uses search domains nor a cache.
+type Client struct {
+	servers []*server
+}
+
+type server struct {
+	address string
+	timeout time.Duration
+	// failures counts the questions in a row that the server left unanswered; a
+	// server that fails goes to the end of the list.
+	failures atomic.Int32
+}
+
+// NewClient returns a client for the given servers, the first one preferred.
+func NewClient(servers []netip.AddrPort) *Client {
+	c := &Client{}
+	for _, s := range servers {
+		c.servers = append(c.servers, &server{address: s.String(), timeout: serverTimeout})
+	}
+	return c
+}
+
+// SystemServers reads the name servers of a file such as /etc/resolv.conf.
+func SystemServers(path string) ([]netip.AddrPort, error) {
+	config, err := dns.ClientConfigFromFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read name servers: %w", err)
+	}
+	var servers []netip.AddrPort
+	for _, s := range config.Servers {
+		if a, err := netip.ParseAddr(s); err == nil {
+			servers = append(servers, netip.AddrPortFrom(a, 53))
+		}
+	}
+	return servers, nil
+}
+
+// Lookup asks the servers in turn until one answers. A name that does not exist
+// is an answer. It is a Lookup.
+func (c *Client) Lookup(ctx context.Context, q Question) (Answer, error) {
+	if len(c.servers) == 0 {
+		return Answer{}, &Failure{q, Unreachable, "there is no name server to ask"}
+	}
+	var failure error
+	for range serverTries {
+		for _, s := range c.byHealth() {
+			answer, err := s.ask(ctx, q)
+			if err == nil {
+				s.failures.Store(0)
+				return answer, nil
+			}
+			if ctx.Err() != nil {
+				return Answer{}, &Failure{q, Timeout, "no answer before the time for all questions was over"}
+			}
+			if f, ok := errors.AsType[*Failure](err); ok && (f.Kind == Timeout || f.Kind == Unreachable) {
+				s.failures.Add(1)
+			}
+			failure = err
+		}
+	}
+	return Answer{}, failure
+}
+
+func (c *Client) byHealth() []*server {
+	servers := slices.Clone(c.servers)
+	failures := map[*server]int32{} // read once: others ask meanwhile
+	for _, s := range servers {
+		failures[s] = s.failures.Load()
+	}
+	slices.SortStableFunc(servers, func(a, b *server) int { return cmp.Compare(failures[a], failures[b]) })
+	return servers
+}
+
+var wireTypes = map[Type]uint16{
+	A: dns.TypeA, AAAA: dns.TypeAAAA, CNAME: dns.TypeCNAME, SRV: dns.TypeSRV, NAPTR: dns.TypeNAPTR,
+}
+
+// ask asks one server once: by UDP, by TCP if the answer does not fit, and
+// without EDNS0 if the server has not heard of it.
+func (s *server) ask(ctx context.Context, q Question) (Answer, error) {
+	m := new(dns.Msg)
+	m.SetQuestion(dns.Fqdn(q.Name), wireTypes[q.Type])
+	m.SetEdns0(udpSize, false)
+	reply, err := s.exchange(ctx, "udp", m, q)
+	if err == nil && reply.Rcode == dns.RcodeFormatError {
+		m.Extra = nil
+		reply, err = s.exchange(ctx, "udp", m, q)
+	}
+	if err == nil && reply.Truncated {
+		reply, err = s.exchange(ctx, "tcp", m, q)
+		if err != nil {
+			return Answer{}, &Failure{q, Truncated, fmt.Sprintf("the answer of %s does not fit into UDP, and TCP failed (%v)", s.address, err)}
+		}
+	}
+	if err != nil {
+		return Answer{}, err
+	}
+	switch reply.Rcode {
+	case dns.RcodeSuccess, dns.RcodeNameError:
+		return Answer{Records: records(reply.Answer), NoName: reply.Rcode == dns.RcodeNameError}, nil
+	case dns.RcodeServerFailure:
+		return Answer{}, &Failure{q, ServFail, s.address + " answers SERVFAIL"}
+	case dns.RcodeRefused:
+		return Answer{}, &Failure{q, Refused, s.address + " answers REFUSED"}
+	}
+	return Answer{}, &Failure{q, Malformed, fmt.Sprintf("%s answers %s", s.address, dns.RcodeToString[reply.Rcode])}
+}
+
+func (s *server) exchange(ctx context.Context, network string, m *dns.Msg, q Question) (*dns.Msg, error) {
+	client := dns.Client{Net: network, Timeout: s.timeout}
+	reply, err := exchange(ctx, client, m, s.address)
+	netErr, isNet := errors.AsType[net.Error](err)
+	switch {
+	case isNet && netErr.Timeout():
+		return nil, &Failure{q, Timeout, fmt.Sprintf("%s does not answer", s.address)}
+	case errors.Is(err, unix.ECONNREFUSED):
+		return nil, &Failure{q, Unreachable, fmt.Sprintf("no name server listens on %s", s.address)}
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EPERM):
+		return nil, &Failure{q, Unreachable, fmt.Sprintf("there is no way to %s (%v)", s.address, errors.Unwrap(err))}
+	case err != nil:
+		return nil, &Failure{q, Malformed, fmt.Sprintf("%s: %v", s.address, err)}
+	case len(reply.Question) != 1 || !strings.EqualFold(reply.Question[0].Name, m.Question[0].Name) ||
+		reply.Question[0].Qtype != m.Question[0].Qtype:
+		return nil, &Failure{q, Malformed, s.address + " answers another question"}
+	}
+	return reply, nil
+}
+
+// exchange is the library's, ended at once by the context: the library looks at
+// its deadline only.
+func exchange(ctx context.Context, client dns.Client, m *dns.Msg, address string) (*dns.Msg, error) {
+	conn, err := client.DialContext(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	reply, _, err := client.ExchangeWithConnContext(ctx, m, conn)
+	return reply, err
+}
+
+// records reads the records of an answer that are of types which matter here.
+func records(list []dns.RR) []Record {
+	var records []Record
+	for _, rr := range list {
+		h := rr.Header()
+		if h.Class != dns.ClassINET {
+			continue
+		}
+		r := Record{Owner: plainName(h.Name), TTL: time.Duration(h.Ttl) * time.Second}
+		switch rr := rr.(type) {
+		case *dns.A:
+			r.Type = A
+			r.Address, _ = netip.AddrFromSlice(rr.A.To4())
+		case *dns.AAAA:
+			r.Type = AAAA
+			r.Address, _ = netip.AddrFromSlice(rr.AAAA.To16())
+		case *dns.CNAME:
+			r.Type, r.Target = CNAME, plainName(rr.Target)
+		case *dns.SRV:
+			r.Type, r.Target = SRV, plainName(rr.Target)
+			r.Priority, r.Weight, r.Port = rr.Priority, rr.Weight, rr.Port
+		case *dns.NAPTR:
+			r.Type, r.Target = NAPTR, plainName(rr.Replacement)
+			r.Priority, r.Weight = rr.Order, rr.Preference
+			r.Flags, r.Service, r.Regexp = rr.Flags, rr.Service, rr.Regexp
+		default:
+			continue
+		}
+		records = append(records, r)
+	}
+	return records
+}
+
+// plainName writes a name as Question does.
+func plainName(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

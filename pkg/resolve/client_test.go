@@ -1,0 +1,326 @@
+package resolve_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+
+	"github.com/ringfence/ringfence/pkg/resolve"
+)
+
+// serve runs a name server on the loopback interface, by UDP and, if tcp is not
+// nil, by TCP.
+func serve(t *testing.T, udp, tcp dns.HandlerFunc) netip.AddrPort {
+	t.Helper()
+	packets, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	startServer(t, &dns.Server{PacketConn: packets, Handler: udp})
+	if tcp != nil {
+		listener, err := net.Listen("tcp4", packets.LocalAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		startServer(t, &dns.Server{Listener: listener, Handler: tcp})
+	}
+	return netip.MustParseAddrPort(packets.LocalAddr().String())
+}
+
+func startServer(t *testing.T, s *dns.Server) {
+	t.Helper()
+	ready := make(chan struct{})
+	s.NotifyStartedFunc = func() { close(ready) }
+	go s.ActivateAndServe()
+	<-ready
+	t.Cleanup(func() { s.Shutdown() })
+}
+
+// answer replies with records in zone file form.
+func answer(lines ...string) dns.HandlerFunc {
+	return func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg)
+		m.SetReply(q)
+		for _, line := range lines {
+			rr, err := dns.NewRR(line)
+			if err != nil {
+				panic(err)
+			}
+			m.Answer = append(m.Answer, rr)
+		}
+		w.WriteMsg(m)
+	}
+}
+
+func rcode(code int) dns.HandlerFunc {
+	return func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg)
+		m.SetRcode(q, code)
+		w.WriteMsg(m)
+	}
+}
+
+func truncated(w dns.ResponseWriter, q *dns.Msg) {
+	m := new(dns.Msg)
+	m.SetReply(q)
+	m.Truncated = true
+	w.WriteMsg(m)
+}
+
+var question = resolve.Question{Name: "sip.example", Type: resolve.A}
+
+func TestClient(t *testing.T) {
+	good := answer("SIP.example. 300 IN A 192.0.2.1")
+	for _, test := range []struct {
+		name     string
+		udp, tcp dns.HandlerFunc
+		want     string
+		failure  resolve.Kind
+		text     string
+	}{
+		{name: "an address", udp: good, want: "192.0.2.1 (TTL 300 s)"},
+		{name: "no record", udp: answer(), want: ""},
+		{name: "no such name", udp: rcode(dns.RcodeNameError), want: "NXDOMAIN"},
+		{name: "an alias", udp: answer("sip.example. 300 IN CNAME Edge.Net.", "edge.net. 60 IN A 192.0.2.1"), want: "edge.net 192.0.2.1 (TTL 60 s)"},
+		{name: "truncated", udp: truncated, tcp: good, want: "192.0.2.1 (TTL 300 s)"},
+		{name: "a class of its own", udp: answer("sip.example. 300 CH A 192.0.2.1"), want: ""},
+		{name: "a server that has not heard of EDNS0", udp: func(w dns.ResponseWriter, q *dns.Msg) {
+			if q.IsEdns0() != nil {
+				rcode(dns.RcodeFormatError)(w, q)
+				return
+			}
+			good(w, q)
+		}, want: "192.0.2.1 (TTL 300 s)"},
+
+		{name: "truncated, and TCP is refused", udp: truncated, failure: resolve.Truncated, text: "the answer of SERVER does not fit into UDP, and TCP failed (unreachable: no name server listens on SERVER)"},
+		{name: "SERVFAIL", udp: rcode(dns.RcodeServerFailure), failure: resolve.ServFail, text: "SERVER answers SERVFAIL"},
+		{name: "REFUSED", udp: rcode(dns.RcodeRefused), failure: resolve.Refused, text: "SERVER answers REFUSED"},
+		{name: "NOTIMP", udp: rcode(dns.RcodeNotImplemented), failure: resolve.Malformed, text: "SERVER answers NOTIMP"},
+		{name: "another question", udp: func(w dns.ResponseWriter, q *dns.Msg) {
+			other := q.Copy()
+			other.Question[0].Name = "evil.example."
+			answer("evil.example. 300 IN A 6.6.6.6")(w, other)
+		}, failure: resolve.Malformed, text: "SERVER answers another question"},
+		{name: "another type", udp: func(w dns.ResponseWriter, q *dns.Msg) {
+			other := q.Copy()
+			other.Question[0].Qtype = dns.TypeAAAA
+			answer()(w, other)
+		}, failure: resolve.Malformed, text: "SERVER answers another question"},
+		{name: "no question at all", udp: func(w dns.ResponseWriter, q *dns.Msg) {
+			m := new(dns.Msg)
+			m.SetReply(q)
+			m.Question = nil
+			w.WriteMsg(m)
+		}, failure: resolve.Malformed, text: "SERVER answers another question"},
+		{name: "half an answer", udp: func(w dns.ResponseWriter, q *dns.Msg) {
+			m := new(dns.Msg)
+			m.SetReply(q)
+			m.Answer = append(m.Answer, &dns.A{Hdr: dns.RR_Header{Name: "sip.example.", Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(6, 6, 6, 6)})
+			packed, err := m.Pack()
+			if err != nil {
+				panic(err)
+			}
+			w.Write(packed[:len(packed)-3])
+		}, failure: resolve.Malformed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := serve(t, test.udp, test.tcp)
+			got, err := resolve.NewClient([]netip.AddrPort{server}).Lookup(t.Context(), question)
+			if test.failure != "" {
+				f, ok := errors.AsType[*resolve.Failure](err)
+				if !ok || f.Kind != test.failure || f.Question != question {
+					t.Fatalf("got %#v", err)
+				}
+				if text := strings.ReplaceAll(f.Text, server.String(), "SERVER"); test.text != "" && text != test.text {
+					t.Errorf("got %q, want %q", text, test.text)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var texts []string
+			if got.NoName {
+				texts = append(texts, "NXDOMAIN")
+			}
+			for _, r := range got.Records {
+				texts = append(texts, r.String())
+			}
+			if strings.Join(texts, " ") != test.want {
+				t.Errorf("got %q, want %q", texts, test.want)
+			}
+		})
+	}
+}
+
+func TestClientAsksAsItShould(t *testing.T) {
+	questions := make(chan *dns.Msg, 1)
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		questions <- q.Copy()
+		answer()(w, q)
+	}, nil)
+	if _, err := resolve.NewClient([]netip.AddrPort{server}).Lookup(t.Context(), resolve.Question{Name: "_sip._udp.sip.example", Type: resolve.SRV}); err != nil {
+		t.Fatal(err)
+	}
+	asked := <-questions
+	if asked.Question[0].Name != "_sip._udp.sip.example." || asked.Question[0].Qtype != dns.TypeSRV || !asked.RecursionDesired {
+		t.Errorf("asked %v", asked)
+	}
+	if edns := asked.IsEdns0(); edns == nil || edns.UDPSize() != 1232 {
+		t.Errorf("EDNS0 is %v", edns)
+	}
+}
+
+// TestSeveralServers: the next one is asked when one fails, and one that has
+// failed is asked last from then on.
+func TestSeveralServers(t *testing.T) {
+	var ill, well atomic.Int32
+	counting := func(n *atomic.Int32, h dns.HandlerFunc) dns.HandlerFunc {
+		return func(w dns.ResponseWriter, q *dns.Msg) { n.Add(1); h(w, q) }
+	}
+	closed := closedPort(t)
+	first := serve(t, counting(&ill, rcode(dns.RcodeServerFailure)), nil)
+	second := serve(t, counting(&well, answer("sip.example. 300 IN A 192.0.2.1")), nil)
+	c := resolve.NewClient([]netip.AddrPort{closed, first, second})
+	for range 5 {
+		got, err := c.Lookup(t.Context(), question)
+		if err != nil || len(got.Records) != 1 {
+			t.Fatalf("%v %v", got, err)
+		}
+	}
+	if ill.Load() != 5 || well.Load() != 5 {
+		t.Errorf("the server that fails was asked %d times, the other %d", ill.Load(), well.Load())
+	}
+	_, err := resolve.NewClient([]netip.AddrPort{closed}).Lookup(t.Context(), question)
+	if f, ok := errors.AsType[*resolve.Failure](err); !ok || f.Kind != resolve.Unreachable {
+		t.Errorf("a closed port is %v", err)
+	}
+	if _, err := resolve.NewClient(nil).Lookup(t.Context(), question); err == nil || !strings.Contains(err.Error(), "no name server to ask") {
+		t.Errorf("no server at all is %v", err)
+	}
+}
+
+func closedPort(t *testing.T) netip.AddrPort {
+	t.Helper()
+	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return netip.MustParseAddrPort(c.LocalAddr().String())
+}
+
+// TestClientEndsWithItsContext: a server that never answers does not outlive the
+// patience of whoever asks. (This client waits an hour for a server, so the test
+// does not end if it is not cancelled.)
+func TestClientEndsWithItsContext(t *testing.T) {
+	arrived := make(chan struct{}, 10)
+	server := serve(t, func(dns.ResponseWriter, *dns.Msg) { arrived <- struct{}{} }, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		c := resolve.NewClient([]netip.AddrPort{server})
+		c.SetTimeout(time.Hour)
+		_, err := c.Lookup(ctx, question)
+		ended <- err
+	}()
+	<-arrived
+	cancel()
+	if f, ok := errors.AsType[*resolve.Failure](<-ended); !ok || f.Kind != resolve.Timeout {
+		t.Errorf("got %v", f)
+	}
+}
+
+// TestClientTriesTwice: one lost packet is no failure.
+func TestClientTriesTwice(t *testing.T) {
+	var asked atomic.Int32
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		if asked.Add(1) > 1 {
+			answer("sip.example. 300 IN A 192.0.2.1")(w, q)
+		}
+	}, nil)
+	c := resolve.NewClient([]netip.AddrPort{server})
+	c.SetTimeout(200 * time.Millisecond)
+	if got, err := c.Lookup(t.Context(), question); err != nil || len(got.Records) != 1 {
+		t.Errorf("%v %v", got, err)
+	}
+}
+
+// TestAnswersCannotEndTheProgram: whatever the DNS library makes of an answer.
+func TestAnswersCannotEndTheProgram(t *testing.T) {
+	results := resolve.Resolve(t.Context(), func(context.Context, resolve.Question) (resolve.Answer, error) {
+		panic("index out of range")
+	}, []resolve.Target{{Name: "sip.example"}})
+	if err := results[0].Roots[0].Err; err == nil || !strings.Contains(err.Error(), "the answer cannot be read (index out of range)") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSystemServers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	const text = "# comment\nsearch example.net\nnameserver 192.0.2.53\nnameserver 2001:db8::53\nnameserver fe80::1%eth0\nnameserver nonsense\noptions ndots:2\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	servers, err := resolve.SystemServers(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff("[192.0.2.53:53 [2001:db8::53]:53 [fe80::1%eth0]:53]", fmt.Sprint(servers)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// FuzzAnswer feeds any bytes as an answer: nothing may panic, and nothing that
+// the screen rejects may come out.
+func FuzzAnswer(f *testing.F) {
+	for _, lines := range [][]string{{"sip.example. 300 IN A 192.0.2.1"}, {"sip.example. 300 IN CNAME a.net.", "a.net. 1 IN A 127.0.0.1"}, {`sip.example. 1 IN NAPTR 1 1 "s" "SIP+D2U" "" a.net.`}} {
+		m := new(dns.Msg)
+		m.SetQuestion("sip.example.", dns.TypeA)
+		m.Response = true
+		for _, line := range lines {
+			rr, err := dns.NewRR(line)
+			if err != nil {
+				f.Fatal(err)
+			}
+			m.Answer = append(m.Answer, rr)
+		}
+		packed, err := m.Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(packed)
+	}
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		results := resolve.Resolve(t.Context(), func(context.Context, resolve.Question) (resolve.Answer, error) {
+			m := new(dns.Msg)
+			if err := m.Unpack(packet); err != nil {
+				return resolve.Answer{}, err
+			}
+			return resolve.Answer{Records: resolve.Records(m.Answer)}, nil
+		}, []resolve.Target{{Name: "sip.example", Registrar: true}})
+		before := resolve.Memory{}.Learn(nil, resolve.Screen{}, 0, start)
+		before.Names = []resolve.Known{{Name: "sip.example", Registrar: true, Addresses: []resolve.KnownAddress{{Address: netip.MustParseAddr("192.0.2.99")}}}}
+		after := before.Learn(results, resolve.Screen{}, time.Hour, start)
+		addresses := after.Addresses(resolve.Target{Name: "sip.example", Registrar: true})
+		if len(addresses) == 0 {
+			t.Error("an answer emptied a provider")
+		}
+		for _, a := range addresses {
+			if why := (resolve.Screen{}).Reject(a.Address); why != "" {
+				t.Errorf("%s came in although it %s", a.Address, why)
+			}
+		}
+	})
+}

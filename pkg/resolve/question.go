@@ -1,0 +1,105 @@
+// Package resolve turns names into all addresses that a client or the provider
+// may use behind them, and remembers what earlier answers said.
+//
+// RFC 3263 tells a client how to pick one next hop. A fence needs the union
+// instead: NAPTR, three SRV names, A and AAAA, all targets, all priorities.
+// What is asked, what an answer means and what is remembered is decided here;
+// what the addresses are allowed to do is not.
+package resolve
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Type is a type of DNS record, by its name.
+type Type string
+
+// The types that matter to SIP.
+const (
+	A     Type = "A"
+	AAAA  Type = "AAAA"
+	CNAME Type = "CNAME"
+	SRV   Type = "SRV"
+	NAPTR Type = "NAPTR"
+)
+
+// Question is one question to a name server. The name is in ASCII, lower case,
+// complete, and without the dot at its end.
+type Question struct {
+	Name string
+	Type Type
+}
+
+func (q Question) String() string { return q.Name + " " + string(q.Type) }
+
+// Record is one record of an answer. Which fields count depends on its type.
+type Record struct {
+	Owner string
+	Type  Type
+	TTL   time.Duration
+
+	Address netip.Addr // A, AAAA
+	Target  string     // CNAME, SRV, and the replacement of NAPTR; "" is the root
+
+	Priority, Weight, Port uint16 // SRV; Priority and Weight are order and preference of NAPTR
+	Flags, Service, Regexp string // NAPTR
+}
+
+// Answer is what a name server said. An answer without records of the asked
+// type is an answer too: there are none.
+type Answer struct {
+	Records []Record
+	// NoName says that the name does not exist at all (NXDOMAIN).
+	NoName bool
+}
+
+// Lookup asks one question and returns one answer, with the records of aliases
+// on the way. An error says that there was no answer; it is a *Failure unless
+// the context ended.
+type Lookup func(ctx context.Context, q Question) (Answer, error)
+
+// Kind says how a question failed.
+type Kind string
+
+// The kinds of failure.
+const (
+	Timeout     Kind = "timeout"     // no server answered in time
+	Unreachable Kind = "unreachable" // no packet got through to any server
+	ServFail    Kind = "servfail"    // the server could not find out
+	Refused     Kind = "refused"     // the server would not say
+	Malformed   Kind = "malformed"   // the answer does not answer the question
+	Truncated   Kind = "truncated"   // the answer is too large and TCP failed
+	TooLarge    Kind = "too large"   // the answer has more records than any provider needs
+	Loop        Kind = "loop"        // aliases without end
+)
+
+// Failure is a question without a usable answer.
+type Failure struct {
+	Question Question
+	Kind     Kind
+	Text     string
+}
+
+func (f *Failure) Error() string { return fmt.Sprintf("%s: %s", f.Kind, f.Text) }
+
+// String writes what the record says, as zone files do.
+func (r Record) String() string {
+	target := cmp.Or(r.Target, ".")
+	switch r.Type {
+	case A, AAAA:
+		return fmt.Sprintf("%s (TTL %d s)", r.Address, r.TTL/time.Second)
+	case SRV:
+		return fmt.Sprintf("%d %d %d %s (TTL %d s)", r.Priority, r.Weight, r.Port, target, r.TTL/time.Second)
+	case NAPTR:
+		text := fmt.Sprintf("%d %d %q %q %q %s (TTL %d s)", r.Priority, r.Weight, r.Flags, r.Service, r.Regexp, target, r.TTL/time.Second)
+		if !usable(r) {
+			text += ", not used"
+		}
+		return text
+	}
+	return target
+}

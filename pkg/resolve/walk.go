@@ -1,0 +1,299 @@
+package resolve
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The limits of a walk.
+const (
+	// concurrent is how many questions are under way at once.
+	concurrent = 32
+	// maxAliases is how many CNAMEs are followed for one question.
+	maxAliases = 8
+	// maxRecords is the most records that one answer may have and be believed.
+	// The largest pool of a real provider that is known has 18 addresses.
+	maxRecords = 64
+)
+
+// Target is a name of the policy.
+type Target struct {
+	Name string `json:"name"`
+	// Registrar asks for NAPTR and SRV too; else A and AAAA only.
+	Registrar bool `json:"registrar"`
+}
+
+// Result is everything that is behind one name.
+type Result struct {
+	Target Target
+	Roots  []*Node
+}
+
+// Node is one question of the tree, with what it led to.
+type Node struct {
+	Question Question
+	// Aliases are the names that CNAMEs led through to the records.
+	Aliases []string
+	// Records are those of the asked type, best first. An empty Records without
+	// Err is a good answer that says there are none.
+	Records []Record
+	NoName  bool
+	Err     error
+	// Children are the questions that the records led to.
+	Children []*Node
+	// Step is how a chain of records names this question, as in "SRV _sip._udp".
+	Step string
+}
+
+// Resolve asks everything about all targets, side by side, and returns one
+// result a target, in their order. It returns when all questions are answered
+// or the context is over; what is then open has failed.
+func Resolve(ctx context.Context, lookup Lookup, targets []Target) []Result {
+	w := walker{lookup: lookup, slots: make(chan struct{}, concurrent), asked: map[Question]*pending{}}
+	results := make([]Result, len(targets))
+	var group sync.WaitGroup
+	for i, t := range targets {
+		results[i].Target = t
+		group.Go(func() { results[i].Roots = w.target(ctx, t) })
+	}
+	group.Wait()
+	return results
+}
+
+// walker asks each question once, however many names lead to it.
+type walker struct {
+	lookup Lookup
+	slots  chan struct{}
+
+	mu    sync.Mutex
+	asked map[Question]*pending
+}
+
+type pending struct {
+	done   chan struct{}
+	answer Answer
+	err    error
+}
+
+func (w *walker) ask(ctx context.Context, q Question) (Answer, error) {
+	w.mu.Lock()
+	p, underway := w.asked[q]
+	if !underway {
+		p = &pending{done: make(chan struct{})}
+		w.asked[q] = p
+	}
+	w.mu.Unlock()
+	if underway {
+		<-p.done
+		return p.answer, p.err
+	}
+	defer close(p.done)
+	w.slots <- struct{}{}
+	defer func() { <-w.slots }()
+	p.answer, p.err = w.askNow(ctx, q)
+	return p.answer, p.err
+}
+
+func (w *walker) askNow(ctx context.Context, q Question) (answer Answer, err error) {
+	if ctx.Err() != nil {
+		return Answer{}, &Failure{q, Timeout, "not asked: the time for all questions was over"}
+	}
+	defer func() {
+		// What a name server sends must not be able to end the program.
+		if r := recover(); r != nil {
+			err = &Failure{q, Malformed, fmt.Sprintf("the answer cannot be read (%v)", r)}
+		}
+	}()
+	return w.lookup(ctx, q)
+}
+
+// services are the SRV names of RFC 3263 section 4.2 that are always asked for.
+var services = []string{"_sip._udp", "_sip._tcp", "_sips._tcp"}
+
+func (w *walker) target(ctx context.Context, t Target) []*Node {
+	var roots []*Node
+	if t.Registrar {
+		roots = append(roots, &Node{Question: Question{t.Name, NAPTR}})
+		for _, s := range services {
+			roots = append(roots, &Node{Question: Question{s + "." + t.Name, SRV}, Step: "SRV " + s})
+		}
+	}
+	roots = append(roots, addressNodes(t.Name, "")...)
+	w.visitAll(ctx, roots, t)
+	return roots
+}
+
+// addressNodes ask for both kinds of addresses. A host other than the target
+// itself is named in the chain of records.
+func addressNodes(host, named string) []*Node {
+	var nodes []*Node
+	for _, kind := range []Type{A, AAAA} {
+		nodes = append(nodes, &Node{Question: Question{host, kind}, Step: strings.TrimSpace(named + " " + string(kind))})
+	}
+	return nodes
+}
+
+func (w *walker) visitAll(ctx context.Context, nodes []*Node, t Target) {
+	var group sync.WaitGroup
+	for _, n := range nodes {
+		group.Go(func() { w.visit(ctx, n, t) })
+	}
+	group.Wait()
+}
+
+func (w *walker) visit(ctx context.Context, n *Node, t Target) {
+	w.follow(ctx, n)
+	for _, r := range n.Records {
+		switch {
+		case r.Type == SRV && r.Target != "": // target "." = the service is not there (RFC 2782)
+			n.Children = append(n.Children, addressNodes(r.Target, r.Target)...)
+		case r.Type == NAPTR && usable(r):
+			step := "NAPTR " + strings.ToUpper(r.Service)
+			if strings.EqualFold(r.Flags, "s") {
+				service := strings.TrimSuffix(r.Target, "."+t.Name)
+				n.Children = append(n.Children, &Node{Question: Question{r.Target, SRV}, Step: step + chainArrow + "SRV " + service})
+			} else {
+				n.Children = append(n.Children, addressNodes(r.Target, step+chainArrow+r.Target)...)
+			}
+		}
+	}
+	w.visitAll(ctx, n.Children, t)
+}
+
+const chainArrow = " -> "
+
+// sipServices are the NAPTR services of SIP: RFC 3263 section 4.1, RFC 4168
+// and RFC 7118.
+var sipServices = []string{"SIP+D2U", "SIP+D2T", "SIPS+D2T", "SIP+D2S", "SIP+D2W", "SIPS+D2W"}
+
+// usable reports whether a NAPTR record leads anywhere: order and preference
+// rank it but exclude nothing; a regular expression has no place in SIP
+// (RFC 3263 section 4.1) and is not evaluated.
+func usable(r Record) bool {
+	return slices.Contains(sipServices, strings.ToUpper(r.Service)) && r.Regexp == "" && r.Target != "" &&
+		(strings.EqualFold(r.Flags, "s") || strings.EqualFold(r.Flags, "a"))
+}
+
+// follow asks the node's question and follows aliases to its records. Only
+// records of the asked name, or of an alias that leads on from it, count.
+func (w *walker) follow(ctx context.Context, n *Node) {
+	name, asked := n.Question.Name, n.Question.Name
+	answer, err := w.ask(ctx, n.Question)
+	for {
+		if err != nil {
+			n.Err = err
+			return
+		}
+		var alias string
+		for _, r := range answer.Records {
+			if r.Owner != name {
+				continue
+			}
+			switch r.Type {
+			case n.Question.Type:
+				n.Records = append(n.Records, r)
+			case CNAME:
+				alias = r.Target
+			}
+		}
+		switch {
+		case len(n.Records) > maxRecords:
+			n.Err = &Failure{n.Question, TooLarge, fmt.Sprintf("the answer has %d records, more than %d", len(n.Records), maxRecords)}
+			n.Records = nil
+			return
+		case len(n.Records) > 0:
+			sortRecords(n.Records)
+			return
+		case alias != "":
+			if len(n.Aliases) == maxAliases {
+				n.Err = &Failure{n.Question, Loop, fmt.Sprintf("more than %d aliases, the last to %s", maxAliases, alias)}
+				return
+			}
+			n.Aliases = append(n.Aliases, alias)
+			name = alias
+		case name != asked:
+			// The server did not follow the alias itself.
+			asked = name
+			answer, err = w.ask(ctx, Question{name, n.Question.Type})
+		case len(answer.Records) > 0 && len(n.Aliases) == 0:
+			n.Err = &Failure{n.Question, Malformed, "the answer speaks of " + answer.Records[0].Owner + " instead"}
+			return
+		default:
+			n.NoName = answer.NoName
+			return
+		}
+	}
+}
+
+func sortRecords(records []Record) {
+	slices.SortStableFunc(records, func(a, b Record) int {
+		return cmp.Or(
+			cmp.Compare(a.Priority, b.Priority),
+			cmp.Compare(a.Weight, b.Weight),
+			strings.Compare(a.Service, b.Service),
+			strings.Compare(a.Target, b.Target),
+			a.Address.Compare(b.Address),
+		)
+	})
+}
+
+// Found is an address of a result.
+type Found struct {
+	Address netip.Addr // unmapped
+	// Via is the shortest chain of records that led to it, as in
+	// "SRV _sip._udp -> edge.example.net A".
+	Via string
+	TTL time.Duration // the shortest on the chain
+}
+
+// Addresses are all addresses that the result holds, each once, sorted.
+func (r Result) Addresses() []Found {
+	best := map[netip.Addr]Found{}
+	r.each(func(n *Node, via string, ttl time.Duration) {
+		for _, record := range n.Records {
+			if !record.Address.IsValid() {
+				continue
+			}
+			f := Found{record.Address.Unmap(), via, min(ttl, record.TTL)}
+			old, seen := best[f.Address]
+			if seen && strings.Count(old.Via, chainArrow) <= strings.Count(via, chainArrow) {
+				f = Found{f.Address, old.Via, min(old.TTL, f.TTL)}
+			}
+			best[f.Address] = f
+		}
+	})
+	var found []Found
+	for _, f := range best {
+		found = append(found, f)
+	}
+	slices.SortFunc(found, func(a, b Found) int { return a.Address.Compare(b.Address) })
+	return found
+}
+
+// each visits every node with the chain of records up to it and the shortest
+// TTL on the way.
+func (r Result) each(f func(n *Node, via string, ttl time.Duration)) {
+	const longest = time.Duration(1<<31) * time.Second // RFC 2181 section 8
+	var visit func(nodes []*Node, via string, ttl time.Duration)
+	visit = func(nodes []*Node, via string, ttl time.Duration) {
+		for _, n := range nodes {
+			here := n.Step
+			if via != "" && here != "" {
+				here = via + chainArrow + here
+			}
+			f(n, here, ttl)
+			below := ttl
+			for _, record := range n.Records {
+				below = min(below, record.TTL)
+			}
+			visit(n.Children, here, below)
+		}
+	}
+	visit(r.Roots, "", longest)
+}

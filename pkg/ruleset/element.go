@@ -1,0 +1,174 @@
+package ruleset
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go4.org/netipx"
+)
+
+// Element is one element of a set: a range of addresses or one port.
+type Element struct {
+	// From and To are the first and last address. Both are the zero Addr in a
+	// port.
+	From, To netip.Addr
+	Port     uint16
+	// Timeout is the lifetime that the element was added with, 0 for none. Time
+	// already spent is run-time state and no part of it.
+	Timeout time.Duration
+	// Foreign is what another program added and this type cannot say, as text:
+	// a comment, a counter, the catch-all "*". Such an element is only observed.
+	Foreign string
+}
+
+// Addresses returns the canonical elements that cover exactly the given
+// prefixes: unmapped, masked, merged where they overlap or touch, sorted.
+// Prefixes of both families give the elements of both, IPv4 first.
+func Addresses(prefixes []netip.Prefix) []Element {
+	ranges := Union(prefixes).Ranges()
+	elements := make([]Element, len(ranges))
+	for i, r := range ranges {
+		elements[i] = Element{From: r.From(), To: r.To()}
+	}
+	return elements
+}
+
+// Union returns the set of all addresses of the given prefixes. An
+// IPv4-mapped IPv6 prefix counts as the IPv4 one, an invalid one as nothing.
+func Union(prefixes []netip.Prefix) *netipx.IPSet {
+	var b netipx.IPSetBuilder
+	for _, p := range prefixes {
+		if p = Canonical(p); p.IsValid() {
+			b.AddPrefix(p)
+		}
+	}
+	set, err := b.IPSet()
+	if err != nil {
+		panic("unite prefixes: a valid prefix is refused")
+	}
+	return set
+}
+
+// Canonical returns p with an IPv4-mapped address unmapped and the host bits
+// cleared.
+func Canonical(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked()
+}
+
+// Ports returns the canonical elements for the given ports.
+func Ports(ports []uint16) []Element {
+	sorted := slices.Sorted(slices.Values(ports))
+	elements := make([]Element, 0, len(sorted))
+	for _, p := range slices.Compact(sorted) {
+		elements = append(elements, Element{Port: p})
+	}
+	return elements
+}
+
+// Compare orders elements by family, first address and port.
+func (e Element) Compare(o Element) int {
+	return cmp.Or(
+		e.From.Compare(o.From),
+		e.To.Compare(o.To),
+		cmp.Compare(e.Port, o.Port),
+		cmp.Compare(e.Timeout, o.Timeout),
+		strings.Compare(e.Foreign, o.Foreign),
+	)
+}
+
+// Prefixes returns the prefixes that cover exactly the element's addresses;
+// none for a port.
+func (e Element) Prefixes() []netip.Prefix {
+	if !e.From.IsValid() {
+		return nil
+	}
+	return netipx.IPRangeFrom(e.From, e.To).Prefixes()
+}
+
+// String writes the element as nft does: an address, a prefix where the range
+// is one, else first-last; a port in decimal; then its lifetime.
+func (e Element) String() string {
+	var b strings.Builder
+	switch {
+	case e.From.IsValid():
+		b.WriteString(rangeText(e.From, e.To))
+	case e.Port != 0 || e.Foreign == "":
+		b.WriteString(strconv.Itoa(int(e.Port)))
+	}
+	if e.Timeout != 0 {
+		b.WriteString(" timeout " + e.Timeout.String())
+	}
+	if e.Foreign != "" {
+		b.WriteString(" [" + e.Foreign + "]")
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func rangeText(from, to netip.Addr) string {
+	if from == to {
+		return from.String()
+	}
+	if p, ok := netipx.IPRangeFrom(from, to).Prefix(); ok {
+		return p.String()
+	}
+	return from.String() + "-" + to.String()
+}
+
+// PrefixText writes a prefix, and a single address without its length.
+func PrefixText(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}
+
+// MarshalText writes the element in a form that UnmarshalText reads back.
+func (e Element) MarshalText() ([]byte, error) {
+	key := strconv.Itoa(int(e.Port))
+	if e.From.IsValid() {
+		key = e.From.String()
+		if e.From != e.To {
+			key += "-" + e.To.String()
+		}
+	}
+	if e.Timeout == 0 && e.Foreign == "" {
+		return []byte(key), nil
+	}
+	return fmt.Appendf(nil, "%s %s %s", key, e.Timeout, e.Foreign), nil
+}
+
+// UnmarshalText reads what MarshalText wrote.
+func (e *Element) UnmarshalText(text []byte) error {
+	parts := strings.SplitN(string(text), " ", 3)
+	*e = Element{}
+	if len(parts) == 3 {
+		timeout, err := time.ParseDuration(parts[1])
+		if err != nil {
+			return fmt.Errorf("read element %q: %w", text, err)
+		}
+		e.Timeout, e.Foreign = timeout, parts[2]
+	}
+	from, to, isRange := strings.Cut(parts[0], "-")
+	if port, err := strconv.ParseUint(from, 10, 16); err == nil {
+		e.Port = uint16(port)
+		return nil
+	}
+	var err error
+	if e.From, err = netip.ParseAddr(from); err != nil {
+		return fmt.Errorf("read element %q: %w", text, err)
+	}
+	if e.To = e.From; isRange {
+		if e.To, err = netip.ParseAddr(to); err != nil {
+			return fmt.Errorf("read element %q: %w", text, err)
+		}
+	}
+	return nil
+}

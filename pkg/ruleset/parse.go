@@ -1,0 +1,86 @@
+package ruleset
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+	"sync"
+
+	"go4.org/netipx"
+)
+
+// form is how one kind of statement is written.
+type form struct {
+	text *regexp.Regexp
+	make func(groups []string) (Statement, bool)
+}
+
+// forms are those of all statements, compiled when the first rule is read.
+var forms = sync.OnceValue(func() []form {
+	plain := func(s Statement) func([]string) (Statement, bool) {
+		return func([]string) (Statement, bool) { return s, true }
+	}
+	return []form{
+		{regexp.MustCompile(`^iifname (!= )?"([^"]+)"`), func(g []string) (Statement, bool) { return InInterface{Name: g[2], Not: g[1] != ""}, true }},
+		{regexp.MustCompile(`^ip(6?) saddr @(\w+)`), func(g []string) (Statement, bool) { return Source{V6: g[1] != "", Set: g[2]}, true }},
+		{regexp.MustCompile(`^ip(6?) saddr \{ ([^}]+) \}`), parseSource},
+		{regexp.MustCompile(`^fib saddr \. iif oif missing`), plain(NoWayBack{})},
+		{regexp.MustCompile(`^meta l4proto \{ ([^}]+) \}`), func(g []string) (Statement, bool) {
+			var s Protocols
+			for name := range strings.SplitSeq(g[1], ", ") {
+				s = append(s, Protocol(name))
+			}
+			return s, true
+		}},
+		{regexp.MustCompile(`^(udp|tcp|th) dport @(\w+)`), func(g []string) (Statement, bool) { return DestinationPort{Protocol(g[1]), g[2]}, true }},
+		{regexp.MustCompile(`^ct (status dnat|direction original|direction reply)`), func(g []string) (Statement, bool) { return Connection("ct " + g[1]), true }},
+		{regexp.MustCompile(`^counter name "(\w+)"`), func(g []string) (Statement, bool) { return Count(g[1]), true }},
+		{regexp.MustCompile(`^(jump|goto) (\w+)`), func(g []string) (Statement, bool) { return Verdict{VerdictKind(g[1]), g[2]}, true }},
+		{regexp.MustCompile(`^(accept|drop)`), func(g []string) (Statement, bool) { return Verdict{Kind: VerdictKind(g[1])}, true }},
+	}
+})
+
+// parse reads the text of a rule, nil if ringfence cannot have written it.
+func parse(text string) []Statement {
+	var statements []Statement
+	for rest := text; rest != ""; {
+		s, length := parseOne(rest)
+		if s == nil {
+			return nil
+		}
+		statements = append(statements, s)
+		rest = strings.TrimPrefix(rest[length:], " ")
+	}
+	if NewRule(statements...).text != text {
+		return nil
+	}
+	return statements
+}
+
+func parseOne(text string) (Statement, int) {
+	for _, f := range forms() {
+		if groups := f.text.FindStringSubmatch(text); groups != nil {
+			if s, ok := f.make(groups); ok {
+				return s, len(groups[0])
+			}
+		}
+	}
+	return nil, 0
+}
+
+func parseSource(groups []string) (Statement, bool) {
+	s := Source{V6: groups[1] != ""}
+	for text := range strings.SplitSeq(groups[2], ", ") {
+		var e Element
+		if err := e.UnmarshalText([]byte(text)); err == nil && e.From.IsValid() {
+			s.In = append(s.In, netipx.IPRangeFrom(e.From, e.To).Prefixes()...)
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, false
+		}
+		s.In = append(s.In, p)
+	}
+	return s, true
+}

@@ -1,0 +1,189 @@
+package ruleset
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Rule is one rule. Two rules are equal when their texts are: a rule that
+// ringfence can write has one text, in nft's syntax, and any other rule has a
+// text in brackets that no rule of ringfence's has.
+type Rule struct {
+	text       string
+	statements []Statement
+}
+
+// NewRule makes a rule of statements, from left to right.
+func NewRule(statements ...Statement) Rule {
+	texts := make([]string, len(statements))
+	for i, s := range statements {
+		texts[i] = s.String()
+	}
+	return Rule{text: strings.Join(texts, " "), statements: statements}
+}
+
+// ForeignRule is an observed rule that ringfence cannot have written. The text
+// describes its expressions and is put in brackets.
+func ForeignRule(text string) Rule { return Rule{text: "[" + text + "]"} }
+
+// String is the rule's canonical text.
+func (r Rule) String() string { return r.text }
+
+// Statements are what the rule does, nil for a foreign rule.
+func (r Rule) Statements() []Statement {
+	if r.statements == nil {
+		return parse(r.text)
+	}
+	return r.statements
+}
+
+// MarshalText writes the rule's canonical text.
+func (r Rule) MarshalText() ([]byte, error) { return []byte(r.text), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (r *Rule) UnmarshalText(text []byte) error {
+	*r = Rule{text: string(text)}
+	return nil
+}
+
+// Statement is one match or action of a rule. String is its nft syntax; two
+// statements with the same text are the same.
+type Statement interface {
+	fmt.Stringer
+	statement()
+}
+
+// InInterface matches the interface that a packet came in by. A trailing * in
+// the name makes it a prefix.
+type InInterface struct {
+	Name string
+	Not  bool
+}
+
+func (s InInterface) String() string { return fmt.Sprintf("iifname %s%q", not(s.Not), s.Name) }
+
+// Source matches the source address, against a named set or, if In is not
+// empty, against prefixes of its own.
+type Source struct {
+	V6  bool
+	Set string
+	In  []netip.Prefix
+}
+
+func (s Source) String() string {
+	family := "ip"
+	if s.V6 {
+		family = "ip6"
+	}
+	if len(s.In) == 0 {
+		return fmt.Sprintf("%s saddr @%s", family, s.Set)
+	}
+	elements := Addresses(s.In)
+	texts := make([]string, len(elements))
+	for i, e := range elements {
+		texts[i] = e.String()
+	}
+	return fmt.Sprintf("%s saddr { %s }", family, strings.Join(texts, ", "))
+}
+
+// NoWayBack matches a packet whose source address would not be routed back out
+// of the interface that it came in by.
+type NoWayBack struct{}
+
+func (NoWayBack) String() string { return "fib saddr . iif oif missing" }
+
+// Protocol is a transport protocol, by nft's name.
+type Protocol string
+
+// The protocols that carry SIP, or could. AnyTransport stands for whatever an
+// earlier Protocols statement matched.
+const (
+	UDP          Protocol = "udp"
+	TCP          Protocol = "tcp"
+	SCTP         Protocol = "sctp"
+	DCCP         Protocol = "dccp"
+	UDPLite      Protocol = "udplite"
+	AnyTransport Protocol = "th"
+)
+
+// Protocols matches packets of any of the given transport protocols. It finds
+// the protocol behind IPv6 extension headers too, which a match on the next
+// header does not.
+type Protocols []Protocol
+
+func (s Protocols) String() string {
+	sorted := slices.Sorted(slices.Values(s))
+	texts := make([]string, len(sorted))
+	for i, p := range sorted {
+		texts[i] = string(p)
+	}
+	return "meta l4proto { " + strings.Join(texts, ", ") + " }"
+}
+
+// DestinationPort matches the destination port against a named set.
+type DestinationPort struct {
+	Protocol Protocol
+	Set      string
+}
+
+func (s DestinationPort) String() string { return fmt.Sprintf("%s dport @%s", s.Protocol, s.Set) }
+
+// Connection matches what connection tracking knows of the packet. A rule with
+// it switches connection tracking on in the whole network namespace.
+type Connection string
+
+// What ringfence asks of connection tracking.
+const (
+	Translated Connection = "ct status dnat"        // its destination was rewritten
+	Original   Connection = "ct direction original" // it goes the way of the first packet
+	Reply      Connection = "ct direction reply"    // it answers
+)
+
+func (s Connection) String() string { return string(s) }
+
+// Count adds the packet to a named counter.
+type Count string
+
+func (s Count) String() string { return fmt.Sprintf("counter name %q", string(s)) }
+
+// Verdict ends or moves the evaluation of a packet.
+type Verdict struct {
+	Kind  VerdictKind
+	Chain string // for Jump and Goto
+}
+
+// VerdictKind is a verdict by nft's name.
+type VerdictKind string
+
+// The verdicts that ringfence uses.
+const (
+	Accept VerdictKind = "accept"
+	Drop   VerdictKind = "drop"
+	Jump   VerdictKind = "jump"
+	Goto   VerdictKind = "goto"
+)
+
+func (s Verdict) String() string {
+	if s.Chain == "" {
+		return string(s.Kind)
+	}
+	return string(s.Kind) + " " + s.Chain
+}
+
+func (InInterface) statement()     {}
+func (Source) statement()          {}
+func (NoWayBack) statement()       {}
+func (Protocols) statement()       {}
+func (DestinationPort) statement() {}
+func (Connection) statement()      {}
+func (Count) statement()           {}
+func (Verdict) statement()         {}
+
+func not(n bool) string {
+	if n {
+		return "!= "
+	}
+	return ""
+}

@@ -1,0 +1,209 @@
+package ruleset_test
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+func prefixes(texts ...string) []netip.Prefix {
+	var list []netip.Prefix
+	for _, t := range texts {
+		list = append(list, netip.MustParsePrefix(t))
+	}
+	return list
+}
+
+func TestAddresses(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		in   []netip.Prefix
+		want string
+	}{
+		{"none", nil, ""},
+		{"neighbours join", prefixes("192.0.2.2/32", "192.0.2.1/32", "192.0.2.3/32"), "192.0.2.1-192.0.2.3"},
+		{"two halves", prefixes("10.0.0.128/25", "10.0.0.0/25"), "10.0.0.0/24"},
+		{"one inside another", prefixes("10.0.0.0/8", "10.1.0.0/16"), "10.0.0.0/8"},
+		{"host bits", []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8")}, "10.0.0.0/8"},
+		{"mapped", prefixes("::ffff:192.0.2.1/128", "192.0.2.1/32"), "192.0.2.1"},
+		{"both families", prefixes("2001:db8::/32", "192.0.2.0/24"), "192.0.2.0/24 2001:db8::/32"},
+		{"the ends of the world", prefixes("0.0.0.0/8", "255.255.255.255/32", "ffff::/16"), "0.0.0.0/8 255.255.255.255 ffff::/16"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got []string
+			for _, e := range ruleset.Addresses(test.in) {
+				got = append(got, e.String())
+			}
+			if strings.Join(got, " ") != test.want {
+				t.Errorf("got %s, want %s", strings.Join(got, " "), test.want)
+			}
+		})
+	}
+}
+
+func TestElementText(t *testing.T) {
+	addr := netip.MustParseAddr
+	for want, e := range map[string]ruleset.Element{
+		"5060":                           {Port: 5060},
+		"5060 timeout 1m0s":              {Port: 5060, Timeout: time.Minute},
+		"192.0.2.1":                      {From: addr("192.0.2.1"), To: addr("192.0.2.1")},
+		"192.0.2.1-192.0.2.9":            {From: addr("192.0.2.1"), To: addr("192.0.2.9")},
+		"2001:db8::/64":                  {From: addr("2001:db8::"), To: addr("2001:db8::ffff:ffff:ffff:ffff")},
+		`[*]`:                            {Foreign: "*"},
+		`192.0.2.1 [comment "a b"]`:      {From: addr("192.0.2.1"), To: addr("192.0.2.1"), Foreign: `comment "a b"`},
+		`192.0.2.1 timeout 1s [counter]`: {From: addr("192.0.2.1"), To: addr("192.0.2.1"), Timeout: time.Second, Foreign: "counter"},
+	} {
+		if got := e.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		text, err := e.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back ruleset.Element
+		if err := back.UnmarshalText(text); err != nil || back != e {
+			t.Errorf("%q became %#v (%v), want %#v", text, back, err, e)
+		}
+	}
+	for _, bad := range []string{"", "x", "192.0.2.1-", "192.0.2.1-x", "5060 soon x", "70000"} {
+		if err := new(ruleset.Element).UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+// TestStateSurvivesJSON: what the journal writes must compare equal to what was
+// written.
+func TestStateSurvivesJSON(t *testing.T) {
+	s := ruleset.State{
+		Exists: true, Flags: "dormant", Counters: []string{"a"}, Strangers: []ruleset.Stranger{{Kind: "quota", Type: 2, Name: "q"}},
+		Sets: map[string]ruleset.Set{"providers4": {Key: ruleset.IPv4, Interval: true, Elements: ruleset.Addresses(prefixes("192.0.2.1/32", "10.0.0.0/8"))}},
+		Chains: map[string]ruleset.Chain{"sip": {Type: "filter", Hook: "input", Priority: -10, Policy: "accept", Rules: []ruleset.Rule{
+			ruleset.NewRule(ruleset.InInterface{Name: "ppp*"}, ruleset.Source{V6: true, Set: "providers6"}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "pass"}),
+			ruleset.ForeignRule("socket"),
+		}}},
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back ruleset.State
+	if err := json.Unmarshal(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(s.String(), back.String()); diff != "" {
+		t.Error(diff)
+	}
+	if got := back.Chains["sip"].Rules[0].Statements(); len(got) != 3 {
+		t.Errorf("a rule that was read back does %v", got)
+	}
+	if got := back.Chains["sip"].Rules[1].Statements(); got != nil {
+		t.Errorf("a foreign rule that was read back does %v", got)
+	}
+	if !back.Chains["sip"].SameRules(s.Chains["sip"]) || !back.Chains["sip"].SameFrame(s.Chains["sip"]) {
+		t.Error("a chain differs after reading it back")
+	}
+}
+
+func TestOriginOf(t *testing.T) {
+	o := ruleset.Origins{Sets: map[string][]ruleset.Origin{"providers4": {
+		{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Owner: "wide"},
+		{Prefix: netip.MustParsePrefix("10.1.0.0/16"), Owner: "narrow"},
+		{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Owner: "one"},
+	}}}
+	for prefix, want := range map[string]string{
+		"10.0.0.0/8": "wide", "10.1.0.0/16": "narrow", "10.1.2.0/24": "narrow", "10.2.0.0/16": "wide",
+		"192.0.2.0/24": "one", "192.0.2.1/32": "one", "192.0.2.2/32": "", "9.0.0.0/8": "", "2001:db8::/32": "",
+	} {
+		if got, _ := o.Of("providers4", netip.MustParsePrefix(prefix)); got.Owner != want {
+			t.Errorf("%s belongs to %q, want %q", prefix, got.Owner, want)
+		}
+	}
+}
+
+func TestStateText(t *testing.T) {
+	if got := (&ruleset.State{}).String(); got != "" {
+		t.Errorf("no table is %q", got)
+	}
+	s := ruleset.State{
+		Exists: true, Counters: []string{"dropped_unknown"},
+		Sets: map[string]ruleset.Set{
+			"banned4":   {Key: ruleset.IPv4, Dynamic: true, Timeout: true, Size: 65535},
+			"ports_udp": {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports([]uint16{5061, 5060})},
+		},
+		Chains: map[string]ruleset.Chain{
+			"prerouting": {Type: "filter", Hook: "prerouting", Priority: -310, Policy: "accept", Rules: []ruleset.Rule{
+				ruleset.NewRule(ruleset.InInterface{Name: "lo", Not: true}, ruleset.Count("dropped_unknown"), ruleset.Verdict{Kind: ruleset.Drop}),
+			}},
+			"reply": {Type: "filter", Hook: "prerouting", Priority: -190, Policy: "accept"},
+		},
+	}
+	const want = `table inet ringfence {
+	counter dropped_unknown {
+	}
+
+	set banned4 {
+		type ipv4_addr
+		size 65535
+		flags dynamic,timeout
+	}
+
+	set ports_udp {
+		type inet_service
+		flags timeout
+		elements = { 5060,
+			     5061 }
+	}
+
+	chain prerouting {
+		type filter hook prerouting priority raw - 10; policy accept;
+		iifname != "lo" counter name "dropped_unknown" drop
+	}
+
+	chain reply {
+		type filter hook prerouting priority -190; policy accept;
+	}
+}
+`
+	if diff := cmp.Diff(want, s.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestRulesFromText: whatever ringfence writes it can read, and nothing else.
+func TestRulesFromText(t *testing.T) {
+	rules := []ruleset.Rule{
+		ruleset.NewRule(ruleset.InInterface{Name: "lo", Not: true}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "fence"}),
+		ruleset.NewRule(ruleset.InInterface{Name: "ppp*"}, ruleset.Verdict{Kind: ruleset.Accept}),
+		ruleset.NewRule(ruleset.Source{Set: "providers4"}, ruleset.Count("allowed_provider"), ruleset.Verdict{Kind: ruleset.Goto, Chain: "pass"}),
+		ruleset.NewRule(ruleset.Source{V6: true, In: prefixes("fc00::/7", "fe80::/10")}, ruleset.NoWayBack{}, ruleset.Verdict{Kind: ruleset.Drop}),
+		ruleset.NewRule(ruleset.Source{In: prefixes("192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "10.0.0.0/8")}),
+		ruleset.NewRule(ruleset.Translated, ruleset.Original, ruleset.Protocols{ruleset.SCTP, ruleset.DCCP},
+			ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: "ports_tcp"}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}),
+		ruleset.NewRule(ruleset.Reply, ruleset.DestinationPort{Protocol: ruleset.UDP, Set: "ports_udp"}),
+	}
+	for _, want := range rules {
+		var got ruleset.Rule
+		if err := got.UnmarshalText([]byte(want.String())); err != nil {
+			t.Fatal(err)
+		}
+		if len(got.Statements()) != len(want.Statements()) || ruleset.NewRule(got.Statements()...).String() != want.String() {
+			t.Errorf("%q was read as %q", want, got.Statements())
+		}
+	}
+	for _, foreign := range []string{"[socket]", "accept ", "ip saddr  @x drop", "dropx", "udp dport 5060 accept", "ip saddr { 10.0.0.0/9, 10.0.0.0/8 } drop", "iifname \"a\" iifname", "ip saddr { x } drop"} {
+		var got ruleset.Rule
+		if err := got.UnmarshalText([]byte(foreign)); err != nil {
+			t.Fatal(err)
+		}
+		if s := got.Statements(); s != nil {
+			t.Errorf("%q was read as %q", foreign, s)
+		}
+	}
+}

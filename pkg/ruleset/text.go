@@ -1,0 +1,104 @@
+package ruleset
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// String writes the state in nft's syntax, sorted, so that it can be read,
+// compared and, unless it holds something foreign, loaded by nft -f. The zero
+// State is the empty text.
+func (s *State) String() string {
+	if !s.Exists {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "table inet %s {\n", Table)
+	if s.Flags != "" {
+		fmt.Fprintf(&b, "\tflags %s\n", s.Flags)
+	}
+	for _, name := range s.Counters {
+		fmt.Fprintf(&b, "\tcounter %s {\n\t}\n", name)
+	}
+	for _, o := range s.Strangers {
+		fmt.Fprintf(&b, "\t[%s %s]\n", o.Kind, o.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Sets)) {
+		s.Sets[name].write(&b, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Chains)) {
+		s.Chains[name].write(&b, name)
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func (s Set) write(b *strings.Builder, name string) {
+	fmt.Fprintf(b, "\n\tset %s {\n\t\ttype %s\n", name, s.Key)
+	if s.Size != 0 {
+		fmt.Fprintf(b, "\t\tsize %d\n", s.Size)
+	}
+	if flags := s.Flags(); flags != "" {
+		fmt.Fprintf(b, "\t\tflags %s\n", flags)
+	}
+	if s.Foreign != "" {
+		fmt.Fprintf(b, "\t\t[%s]\n", s.Foreign)
+	}
+	if len(s.Elements) > 0 {
+		texts := make([]string, len(s.Elements))
+		for i, e := range s.Elements {
+			texts[i] = e.String()
+		}
+		fmt.Fprintf(b, "\t\telements = { %s }\n", strings.Join(texts, ",\n\t\t\t     "))
+	}
+	b.WriteString("\t}\n")
+}
+
+// Flags writes the set's flags as nft does, "" for none.
+func (s Set) Flags() string {
+	var flags []string
+	for _, f := range []struct {
+		on   bool
+		name string
+	}{{s.Dynamic, "dynamic"}, {s.Interval, "interval"}, {s.Timeout, "timeout"}} {
+		if f.on {
+			flags = append(flags, f.name)
+		}
+	}
+	return strings.Join(flags, ",")
+}
+
+func (c Chain) write(b *strings.Builder, name string) {
+	fmt.Fprintf(b, "\n\tchain %s {\n", name)
+	if c.Hook != "" {
+		fmt.Fprintf(b, "\t\ttype %s hook %s priority %s; policy %s;\n", c.Type, c.Hook, priorityText(c.Priority), c.Policy)
+	}
+	if c.Foreign != "" {
+		fmt.Fprintf(b, "\t\t[%s]\n", c.Foreign)
+	}
+	for _, r := range c.Rules {
+		fmt.Fprintf(b, "\t\t%s\n", r)
+	}
+	b.WriteString("\t}\n")
+}
+
+// priorityText writes a priority as nft does for the inet family: by the
+// nearest name within 10, else as a number.
+func priorityText(priority int32) string {
+	for _, named := range []struct {
+		name string
+		at   int32
+	}{{"raw", -300}, {"mangle", -150}, {"dstnat", -100}, {"filter", 0}, {"security", 50}, {"srcnat", 100}} {
+		switch offset := priority - named.at; {
+		case offset == 0:
+			return named.name
+		case offset > 0 && offset <= 10:
+			return fmt.Sprintf("%s + %d", named.name, offset)
+		case offset < 0 && offset >= -10:
+			return fmt.Sprintf("%s - %d", named.name, -offset)
+		}
+	}
+	return fmt.Sprint(priority)
+}
