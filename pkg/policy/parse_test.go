@@ -226,8 +226,10 @@ func TestMistakes(t *testing.T) {
 		},
 		{"no ports, and more", "version: 1\nmode: off\nports: {udp: [], tcp: []}\n", "2:7: mode is \"off\": write enforce or monitor\n3:8: ports.udp and ports.tcp are both empty, so nothing would be fenced: list a port"},
 		{"UTF-16", "\xff\xfev\x00e\x00r\x00", "1:1: the policy is not UTF-8 text: save it as UTF-8"},
-		{"no servers", "version: 1\nproviders: [{name: a, registrars: ['[2001:db8::9', '2001:db8::9]', '[192.0.2.1]', 0.0.0.0, 'sip:224.0.0.1', '::']}]\n",
-			registrarMistakes("2", map[int]string{36: "[2001:db8::9", 52: "2001:db8::9]", 68: "[192.0.2.1]", 83: "0.0.0.0", 92: "sip:224.0.0.1", 109: "::"}, 36, 52, 68, 83, 92, 109)},
+		{
+			"no servers", "version: 1\nproviders: [{name: a, registrars: ['[2001:db8::9', '2001:db8::9]', '[192.0.2.1]', 0.0.0.0, 'sip:224.0.0.1', '::']}]\n",
+			registrarMistakes("2", map[int]string{36: "[2001:db8::9", 52: "2001:db8::9]", 68: "[192.0.2.1]", 83: "0.0.0.0", 92: "sip:224.0.0.1", 109: "::"}, 36, 52, 68, 83, 92, 109),
+		},
 		{"no ports", "version: 1\nports: {udp: [], tcp: []}\n", "2:8: ports.udp and ports.tcp are both empty, so nothing would be fenced: list a port"},
 		{
 			"addresses", "version: 1\ntrusted:\n  addresses: [192.0.2.300, 192.0.2.0/33, example.net, 'fe80::1%eth0', '']\n",
