@@ -1,0 +1,136 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/miekg/dns"
+)
+
+// NameServer answers questions by UDP and TCP at one address of a host.
+type NameServer struct {
+	servers []*dns.Server
+	running sync.WaitGroup
+}
+
+// ServeNames starts a name server at an address with port, such as
+// "192.0.2.53:53". It can be asked as soon as ServeNames returns.
+func (n *Namespace) ServeNames(address string, handler dns.Handler) (*NameServer, error) {
+	s := &NameServer{}
+	err := n.Do(func() error {
+		packets, err := net.ListenPacket("udp", address)
+		if err != nil {
+			return err
+		}
+		connections, err := net.Listen("tcp", address)
+		if err != nil {
+			return errors.Join(err, packets.Close())
+		}
+		s.servers = []*dns.Server{{PacketConn: packets, Handler: handler}, {Listener: connections, Handler: handler}}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("serve names at %s in %s: %w", address, n.Name, err)
+	}
+	for _, server := range s.servers {
+		started := make(chan struct{})
+		server.NotifyStartedFunc = func() { close(started) }
+		failed := make(chan error, 1)
+		s.running.Go(func() { failed <- server.ActivateAndServe() })
+		select {
+		case <-started:
+		case err := <-failed:
+			return nil, fmt.Errorf("serve names at %s in %s: %w", address, n.Name, errors.Join(err, s.Close()))
+		}
+	}
+	return s, nil
+}
+
+// Close ends the server and waits until it has.
+func (s *NameServer) Close() error {
+	var err error
+	for _, server := range s.servers {
+		err = errors.Join(err, server.Shutdown())
+	}
+	s.running.Wait()
+	return err
+}
+
+// Zone answers with authority from records that can change while it serves.
+type Zone struct {
+	mu      sync.RWMutex
+	records []dns.RR
+}
+
+// NewZone makes a zone of records as zone files write them, one a line, with
+// full names.
+func NewZone(text string) (*Zone, error) {
+	z := &Zone{}
+	return z, z.Set(text)
+}
+
+// Set puts other records in the place of all.
+func (z *Zone) Set(text string) error {
+	var records []dns.RR
+	parser := dns.NewZoneParser(strings.NewReader(text), ".", "zone")
+	for r, ok := parser.Next(); ok; r, ok = parser.Next() {
+		records = append(records, r)
+	}
+	if err := parser.Err(); err != nil {
+		return fmt.Errorf("read zone: %w", err)
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.records = records
+	return nil
+}
+
+// ServeDNS answers a question with the records of the asked name and type. An
+// alias is followed within the zone. A name without any record does not exist
+// unless something exists below it (RFC 8020).
+func (z *Zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	// The asker has gone if the answer cannot be written.
+	_ = w.WriteMsg(z.Answer(q))
+}
+
+// Answer makes the answer to a question.
+func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
+	z.mu.RLock()
+	defer z.mu.RUnlock()
+	m := new(dns.Msg)
+	m.SetReply(q)
+	m.Authoritative, m.RecursionAvailable = true, true
+	if len(q.Question) != 1 {
+		m.Rcode = dns.RcodeFormatError
+		return m
+	}
+	name := dns.CanonicalName(q.Question[0].Name)
+	for range 1 + len(z.records) { // a loop of aliases ends
+		exists := false
+		alias := ""
+		for _, r := range z.records {
+			owner := dns.CanonicalName(r.Header().Name)
+			exists = exists || dns.IsSubDomain(name, owner)
+			if owner != name {
+				continue
+			}
+			if cname, ok := r.(*dns.CNAME); ok {
+				alias = dns.CanonicalName(cname.Target)
+			}
+			if r.Header().Rrtype == q.Question[0].Qtype || r.Header().Rrtype == dns.TypeCNAME {
+				m.Answer = append(m.Answer, r)
+			}
+		}
+		if !exists {
+			m.Rcode = dns.RcodeNameError
+		}
+		if alias == "" || q.Question[0].Qtype == dns.TypeCNAME {
+			break
+		}
+		name = alias
+	}
+	return m
+}
