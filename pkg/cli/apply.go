@@ -14,7 +14,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
-	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
 type applyOptions struct {
@@ -34,7 +33,8 @@ or the new ones, never something between. It makes a new generation if the
 policy has changed. On a terminal it asks before it changes anything.
 
 Exit status: 0 done or nothing to do, 1 error, 3 refused by a guard (in both
-nothing was changed), 4 done, but a name brought no good answer.`,
+nothing was changed), 4 done, but a name brought no good answer or an alarm
+stands.`,
 		Example: `  ringfence apply
   ringfence apply --yes                 do not ask
   ringfence apply --policy new.yaml`,
@@ -91,7 +91,7 @@ func (a *app) apply(ctx context.Context, o applyOptions) error {
 	if !a.json() {
 		a.tellApplied(p, generation, generation != numberOf(newest))
 	}
-	return a.tellNames(s.memory)
+	return a.tellNames(s)
 }
 
 // commit puts the site into force and returns the generation that is then in
@@ -161,7 +161,7 @@ func (a *app) gather(ctx context.Context, offline bool) (*site, error) {
 	}
 	s := &site{policy: p, text: text, host: h}
 	if !offline {
-		s.answers, s.asked = a.ask(ctx, p), true
+		a.ask(ctx, s, a.glance(), nil)
 	}
 	return s, ctx.Err()
 }
@@ -183,7 +183,7 @@ func (a *app) desire(s *site, aside bool) (control.Desired, *journal.Entry, erro
 	if err != nil {
 		return control.Desired{}, nil, err
 	}
-	s.remember(old)
+	s.remember(old, a.now())
 	return s.desired(a.siteBefore(s, newest, old)), newest, nil
 }
 
@@ -231,14 +231,4 @@ func (a *app) tellApplied(p *plan.Plan, generation int, isNew bool) {
 	default:
 		fmt.Fprintf(a.stdout, "Generation %d is in force: %s.\n", generation, count(len(p.Changes), "change"))
 	}
-}
-
-// tellNames warns of names that failed, and makes the exit status say so.
-func (a *app) tellNames(m resolve.Memory) error {
-	a.tellRejected(m)
-	a.tellProblems(m.Refresh.Failures)
-	if len(m.Refresh.Failures) > 0 {
-		return statusError(exitPartly)
-	}
-	return nil
 }

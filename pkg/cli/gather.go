@@ -88,30 +88,52 @@ func (a *app) readHost() (ruleset.Host, error) {
 // askTime is the most that asking for all names takes.
 const askTime = 20 * time.Second
 
-// ask resolves all names of the policy. It must not be called with the lock
-// held.
-func (a *app) ask(ctx context.Context, p *policy.Policy) []resolve.Result {
-	targets := targets(p)
-	if len(targets) == 0 {
-		return nil
-	}
-	return a.askAbout(ctx, p.DNS.Servers, targets)
+// questions are names to ask for, with what decides about their answers.
+type questions struct {
+	targets []resolve.Target
+	servers []netip.AddrPort // none = those of the host
+	memory  resolve.Memory
+	terms   resolve.Terms
+	// large are the names whose answers may have any number of records.
+	large []string
 }
 
-func (a *app) askAbout(ctx context.Context, servers []netip.AddrPort, targets []resolve.Target) []resolve.Result {
-	if len(servers) == 0 {
+// ask resolves all names of the site. It must not be called with the lock held,
+// so what it takes for remembered may not be the last word: it only decides
+// whether to ask twice.
+func (a *app) ask(ctx context.Context, s *site, remembered resolve.Memory, large []string) {
+	s.asked = true
+	if targets := targets(s.policy); len(targets) > 0 {
+		s.answers = a.askAbout(ctx, questions{targets, s.policy.DNS.Servers, remembered, s.terms(), large})
+	}
+}
+
+func (a *app) askAbout(ctx context.Context, q questions) []resolve.Result {
+	if len(q.servers) == 0 {
 		var err error
-		if servers, err = resolve.SystemServers(resolvConf); err != nil {
+		if q.servers, err = resolve.SystemServers(resolvConf); err != nil {
 			a.log.Warn("read name servers", "error", err)
 		}
 	}
 	if isTerminal(a.stderr) {
-		fmt.Fprintf(a.stderr, "asking for %s …\n", count(len(targets), "name"))
+		fmt.Fprintf(a.stderr, "asking for %s …\n", count(len(q.targets), "name"))
 	}
+	start := time.Now()
+	client := resolve.NewClient(q.servers)
+	results := q.ask(ctx, client.Lookup, client.Again)
+	a.log.Debug("asked for names", "names", len(q.targets), "servers", q.servers, "again", len(results)-len(q.targets), "took", time.Since(start))
+	return results
+}
+
+// ask asks, and asks again at once for names of which nearly nothing is as it
+// was, by a way of its own.
+func (q questions) ask(ctx context.Context, first, again resolve.Lookup) []resolve.Result {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	start := time.Now()
-	results := resolve.Resolve(ctx, resolve.NewClient(servers).Lookup, targets)
-	a.log.Debug("asked for names", "names", len(targets), "servers", servers, "took", time.Since(start))
+	limit := q.memory.Limit(q.large)
+	results := resolve.Resolver{Lookup: first, Limit: limit}.Resolve(ctx, q.targets)
+	if doubts := q.memory.Doubts(results, q.terms); len(doubts) > 0 {
+		results = append(results, resolve.Resolver{Lookup: again, Limit: limit}.Resolve(ctx, doubts)...)
+	}
 	return results
 }

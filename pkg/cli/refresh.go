@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,11 +12,18 @@ import (
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
+type refreshOptions struct {
+	// large are the names whose answers may have any number of records.
+	large []string
+}
+
 func (a *app) refreshCommand() *cobra.Command {
-	return &cobra.Command{
+	var o refreshOptions
+	c := &cobra.Command{
 		Use:   "refresh",
 		Short: "Bring addresses up to date (for cron and timers)",
 		Long: `refresh asks DNS again for the names of the newest generation, brings the
@@ -23,19 +31,23 @@ addresses in the kernel up to date, and puts back what another program removed.
 It never reads the policy file: only apply does. An error or an empty answer
 never removes an address.
 
+Runs that overlap do no harm: one waits for the other, or leaves it to it.
+
 Exit status: 0 done or nothing to do, 1 error and nothing changed, 4 done, but a
-name brought no good answer.`,
+name brought no good answer or an alarm stands.`,
 		Example: `  */5 * * * * root ringfence refresh     (a line of /etc/cron.d/ringfence)`,
 		Args:    noArguments,
-		RunE:    func(c *cobra.Command, _ []string) error { return a.refresh(c.Context()) },
+		RunE:    func(c *cobra.Command, _ []string) error { return a.refresh(c.Context(), o) },
 	}
+	c.Flags().StringArrayVar(&o.large, "accept-large", nil, "take the answers for this `name` although they have more than 64 records, from now on up to as many")
+	return c
 }
 
 // refreshTries is how often refresh starts over because a new generation was
 // made while it asked for the names of the one before.
 const refreshTries = 3
 
-func (a *app) refresh(ctx context.Context) error {
+func (a *app) refresh(ctx context.Context, o refreshOptions) error {
 	if err := a.kernel(true).Probe(ctx); err != nil {
 		return err
 	}
@@ -54,7 +66,12 @@ func (a *app) refresh(ctx context.Context) error {
 		if s.host, err = a.readHost(); err != nil {
 			return err
 		}
-		s.answers, s.asked = a.ask(ctx, s.policy), true
+		remembered := a.glance()
+		large, err := s.known(o.large, remembered)
+		if err != nil {
+			return err
+		}
+		a.ask(ctx, s, remembered, large)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -130,7 +147,7 @@ func (a *app) refreshFrom(ctx context.Context, from *journal.Entry, s *site) (ov
 	if err != nil {
 		return false, err
 	}
-	s.remember(old)
+	s.remember(old, a.now())
 	kernel := a.kernel(false)
 	d := s.desired(a.siteBefore(s, from, old))
 	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(*plan.Plan) error { return a.keep(s) })
@@ -141,7 +158,24 @@ func (a *app) refreshFrom(ctx context.Context, from *journal.Entry, s *site) (ov
 	if err := a.tellRefreshed(s, p, from.Number); err != nil {
 		return false, err
 	}
-	return false, a.tellNames(s.memory)
+	return false, a.tellNames(s)
+}
+
+// known reads names of the command line: they must be the policy's, or be asked
+// for because of one of those.
+func (s *site) known(names []string, memory resolve.Memory) ([]string, error) {
+	var known []string
+	for _, name := range names {
+		r, ok := policy.ParseRegistrar(name)
+		isKnown := slices.ContainsFunc(memory.Names, func(k resolve.Known) bool {
+			return slices.ContainsFunc(k.Questions, func(q resolve.KnownAnswer) bool { return q.Name == r.Host })
+		})
+		if !ok || r.Host == "" || !isKnown && !slices.ContainsFunc(targets(s.policy), func(t resolve.Target) bool { return t.Name == r.Host }) {
+			return nil, fmt.Errorf("the policy has no name %q, and none leads to it", name)
+		}
+		known = append(known, r.Host)
+	}
+	return known, nil
 }
 
 func (a *app) tellRefreshed(s *site, p *plan.Plan, generation int) error {

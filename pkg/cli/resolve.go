@@ -95,8 +95,12 @@ func (a *app) resolve(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	results := a.askAbout(ctx, p.DNS.Servers, targets)
-	memory := resolve.Memory{}.Learn(results, screen(p, h), 0, time.Now())
+	terms := resolve.Terms{Screen: screen(p, h)}
+	for _, t := range targets {
+		terms.Names = append(terms.Names, resolve.Name{Target: t, Owners: owners(p, t)})
+	}
+	results := a.askAbout(ctx, questions{targets: targets, servers: p.DNS.Servers, terms: terms})
+	memory := resolve.Memory{}.Learn(results, terms, a.now())
 	var resolved []resolvedName
 	for i, r := range results {
 		resolved = append(resolved, describe(r, memory.Names[i], memory.Refresh.Failures))

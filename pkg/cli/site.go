@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/control"
@@ -27,12 +26,39 @@ type site struct {
 }
 
 // remember fills in the site's memory from what was remembered and the answers.
-func (s *site) remember(old resolve.Memory) {
+func (s *site) remember(old resolve.Memory, now resolve.Moment) {
 	if s.asked {
-		s.memory = old.Learn(s.answers, screen(s.policy, s.host), s.policy.DNS.Hold, time.Now())
+		s.memory = old.Learn(s.answers, s.terms(), now)
 	} else {
 		s.memory = old.Screened(screen(s.policy, s.host))
 	}
+}
+
+// terms are what policy and host say about names.
+func (s site) terms() resolve.Terms {
+	dns := s.policy.DNS
+	terms := resolve.Terms{
+		Screen: screen(s.policy, s.host),
+		Hold:   dns.Hold, Min: dns.Min, Max: dns.Max, StaleAlarm: dns.StaleAlarm,
+	}
+	for _, t := range targets(s.policy) {
+		terms.Names = append(terms.Names, resolve.Name{Target: t, Owners: owners(s.policy, t)})
+	}
+	return terms
+}
+
+// owners are the providers whose registrar a name is, or the trusted.
+func owners(p *policy.Policy, t resolve.Target) []string {
+	if !t.Registrar {
+		return []string{"trusted"}
+	}
+	var owners []string
+	for _, provider := range p.Providers {
+		if slices.ContainsFunc(provider.Registrars, func(r policy.Registrar) bool { return r.Host == t.Name }) {
+			owners = append(owners, provider.Name)
+		}
+	}
+	return owners
 }
 
 func targets(p *policy.Policy) []resolve.Target {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 	"reflect"
 	"time"
 
@@ -16,6 +18,8 @@ import (
 )
 
 func (a *app) journal() journal.Journal { return journal.Journal{Folder: a.stateDir} }
+
+func (a *app) journalFolder() string { return filepath.Join(a.stateDir, "journal") }
 
 // kernel is the nftables back end with what the last commit has noted. With
 // full it knows nothing and reads the whole table.
@@ -32,14 +36,14 @@ func (a *app) kernel(full bool) *nft.Kernel {
 }
 
 // noteKernel writes down what the kernel holds now. It is a shortcut for the
-// next run only, so a failure is no error.
-func (a *app) noteKernel(k *nft.Kernel, p *plan.Plan) {
+// next look only, so a failure is no error.
+func (a *app) noteKernel(k *nft.Kernel, p *plan.Plan) *nft.Known {
 	generation := p.Base
 	if !p.Empty() {
 		generation = nft.NextGeneration(p.Base)
 	}
 	if k.Known.Holds(generation) {
-		return
+		return k.Known
 	}
 	known, err := nft.Here(generation, p.Want)
 	if err == nil {
@@ -48,6 +52,7 @@ func (a *app) noteKernel(k *nft.Kernel, p *plan.Plan) {
 	if err != nil {
 		a.log.Info("note what the kernel holds", "error", err)
 	}
+	return known
 }
 
 // enter takes the lock for a command that changes the fence, and settles what an
@@ -151,6 +156,21 @@ func (a *app) recall(newest *journal.Entry, aside bool) (resolve.Memory, error) 
 	return memory.Merge(kept), nil
 }
 
+// glance is recall without the lock and without a word: what it says may be old.
+func (a *app) glance() resolve.Memory {
+	quiet := *a
+	quiet.stderr = io.Discard
+	newest, err := quiet.newest()
+	if err != nil {
+		newest = nil
+	}
+	memory, err := quiet.recall(newest, false)
+	if err != nil {
+		return resolve.Memory{}
+	}
+	return memory
+}
+
 // lastHost are the facts of the host that the rules were last compiled with.
 func (a *app) lastHost(newest *journal.Entry) ruleset.Host {
 	last := newest.Host
@@ -165,11 +185,15 @@ func (a *app) keep(s *site) error {
 	if err := a.journal().WriteAddresses(s.memory); err != nil {
 		return err
 	}
+	return a.keepHost(s.host)
+}
+
+func (a *app) keepHost(h ruleset.Host) error {
 	var last ruleset.Host
-	if err := a.journal().ReadHost(&last); err == nil && reflect.DeepEqual(last, s.host) {
+	if err := a.journal().ReadHost(&last); err == nil && reflect.DeepEqual(last, h) {
 		return nil
 	}
-	return a.journal().WriteHost(s.host)
+	return a.journal().WriteHost(h)
 }
 
 // siteOf is the site of a generation with the given memory of names.

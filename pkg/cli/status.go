@@ -27,6 +27,7 @@ func (a *app) statusCommand() *cobra.Command {
 
 // statusReport is the object that status prints.
 type statusReport struct {
+	Alarms     []resolve.Alarm   `json:"alarms"`
 	Fence      bool              `json:"fence"` // there is a table in the kernel
 	Mode       string            `json:"mode"`
 	Backend    string            `json:"backend"`
@@ -42,6 +43,7 @@ type statusReport struct {
 	Trusted    []addressReport   `json:"trusted"`
 	Counters   map[string]uint64 `json:"counters"`
 	Refresh    refreshReport     `json:"refresh"`
+	LeftOut    []waiting         `json:"left_out"`
 
 	differences, names int
 }
@@ -88,6 +90,7 @@ func (a *app) report(ctx context.Context) (*statusReport, error) {
 		Fence: have.Exists, Mode: "none", Backend: "nftables", Engine: "off",
 		Providers: []allowedReport{}, Trusted: []addressReport{}, Counters: map[string]uint64{},
 		Refresh: refreshReport{OK: true, Failures: []resolve.Problem{}},
+		Alarms:  []resolve.Alarm{}, LeftOut: []waiting{},
 	}
 	if have.Exists {
 		if r.Counters, err = kernel.Counters(ctx); err != nil {
@@ -124,6 +127,8 @@ func (a *app) report(ctx context.Context) (*statusReport, error) {
 	r.differences = len(plan.Diff(have, state).Changes)
 	r.Drift = r.differences > 0
 	r.describe(s, newest, origins)
+	r.Alarms = append(r.Alarms, memory.Alarms(s.terms(), a.now())...)
+	r.LeftOut = leftOut(memory)
 	a.warnOf(s)
 	return r, nil
 }
@@ -174,6 +179,7 @@ func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memo
 
 func (a *app) writeStatus(r *statusReport) {
 	out := a.stdout
+	a.writeAlarms(out, r.Alarms)
 	table(out, func(w io.Writer) {
 		switch {
 		case r.Down != nil:
@@ -218,6 +224,7 @@ func (a *app) writeStatus(r *statusReport) {
 	if len(r.Trusted) > 0 {
 		writeAddresses(out, "trusted", r.Trusted)
 	}
+	writeLeftOut(out, r.LeftOut)
 	if len(r.Counters) == 0 {
 		return
 	}

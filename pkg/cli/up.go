@@ -90,7 +90,7 @@ func (a *app) asSaved(e *journal.Entry) (control.Desired, string, error) {
 		return control.Desired{}, "", err
 	}
 	s.host = both(a.lastHost(e), now)
-	s.remember(memory)
+	s.remember(memory, a.now())
 	return s.desired(s), "as saved, " + s.size(), nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,10 @@ const (
 // Client asks name servers. It neither uses search domains nor a cache.
 type Client struct {
 	servers []*server
+
+	mu sync.Mutex
+	// answered is who answered a question last, for Again.
+	answered map[Question]*server
 }
 
 type server struct {
@@ -40,7 +45,7 @@ type server struct {
 
 // NewClient returns a client for the given servers, the first one preferred.
 func NewClient(servers []netip.AddrPort) *Client {
-	c := &Client{}
+	c := &Client{answered: map[Question]*server{}}
 	for _, s := range servers {
 		c.servers = append(c.servers, &server{address: s.String(), timeout: serverTimeout})
 	}
@@ -71,9 +76,12 @@ func (c *Client) Lookup(ctx context.Context, q Question) (Answer, error) {
 	var failure error
 	for range serverTries {
 		for _, s := range c.byHealth() {
-			answer, err := s.ask(ctx, q)
+			answer, err := s.ask(ctx, q, "udp")
 			if err == nil {
 				s.failures.Store(0)
+				c.mu.Lock()
+				c.answered[q] = s
+				c.mu.Unlock()
 				return answer, nil
 			}
 			if ctx.Err() != nil {
@@ -86,6 +94,30 @@ func (c *Client) Lookup(ctx context.Context, q Question) (Answer, error) {
 		}
 	}
 	return Answer{}, failure
+}
+
+// Again asks a question that Lookup has an answer to once more, to hear it from
+// somebody else: from another server if one answers, else from the same one by
+// TCP, where nobody can slip in a forged packet. It is a Lookup.
+func (c *Client) Again(ctx context.Context, q Question) (Answer, error) {
+	c.mu.Lock()
+	first := c.answered[q]
+	c.mu.Unlock()
+	if first == nil {
+		return c.Lookup(ctx, q)
+	}
+	for _, s := range c.byHealth() {
+		if s == first {
+			continue
+		}
+		if answer, err := s.ask(ctx, q, "udp"); err == nil {
+			return answer, nil
+		}
+	}
+	if ctx.Err() != nil {
+		return Answer{}, &Failure{q, Timeout, "no second answer before the time for all questions was over"}
+	}
+	return first.ask(ctx, q, "tcp")
 }
 
 func (c *Client) byHealth() []*server {
@@ -102,18 +134,18 @@ var wireTypes = map[Type]uint16{
 	A: dns.TypeA, AAAA: dns.TypeAAAA, CNAME: dns.TypeCNAME, SRV: dns.TypeSRV, NAPTR: dns.TypeNAPTR,
 }
 
-// ask asks one server once: by UDP, by TCP if the answer does not fit, and
+// ask asks one server once: by TCP too if the answer does not fit into UDP, and
 // without EDNS0 if the server has not heard of it.
-func (s *server) ask(ctx context.Context, q Question) (Answer, error) {
+func (s *server) ask(ctx context.Context, q Question, network string) (Answer, error) {
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(q.Name), wireTypes[q.Type])
 	m.SetEdns0(udpSize, false)
-	reply, err := s.exchange(ctx, "udp", m, q)
+	reply, err := s.exchange(ctx, network, m, q)
 	if err == nil && reply.Rcode == dns.RcodeFormatError {
 		m.Extra = nil
-		reply, err = s.exchange(ctx, "udp", m, q)
+		reply, err = s.exchange(ctx, network, m, q)
 	}
-	if err == nil && reply.Truncated {
+	if err == nil && reply.Truncated && network == "udp" {
 		reply, err = s.exchange(ctx, "tcp", m, q)
 		if err != nil {
 			return Answer{}, &Failure{q, Truncated, fmt.Sprintf("the answer of %s does not fit into UDP, and TCP failed (%v)", s.address, err)}
@@ -124,7 +156,7 @@ func (s *server) ask(ctx context.Context, q Question) (Answer, error) {
 	}
 	switch reply.Rcode {
 	case dns.RcodeSuccess, dns.RcodeNameError:
-		return Answer{Records: records(reply.Answer), NoName: reply.Rcode == dns.RcodeNameError}, nil
+		return Answer{Records: records(reply.Answer), NoName: reply.Rcode == dns.RcodeNameError, Cut: reply.Truncated}, nil
 	case dns.RcodeServerFailure:
 		return Answer{}, &Failure{q, ServFail, s.address + " answers SERVFAIL"}
 	case dns.RcodeRefused:
@@ -176,6 +208,9 @@ func records(list []dns.RR) []Record {
 			continue
 		}
 		r := Record{Owner: plainName(h.Name), TTL: time.Duration(h.Ttl) * time.Second}
+		if r.TTL > longestTTL {
+			r.TTL = 0 // RFC 2181 section 8: the highest bit makes it 0
+		}
 		switch rr := rr.(type) {
 		case *dns.A:
 			r.Type = A

@@ -1,10 +1,8 @@
 package resolve
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,16 +17,33 @@ type Memory struct {
 	Refresh Refreshed `json:"refresh"`
 }
 
-// memoryVersion is the version of the file that this code writes.
-const memoryVersion = 1
+// memoryVersion is the version of the file that this code writes. It also reads
+// version 1, which had no sources, no moments and nothing about held addresses.
+const (
+	memoryVersion = 2
+	oldestVersion = 1
+)
 
 // Known is what is remembered of one name.
 type Known struct {
-	Name      string         `json:"name"`
-	Registrar bool           `json:"registrar"`
+	Name      string `json:"name"`
+	Registrar bool   `json:"registrar"`
+	// Owners are those whom the policy lists the name for.
+	Owners []string `json:"owners,omitempty"`
+	// Looked is when the name was last asked for, and Next how long after that it
+	// should be asked for again.
+	Looked Moment `json:"looked,omitzero"`
+	Next   Span   `json:"next,omitempty"`
+	// Failures is how many looks in a row have left something unanswered.
+	Failures  int            `json:"failures,omitempty"`
 	Addresses []KnownAddress `json:"addresses"`
+	// Held are addresses that wait for a second answer.
+	Held []HeldAddress `json:"held,omitempty"`
 	// Rejected are the addresses in the last answers that are not believed.
-	Rejected  []Rejected    `json:"rejected,omitempty"`
+	Rejected []Rejected `json:"rejected,omitempty"`
+	// KeptSince is since when addresses stay only because the name would have
+	// none without them.
+	KeptSince time.Time     `json:"kept_since,omitzero"`
 	Questions []KnownAnswer `json:"questions"`
 }
 
@@ -36,6 +51,8 @@ type Known struct {
 type Rejected struct {
 	Address netip.Addr `json:"address"`
 	Why     string     `json:"why"`
+	// Times is in how many looks in a row.
+	Times int `json:"times,omitempty"`
 }
 
 func (r Rejected) String() string { return r.Address.String() + " " + r.Why }
@@ -43,26 +60,70 @@ func (r Rejected) String() string { return r.Address.String() + " " + r.Why }
 // KnownAddress is an address behind a name.
 type KnownAddress struct {
 	Address   netip.Addr `json:"address"`
-	Via       string     `json:"via"`
+	Via       string     `json:"via"` // the chain of records, as Found has it
 	TTL       int64      `json:"ttl"` // seconds
 	FirstSeen time.Time  `json:"first_seen"`
 	LastSeen  time.Time  `json:"last_seen"`
 	// MissingSince is the first good answer that lacked the address; zero while
-	// answers have it.
+	// any answer has it.
 	MissingSince time.Time `json:"missing_since,omitzero"`
+	// Sources are the questions whose answers have it, or had it until not long
+	// ago. It leaves when it has no source any more.
+	Sources []Source `json:"sources"`
+}
+
+// Source is a question with an answer that has, or had, an address.
+type Source struct {
+	Question Question `json:"question"`
+	// MissingSince is the first good answer that lacked the address, and
+	// MissingFor how much time good answers have covered since.
+	MissingSince time.Time `json:"missing_since,omitzero"`
+	MissingFor   Span      `json:"missing_for,omitempty"`
+	// UnheardFor is how long there has been no good answer, with or without the
+	// address.
+	UnheardFor Span `json:"unheard_for,omitempty"`
+}
+
+// HeldAddress is an address that came in an answer in which nearly nothing is
+// as it was, and that no other answer has confirmed.
+type HeldAddress struct {
+	Address netip.Addr `json:"address"`
+	Via     string     `json:"via"`
+	Since   time.Time  `json:"since"`
+	For     Span       `json:"for,omitempty"`
+	// Denied says that another name server was asked, and that its answer has
+	// the addresses of before and not this one.
+	Denied bool `json:"denied,omitempty"`
 }
 
 // KnownAnswer is what is remembered of one question.
 type KnownAnswer struct {
 	Name string `json:"name"`
 	Type Type   `json:"type"`
-	// LastGood is the last answer that had records, zero if there never was one.
+	// From are the questions whose records led to this one.
+	From []Question `json:"from,omitempty"`
+	// LastGood is the last answer with records that can be used, zero if there
+	// never was one, or if what it gave has left.
 	LastGood    time.Time `json:"last_good,omitzero"`
 	LastFailure time.Time `json:"last_failure,omitzero"`
-	Error       string    `json:"error,omitempty"` // of the last failure
+	// Error says why there is no good answer now, Kind of which kind that is, and
+	// Since since when there is none.
+	Error string    `json:"error,omitempty"`
+	Kind  Kind      `json:"kind,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+	// Gone counts the answers in a row that say that there is nothing any more;
+	// GoneFor is the time from the first to the last of them.
+	Gone    int  `json:"gone,omitempty"`
+	GoneFor Span `json:"gone_for,omitempty"`
+	// Accepted is how many records somebody has accepted in one answer, although
+	// they are more than usual.
+	Accepted int `json:"accepted,omitempty"`
 }
 
-// Refreshed is the last time that all names were asked for.
+func (a KnownAnswer) question() Question { return Question{a.Name, a.Type} }
+
+// Refreshed is the last time that names were asked for, and what failed when
+// each of them was.
 type Refreshed struct {
 	Time     time.Time `json:"time,omitzero"`
 	OK       bool      `json:"ok"`
@@ -80,18 +141,30 @@ type Problem struct {
 
 // Check says what makes a memory that was read from a file senseless.
 func (m Memory) Check() error {
-	if m.Version != memoryVersion {
-		return fmt.Errorf("version %d is not %d", m.Version, memoryVersion)
+	if m.Version < oldestVersion || m.Version > memoryVersion {
+		return fmt.Errorf("version %d is none of %d to %d", m.Version, oldestVersion, memoryVersion)
 	}
 	for _, k := range m.Names {
 		if k.Name == "" {
 			return errors.New("a name is empty")
 		}
 		for _, a := range k.Addresses {
-			if !a.Address.IsValid() || a.Address.Zone() != "" || a.Address.Is4In6() {
-				return fmt.Errorf("%q of %s is no address", a.Address, k.Name)
+			if err := checkAddress(k, a.Address); err != nil {
+				return err
 			}
 		}
+		for _, a := range k.Held {
+			if err := checkAddress(k, a.Address); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func checkAddress(k Known, a netip.Addr) error {
+	if !a.IsValid() || a.Zone() != "" || a.Is4In6() {
+		return fmt.Errorf("%q of %s is no address", a, k.Name)
 	}
 	return nil
 }
@@ -102,48 +175,47 @@ func (m Memory) Screened(screen Screen) Memory {
 	screened := m
 	screened.Names = slices.Clone(m.Names)
 	for i, k := range screened.Names {
-		screened.Names[i].Addresses = slices.DeleteFunc(slices.Clone(k.Addresses), func(a KnownAddress) bool {
-			return screen.Reject(a.Address) != ""
-		})
+		screened.Names[i].Addresses = k.screened(screen)
 	}
 	return screened
 }
 
-// Learn returns the memory after the results, which are for all names of the
-// policy: what is remembered of other names is dropped, so that their addresses
-// leave at once.
-//
-//	an address in an answer             is kept, or comes in at once
-//	an address that no answer has       leaves once good answers have lacked it for hold
-//	a failed question; no records, or   nothing of that name ages; it is a Problem
-//	only rejected addresses, where
-//	there once were good ones
-//	a target without any address        the same
-//	nothing behind a name at all        what was known stays; it is a Problem
-//	an address that the screen rejects  never comes in, nor stays; it is noted
-//
-// A question that never had records, as _sips._tcp of most providers, is no
-// problem. Learn is pure.
-func (m Memory) Learn(results []Result, screen Screen, hold time.Duration, now time.Time) Memory {
-	next := Memory{Version: memoryVersion, Names: []Known{}, Refresh: Refreshed{Time: now, Failures: []Problem{}}}
-	m = m.Screened(screen)
-	for _, r := range results {
-		known, problems := m.name(r.Target).learn(r, screen, hold, now)
-		next.Names = append(next.Names, known)
-		next.Refresh.Failures = append(next.Refresh.Failures, problems...)
+// screened are the addresses of a name that may be believed. That one has
+// become the host's own does not take the last one from a name.
+func (k Known) screened(screen Screen) []KnownAddress {
+	believed := func(s Screen) []KnownAddress {
+		return slices.DeleteFunc(slices.Clone(k.Addresses), func(a KnownAddress) bool { return s.Reject(a.Address) != "" })
 	}
-	next.Refresh.OK = len(next.Refresh.Failures) == 0
-	return next
+	if left := believed(screen); len(left) > 0 {
+		return left
+	}
+	return believed(Screen{Listed: screen.Listed})
 }
 
 // name returns what is known of a target.
 func (m Memory) name(t Target) Known {
 	for _, k := range m.Names {
-		if k.Name == t.Name && k.Registrar == t.Registrar {
+		if k.target() == t {
 			return k
 		}
 	}
 	return Known{Name: t.Name, Registrar: t.Registrar}
+}
+
+func (k Known) target() Target { return Target{k.Name, k.Registrar} }
+
+// sources are those of an address. Where the file has none, the last step of its
+// chain of records says which question gave it.
+func (k Known) sources(a KnownAddress) []Source {
+	if len(a.Sources) > 0 {
+		return a.Sources
+	}
+	steps := strings.Split(a.Via, chainArrow)
+	name, kind, named := strings.Cut(steps[len(steps)-1], " ")
+	if !named {
+		name, kind = k.Name, name
+	}
+	return []Source{{Question: Question{name, Type(kind)}, MissingSince: a.MissingSince}}
 }
 
 // Addresses returns what is known of a target.
@@ -152,6 +224,15 @@ func (m Memory) Addresses(t Target) []KnownAddress { return m.name(t).Addresses 
 // Find returns what is known of one address of a name.
 func (m Memory) Find(name string, registrar bool, a netip.Addr) (KnownAddress, bool) {
 	return m.name(Target{name, registrar}).address(a)
+}
+
+func (k Known) address(a netip.Addr) (KnownAddress, bool) {
+	for _, known := range k.Addresses {
+		if known.Address == a {
+			return known, true
+		}
+	}
+	return KnownAddress{}, false
 }
 
 // Count is how many addresses all names have together.
@@ -167,168 +248,57 @@ func (m Memory) Count() int {
 // nothing of.
 func (m Memory) Merge(other Memory) Memory {
 	merged := m
+	merged.Version = memoryVersion
 	merged.Names = slices.Clone(m.Names)
 	for _, k := range other.Names {
-		if len(m.name(Target{k.Name, k.Registrar}).Addresses) == 0 {
-			merged.Names = slices.DeleteFunc(merged.Names, func(o Known) bool { return o.Name == k.Name && o.Registrar == k.Registrar })
+		if len(m.name(k.target()).Addresses) == 0 {
+			merged.Names = slices.DeleteFunc(merged.Names, func(o Known) bool { return o.target() == k.target() })
 			merged.Names = append(merged.Names, k)
 		}
 	}
 	return merged
 }
 
-func (k Known) learn(r Result, screen Screen, hold time.Duration, now time.Time) (Known, []Problem) {
-	questions, problems := k.learnAnswers(r, screen, now)
-	good := len(problems) == 0
-	next := Known{Name: k.Name, Registrar: k.Registrar, Questions: questions}
-
-	seen := map[netip.Addr]bool{}
-	for _, f := range r.Addresses() {
-		if why := screen.Reject(f.Address); why != "" {
-			next.Rejected = append(next.Rejected, Rejected{f.Address, why})
-			continue
+// Limit returns how many records the answer to a question may have. Names in
+// accepted, of targets or of questions, have no limit.
+func (m Memory) Limit(accepted []string) func(Target, Question) int {
+	return func(t Target, q Question) int {
+		if slices.Contains(accepted, t.Name) || slices.Contains(accepted, q.Name) {
+			return anyNumber
 		}
-		seen[f.Address] = true
-		a := KnownAddress{Address: f.Address, Via: f.Via, TTL: int64(f.TTL / time.Second), FirstSeen: now, LastSeen: now}
-		if old, ok := k.address(f.Address); ok {
-			a.FirstSeen = old.FirstSeen
-		}
-		next.Addresses = append(next.Addresses, a)
-	}
-	nothing := len(seen) == 0
-	for _, old := range k.Addresses {
-		if seen[old.Address] {
-			continue
-		}
-		if good && !nothing {
-			if old.MissingSince.IsZero() {
-				old.MissingSince = now
-			}
-			if now.Sub(old.MissingSince) >= hold {
-				continue
+		limit := maxRecords
+		for _, a := range m.name(t).Questions {
+			if a.question() == q {
+				limit = max(limit, a.Accepted)
 			}
 		}
-		next.Addresses = append(next.Addresses, old)
+		return limit
 	}
-	slices.SortFunc(next.Addresses, func(a, b KnownAddress) int { return a.Address.Compare(b.Address) })
-
-	if nothing && len(next.Rejected) > 0 {
-		texts := make([]string, len(next.Rejected))
-		for i, rejected := range next.Rejected {
-			texts[i] = rejected.String()
-		}
-		problems = append(problems, Problem{Name: k.Name, Error: "no address that can be believed: " + strings.Join(texts, "; ")})
-	} else if nothing && good {
-		problems = append(problems, Problem{Name: k.Name, Error: k.nothingText()})
-	}
-	for i := range problems {
-		problems[i].Target = r.Target
-	}
-	return next, problems
 }
 
-func (k Known) nothingText() string {
-	if k.Registrar {
-		return "no address: it has no NAPTR, SRV, A or AAAA record that leads to one"
-	}
-	return "no address: it has no A or AAAA record"
-}
+// anyNumber is more records than fit into a message.
+const anyNumber = 1 << 16
 
-func (k Known) address(a netip.Addr) (KnownAddress, bool) {
-	for _, known := range k.Addresses {
-		if known.Address == a {
-			return known, true
+// Same reports whether two memories say the same, but for times.
+func (m Memory) Same(other Memory) bool { return m.facts() == other.facts() }
+
+// facts are all that somebody acts upon, as text.
+func (m Memory) facts() string {
+	var b strings.Builder
+	for _, k := range m.Names {
+		fmt.Fprintln(&b, k.Name, k.Registrar, k.Owners, k.KeptSince.IsZero())
+		for _, a := range k.Addresses {
+			fmt.Fprintln(&b, a.Address, a.Via, a.MissingSince.IsZero())
+		}
+		for _, h := range k.Held {
+			fmt.Fprintln(&b, "held", h.Address, h.Denied)
+		}
+		for _, r := range k.Rejected {
+			fmt.Fprintln(&b, "rejected", r.Address, r.Why)
+		}
+		for _, a := range k.Questions {
+			fmt.Fprintln(&b, a.Name, a.Type, a.Error, a.Accepted, min(a.Gone, goneTimes))
 		}
 	}
-	return KnownAddress{}, false
-}
-
-// learnAnswers notes each question's outcome and returns those that are
-// problems.
-func (k Known) learnAnswers(r Result, screen Screen, now time.Time) ([]KnownAnswer, []Problem) {
-	known := map[Question]KnownAnswer{}
-	for _, q := range k.Questions {
-		known[Question{q.Name, q.Type}] = q
-	}
-	var problems []Problem
-	asked := map[Question]KnownAnswer{}
-	r.each(func(n *Node, _ string, _ time.Duration) {
-		if _, twice := asked[n.Question]; twice {
-			return
-		}
-		a := known[n.Question]
-		a.Name, a.Type = n.Question.Name, n.Question.Type
-		why := n.failure(screen, !a.LastGood.IsZero())
-		switch {
-		case why != "":
-			a.LastFailure, a.Error = now, why
-			problems = append(problems, Problem{Name: a.Name, Type: a.Type, Error: why})
-		case n.good(screen):
-			a.LastGood, a.Error = now, ""
-		}
-		asked[n.Question] = a
-		for _, target := range n.emptyTargets() {
-			problems = append(problems, Problem{Name: target, Error: "no address: " + n.Question.String() + " leads to it, and it has no A or AAAA record"})
-		}
-	})
-	if len(problems) > 0 {
-		// What was not asked for because a question above it failed is not
-		// forgotten.
-		for q, a := range known {
-			if _, ok := asked[q]; !ok {
-				asked[q] = a
-			}
-		}
-	}
-	answers := slices.Collect(maps.Values(asked))
-	slices.SortFunc(answers, func(a, b KnownAnswer) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(string(a.Type), string(b.Type)))
-	})
-	return answers, problems
-}
-
-// good reports whether the answer has a record that can be used.
-func (n *Node) good(screen Screen) bool {
-	return slices.ContainsFunc(n.Records, func(r Record) bool { return !r.Address.IsValid() || screen.Reject(r.Address) == "" })
-}
-
-// failure says why the question has no good answer, "" if it has, or if there
-// is nothing and never was.
-func (n *Node) failure(screen Screen, wasGood bool) string {
-	switch {
-	case n.Err != nil:
-		return failureText(n.Err)
-	case !wasGood || n.good(screen):
-		return ""
-	case len(n.Records) > 0:
-		return "only addresses that cannot be believed, where there were others"
-	case n.NoName:
-		return "the name does not exist any more"
-	}
-	return fmt.Sprintf("no %s record any more, where there was one", n.Question.Type)
-}
-
-// emptyTargets are the names that the node's records lead to and that have
-// neither kind of address, as far as was heard.
-func (n *Node) emptyTargets() []string {
-	found, failed := map[string]bool{}, map[string]bool{}
-	var names []string
-	for _, child := range n.Children {
-		if child.Question.Type != A && child.Question.Type != AAAA {
-			continue
-		}
-		name := child.Question.Name
-		names = append(names, name)
-		found[name] = found[name] || len(child.Records) > 0
-		failed[name] = failed[name] || child.Err != nil
-	}
-	slices.Sort(names)
-	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return found[name] || failed[name] })
-}
-
-func failureText(err error) string {
-	if f, ok := errors.AsType[*Failure](err); ok {
-		return f.Text
-	}
-	return err.Error()
+	return b.String()
 }

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -49,12 +50,27 @@ type Record struct {
 	Flags, Service, Regexp string // NAPTR
 }
 
+// MarshalText writes the question as String does.
+func (q Question) MarshalText() ([]byte, error) { return []byte(q.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (q *Question) UnmarshalText(text []byte) error {
+	name, kind, ok := strings.Cut(string(text), " ")
+	if !ok || name == "" || kind == "" {
+		return fmt.Errorf("read question %q: it is no name and type", text)
+	}
+	*q = Question{name, Type(kind)}
+	return nil
+}
+
 // Answer is what a name server said. An answer without records of the asked
 // type is an answer too: there are none.
 type Answer struct {
 	Records []Record
 	// NoName says that the name does not exist at all (NXDOMAIN).
 	NoName bool
+	// Cut says that the server has more records than fit into any message.
+	Cut bool
 }
 
 // Lookup asks one question and returns one answer, with the records of aliases
@@ -75,6 +91,9 @@ const (
 	Truncated   Kind = "truncated"   // the answer is too large and TCP failed
 	TooLarge    Kind = "too large"   // the answer has more records than any provider needs
 	Loop        Kind = "loop"        // aliases without end
+
+	Gone       Kind = "gone"       // there is no record any more, or no name, where there was one
+	Unbelieved Kind = "unbelieved" // all addresses of the answer are rejected
 )
 
 // Failure is a question without a usable answer.

@@ -17,8 +17,9 @@ const (
 	concurrent = 32
 	// maxAliases is how many CNAMEs are followed for one question.
 	maxAliases = 8
-	// maxRecords is the most records that one answer may have and be believed.
-	// The largest pool of a real provider that is known has 18 addresses.
+	// maxRecords is the most records that one answer may have and be believed
+	// unless somebody has said so. The largest pool of a real provider that is
+	// known has 18 addresses.
 	maxRecords = 64
 )
 
@@ -43,19 +44,37 @@ type Node struct {
 	// Records are those of the asked type, best first. An empty Records without
 	// Err is a good answer that says there are none.
 	Records []Record
-	NoName  bool
-	Err     error
+	// TTL is the shortest of the records and of the aliases on the way to them.
+	TTL    time.Duration
+	NoName bool
+	Err    error
 	// Children are the questions that the records led to.
 	Children []*Node
 	// Step is how a chain of records names this question, as in "SRV _sip._udp".
 	Step string
 }
 
+// Resolver asks everything that is behind names.
+type Resolver struct {
+	Lookup Lookup
+	// Limit is the most records that one answer about a target may have and be
+	// used; nil is 64 for all.
+	Limit func(Target, Question) int
+}
+
+// Resolve asks everything about all targets with the usual limits.
+func Resolve(ctx context.Context, lookup Lookup, targets []Target) []Result {
+	return Resolver{Lookup: lookup}.Resolve(ctx, targets)
+}
+
 // Resolve asks everything about all targets, side by side, and returns one
 // result a target, in their order. It returns when all questions are answered
 // or the context is over; what is then open has failed.
-func Resolve(ctx context.Context, lookup Lookup, targets []Target) []Result {
-	w := walker{lookup: lookup, slots: make(chan struct{}, concurrent), asked: map[Question]*pending{}}
+func (r Resolver) Resolve(ctx context.Context, targets []Target) []Result {
+	w := walker{lookup: r.Lookup, limit: r.Limit, slots: make(chan struct{}, concurrent), asked: map[Question]*pending{}}
+	if w.limit == nil {
+		w.limit = func(Target, Question) int { return maxRecords }
+	}
 	results := make([]Result, len(targets))
 	var group sync.WaitGroup
 	for i, t := range targets {
@@ -69,6 +88,7 @@ func Resolve(ctx context.Context, lookup Lookup, targets []Target) []Result {
 // walker asks each question once, however many names lead to it.
 type walker struct {
 	lookup Lookup
+	limit  func(Target, Question) int
 	slots  chan struct{}
 
 	mu    sync.Mutex
@@ -148,7 +168,7 @@ func (w *walker) visitAll(ctx context.Context, nodes []*Node, t Target) {
 }
 
 func (w *walker) visit(ctx context.Context, n *Node, t Target) {
-	w.follow(ctx, n)
+	w.follow(ctx, n, t)
 	for _, r := range n.Records {
 		switch {
 		case r.Type == SRV && r.Target != "": // target "." = the service is not there (RFC 2782)
@@ -182,8 +202,10 @@ func usable(r Record) bool {
 
 // follow asks the node's question and follows aliases to its records. Only
 // records of the asked name, or of an alias that leads on from it, count.
-func (w *walker) follow(ctx context.Context, n *Node) {
+func (w *walker) follow(ctx context.Context, n *Node, t Target) {
 	name, asked := n.Question.Name, n.Question.Name
+	limit := w.limit(t, n.Question)
+	n.TTL = longestTTL
 	answer, err := w.ask(ctx, n.Question)
 	for {
 		if err != nil {
@@ -200,11 +222,18 @@ func (w *walker) follow(ctx context.Context, n *Node) {
 				n.Records = append(n.Records, r)
 			case CNAME:
 				alias = r.Target
+			default:
+				continue
 			}
+			n.TTL = min(n.TTL, r.TTL)
 		}
 		switch {
-		case len(n.Records) > maxRecords:
-			n.Err = &Failure{n.Question, TooLarge, fmt.Sprintf("the answer has %d records, more than %d", len(n.Records), maxRecords)}
+		case len(n.Records) > limit:
+			n.Err = &Failure{n.Question, TooLarge, fmt.Sprintf("the answer has %s, more than %d", tooMany(len(n.Records), answer.Cut), limit)}
+			n.Records = nil
+			return
+		case answer.Cut:
+			n.Err = &Failure{n.Question, Truncated, "the answer does not fit into any message"}
 			n.Records = nil
 			return
 		case len(n.Records) > 0:
@@ -231,6 +260,14 @@ func (w *walker) follow(ctx context.Context, n *Node) {
 	}
 }
 
+// tooMany writes how many records there are.
+func tooMany(n int, cut bool) string {
+	if cut {
+		return fmt.Sprintf("more than %d records", n)
+	}
+	return fmt.Sprintf("%d records", n)
+}
+
 func sortRecords(records []Record) {
 	slices.SortStableFunc(records, func(a, b Record) int {
 		return cmp.Or(
@@ -255,12 +292,12 @@ type Found struct {
 // Addresses are all addresses that the result holds, each once, sorted.
 func (r Result) Addresses() []Found {
 	best := map[netip.Addr]Found{}
-	r.each(func(n *Node, via string, ttl time.Duration) {
+	r.each(func(n, _ *Node, via string, ttl time.Duration) {
 		for _, record := range n.Records {
 			if !record.Address.IsValid() {
 				continue
 			}
-			f := Found{record.Address.Unmap(), via, min(ttl, record.TTL)}
+			f := Found{record.Address.Unmap(), via, ttl}
 			old, seen := best[f.Address]
 			if seen && strings.Count(old.Via, chainArrow) <= strings.Count(via, chainArrow) {
 				f = Found{f.Address, old.Via, min(old.TTL, f.TTL)}
@@ -276,24 +313,26 @@ func (r Result) Addresses() []Found {
 	return found
 }
 
-// each visits every node with the chain of records up to it and the shortest
-// TTL on the way.
-func (r Result) each(f func(n *Node, via string, ttl time.Duration)) {
-	const longest = time.Duration(1<<31) * time.Second // RFC 2181 section 8
-	var visit func(nodes []*Node, via string, ttl time.Duration)
-	visit = func(nodes []*Node, via string, ttl time.Duration) {
+// longestTTL is the longest that there is (RFC 2181 section 8).
+const longestTTL = (1<<31 - 1) * time.Second
+
+// each visits every node with the one that led to it, nil for a root, the chain
+// of records up to it, and the shortest TTL of the chain with its own records.
+func (r Result) each(f func(n, parent *Node, via string, ttl time.Duration)) {
+	var visit func(nodes []*Node, parent *Node, via string, ttl time.Duration)
+	visit = func(nodes []*Node, parent *Node, via string, ttl time.Duration) {
 		for _, n := range nodes {
 			here := n.Step
 			if via != "" && here != "" {
 				here = via + chainArrow + here
 			}
-			f(n, here, ttl)
 			below := ttl
-			for _, record := range n.Records {
-				below = min(below, record.TTL)
+			if len(n.Records) > 0 {
+				below = min(below, n.TTL)
 			}
-			visit(n.Children, here, below)
+			f(n, parent, here, below)
+			visit(n.Children, n, here, below)
 		}
 	}
-	visit(r.Roots, "", longest)
+	visit(r.Roots, nil, "", longestTTL)
 }

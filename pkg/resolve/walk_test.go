@@ -170,7 +170,7 @@ func aliases(n int) string {
 func pool(n int) string {
 	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(&b, "sip.example A 192.0.2.%d\n", i)
+		fmt.Fprintf(&b, "sip.example A 192.0.%d.%d\n", i/256, i%256)
 	}
 	return b.String()
 }

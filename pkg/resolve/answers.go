@@ -1,0 +1,109 @@
+package resolve
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// answers notes what came of each question, and returns those that are
+// problems. addresses are those of the name after this look.
+func (l *look) answers(addresses []KnownAddress) ([]KnownAnswer, []Problem) {
+	used := l.used(addresses)
+	var answers []KnownAnswer
+	var problems []Problem
+	for _, q := range l.order {
+		h := l.asked[q]
+		a, why := l.answer(h, used[q])
+		answers = append(answers, a)
+		if why != "" {
+			problems = append(problems, Problem{Name: q.Name, Type: q.Type, Error: why})
+		}
+		for _, target := range h.empty {
+			problems = append(problems, Problem{Name: target, Error: "no address: " + q.String() + " leads to it, and it has no A or AAAA record"})
+		}
+	}
+	// What was not asked for because nothing leads to it now is not forgotten
+	// while an address hangs on it.
+	for _, a := range l.known.Questions {
+		if q := a.question(); l.asked[q] == nil && used[q] {
+			answers = append(answers, a)
+		}
+	}
+	slices.SortFunc(answers, func(a, b KnownAnswer) int { return compareQuestions(a.question(), b.question()) })
+	return answers, problems
+}
+
+// answer notes what came of one question; why is empty if that is no problem.
+func (l *look) answer(h *heard, used bool) (a KnownAnswer, why string) {
+	a = l.was(h.question)
+	before := a
+	a.From = l.leadingTo(h)
+	if len(h.records) > maxRecords {
+		a.Accepted = max(a.Accepted, len(h.records))
+	}
+	a.Error, a.Kind, a.Since, a.Gone, a.GoneFor = "", "", time.Time{}, 0, 0
+	kind, why := l.failure(h)
+	switch {
+	case why != "":
+		a.Error, a.Kind, a.Since, a.LastFailure = why, kind, orNow(before.Since, l.now), l.now.Time
+		if kind == Gone {
+			a.Gone = before.Gone + 1
+			if before.Gone > 0 {
+				a.GoneFor = before.GoneFor + Span(l.passed)
+			}
+		}
+	case h.believed:
+		a.LastGood = l.now.Time
+	case !used:
+		a.LastGood = time.Time{} // whatever it gave has left: it is as if it had never been
+	}
+	return a, why
+}
+
+// leadingTo are the questions whose records lead to one, or led to it and were
+// not answered now.
+func (l *look) leadingTo(h *heard) []Question {
+	from := slices.Clone(h.from)
+	for _, q := range l.was(h.question).From {
+		parent := l.asked[q]
+		if (parent == nil || !parent.answered) && !slices.Contains(from, q) {
+			from = append(from, q)
+		}
+	}
+	slices.SortFunc(from, compareQuestions)
+	return from
+}
+
+// used are the questions that addresses hang on: those that gave them, and those
+// that led there.
+func (l *look) used(addresses []KnownAddress) map[Question]bool {
+	used := map[Question]bool{}
+	var mark func(q Question)
+	mark = func(q Question) {
+		if used[q] {
+			return
+		}
+		used[q] = true
+		if h := l.asked[q]; h != nil {
+			for _, parent := range l.leadingTo(h) {
+				mark(parent)
+			}
+			return
+		}
+		for _, parent := range l.was(q).From {
+			mark(parent)
+		}
+	}
+	for _, a := range addresses {
+		for _, s := range a.Sources {
+			mark(s.Question)
+		}
+	}
+	return used
+}
+
+func compareQuestions(a, b Question) int {
+	return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(string(a.Type), string(b.Type)))
+}

@@ -1,0 +1,252 @@
+package resolve
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Learn returns the memory after results. A name may have several: it was asked
+// again at once (Doubts says when), and each is an answer of its own. Names of
+// the policy without a result stay as they were; names that it does not list
+// are forgotten, so that their addresses leave at once.
+//
+//	an address in an answer              stays, or comes in at once
+//	an address that a good answer lacks  leaves when good answers have lacked it for hold
+//	a question that failed               what it gave stays as it is
+//	no record of one type, while the     what it gave is missing from a good answer, and
+//	registrar has others                 leaves after hold, but not within 72 h
+//	no record or no name any more,       like a failure
+//	only rejected addresses
+//	nothing would be left of a name      what there was stays
+//	an address that the screen rejects   never comes in, nor stays; it is noted
+//	more records than the limit          like a failure (the resolver has decided)
+//	most of a provider is new at once    comes in with the second answer that has it
+//	while the old addresses are gone
+//
+// A question that never had records, as _sips._tcp of most providers, is no
+// problem. The time that an address is missing is counted from look to look, by
+// the clock that only goes forward. Learn is pure.
+func (m Memory) Learn(results []Result, terms Terms, now Moment) Memory {
+	next := Memory{Version: memoryVersion, Names: []Known{}, Refresh: Refreshed{Time: m.Refresh.Time, Failures: []Problem{}}}
+	if len(results) > 0 || len(terms.Names) == 0 {
+		next.Refresh.Time = now.Time
+	}
+	doubted := m.doubted(results, terms)
+	m = m.Screened(terms.Screen)
+	for _, name := range terms.Names {
+		known := m.name(name.Target)
+		known.Owners = name.Owners
+		l := newLook(known, terms, now)
+		for i, r := range results {
+			if r.Target == name.Target {
+				l.gather(r, doubted[i])
+			}
+		}
+		problems := m.Refresh.of(name.Target)
+		if l.results > 0 {
+			known, problems = l.learn()
+		}
+		next.Names = append(next.Names, known)
+		next.Refresh.Failures = append(next.Refresh.Failures, problems...)
+	}
+	next.Refresh.OK = len(next.Refresh.Failures) == 0
+	return next
+}
+
+// of are the failures of one target.
+func (r Refreshed) of(t Target) []Problem {
+	return slices.DeleteFunc(slices.Clone(r.Failures), func(p Problem) bool { return p.Target != t })
+}
+
+func (l *look) learn() (Known, []Problem) {
+	k := l.known
+	next := Known{Name: k.Name, Registrar: k.Registrar, Owners: k.Owners, Looked: l.now}
+	next.Held = l.hold()
+	next.Addresses = l.addresses(next.Held)
+	if len(next.Addresses) == 0 {
+		next.Addresses = k.Addresses
+	}
+	if len(k.Addresses) > 0 && !slices.ContainsFunc(next.Addresses, l.stands) {
+		next.KeptSince = orNow(k.KeptSince, l.now)
+	}
+	next.Rejected = l.reject()
+	var problems []Problem
+	next.Questions, problems = l.answers(next.Addresses)
+	problems = append(problems, l.nothing(next.Rejected, len(problems) == 0)...)
+	for i := range problems {
+		problems[i].Target = k.target()
+	}
+	if len(problems) > 0 {
+		next.Failures = k.Failures + 1
+	}
+	next.Next = Span(l.next(next.Failures, len(next.Held) > 0))
+	return next, problems
+}
+
+// stands reports whether an address stays for its own sake.
+func (l *look) stands(a KnownAddress) bool {
+	return len(a.Sources) > 0 && l.terms.Screen.Reject(a.Address) == ""
+}
+
+// orNow is since when something is so that is so now.
+func orNow(since time.Time, now Moment) time.Time {
+	if since.IsZero() {
+		return now.Time
+	}
+	return since
+}
+
+// maxHeld bounds what a server that makes up addresses can fill the memory with.
+const maxHeld = 256
+
+// hold are the addresses that wait for another answer after this look.
+func (l *look) hold() []HeldAddress {
+	var held []HeldAddress
+	waiting := map[netip.Addr]HeldAddress{}
+	for _, h := range l.known.Held {
+		h.For += Span(l.passed)
+		if time.Duration(h.For) > l.terms.Hold {
+			continue
+		}
+		waiting[h.Address] = h
+		if l.found[h.Address] == nil {
+			held = append(held, h)
+		}
+	}
+	for a, s := range l.found {
+		before, waits := waiting[a]
+		_, known := l.known.address(a)
+		if known || waits || s.doubted < s.answers || s.answers > 1 {
+			continue
+		}
+		before.Address, before.Via, before.Since = a, s.via, l.now.Time
+		before.Denied = l.sound > 0
+		held = append(held, before)
+	}
+	slices.SortFunc(held, func(a, b HeldAddress) int {
+		if c := b.Since.Compare(a.Since); c != 0 {
+			return c
+		}
+		return a.Address.Compare(b.Address)
+	})
+	return held[:min(len(held), maxHeld)]
+}
+
+// addresses are those of the name after this look.
+func (l *look) addresses(held []HeldAddress) []KnownAddress {
+	// An answer of which nothing is confirmed is no good one: nothing ages by it.
+	confirmed := l.doubted == 0 || l.sound > 0
+	in := map[netip.Addr]KnownAddress{}
+	for _, a := range l.known.Addresses {
+		a.Sources = l.known.sources(a)
+		in[a.Address] = a
+	}
+	for a := range l.found {
+		if _, known := in[a]; known {
+			continue
+		}
+		if slices.ContainsFunc(held, func(h HeldAddress) bool { return h.Address == a }) {
+			continue
+		}
+		confirmed = true
+		in[a] = KnownAddress{Address: a, FirstSeen: l.now.Time}
+	}
+	var list []KnownAddress
+	for _, a := range in {
+		s := l.found[a.Address]
+		a.Sources = l.sources(a, s, confirmed)
+		a.MissingSince = missingSince(a.Sources)
+		if s != nil {
+			a.Via, a.TTL, a.LastSeen = s.via, int64(s.ttl/time.Second), l.now.Time
+		}
+		if len(a.Sources) > 0 {
+			list = append(list, a)
+		}
+	}
+	slices.SortFunc(list, func(a, b KnownAddress) int { return a.Address.Compare(b.Address) })
+	return list
+}
+
+// sources are those of an address after this look; s is where it was seen, nil
+// if nowhere.
+func (l *look) sources(a KnownAddress, s *sighting, confirmed bool) []Source {
+	var sources []Source
+	if s != nil {
+		for _, q := range s.sources {
+			sources = append(sources, Source{Question: q})
+		}
+	}
+	for _, old := range a.Sources {
+		if slices.ContainsFunc(sources, func(o Source) bool { return o.Question == old.Question }) {
+			continue
+		}
+		ages, limit := l.verdict(old.Question)
+		switch {
+		case !ages || !confirmed:
+			old.UnheardFor += Span(l.passed)
+		case old.MissingSince.IsZero():
+			old.MissingSince, old.MissingFor, old.UnheardFor = l.now.Time, 0, 0
+		default:
+			old.MissingFor = Span(l.terms.missed(time.Duration(old.MissingFor), l.passed, l.measured, limit))
+			old.UnheardFor = 0
+		}
+		if !old.MissingSince.IsZero() && ages && confirmed && time.Duration(old.MissingFor) >= limit {
+			continue
+		}
+		sources = append(sources, old)
+	}
+	slices.SortFunc(sources, func(a, b Source) int { return compareQuestions(a.Question, b.Question) })
+	return sources
+}
+
+// missingSince is the first good answer after which none has an address, zero if
+// there may be one that has.
+func missingSince(sources []Source) time.Time {
+	var latest time.Time
+	for _, s := range sources {
+		if s.MissingSince.IsZero() {
+			return time.Time{}
+		}
+		if s.MissingSince.After(latest) {
+			latest = s.MissingSince
+		}
+	}
+	return latest
+}
+
+// reject are the rejected addresses of this look.
+func (l *look) reject() []Rejected {
+	var list []Rejected
+	for _, a := range slices.SortedFunc(maps.Keys(l.rejected), netip.Addr.Compare) {
+		r := Rejected{Address: a, Why: l.rejected[a], Times: 1}
+		for _, old := range l.known.Rejected {
+			if old.Address == a {
+				r.Times += old.Times
+			}
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// nothing is the problem of a name that has no address at all.
+func (l *look) nothing(rejected []Rejected, noOther bool) []Problem {
+	switch {
+	case len(l.found) > 0:
+		return nil
+	case len(rejected) > 0:
+		texts := make([]string, len(rejected))
+		for i, r := range rejected {
+			texts[i] = r.String()
+		}
+		return []Problem{{Name: l.known.Name, Error: "no address that can be believed: " + strings.Join(texts, "; ")}}
+	case noOther && l.known.Registrar:
+		return []Problem{{Name: l.known.Name, Error: "no address: it has no NAPTR, SRV, A or AAAA record that leads to one"}}
+	case noOther:
+		return []Problem{{Name: l.known.Name, Error: "no address: it has no A or AAAA record"}}
+	}
+	return nil
+}
