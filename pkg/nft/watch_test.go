@@ -1,0 +1,87 @@
+package nft_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/pkg/nft"
+)
+
+// TestWatch: every change of the table is told with who it was, and no change of
+// any other table is.
+func TestWatch(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var touched <-chan nft.Touched
+	labtest.In(t, h, func() (err error) {
+		touched, err = nft.Watch(ctx)
+		return err
+	})
+	want := compiled(t, everything)
+	apply(t, h, want)
+	if got := <-touched; got.Program == "nft" || got.Generation == 0 {
+		t.Errorf("our own change is %+v", got)
+	}
+	// Of these changes, only the last of each round is about the table.
+	for _, script := range []string{
+		"delete table inet ringfence",
+		"flush ruleset",
+		"insert rule inet ringfence sip accept",
+		"add element inet ringfence providers4 { 9.9.9.9 }",
+		"delete element inet ringfence providers4 { 203.0.113.0/24 }",
+		"flush set inet ringfence providers6",
+		"flush chain inet ringfence pass",
+		"add counter inet ringfence more",
+		"add table inet ringfence { flags dormant; }",
+	} {
+		labtest.Rules(t, h, "add table ip theirs; add chain ip theirs c; add rule ip theirs c accept; add table ip ringfence; add chain ip ringfence sip")
+		labtest.Rules(t, h, "delete table ip ringfence")
+		labtest.Rules(t, h, script)
+		if got := <-touched; got.Program != "nft" || got.PID == 0 || got.Lost {
+			t.Errorf("%s: %+v", script, got)
+		}
+		select {
+		case more := <-touched:
+			t.Errorf("%s: told twice, or of another table: %+v", script, more)
+		default:
+		}
+		apply(t, h, want)
+		if got := <-touched; got.Program == "nft" {
+			t.Errorf("our own change is %+v", got)
+		}
+	}
+	cancel()
+	for range touched { // which ends
+	}
+}
+
+// TestWatchLosesNothingSilently: whoever does not listen while others change
+// very much is told that something was lost, or the last change.
+func TestWatchLosesNothingSilently(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	var touched <-chan nft.Touched
+	labtest.In(t, h, func() (err error) {
+		touched, err = nft.Watch(t.Context())
+		return err
+	})
+	var last uint32
+	for range 50 {
+		apply(t, h, compiled(t, everything))
+		labtest.Rules(t, h, "delete table inet ringfence")
+	}
+	labtest.In(t, h, func() error {
+		have, err := control.Controller{Kernel: &nft.Kernel{}}.Plan(t.Context(), control.Desired{State: compiled(t, everything)})
+		if err == nil {
+			last = have.Base
+		}
+		return err
+	})
+	for got := range touched {
+		if got.Lost || got.Generation == last {
+			return
+		}
+	}
+}
