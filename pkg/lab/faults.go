@@ -1,0 +1,331 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"sync/atomic"
+
+	"github.com/miekg/dns"
+)
+
+// Fault is what can go wrong with a name server: it plays the fault in front of
+// an honest handler, which it may ask.
+type Fault func(honest dns.Handler) dns.Handler
+
+// ServFail cannot find out anything.
+func ServFail(dns.Handler) dns.Handler { return status(dns.RcodeServerFailure) }
+
+// Refused does not want to say anything.
+func Refused(dns.Handler) dns.Handler { return status(dns.RcodeRefused) }
+
+// NoName says of every name that it does not exist.
+func NoName(dns.Handler) dns.Handler { return status(dns.RcodeNameError) }
+
+// Empty knows every name, and no record of it.
+func Empty(dns.Handler) dns.Handler { return status(dns.RcodeSuccess) }
+
+func status(rcode int) dns.Handler {
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		_ = w.WriteMsg(new(dns.Msg).SetRcode(q, rcode))
+	})
+}
+
+// Silent never answers.
+func Silent(dns.Handler) dns.Handler {
+	return dns.HandlerFunc(func(dns.ResponseWriter, *dns.Msg) {})
+}
+
+// Only plays a fault for one type of record and is honest about all others.
+func Only(kind uint16, fault Fault) Fault {
+	return func(honest dns.Handler) dns.Handler {
+		faulty := fault(honest)
+		return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+			if asks(q, kind) {
+				faulty.ServeDNS(w, q)
+				return
+			}
+			honest.ServeDNS(w, q)
+		})
+	}
+}
+
+func asks(q *dns.Msg, kind uint16) bool { return len(q.Question) == 1 && q.Question[0].Qtype == kind }
+
+// Truncated says by UDP that the answer does not fit, and hangs up on TCP.
+// A server without TCP (ServeNamesByUDP) refuses it instead.
+func Truncated(dns.Handler) dns.Handler {
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		if byTCP(w) {
+			_ = w.Close()
+			return
+		}
+		m := new(dns.Msg).SetReply(q)
+		m.Truncated = true
+		_ = w.WriteMsg(m)
+	})
+}
+
+func byTCP(w dns.ResponseWriter) bool { return w.RemoteAddr().Network() == "tcp" }
+
+// Changed sends the honest answer after a change, which may return no answer at
+// all.
+func Changed(change func(m *dns.Msg) *dns.Msg) Fault {
+	return func(honest dns.Handler) dns.Handler {
+		return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+			m := change(answerOf(honest, w, q))
+			if m == nil {
+				return
+			}
+			size := dns.MaxMsgSize
+			if !byTCP(w) {
+				size = dns.MinMsgSize
+				if edns := q.IsEdns0(); edns != nil {
+					size = int(edns.UDPSize())
+				}
+			}
+			m.Truncate(size)
+			_ = w.WriteMsg(m)
+		})
+	}
+}
+
+// answerOf is what a handler says.
+func answerOf(h dns.Handler, w dns.ResponseWriter, q *dns.Msg) *dns.Msg {
+	caught := &catcher{ResponseWriter: w}
+	h.ServeDNS(caught, q)
+	if caught.m == nil {
+		return new(dns.Msg).SetReply(q)
+	}
+	return caught.m.Copy()
+}
+
+// catcher keeps an answer instead of sending it.
+type catcher struct {
+	dns.ResponseWriter
+	m *dns.Msg
+}
+
+func (c *catcher) WriteMsg(m *dns.Msg) error {
+	c.m = m
+	return nil
+}
+
+// replaced puts other records in the place of the answer's, if there are any of
+// the asked type.
+func replaced(records func(q dns.Question) []dns.RR) Fault {
+	return Changed(func(m *dns.Msg) *dns.Msg {
+		if slices.ContainsFunc(m.Answer, func(r dns.RR) bool { return r.Header().Rrtype == m.Question[0].Qtype }) {
+			m.Answer = records(m.Question[0])
+		}
+		return m
+	})
+}
+
+func header(name string, kind uint16) dns.RR_Header {
+	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: 60}
+}
+
+// addressRecord is A or AAAA.
+func addressRecord(name, address string) dns.RR {
+	ip := net.ParseIP(address)
+	if v4 := ip.To4(); v4 != nil {
+		return &dns.A{Hdr: header(name, dns.TypeA), A: v4}
+	}
+	return &dns.AAAA{Hdr: header(name, dns.TypeAAAA), AAAA: ip}
+}
+
+// Lie answers every question for addresses of names that have some with other
+// ones of the same family.
+func Lie(addresses ...string) Fault {
+	return replaced(func(q dns.Question) []dns.RR {
+		var records []dns.RR
+		for _, a := range addresses {
+			if r := addressRecord(q.Name, a); r.Header().Rrtype == q.Qtype {
+				records = append(records, r)
+			}
+		}
+		return records
+	})
+}
+
+// Bogons answers with addresses that no name may stand for.
+func Bogons(honest dns.Handler) dns.Handler {
+	addresses := Lie(
+		"0.0.0.0", "127.0.0.1", "224.0.0.1", "169.254.1.1", "255.255.255.255", "10.0.0.1", "192.168.1.1",
+		"::", "::1", "ff02::1", "fe80::1", "fd00::1",
+	)
+	return addresses(honest)
+}
+
+// Many answers with n addresses in the place of each.
+func Many(n int) Fault {
+	return replaced(func(q dns.Question) []dns.RR {
+		var records []dns.RR
+		for i := range n {
+			address := fmt.Sprintf("198.18.%d.%d", i/256, i%256)
+			if q.Qtype == dns.TypeAAAA {
+				address = fmt.Sprintf("2001:db8:ffff::%x", i)
+			}
+			records = append(records, addressRecord(q.Name, address))
+		}
+		return records
+	})
+}
+
+// Alias leads every name to itself by way of another.
+func Alias(dns.Handler) dns.Handler {
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		name, other := q.Question[0].Name, "other."+q.Question[0].Name
+		m.Answer = []dns.RR{
+			&dns.CNAME{Hdr: header(name, dns.TypeCNAME), Target: other},
+			&dns.CNAME{Hdr: header(other, dns.TypeCNAME), Target: name},
+		}
+		_ = w.WriteMsg(m)
+	})
+}
+
+// Aliases leads to an address by a chain of n aliases.
+func Aliases(n int, address string) Fault {
+	return replaced(func(q dns.Question) []dns.RR {
+		var records []dns.RR
+		name := q.Name
+		for i := range n {
+			next := fmt.Sprintf("alias%d.example.", i)
+			records = append(records, &dns.CNAME{Hdr: header(name, dns.TypeCNAME), Target: next})
+			name = next
+		}
+		return append(records, addressRecord(name, address))
+	})
+}
+
+// WrongOwner answers for another name than the asked one.
+func WrongOwner(honest dns.Handler) dns.Handler {
+	return Changed(func(m *dns.Msg) *dns.Msg {
+		m.Answer = []dns.RR{addressRecord("evil.example.", "198.18.6.6")}
+		return m
+	})(honest)
+}
+
+// WrongID answers a question that was never asked, by its number.
+func WrongID(honest dns.Handler) dns.Handler {
+	return Changed(func(m *dns.Msg) *dns.Msg {
+		m.Id++
+		return m
+	})(Lie("198.18.6.6", "2001:db8:ffff::6")(honest))
+}
+
+// OtherQuestion answers another question than the asked one.
+func OtherQuestion(honest dns.Handler) dns.Handler {
+	return Changed(func(m *dns.Msg) *dns.Msg {
+		m.Question[0].Name = "evil.example."
+		m.Answer = []dns.RR{addressRecord("evil.example.", "198.18.6.6")}
+		return m
+	})(honest)
+}
+
+// TTL says how long answers may be kept.
+func TTL(seconds uint32) Fault {
+	return Changed(func(m *dns.Msg) *dns.Msg {
+		for _, r := range m.Answer {
+			r.Header().Ttl = seconds
+		}
+		return m
+	})
+}
+
+// Flapping answers with at most n of the records, the next ones each time.
+func Flapping(n int) Fault {
+	var times atomic.Int64
+	return Changed(func(m *dns.Msg) *dns.Msg {
+		if len(m.Answer) > n {
+			at := n * int(times.Add(1)) % len(m.Answer)
+			m.Answer = slices.Concat(m.Answer[at:], m.Answer[:at])[:n]
+		}
+		return m
+	})
+}
+
+// NoService says by SRV that there is no service at all (RFC 2782).
+func NoService(honest dns.Handler) dns.Handler {
+	return replacedOf(dns.TypeSRV, func(q dns.Question) []dns.RR {
+		return []dns.RR{&dns.SRV{Hdr: header(q.Name, dns.TypeSRV), Target: "."}}
+	})(honest)
+}
+
+// NAPTRLoop leads by NAPTR to where it came from.
+func NAPTRLoop(honest dns.Handler) dns.Handler {
+	return replacedOf(dns.TypeNAPTR, func(q dns.Question) []dns.RR {
+		return []dns.RR{
+			&dns.NAPTR{Hdr: header(q.Name, dns.TypeNAPTR), Order: 1, Flags: "s", Service: "SIP+D2U", Replacement: q.Name},
+			&dns.NAPTR{Hdr: header(q.Name, dns.TypeNAPTR), Order: 2, Flags: "a", Service: "SIP+D2T", Replacement: q.Name},
+		}
+	})(honest)
+}
+
+func replacedOf(kind uint16, records func(q dns.Question) []dns.RR) Fault {
+	return Only(kind, replaced(records))
+}
+
+// SRVToAlias leads by SRV to aliases of the targets, which RFC 2782 forbids.
+func SRVToAlias(honest dns.Handler) dns.Handler {
+	const alias = "alias."
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		name := q.Question[0].Name
+		if rest := name[min(len(alias), len(name)):]; name != rest && alias+rest == name {
+			behind := q.Copy()
+			behind.Question[0].Name = rest
+			m := answerOf(honest, w, behind)
+			m.Question = q.Question
+			m.Answer = slices.Concat([]dns.RR{&dns.CNAME{Hdr: header(name, dns.TypeCNAME), Target: rest}}, m.Answer)
+			_ = w.WriteMsg(m)
+			return
+		}
+		m := answerOf(honest, w, q)
+		for _, r := range m.Answer {
+			if srv, ok := r.(*dns.SRV); ok {
+				srv.Target = alias + srv.Target
+			}
+		}
+		_ = w.WriteMsg(m)
+	})
+}
+
+// Garbage answers with bytes that are no message.
+func Garbage(dns.Handler) dns.Handler {
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		garbage := []byte{byte(q.Id >> 8), byte(q.Id), 0x81, 0x80, 0, 9, 0, 9, 0xc0, 0xff, 0xc0, 0x0c, 0xff, 0xee}
+		_, _ = w.Write(garbage)
+	})
+}
+
+// Half answers with the first half of a lie.
+func Half(honest dns.Handler) dns.Handler {
+	lie := Lie("198.18.6.6", "198.18.6.7", "2001:db8:ffff::6", "2001:db8:ffff::7")(honest)
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := answerOf(lie, w, q)
+		m.Extra = append(m.Extra, addressRecord("more.example.", "198.18.6.8")) // so that an empty answer has a half too
+		packed, err := m.Pack()
+		if err != nil {
+			return
+		}
+		_, _ = w.Write(packed[:len(packed)-6])
+	})
+}
+
+// Switch is a handler that can be exchanged for another while it serves.
+type Switch struct{ handler atomic.Pointer[dns.Handler] }
+
+// NewSwitch makes a switch that stands on a handler.
+func NewSwitch(h dns.Handler) *Switch {
+	s := &Switch{}
+	s.To(h)
+	return s
+}
+
+// To exchanges the handler.
+func (s *Switch) To(h dns.Handler) { s.handler.Store(&h) }
+
+// ServeDNS is the handler's.
+func (s *Switch) ServeDNS(w dns.ResponseWriter, q *dns.Msg) { (*s.handler.Load()).ServeDNS(w, q) }
