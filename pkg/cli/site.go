@@ -18,6 +18,7 @@ import (
 type site struct {
 	policy *policy.Policy
 	text   string // of the policy
+	source string // the file that it was read from
 	host   ruleset.Host
 	// answers are those to all questions that the policy's names raise; nil if
 	// nobody was asked.
@@ -141,7 +142,15 @@ func (s site) guards(o applyOptions) []plan.Guard {
 	}
 	guards := []plan.Guard{plan.EmptyProvider(o.allowEmpty, failedProviders(s.policy, s.memory.Refresh.Failures))}
 	if !o.allowCutInside && !s.policy.Unknown.Accept {
-		guards = append(guards, plan.CutInside(plan.FindInside(s.host, s.policy.Fences, s.policy.Allowed()), s.policy.Trusted.Addresses))
+		guards = append(guards, plan.CutInside(s.inside(o.accepted), s.policy.Trusted.Addresses))
 	}
 	return guards
+}
+
+// inside are the networks inside that the site would cut off, without those
+// that were accepted.
+func (s site) inside(accepted []plan.Inside) []plan.Inside {
+	return slices.DeleteFunc(plan.FindInside(s.host, s.policy.Fences, s.policy.Allowed()), func(i plan.Inside) bool {
+		return slices.Contains(accepted, i)
+	})
 }

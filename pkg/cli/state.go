@@ -57,6 +57,7 @@ func (a *app) enter(ctx context.Context, command string) (leave func(), err erro
 	if err != nil {
 		return nil, err
 	}
+	a.journal().Sweep()
 	if err := a.settle(ctx); err != nil {
 		unlock()
 		return nil, err
@@ -121,14 +122,15 @@ func (a *app) beginGeneration(s *site, state *ruleset.State, command string) (*j
 	}
 	return a.journal().Begin(&journal.Entry{
 		Time: time.Now(), User: userName(), Command: command, Version: version(),
-		Source: a.policyPath, Policy: s.text, Host: s.host, Addresses: addresses, State: compiled,
+		Source: s.source, Policy: s.text, Host: s.host, Addresses: addresses, State: compiled,
 	})
 }
 
-// recall reads the memory of names, and fills in from the newest generation
-// what it lacks: the memory may be damaged or gone. With aside, a damaged file
-// is set aside.
-func (a *app) recall(newest *journal.Entry, aside bool) (resolve.Memory, error) {
+// recall reads the memory of names, and fills in what it lacks from generations,
+// the first one first: the memory may be damaged or gone, and a generation may
+// know names that the policy in force has not. With aside, a damaged file is set
+// aside.
+func (a *app) recall(aside bool, generations ...*journal.Entry) (resolve.Memory, error) {
 	var memory resolve.Memory
 	if err := a.journal().ReadAddresses(&memory, aside); err != nil {
 		if _, damaged := errors.AsType[*journal.Damaged](err); !damaged {
@@ -137,18 +139,30 @@ func (a *app) recall(newest *journal.Entry, aside bool) (resolve.Memory, error) 
 		memory = resolve.Memory{}
 		a.say("warning", err.Error()+"; going on with the addresses of the newest generation")
 	}
-	if newest == nil {
-		return memory, nil
+	for _, e := range generations {
+		if e == nil {
+			continue
+		}
+		kept, err := memoryOf(e)
+		if err != nil {
+			return memory, err
+		}
+		memory = memory.Merge(kept)
 	}
+	return memory, nil
+}
+
+// memoryOf reads the addresses that were known when a generation was made.
+func memoryOf(e *journal.Entry) (resolve.Memory, error) {
 	var kept resolve.Memory
-	err := json.Unmarshal(newest.Addresses, &kept)
+	err := json.Unmarshal(e.Addresses, &kept)
 	if err == nil {
 		err = kept.Check()
 	}
 	if err != nil {
-		return memory, fmt.Errorf("read addresses of generation %d: %w", newest.Number, err)
+		return kept, fmt.Errorf("read addresses of generation %d: %w", e.Number, err)
 	}
-	return memory.Merge(kept), nil
+	return kept, nil
 }
 
 // lastHost are the facts of the host that the rules were last compiled with.
@@ -178,7 +192,7 @@ func siteOf(e *journal.Entry, memory resolve.Memory) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &site{policy: p, text: e.Policy, host: e.Host, memory: memory}, nil
+	return &site{policy: p, text: e.Policy, source: e.Source, host: e.Host, memory: memory}, nil
 }
 
 // siteBefore is the site that the kernel's rules were made from: the newest

@@ -105,7 +105,7 @@ func (a *app) report(ctx context.Context) (*statusReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	memory, err := a.recall(newest, false)
+	memory, err := a.recall(false, newest)
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +182,8 @@ func (a *app) writeStatus(r *statusReport) {
 			fmt.Fprintf(w, "fence\t%s\n", a.alarm("not in the kernel: nothing is dropped; put it up with ringfence up"))
 		case !r.Fence:
 			fmt.Fprintf(w, "fence\tnone\n")
+		case r.Generation == 0:
+			fmt.Fprintf(w, "fence\t%s\n", a.alarm("none of ringfence's, but there is a table inet "+ruleset.Table))
 		default:
 			fmt.Fprintf(w, "fence\tup\n")
 		}

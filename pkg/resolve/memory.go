@@ -177,6 +177,18 @@ func (m Memory) Merge(other Memory) Memory {
 	return merged
 }
 
+// Only returns what m remembers of the targets.
+func (m Memory) Only(targets []Target) Memory {
+	only := m
+	only.Names = nil
+	for _, t := range targets {
+		if k := m.name(t); len(k.Addresses)+len(k.Questions) > 0 {
+			only.Names = append(only.Names, k)
+		}
+	}
+	return only
+}
+
 func (k Known) learn(r Result, screen Screen, hold time.Duration, now time.Time) (Known, []Problem) {
 	questions, problems := k.learnAnswers(r, screen, now)
 	good := len(problems) == 0
