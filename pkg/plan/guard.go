@@ -55,7 +55,7 @@ func ForeignTable(counters []string) Guard {
 		}
 		return &Refusal{
 			Guard: "foreign-table",
-			Why: fmt.Sprintf("another program has made a table inet %s with chains: %s; sets: %s; %d rules in all, and ringfence would remove them",
+			Why: fmt.Sprintf("another program has made a table inet %s (chains: %s; sets: %s; rules: %d), and ringfence would remove it",
 				ruleset.Table, names(p.Have.Chains), names(p.Have.Sets), rules),
 			WayOut: "look at it (nft list table inet " + ruleset.Table + ") and give it another name, or delete it",
 			Flag:   "--adopt",
