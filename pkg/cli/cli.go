@@ -105,7 +105,7 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	flags.StringVarP(&a.output, "output", "o", "text", "text or json")
 	flags.StringVar(&a.logLevel, "log-level", "warn", "debug, info, warn or error")
 	root.AddCommand(
-		a.checkCommand(), a.diffCommand(), a.applyCommand(), a.rollbackCommand(), a.historyCommand(),
+		a.initCommand(), a.checkCommand(), a.diffCommand(), a.applyCommand(), a.rollbackCommand(), a.historyCommand(),
 		a.refreshCommand(), a.upCommand(), a.downCommand(),
 		a.statusCommand(), a.resolveCommand(), a.versionCommand(),
 	)

@@ -1,6 +1,8 @@
 // Package policy reads the policy file: who may reach the SIP ports, which
 // ports and interfaces those are, and what happens to everybody else.
 //
+// NewDraft writes a first policy for a host that has none.
+//
 // Parse turns text into a Policy in which everything is checked, so that
 // nothing behind it checks again, or into Mistakes, all of them at once, each
 // with its place in the file and what to do about it. It touches neither files
