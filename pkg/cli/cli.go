@@ -17,6 +17,8 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
 // app is one run of the program.
@@ -27,7 +29,8 @@ type app struct {
 	policyPath, stateDir, runDir string
 	output, logLevel             string
 
-	onTerminal bool // somebody reads standard output
+	onTerminal bool         // somebody reads standard output
+	dial       resolve.Dial // to name servers; nil is the usual way
 	log        *slog.Logger
 }
 
@@ -107,7 +110,7 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	root.AddCommand(
 		a.initCommand(), a.checkCommand(), a.diffCommand(), a.applyCommand(), a.rollbackCommand(), a.historyCommand(),
 		a.refreshCommand(), a.upCommand(), a.downCommand(),
-		a.statusCommand(), a.resolveCommand(), a.versionCommand(),
+		a.statusCommand(), a.resolveCommand(), a.demoCommand(), a.versionCommand(),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	root.InitDefaultCompletionCmd()

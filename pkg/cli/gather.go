@@ -105,13 +105,15 @@ func (a *app) askAbout(ctx context.Context, servers []netip.AddrPort, targets []
 			a.log.Warn("read name servers", "error", err)
 		}
 	}
-	if isTerminal(a.stderr) {
-		fmt.Fprintf(a.stderr, "asking for %s …\n", count(len(targets), "name"))
-	}
+	a.progress("asking for %s …", count(len(targets), "name"))
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	start := time.Now()
-	results := resolve.Resolve(ctx, resolve.NewClient(servers).Lookup, targets)
+	client := resolve.NewClient(servers)
+	if a.dial != nil {
+		client = client.Through(a.dial)
+	}
+	results := resolve.Resolve(ctx, client.Lookup, targets)
 	a.log.Debug("asked for names", "names", len(targets), "servers", servers, "took", time.Since(start))
 	return results
 }

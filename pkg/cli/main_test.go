@@ -45,6 +45,8 @@ type site struct {
 	program string
 	// shared is another site whose state this one works on; nil has its own.
 	shared *site
+	// environment is added to that of the tests.
+	environment []string
 }
 
 func newSite(t *testing.T, h *lab.Namespace, policy string) *site {
@@ -74,10 +76,13 @@ func (s *site) write(t *testing.T, policy string) {
 func (s *site) command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	args = append([]string{"--policy", s.policyFile(), "--state-dir", s.state(), "--run-dir", s.runFolder()}, args...)
+	cmd := labtest.Program(t, "ringfence", args...)
 	if s.program != "" {
-		return exec.CommandContext(t.Context(), s.program, args...)
+		cmd = exec.CommandContext(t.Context(), s.program, args...)
+		cmd.Env = os.Environ()
 	}
-	return labtest.Program(t, "ringfence", args...)
+	cmd.Env = append(cmd.Env, s.environment...)
+	return cmd
 }
 
 // outcome is what a user sees of one run.

@@ -86,7 +86,7 @@ func (a *app) rollback(ctx context.Context, args []string, o applyOptions) error
 	if s.host, err = a.readHost(); err != nil {
 		return err
 	}
-	s.memory = memory.Only(targets(s.policy)).Screened(screen(s.policy, s.host))
+	s.remember(memory)
 	then, err := siteThen(target)
 	if err != nil {
 		return err

@@ -24,15 +24,24 @@ type site struct {
 	// nobody was asked.
 	answers []resolve.Result
 	asked   bool
-	memory  resolve.Memory
+	memory  resolve.Memory // of the policy's names
+	// retired is what is remembered of other names: a rollback may bring them
+	// back.
+	retired resolve.Memory
 }
+
+// keepRetired is how long a name is remembered that no policy in force asks for.
+const keepRetired = 366 * 24 * time.Hour
 
 // remember fills in the site's memory from what was remembered and the answers.
 func (s *site) remember(old resolve.Memory) {
+	targets := targets(s.policy)
+	s.memory = old.Only(targets)
+	s.retired = old.Without(targets).SeenSince(time.Now().Add(-keepRetired))
 	if s.asked {
-		s.memory = old.Learn(s.answers, screen(s.policy, s.host), s.policy.DNS.Hold, time.Now())
+		s.memory = s.memory.Learn(s.answers, screen(s.policy, s.host), s.policy.DNS.Hold, time.Now())
 	} else {
-		s.memory = old.Screened(screen(s.policy, s.host))
+		s.memory = s.memory.Screened(screen(s.policy, s.host))
 	}
 }
 

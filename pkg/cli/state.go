@@ -88,7 +88,15 @@ func (a *app) settle(ctx context.Context) error {
 		return err
 	}
 	a.say("note", fmt.Sprintf("an earlier %s was killed after the kernel had taken its rules; they are generation %d", pending.Command, pending.Number))
-	return a.keep(&site{memory: memory, host: pending.Host})
+	old, err := a.recall(true)
+	if err != nil {
+		return err
+	}
+	var names []resolve.Target
+	for _, k := range memory.Names {
+		names = append(names, resolve.Target{Name: k.Name, Registrar: k.Registrar})
+	}
+	return a.keep(&site{memory: memory, retired: old.Without(names), host: pending.Host})
 }
 
 // newest reads the newest generation, nil if there is none.
@@ -176,7 +184,7 @@ func (a *app) lastHost(newest *journal.Entry) ruleset.Host {
 
 // keep writes down the addresses and the facts of the host for the next run.
 func (a *app) keep(s *site) error {
-	if err := a.journal().WriteAddresses(s.memory); err != nil {
+	if err := a.journal().WriteAddresses(s.memory.Merge(s.retired)); err != nil {
 		return err
 	}
 	var last ruleset.Host

@@ -116,7 +116,7 @@ func (a *app) report(ctx context.Context) (*statusReport, error) {
 	if s.host, err = a.readHost(); err != nil {
 		return nil, err
 	}
-	s.memory = s.memory.Screened(screen(s.policy, s.host))
+	s.remember(memory)
 	state, origins := s.compile()
 	if down != nil {
 		r.Down, state = &down.Time, &ruleset.State{}

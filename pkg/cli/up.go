@@ -100,6 +100,7 @@ func both(saved, now ruleset.Host) ruleset.Host {
 	now.Forwards = now.Forwards || saved.Forwards
 	now.Interfaces = append(now.Interfaces, saved.Interfaces...)
 	now.Gateways = append(now.Gateways, saved.Gateways...)
+	now.Outside = append(now.Outside, saved.Outside...)
 	now.NameServers = append(now.NameServers, saved.NameServers...)
 	return now
 }

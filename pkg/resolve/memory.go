@@ -177,16 +177,35 @@ func (m Memory) Merge(other Memory) Memory {
 	return merged
 }
 
-// Only returns what m remembers of the targets.
-func (m Memory) Only(targets []Target) Memory {
-	only := m
-	only.Names = nil
-	for _, t := range targets {
-		if k := m.name(t); len(k.Addresses)+len(k.Questions) > 0 {
-			only.Names = append(only.Names, k)
+// Only returns what m remembers of the targets, Without what it remembers of
+// others.
+func (m Memory) Only(targets []Target) Memory { return m.where(targets, true) }
+
+// Without is described at Only.
+func (m Memory) Without(targets []Target) Memory { return m.where(targets, false) }
+
+func (m Memory) where(targets []Target, among bool) Memory {
+	some := m
+	some.Names = []Known{}
+	for _, k := range m.Names {
+		if slices.Contains(targets, Target{k.Name, k.Registrar}) == among {
+			some.Names = append(some.Names, k)
 		}
 	}
-	return only
+	return some
+}
+
+// SeenSince returns what m remembers of names of which an address was seen
+// since then.
+func (m Memory) SeenSince(then time.Time) Memory {
+	some := m
+	some.Names = []Known{}
+	for _, k := range m.Names {
+		if slices.ContainsFunc(k.Addresses, func(a KnownAddress) bool { return !a.LastSeen.Before(then) }) {
+			some.Names = append(some.Names, k)
+		}
+	}
+	return some
 }
 
 func (k Known) learn(r Result, screen Screen, hold time.Duration, now time.Time) (Known, []Problem) {
