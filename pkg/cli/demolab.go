@@ -211,13 +211,15 @@ func (d *demoLab) fate(ctx context.Context, p probe) (string, error) {
 	heardBefore := p.ear.From(p.from)
 	ctx, cancel := context.WithTimeout(ctx, d.wait)
 	defer cancel()
-	failed := make(chan error, 1)
+	sent := make(chan struct{})
 	go func() {
-		failed <- p.sender.Say(ctx, p.protocol, p.from, p.to.String(), lab.Message(p.method, p.from, p.to.Addr().String(), p.userAgent))
+		defer close(sent)
+		// What has become of the message is seen at the other end.
+		_ = p.sender.Say(ctx, p.protocol, p.from, p.to.String(), lab.Message(p.method, p.from, p.to.Addr().String(), p.userAgent))
 	}()
 	defer func() {
 		cancel() // a connection that is not made would be tried for minutes
-		_ = <-failed // what has become of the packet is known without it
+		<-sent
 	}()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

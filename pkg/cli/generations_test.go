@@ -257,3 +257,40 @@ func built(t testing.TB) string {
 	labtest.Must(t, err)
 	return program
 }
+
+// TestRollbackKnowsWhatWasLearned: a rollback needs neither a name server nor the
+// policy file, and brings the addresses that were last known for its names, not
+// those of the day when its generation was made.
+func TestRollbackKnowsWhatWasLearned(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	zone, err := lab.NewZone(walkZone())
+	labtest.Must(t, err)
+	server, err := h.ServeNames("127.0.0.1:53", zone)
+	labtest.Must(t, err)
+	policy := func(registrar string) string {
+		return "version: 1\ndns: {servers: [127.0.0.1]}\nproviders: [{name: acme, registrars: [" + registrar + "]}]\n"
+	}
+	s := newSite(t, h, policy("r0.example"))
+	s.must(t, 0, "apply")
+	labtest.Must(t, zone.Set(strings.ReplaceAll(walkZone(), "203.0.113.1\n", "203.0.113.99\n")))
+	s.must(t, 0, "refresh")
+	s.write(t, policy("r1.example"))
+	s.must(t, 0, "apply")
+	s.must(t, 0, "refresh") // which does not forget what it does not need
+	if strings.Contains(dump(t, h), "203.0.113.99") {
+		t.Error("the addresses of a name that the policy no longer has did not leave at once")
+	}
+	labtest.Must(t, server.Close())
+	labtest.Must(t, os.Remove(s.policyFile()))
+	s.must(t, 0, "rollback")
+	if !strings.Contains(dump(t, h), "203.0.113.99") {
+		t.Errorf("rollback does not know where the registrar has moved to:\n%s", dump(t, h))
+	}
+	// Without the memory, what the generation was made with is the best there is.
+	labtest.Must(t, os.Remove(filepath.Join(s.state(), "addresses.json")))
+	s.must(t, 0, "rollback")
+	s.must(t, 0, "rollback", "1")
+	if !strings.Contains(dump(t, h), "203.0.113.1,") {
+		t.Errorf("rollback without memory has no addresses:\n%s", dump(t, h))
+	}
+}

@@ -96,7 +96,7 @@ func (a *app) resolve(ctx context.Context, names []string) error {
 		return err
 	}
 	results := a.askAbout(ctx, p.DNS.Servers, targets)
-	memory := resolve.Memory{}.Learn(results, screen(p, h), 0, time.Now())
+	memory := resolve.NewMemory().Learn(results, screen(p, h), 0, time.Now())
 	var resolved []resolvedName
 	for i, r := range results {
 		resolved = append(resolved, describe(r, memory.Names[i], memory.Refresh.Failures))

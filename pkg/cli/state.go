@@ -139,12 +139,12 @@ func (a *app) beginGeneration(s *site, state *ruleset.State, command string) (*j
 // know names that the policy in force has not. With aside, a damaged file is set
 // aside.
 func (a *app) recall(aside bool, generations ...*journal.Entry) (resolve.Memory, error) {
-	var memory resolve.Memory
+	memory := resolve.NewMemory()
 	if err := a.journal().ReadAddresses(&memory, aside); err != nil {
 		if _, damaged := errors.AsType[*journal.Damaged](err); !damaged {
 			return memory, err
 		}
-		memory = resolve.Memory{}
+		memory = resolve.NewMemory()
 		a.say("warning", err.Error()+"; going on with the addresses of the newest generation")
 	}
 	for _, e := range generations {

@@ -20,8 +20,15 @@ func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show who is allowed, since when, and who was dropped",
-		Args:  noArguments,
-		RunE:  func(c *cobra.Command, _ []string) error { return a.status(c.Context()) },
+		Long: `status shows the fence as it is: mode, generation, who is allowed and by which
+name, when each address was last seen in an answer, how many packets were let
+through and dropped since the table was made, how the last refresh went, and
+whether the kernel differs from the newest generation (drift). It asks no name
+server and changes nothing.`,
+		Example: `  ringfence status
+  ringfence status -o json`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return a.status(c.Context()) },
 	}
 }
 

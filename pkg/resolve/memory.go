@@ -12,7 +12,7 @@ import (
 )
 
 // Memory is what all answers so far have taught, and the content of the file
-// addresses.json. The zero Memory knows nothing.
+// addresses.json. NewMemory makes one that knows nothing.
 type Memory struct {
 	Version int       `json:"version"`
 	Names   []Known   `json:"names"`
@@ -21,6 +21,11 @@ type Memory struct {
 
 // memoryVersion is the version of the file that this code writes.
 const memoryVersion = 1
+
+// NewMemory returns a memory that knows nothing.
+func NewMemory() Memory {
+	return Memory{Version: memoryVersion, Names: []Known{}, Refresh: Refreshed{Failures: []Problem{}}}
+}
 
 // Known is what is remembered of one name.
 type Known struct {
@@ -125,7 +130,8 @@ func (m Memory) Screened(screen Screen) Memory {
 // A question that never had records, as _sips._tcp of most providers, is no
 // problem. Learn is pure.
 func (m Memory) Learn(results []Result, screen Screen, hold time.Duration, now time.Time) Memory {
-	next := Memory{Version: memoryVersion, Names: []Known{}, Refresh: Refreshed{Time: now, Failures: []Problem{}}}
+	next := NewMemory()
+	next.Refresh.Time = now
 	m = m.Screened(screen)
 	for _, r := range results {
 		known, problems := m.name(r.Target).learn(r, screen, hold, now)
