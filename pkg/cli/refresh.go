@@ -67,7 +67,8 @@ func (a *app) refresh(ctx context.Context) error {
 			return err
 		}
 	}
-	return fmt.Errorf("new generations were made faster than their names could be asked for, %d times", refreshTries)
+	// Whoever made the newer generations has put them into force.
+	return a.tellNothing(fmt.Sprintf("Nothing was done: a newer generation was made %d times while names were asked for.", refreshTries))
 }
 
 // saidDown tells that the fence is down on purpose, if it is.
