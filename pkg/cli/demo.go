@@ -28,6 +28,8 @@ and goes back. It needs root. The network of this machine, its firewall and the
 policy of this host are not touched, and nothing is left behind.
 
 Exit status: 0 everything was as it should be, 1 otherwise.`,
+		Example: `  sudo ringfence demo
+  sudo go run ./cmd/ringfence demo     from the source, on a bare machine`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return a.demo(c.Context()) },
 	}

@@ -23,6 +23,7 @@ func (a *app) upCommand() *cobra.Command {
 		Long: `up puts the newest generation into force with the addresses that were saved. It
 asks no name server and needs no network, so it can run before there is any. It
 also ends what down began.`,
+		Example: `  @reboot root ringfence up     (a line of /etc/cron.d/ringfence)`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return a.up(c.Context()) },
 	}
@@ -112,6 +113,8 @@ func (a *app) downCommand() *cobra.Command {
 		Short: "Take the fence down",
 		Long: `down removes everything that ringfence has put into the kernel, and remembers
 it: until apply or up, refresh changes nothing. The generations stay.`,
+		Example: `  ringfence down
+  ringfence up                  and up again`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return a.down(c.Context(), adopt) },
 	}
