@@ -24,8 +24,8 @@ func (a *app) upCommand() *cobra.Command {
 asks no name server and needs no network, so it can run before there is any. It
 also ends what down began.`,
 		Example: `  @reboot root ringfence up     (a line of /etc/cron.d/ringfence)`,
-		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return a.up(c.Context()) },
+		Args:    noArguments,
+		RunE:    func(c *cobra.Command, _ []string) error { return a.up(c.Context()) },
 	}
 }
 
