@@ -59,9 +59,10 @@ edge.carrier.example. 60 IN AAAA ` + v6 + "\n"
 func newDemoLab() (*demoLab, error) {
 	d := &demoLab{wait: 3 * time.Second}
 	var err error
-	host := func(name string) *lab.Namespace {
-		n, hostErr := d.Host(name)
-		err = errors.Join(err, hostErr)
+	host := func(name string) (n *lab.Namespace) {
+		if err == nil {
+			n, err = d.Host(name)
+		}
 		return n
 	}
 	core, phone := host("internet"), host("phone")
