@@ -65,6 +65,14 @@ func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*
 	}, origins
 }
 
+// Engine is what recognises scanners with this policy on this host: bpf or off.
+func Engine(p *policy.Policy, host ruleset.Host) policy.Engine {
+	if p.Signatures.Engine != policy.EngineOff && host.Engine == string(policy.EngineBPF) {
+		return policy.EngineBPF
+	}
+	return policy.EngineOff
+}
+
 // Counters are the named counters, sorted. All exist in every table, so that
 // whoever reads them need not know the policy.
 func Counters() []string {

@@ -21,6 +21,9 @@ type Host struct {
 	Outside  []string     `json:"outside,omitempty"`
 	// NameServers are the resolvers that the host asks, without their ports.
 	NameServers []netip.Addr `json:"name_servers,omitempty"`
+	// Engine is what can recognise scanners on this host: "bpf", or "" for
+	// nothing.
+	Engine string `json:"engine,omitempty"`
 }
 
 // Interface is one network interface.
