@@ -110,7 +110,8 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	root.AddCommand(
 		a.initCommand(), a.checkCommand(), a.diffCommand(), a.applyCommand(), a.rollbackCommand(), a.historyCommand(),
 		a.refreshCommand(), a.upCommand(), a.downCommand(),
-		a.statusCommand(), a.resolveCommand(), a.demoCommand(), a.versionCommand(),
+		a.statusCommand(), a.resolveCommand(), a.banCommand(), a.unbanCommand(), a.bansCommand(),
+		a.demoCommand(), a.versionCommand(),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	root.InitDefaultCompletionCmd()

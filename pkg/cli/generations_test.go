@@ -169,7 +169,7 @@ func TestManyAtOnce(t *testing.T) {
 		applied := map[int]string{} // policy by generation
 		var group sync.WaitGroup
 		for worker := range 8 {
-			args := [][]string{{"apply"}, {"refresh"}, {"rollback"}, {"up"}}[(worker+round)%4]
+			args := [][]string{{"apply"}, {"refresh"}, {"rollback"}, {"up"}, {"ban", "192.0.2.1"}}[(worker+round)%5]
 			mine := &site{host: h, folder: t.TempDir(), shared: s, program: s.program}
 			policy := fmt.Sprintf("version: 1\nproviders: [{name: acme, addresses: [198.51.%d.%d]}]\n", round%250, worker)
 			mine.write(t, policy)
