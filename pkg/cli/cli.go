@@ -106,7 +106,7 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	flags.StringVar(&a.logLevel, "log-level", "warn", "debug, info, warn or error")
 	root.AddCommand(
 		a.checkCommand(), a.diffCommand(), a.applyCommand(), a.refreshCommand(), a.upCommand(), a.downCommand(),
-		a.statusCommand(), a.resolveCommand(), a.versionCommand(),
+		a.statusCommand(), a.resolveCommand(), a.providersCommand(), a.phoneCommand(), a.versionCommand(),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	root.InitDefaultCompletionCmd()
