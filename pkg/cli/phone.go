@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -52,8 +53,11 @@ nobody.
 			if len(args) < 2 {
 				return nil
 			}
-			return withHint(fmt.Errorf("phone takes one maker, and %q is a second argument", args[1]),
-				"for the model: ringfence phone %s --model %s", args[0], strings.Join(args[1:], "-"))
+			hint := fmt.Sprintf("ringfence phone %s --model %s", word(args[0]), word(args[1]))
+			if len(args) > 2 {
+				hint += " --firmware " + word(args[2])
+			}
+			return withHint(fmt.Errorf("phone takes one maker, and %q is a second argument", args[1]), "perhaps: %s", hint)
 		},
 		RunE: func(_ *cobra.Command, args []string) error { return a.phone(args, f) },
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -68,10 +72,10 @@ nobody.
 	flags := c.Flags()
 	flags.StringVar(&f.Model, "model", "", "the phone's `model`, such as T46S")
 	flags.StringVar(&f.Firmware, "firmware", "", "its firmware's `version`, such as 86")
-	flags.IntVar(&f.Accounts, "accounts", 1, "how `many` accounts it has")
+	flags.IntVar(&f.Accounts, "accounts", 1, "the `number` of accounts that it has")
 	flags.IntVar(&f.Port, "port", 0, "the SIP `port` that the phone shall listen on, such as 5070 (default: leave it)")
 	flags.StringVar(&f.provider, "provider", "", "the `preset` of its provider: adds what it takes to ask for SRV records")
-	flags.StringVar(&f.format, "format", "", "cfg or xml, whichever the maker has, or text for reading (default: the maker's)")
+	flags.StringVar(&f.format, "format", "", "the `form`: cfg or xml, whichever the maker has, or text for reading (default: the maker's)")
 	flags.BoolVar(&f.steps, "steps", false, "also the way through the phone's web page")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"cfg", "xml", "text"}, cobra.ShellCompDirectiveNoFileComp))
 	c.AddCommand(&cobra.Command{
@@ -82,6 +86,16 @@ nobody.
 		RunE:    func(_ *cobra.Command, args []string) error { return a.phoneList(args) },
 	})
 	return c
+}
+
+// word is an argument as it is typed in a shell.
+func word(arg string) string {
+	if strings.ContainsFunc(arg, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
+	}) {
+		return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	}
+	return arg
 }
 
 func makers() ([]phone.Maker, error) {
@@ -178,14 +192,14 @@ func chooseMaker(known []phone.Maker, args []string, model string) (phone.Maker,
 		if len(found) == 1 {
 			return found[0], nil
 		}
-		return phone.Maker{}, withHint(fmt.Errorf("no one maker has a model %q", model), "name the maker: ringfence phone MAKER --model %s", model)
+		return phone.Maker{}, withHint(fmt.Errorf("no one maker has a model %q", model), "name the maker: ringfence phone MAKER --model %s", word(model))
 	}
 	if m, ok := phone.Find(known, args[0]); ok {
 		return m, nil
 	}
 	hint := "ringfence phone list names the makers"
 	if found := phone.WithModel(known, args[0]); len(found) == 1 {
-		hint = fmt.Sprintf("that is a model of %s: ringfence phone %s --model %s", found[0].Title, found[0].Name, args[0])
+		hint = fmt.Sprintf("that is a model of %s: ringfence phone %s --model %s", found[0].Title, found[0].Name, word(args[0]))
 	}
 	return phone.Maker{}, withHint(fmt.Errorf("unknown maker %q", args[0]), "%s", hint)
 }

@@ -3,6 +3,7 @@ package phone_test
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ringfence/ringfence/pkg/phone"
@@ -12,16 +13,20 @@ import (
 // shipped are the makers that ringfence ships.
 func shipped(t testing.TB) []phone.Maker {
 	t.Helper()
-	files, err := rules.Phones()
-	if err != nil {
-		t.Fatal(err)
-	}
-	makers, err := phone.Read(files)
+	makers, err := readShipped()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return makers
 }
+
+var readShipped = sync.OnceValues(func() ([]phone.Maker, error) {
+	files, err := rules.Phones()
+	if err != nil {
+		return nil, err
+	}
+	return phone.Read(files)
+})
 
 func maker(t testing.TB, name string) phone.Maker {
 	t.Helper()
