@@ -82,8 +82,13 @@ nobody.
 		Use:     "list [MAKER]",
 		Short:   "List the makers and their models",
 		Example: "  ringfence phone list\n  ringfence phone list grandstream",
-		Args:    cobra.MaximumNArgs(1),
-		RunE:    func(_ *cobra.Command, args []string) error { return a.phoneList(args) },
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("phone list takes one maker, and %q is a second argument", args[1])
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error { return a.phoneList(args) },
 	})
 	return c
 }

@@ -129,7 +129,7 @@ func (s *Snippet) add(m Maker, f Family, setting Setting, o Options) {
 		l.Firmware = f.Read
 	}
 	s.setsPort = s.setsPort || setting.When == "port"
-	s.refuses = s.refuses || setting.When == "" && setting.Optional == ""
+	s.refuses = s.refuses || setting.When == "" && setting.Optional == "" && setting.Unconfirmed == ""
 	for _, name := range setting.Sources {
 		source := m.Sources[name]
 		l.Sources = append(l.Sources, source.Title)
@@ -157,6 +157,7 @@ func (s Snippet) Format() Format { return s.form.Format }
 // phone the port that was asked for.
 func (s Snippet) SetsPort() bool { return s.setsPort }
 
-// Refuses reports whether anything in the snippet makes the phone refuse
-// strangers. Another port only hides it, and what is optional is not written.
+// Refuses reports whether anything in the snippet is confirmed to make the phone
+// refuse strangers. Another port only hides it, and what is optional is not
+// written.
 func (s Snippet) Refuses() bool { return s.refuses }
