@@ -109,8 +109,8 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	flags.StringVar(&a.logLevel, "log-level", "warn", "debug, info, warn or error")
 	root.AddCommand(
 		a.initCommand(), a.checkCommand(), a.diffCommand(), a.applyCommand(), a.rollbackCommand(), a.historyCommand(),
-		a.refreshCommand(), a.upCommand(), a.downCommand(),
-		a.statusCommand(), a.resolveCommand(), a.banCommand(), a.unbanCommand(), a.bansCommand(),
+		a.refreshCommand(), a.upCommand(), a.downCommand(), a.statusCommand(), a.resolveCommand(),
+		a.banCommand(), a.unbanCommand(), a.bansCommand(), a.providersCommand(), a.phoneCommand(),
 		a.demoCommand(), a.versionCommand(),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")

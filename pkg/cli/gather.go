@@ -26,11 +26,9 @@ func available() (policy.Available, error) {
 	}
 	presets := map[string]policy.Preset{}
 	for name, p := range providers {
-		prefixes, err := p.Prefixes()
-		if err != nil {
+		if presets[name], err = presetOf(p); err != nil {
 			return policy.Available{}, err
 		}
-		presets[name] = policy.Preset{Registrars: p.Registrars, Addresses: prefixes}
 	}
 	return policy.Available{
 		Presets:        presets,

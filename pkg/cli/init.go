@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,15 +30,16 @@ it forwards, the SIP server that listens, the name servers) and writes a policy
 with comments that fits it, to be finished by you. It changes nothing else, and
 never a policy that is there.
 
-A provider is one of the presets that ringfence ships or the registrar's name as
-your phones have it. Without one the policy begins in monitor mode, which drops
-nothing.`,
+A provider is one of the presets that ringfence ships (ringfence providers lists
+them) or the registrar's name as your phones have it. Without one the policy
+begins in monitor mode, which drops nothing.`,
 		Example: `  ringfence init
-  ringfence init --provider telnyx --provider sip.provider.example`,
+  ringfence init --provider telnyx --provider sip.provider.example
+  ringfence init --provider twilio:trunk=mycompany`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.init(providers) },
 	}
-	c.Flags().StringArrayVar(&providers, "provider", nil, "a `preset`, or the registrar's name")
+	c.Flags().StringArrayVar(&providers, "provider", nil, "a `preset` (with :parameter=value where it needs one), or the registrar's name")
 	return c
 }
 
@@ -47,7 +47,7 @@ func (a *app) init(names []string) error {
 	if _, err := os.Lstat(a.policyPath); err == nil {
 		return a.alreadyThere()
 	}
-	providers, err := draftProviders(names)
+	providers, err := a.draftProviders(names)
 	if err != nil {
 		return err
 	}
@@ -102,28 +102,34 @@ func (a *app) writeNewPolicy(text string) error {
 }
 
 // draftProviders are the entries of a policy for what was given on the command
-// line.
-func draftProviders(names []string) ([][]string, error) {
+// line, each with its lines.
+func (a *app) draftProviders(texts []string) ([][]string, error) {
 	presets, err := rules.Providers()
 	if err != nil {
 		return nil, err
 	}
 	taken := map[string]bool{}
 	var entries [][]string
-	for _, name := range names {
+	for _, text := range texts {
+		name, values, _ := strings.Cut(text, ":")
 		if preset, ok := presets[name]; ok {
 			if taken[name] {
 				return nil, fmt.Errorf("--provider %s is there twice", name)
 			}
 			taken[name] = true
-			entries = append(entries, []string{
-				fmt.Sprintf("preset: %s   # %s; from %s, %s", name, preset.Title, preset.Source, preset.Checked),
-			})
+			lines, err := presetLines(preset, values)
+			if err != nil {
+				return nil, err
+			}
+			for _, warning := range preset.Warnings(time.Now()) {
+				a.say("warning", warning)
+			}
+			entries = append(entries, lines)
 			continue
 		}
-		r, ok := policy.ParseRegistrar(name)
-		if !ok || r.Address == (netip.Addr{}) && !strings.Contains(r.Host, ".") {
-			return nil, withHint(fmt.Errorf("there is no preset %q: the presets are %s", name, strings.Join(slices.Sorted(maps.Keys(presets)), ", ")),
+		r, ok := policy.ParseRegistrar(text)
+		if !ok || !r.Address.IsValid() && !strings.Contains(r.Host, ".") {
+			return nil, withHint(fmt.Errorf("there is no preset %q: the presets are %s", text, strings.Join(slices.Sorted(maps.Keys(presets)), ", ")),
 				"or give the registrar's name as your phones have it: ringfence init --provider sip.provider.example")
 		}
 		short := providerNameOf(r)
@@ -132,13 +138,43 @@ func draftProviders(names []string) ([][]string, error) {
 		}
 		taken[short] = true
 		entries = append(entries, []string{
-			"name: " + short,
-			fmt.Sprintf("registrars: [%q]", name),
-			"# Servers that call you and stand in no DNS record; its help pages list them.",
-			"addresses: []",
+			"- name: " + short,
+			fmt.Sprintf("  registrars: [%q]", text),
+			"  # Servers that call you and stand in no DNS record; its help pages list them.",
+			"  addresses: []",
 		})
 	}
 	return entries, nil
+}
+
+// presetLines are a preset's entry, with values such as "trunk=mycompany" for
+// its parameters.
+func presetLines(preset rules.Provider, values string) ([]string, error) {
+	with := map[string]string{}
+	for value := range strings.SplitSeq(values, ",") {
+		key, v, _ := strings.Cut(value, "=")
+		known := slices.ContainsFunc(preset.Parameters, func(p rules.Parameter) bool { return p.Name == key })
+		if value != "" && !known {
+			return nil, withHint(fmt.Errorf("preset %s has no parameter %q", preset.Name, key), "see ringfence providers show %s", preset.Name)
+		}
+		with[key] = v
+	}
+	var missing, example []string
+	for _, p := range preset.Parameters {
+		if with[p.Name] == "" {
+			missing = append(missing, fmt.Sprintf("%s (%s)", p.Name, p.Means))
+		}
+		example = append(example, p.Name+"="+p.Example)
+	}
+	if len(missing) > 0 {
+		return nil, withHint(fmt.Errorf("preset %s needs %s", preset.Name, strings.Join(missing, ", ")),
+			"write it like this: --provider %s:%s", preset.Name, strings.Join(example, ","))
+	}
+	lines := []string{fmt.Sprintf("# %s; from %s, %s", preset.Title, preset.Source, preset.Checked)}
+	if preset.Caveat != "" {
+		lines = append(lines, strings.Split(fold("# "+preset.Caveat, 76, "# "), "\n")...)
+	}
+	return append(lines, preset.PolicyLines(with)...), nil
 }
 
 // providerNameOf makes a provider's name of its registrar's: "acme" of

@@ -26,7 +26,8 @@ type Draft struct {
 	// UDP and TCP are the ports to fence, Servers who listens on them.
 	UDP, TCP []uint16
 	Servers  []ruleset.Listener
-	// Providers are entries for the list of providers, each with its lines.
+	// Providers are entries for the list of providers, each with its lines; the
+	// first of an entry begins with a hyphen.
 	Providers [][]string
 	Host      ruleset.Host
 }
@@ -206,12 +207,8 @@ func (d Draft) providers(t *text) {
 	} else {
 		t.line("providers:")
 		for _, lines := range d.Providers {
-			for i, line := range lines {
-				if i == 0 {
-					t.line("  - %s", line)
-				} else {
-					t.line("    %s", line)
-				}
+			for _, line := range lines {
+				t.line("  %s", line)
 			}
 		}
 	}

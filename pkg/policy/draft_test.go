@@ -76,7 +76,7 @@ func TestDraft(t *testing.T) {
 		{name: "a host with nothing", udp: "5060 5061", tcp: "5060 5061"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			for _, providers := range [][][]string{nil, {{"name: acme", `registrars: ["sip.acme.example"]`}, {"name: beta", "addresses: [203.0.113.9]"}}} {
+			for _, providers := range [][][]string{nil, {{"- name: acme", `  registrars: ["sip.acme.example"]`}, {"# a comment", "- name: beta", "  addresses: [203.0.113.9]"}}} {
 				text := policy.NewDraft(test.host, test.servers, providers).Text(time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC))
 				p, err := policy.Parse("policy.yaml", strings.NewReader(text), policy.Available{SignatureLists: []string{"scanners"}})
 				if err != nil {
@@ -110,7 +110,7 @@ func TestDraftText(t *testing.T) {
 		Interfaces: []ruleset.Interface{lo, link("lan0", "192.168.1.1/24"), link("ppp0", "10.64.0.7/24")},
 	}
 	servers := []ruleset.Listener{{Protocol: ruleset.UDP, Port: 5060, Program: "asterisk"}, {Protocol: ruleset.UDP, Port: 5080, Program: "asterisk"}, {Protocol: ruleset.TCP, Port: 5061}}
-	got := policy.NewDraft(host, servers, [][]string{{"preset: telnyx   # Telnyx"}}).Text(time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC))
+	got := policy.NewDraft(host, servers, [][]string{{"- preset: telnyx   # Telnyx"}}).Text(time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC))
 	const want = `# The policy of this host, drafted by ringfence init on 2026-11-25. Read it through,
 # then: ringfence diff shows what it would do, ringfence apply does it.
 version: 1

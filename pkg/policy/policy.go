@@ -50,6 +50,7 @@ type Ports struct {
 // Provider is somebody whose servers may reach the SIP ports.
 type Provider struct {
 	Name       string
+	Preset     string // the preset that it names, or ""
 	Registrars []Registrar
 	Addresses  []Address
 }
@@ -173,8 +174,19 @@ func (p *Policy) Allowed() []netip.Prefix {
 
 // Preset is what a shipped provider file gives.
 type Preset struct {
+	// Registrars are written as in a policy. {name} stands for the value of the
+	// parameter of that name.
 	Registrars []string
 	Addresses  []netip.Prefix
+	Parameters []Parameter
+}
+
+// Parameter is a part of a preset's registrars that only the customer knows. A
+// policy that names the preset must give it a value.
+type Parameter struct {
+	Name    string
+	Means   string // what it is, in a few words
+	Example string
 }
 
 // Available is what this version and this host offer a policy.
