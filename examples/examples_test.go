@@ -58,9 +58,10 @@ var answers = map[compile.Name][]compile.Address{
 		{Addr: netip.MustParseAddr("203.0.113.21"), Via: "SRV _sip._udp -> edge.provider.example A"},
 		{Addr: netip.MustParseAddr("2001:db8:113::20"), Via: "SRV _sip._udp -> edge.provider.example AAAA"},
 	},
-	{Host: "edge.provider.example", Registrar: true}: {{Addr: netip.MustParseAddr("203.0.113.20"), Via: "A"}},
-	{Host: "office.provider.example"}:                {{Addr: netip.MustParseAddr("203.0.113.200"), Via: "A"}},
-	{Host: "home-office.dyndns.example"}:             {{Addr: netip.MustParseAddr("203.0.113.201"), Via: "A"}},
+	{Host: "edge.provider.example", Registrar: true}:     {{Addr: netip.MustParseAddr("203.0.113.20"), Via: "A"}},
+	{Host: "office.provider.example"}:                    {{Addr: netip.MustParseAddr("203.0.113.200"), Via: "A"}},
+	{Host: "mycompany.pstn.twilio.com", Registrar: true}: {{Addr: netip.MustParseAddr("54.172.60.1"), Via: "A"}},
+	{Host: "home-office.dyndns.example"}:                 {{Addr: netip.MustParseAddr("203.0.113.201"), Via: "A"}},
 }
 
 // TestExamples takes every example from its text into the kernel: it is
@@ -114,7 +115,13 @@ func compiled(t *testing.T, file string, host ruleset.Host) control.Desired {
 	p, err := policy.Parse(file, text, policy.Available{
 		SignatureLists: []string{"scanners"},
 		Backends:       []policy.Backend{policy.BackendNFTables},
-		Presets:        map[string]policy.Preset{"telnyx": {Addresses: prefixes("192.76.120.10/32")}},
+		Presets: map[string]policy.Preset{
+			"telnyx": {Addresses: prefixes("192.76.120.10/32")},
+			"twilio": {
+				Registrars: []string{"{trunk}.pstn.twilio.com"}, Addresses: prefixes("54.172.60.0/30"),
+				Parameters: []policy.Parameter{{Name: "trunk", Means: "the trunk's name", Example: "mycompany"}},
+			},
+		},
 	})
 	labtest.Must(t, err)
 	for _, n := range compile.Names(p) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -20,6 +21,9 @@ type applyOptions struct {
 	yes            bool
 	allowEmpty     []string
 	allowCutInside bool
+	adopt          bool
+	// accepted are networks inside that are cut off already.
+	accepted []plan.Inside
 }
 
 func (a *app) applyCommand() *cobra.Command {
@@ -43,7 +47,12 @@ stands.`,
 	}
 	c.Flags().BoolVar(&o.yes, "yes", false, "do not ask, also on a terminal")
 	addGuardFlags(c, &o)
+	addAdoptFlag(c, &o.adopt)
 	return c
+}
+
+func addAdoptFlag(c *cobra.Command, adopt *bool) {
+	c.Flags().BoolVar(adopt, "adopt", false, "go on although another program has made the table")
 }
 
 func addGuardFlags(c *cobra.Command, o *applyOptions) {
@@ -77,8 +86,10 @@ func (a *app) apply(ctx context.Context, o applyOptions) error {
 	if err != nil {
 		return err
 	}
-	d.Guards = s.guards(o)
-	p, generation, err := a.commit(ctx, s, d, newest)
+	if d.Guards, err = a.guards(s, o); err != nil {
+		return err
+	}
+	p, generation, err := a.commit(ctx, s, d, newest, "apply")
 	if err != nil {
 		return err
 	}
@@ -94,11 +105,27 @@ func (a *app) apply(ctx context.Context, o applyOptions) error {
 	return a.tellNames(s)
 }
 
+// guards are those that the way to a site must pass.
+func (a *app) guards(s *site, o applyOptions) ([]plan.Guard, error) {
+	foreign, err := a.foreignTable(o.adopt)
+	return append(foreign, s.guards(o)...), err
+}
+
+// foreignTable is the guard of another program's table. There is none once
+// anything was applied.
+func (a *app) foreignTable(adopt bool) ([]plan.Guard, error) {
+	numbers, err := a.journal().Numbers()
+	if adopt || err != nil || len(numbers) > 0 {
+		return nil, err
+	}
+	return []plan.Guard{plan.ForeignTable(compile.Counters())}, nil
+}
+
 // commit puts the site into force and returns the generation that is then in
 // force: a new one if the policy's text is not that of the newest. What is on
 // disk changes only with what is in the kernel: if the commit fails, the next
 // run finds everything as it was.
-func (a *app) commit(ctx context.Context, s *site, d control.Desired, newest *journal.Entry) (*plan.Plan, int, error) {
+func (a *app) commit(ctx context.Context, s *site, d control.Desired, newest *journal.Entry, command string) (*plan.Plan, int, error) {
 	down, err := a.isDown()
 	if err != nil {
 		return nil, 0, err
@@ -112,7 +139,7 @@ func (a *app) commit(ctx context.Context, s *site, d control.Desired, newest *jo
 			// The same names as before: to know more about them harms nobody.
 			err = a.keep(s)
 		} else {
-			pending, err = a.beginGeneration(s, d.State, "apply")
+			pending, err = a.beginGeneration(s, d.State, command)
 		}
 		if err != nil {
 			return err
@@ -134,7 +161,7 @@ func (a *app) commit(ctx context.Context, s *site, d control.Desired, newest *jo
 	}
 	if err := pending.Finish(); pending.Number == 0 {
 		return p, 0, withHint(fmt.Errorf("the rules are in force, but their generation could not be recorded: %w", err),
-			"mend the state folder and run ringfence apply again")
+			"mend the state folder and run ringfence %s again", command)
 	}
 	if err := a.keep(s); err != nil {
 		// The generation holds the same, and is asked for what is missing here.
@@ -159,7 +186,7 @@ func (a *app) gather(ctx context.Context, offline bool) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{policy: p, text: text, host: h}
+	s := &site{policy: p, text: text, source: a.policyPath, host: h}
 	if !offline {
 		a.ask(ctx, s, a.glance(), nil)
 	}
@@ -179,7 +206,7 @@ func (a *app) desire(s *site, aside bool) (control.Desired, *journal.Entry, erro
 	if err != nil {
 		return control.Desired{}, nil, err
 	}
-	old, err := a.recall(newest, aside)
+	old, err := a.recall(aside, newest)
 	if err != nil {
 		return control.Desired{}, nil, err
 	}
@@ -198,7 +225,11 @@ func (a *app) confirm(ctx context.Context, s site, o applyOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := p.Check(s.guards(o)...); err != nil || p.Empty() {
+	guards, err := a.guards(&s, o)
+	if err != nil {
+		return err
+	}
+	if err := p.Check(guards...); err != nil || p.Empty() {
 		return err
 	}
 	a.writePlan(a.stderr, p)

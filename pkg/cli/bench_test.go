@@ -4,25 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
-
-// built builds the program as users have it.
-func built(b *testing.B) string {
-	b.Helper()
-	program := filepath.Join(b.TempDir(), "ringfence")
-	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-o", program, "github.com/ringfence/ringfence/cmd/ringfence")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("build: %v\n%s", err, out)
-	}
-	return program
-}
 
 // BenchmarkProcess times whole runs of the program, from its start to its end,
 // with 1,000 addresses in the policy and no names to ask for; beside them nft

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +29,9 @@ func (a *app) check() error {
 		return err
 	}
 	compile.State(p, nil, ruleset.Host{})
+	if err := a.warnOfPresets(p, time.Now()); err != nil {
+		return err
+	}
 	names := len(compile.Names(p))
 	if a.json() {
 		a.warnOfPolicy(p)

@@ -17,6 +17,8 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
 // app is one run of the program.
@@ -27,7 +29,8 @@ type app struct {
 	policyPath, stateDir, runDir string
 	output, logLevel             string
 
-	onTerminal bool // somebody reads standard output
+	onTerminal bool         // somebody reads standard output
+	dial       resolve.Dial // to name servers; nil is the usual way
 	log        *slog.Logger
 }
 
@@ -105,9 +108,10 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	flags.StringVarP(&a.output, "output", "o", "text", "text or json")
 	flags.StringVar(&a.logLevel, "log-level", "warn", "debug, info, warn or error")
 	root.AddCommand(
-		a.checkCommand(), a.diffCommand(), a.applyCommand(), a.refreshCommand(), a.upCommand(), a.downCommand(),
-		a.runCommand(),
-		a.statusCommand(), a.resolveCommand(), a.versionCommand(),
+		a.initCommand(), a.checkCommand(), a.diffCommand(), a.applyCommand(), a.rollbackCommand(), a.historyCommand(),
+		a.refreshCommand(), a.runCommand(), a.upCommand(), a.downCommand(), a.statusCommand(), a.resolveCommand(),
+		a.banCommand(), a.unbanCommand(), a.bansCommand(), a.providersCommand(), a.phoneCommand(),
+		a.demoCommand(), a.versionCommand(),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	root.InitDefaultCompletionCmd()

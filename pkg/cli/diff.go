@@ -53,7 +53,11 @@ func (a *app) diff(ctx context.Context, offline, full bool) error {
 		a.say("note", fmt.Sprintf("for %s this goes by addresses remembered from earlier answers", count(n, "name")))
 	}
 	a.warnOf(s)
-	if refusal, ok := errors.AsType[*plan.Refusal](p.Check(s.guards(applyOptions{})...)); ok {
+	guards, err := a.guards(s, applyOptions{})
+	if err != nil {
+		return err
+	}
+	if refusal, ok := errors.AsType[*plan.Refusal](p.Check(guards...)); ok {
 		a.say("warning", "apply would be "+refusal.Error())
 		a.say("hint", a.hint(refusal))
 	}

@@ -218,14 +218,14 @@ func TestForgedAndOddPackets(t *testing.T) {
 	e := listen(t, w.pbx, 5060, pbx4, pbx6)
 	knock(t, phone, "192.168.1.50", pbx4, 5060)
 	knock(t, phone, "fd00::50", pbx6, 5060)
-	until(t, "the packets of the phones on the LAN", func() bool { return e.from("192.168.1.50") == 1 && e.from("fd00::50") == 1 })
+	until(t, "the packets of the phones on the LAN", func() bool { return e.From("192.168.1.50") == 1 && e.From("fd00::50") == 1 })
 	for _, port := range []int{10000, 22, 5059, 5062} {
 		other := listen(t, w.pbx, port, pbx4, pbx6)
 		knock(t, stranger, v4, pbx4, port)
 		knock(t, stranger, v6, pbx6, port)
 		connect(t, stranger, pbx4, port)
 		connect(t, stranger, pbx6, port)
-		until(t, fmt.Sprintf("packets and connections to port %d", port), func() bool { return other.from(v4) == 2 && other.from(v6) == 2 })
+		until(t, fmt.Sprintf("packets and connections to port %d", port), func() bool { return other.From(v4) == 2 && other.From(v6) == 2 })
 	}
 }
 

@@ -26,11 +26,9 @@ func available() (policy.Available, error) {
 	}
 	presets := map[string]policy.Preset{}
 	for name, p := range providers {
-		prefixes, err := p.Prefixes()
-		if err != nil {
+		if presets[name], err = presetOf(p); err != nil {
 			return policy.Available{}, err
 		}
-		presets[name] = policy.Preset{Registrars: p.Registrars, Addresses: prefixes}
 	}
 	return policy.Available{
 		Presets:        presets,
@@ -115,14 +113,21 @@ func (a *app) askAbout(ctx context.Context, q questions) []resolve.Result {
 			a.log.Warn("read name servers", "error", err)
 		}
 	}
-	if isTerminal(a.stderr) {
-		fmt.Fprintf(a.stderr, "asking for %s …\n", count(len(q.targets), "name"))
-	}
+	a.progress("asking for %s …", count(len(q.targets), "name"))
 	start := time.Now()
-	client := resolve.NewClient(q.servers)
+	client := a.client(q.servers)
 	results := q.ask(ctx, client.Lookup, client.Again)
 	a.log.Debug("asked for names", "names", len(q.targets), "servers", q.servers, "again", len(results)-len(q.targets), "took", time.Since(start))
 	return results
+}
+
+// client asks name servers in the way of this run.
+func (a *app) client(servers []netip.AddrPort) *resolve.Client {
+	client := resolve.NewClient(servers)
+	if a.dial != nil {
+		client = client.Through(a.dial)
+	}
+	return client
 }
 
 // ask asks, and asks again at once for names of which nearly nothing is as it

@@ -54,7 +54,7 @@ func (a *app) newKeeper() *keeper {
 	return &keeper{
 		app: a, clock: a.now, facts: a.readHost, wrong: map[string]bool{}, tell: func(string) {},
 		lookup: func(servers []netip.AddrPort) (first, again resolve.Lookup) {
-			client := resolve.NewClient(servers)
+			client := a.client(servers)
 			return client.Lookup, client.Again
 		},
 	}
@@ -169,7 +169,7 @@ func (k *keeper) load() error {
 		k.log.Info("keep a generation in force", "generation", newest.Number)
 	}
 	if mark := markOf(k.addressesFile()); changed || !mark.same(k.read) {
-		if k.memory, err = k.recall(k.newest, true); err != nil {
+		if k.memory, err = k.recall(true, k.newest); err != nil {
 			k.site = nil
 			return err
 		}
@@ -268,7 +268,7 @@ func (k *keeper) learn(ctx context.Context, answers []resolve.Result) error {
 	return k.locked(ctx, func() error {
 		s := *k.site
 		s.answers, s.asked = answers, true
-		p, err := k.sync(ctx, &s, false, func() error { return k.save(s.memory, k.clock()) })
+		p, err := k.sync(ctx, &s, false, func() error { return k.save(s.memory.Merge(s.retired), k.clock()) })
 		if err != nil {
 			return err
 		}

@@ -41,17 +41,31 @@ var update = flag.Bool("update", false, "write the expected outputs of scripts a
 type site struct {
 	host   *lab.Namespace
 	folder string
+	// program is a built ringfence; "" is the test binary in its role.
+	program string
+	// shared is another site whose state this one works on; nil has its own.
+	shared *site
+	// environment is added to that of the tests.
+	environment []string
 }
 
 func newSite(t *testing.T, h *lab.Namespace, policy string) *site {
 	t.Helper()
-	s := &site{h, t.TempDir()}
+	s := &site{host: h, folder: t.TempDir()}
 	s.write(t, policy)
 	return s
 }
 
 func (s *site) policyFile() string { return filepath.Join(s.folder, "policy.yaml") }
-func (s *site) state() string      { return filepath.Join(s.folder, "state") }
+
+func (s *site) state() string {
+	if s.shared != nil {
+		return s.shared.state()
+	}
+	return filepath.Join(s.folder, "state")
+}
+
+func (s *site) runFolder() string { return filepath.Join(filepath.Dir(s.state()), "run") }
 
 func (s *site) write(t *testing.T, policy string) {
 	t.Helper()
@@ -61,8 +75,14 @@ func (s *site) write(t *testing.T, policy string) {
 // command prepares a run of ringfence in the site.
 func (s *site) command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	global := []string{"--policy", s.policyFile(), "--state-dir", s.state(), "--run-dir", filepath.Join(s.folder, "run")}
-	return labtest.Program(t, "ringfence", append(global, args...)...)
+	args = append([]string{"--policy", s.policyFile(), "--state-dir", s.state(), "--run-dir", s.runFolder()}, args...)
+	cmd := labtest.Program(t, "ringfence", args...)
+	if s.program != "" {
+		cmd = exec.CommandContext(t.Context(), s.program, args...)
+		cmd.Env = os.Environ()
+	}
+	cmd.Env = append(cmd.Env, s.environment...)
+	return cmd
 }
 
 // outcome is what a user sees of one run.
@@ -78,14 +98,28 @@ func (s *site) run(t *testing.T, args ...string) outcome {
 
 func (s *site) start(t *testing.T, cmd *exec.Cmd) outcome {
 	t.Helper()
+	o, err := s.finish(cmd)
+	labtest.Must(t, err)
+	return o
+}
+
+// try is run for goroutines, which must not end the test.
+func (s *site) try(t *testing.T, args ...string) (outcome, error) {
+	t.Helper()
+	return s.finish(s.command(t, args...))
+}
+
+func (s *site) finish(cmd *exec.Cmd) (outcome, error) {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	labtest.Must(t, s.host.Start(cmd))
+	if err := s.host.Start(cmd); err != nil {
+		return outcome{}, err
+	}
 	err := cmd.Wait()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
+		return outcome{}, err
 	}
-	return outcome{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+	return outcome{out.String(), errs.String(), cmd.ProcessState.ExitCode()}, nil
 }
 
 // must runs a command that has to end with the status.

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/fatih/color"
 
@@ -39,6 +41,13 @@ func (a *app) tellPlan(p *plan.Plan, generation int) error {
 	}{!p.Empty(), generation, changes})
 }
 
+// progress tells somebody at a terminal what is going on.
+func (a *app) progress(format string, args ...any) {
+	if isTerminal(a.stderr) {
+		fmt.Fprintf(a.stderr, format+"\n", args...)
+	}
+}
+
 var signs = map[plan.Action]string{plan.Add: "+", plan.Delete: "-", plan.Modify: "~"}
 
 // writePlan prints a line a change. What a new table brings with it besides
@@ -51,7 +60,7 @@ func (a *app) writePlan(out io.Writer, p *plan.Plan) {
 		sign := a.paint(c.Action, signs[c.Action])
 		switch {
 		case fresh && c.Kind == plan.KindTable:
-			fmt.Fprintf(w, "%s table inet %s\t%s, %s, %s\n", sign, c.Name,
+			fmt.Fprintf(out, "%s table inet %s  %s, %s, %s\n", sign, c.Name,
 				count(len(p.Want.Sets), "set"), count(len(p.Want.Chains), "chain"), count(len(p.Want.Counters), "counter"))
 		case fresh && c.Kind != plan.KindElement:
 		case c.Kind == plan.KindElement:
@@ -98,4 +107,26 @@ func table(w io.Writer, write func(w io.Writer)) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	write(t)
 	t.Flush()
+}
+
+// fold breaks a line at spaces so that no part is longer than width, unless it
+// is one word, and indents what follows the first part.
+func fold(line string, width int, indent string) string {
+	var folded strings.Builder
+	for utf8.RuneCountInString(line) > width {
+		start := len(line) - len(strings.TrimLeft(line, " "))
+		within := string([]rune(line)[:width+1])
+		at := strings.LastIndex(within, " ")
+		if at <= start {
+			next := strings.Index(line[start:], " ")
+			if next < 0 {
+				break
+			}
+			at = start + next
+		}
+		folded.WriteString(strings.TrimRight(line[:at], " ") + "\n")
+		line = indent + strings.TrimLeft(line[at:], " ")
+	}
+	folded.WriteString(line)
+	return folded.String()
 }

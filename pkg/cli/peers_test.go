@@ -68,12 +68,12 @@ func newScanners(t *testing.T, w *world) *scanners {
 
 // scan runs all of them side by side and returns how many packets and
 // connections of each the ear has heard.
-func (s *scanners) scan(t *testing.T, e *ear) []int {
+func (s *scanners) scan(t *testing.T, e *lab.Ear) []int {
 	t.Helper()
 	before, heard := make([]int, len(scans)), make([]int, len(scans))
 	var group sync.WaitGroup
 	for i, scan := range scans {
-		before[i] = e.from(s.v4[i], s.v6[i])
+		before[i] = e.From(s.v4[i], s.v6[i])
 		group.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 			defer cancel()
@@ -94,14 +94,14 @@ func (s *scanners) scan(t *testing.T, e *ear) []int {
 	}
 	group.Wait()
 	for i := range scans {
-		heard[i] = e.from(s.v4[i], s.v6[i]) - before[i]
+		heard[i] = e.From(s.v4[i], s.v6[i]) - before[i]
 	}
 	return heard
 }
 
 // compare scans without a fence, lets it be put up, and scans again: all of them
 // must get through the first time, or the test says nothing, and none the second.
-func (s *scanners) compare(t *testing.T, e *ear, fence func()) {
+func (s *scanners) compare(t *testing.T, e *lab.Ear, fence func()) {
 	t.Helper()
 	open := s.scan(t, e)
 	fence()
@@ -126,7 +126,7 @@ func TestScannersAndProvider(t *testing.T) {
 	s := newSite(t, w.pbx, pbxPolicy)
 	e := listen(t, w.pbx, 5060, pbx4, pbx6)
 	newScanners(t, w).compare(t, e, func() { s.must(t, 0, "apply") })
-	e.close()
+	e.Close()
 
 	// The provider's calls, from each address that the zone gives.
 	for _, call := range []struct{ name, from, to, transport string }{
@@ -144,8 +144,8 @@ func TestScannersAndProvider(t *testing.T) {
 		e := listen(t, w.pbx, 5060, pbx4)
 		knock(t, w.provider, providerForeverOut, pbx4, 5060)
 		knock(t, w.provider, edge1, pbx4, 5060)
-		until(t, "the registrar's packet", func() bool { return e.from(edge1) == 1 })
-		if n := e.from(providerForeverOut); n != 0 {
+		until(t, "the registrar's packet", func() bool { return e.From(edge1) == 1 })
+		if n := e.From(providerForeverOut); n != 0 {
 			t.Errorf("%d packets from an address that no record names", n)
 		}
 	})

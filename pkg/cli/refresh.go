@@ -84,7 +84,8 @@ func (a *app) refresh(ctx context.Context, o refreshOptions) error {
 			return err
 		}
 	}
-	return fmt.Errorf("new generations were made faster than their names could be asked for, %d times", refreshTries)
+	// Whoever made the newer generations has put them into force.
+	return a.tellNothing(fmt.Sprintf("Nothing was done: a newer generation was made %d times while names were asked for.", refreshTries))
 }
 
 // saidDown tells that the fence is down on purpose, if it is.
@@ -143,7 +144,7 @@ func (a *app) refreshFrom(ctx context.Context, from *journal.Entry, s *site) (ov
 	if down != nil || len(numbers) == 0 || numbers[len(numbers)-1] != from.Number {
 		return true, nil
 	}
-	old, err := a.recall(from, true)
+	old, err := a.recall(true, from)
 	if err != nil {
 		return false, err
 	}
@@ -189,9 +190,25 @@ func (a *app) tellRefreshed(s *site, p *plan.Plan, generation int) error {
 	return nil
 }
 
-// summary says in a few words what a plan does.
+// summary says in a few words what a plan does to bring back what should be.
 func summary(p *plan.Plan) string {
-	added, removed, other := 0, 0, 0
+	switch {
+	case p.Empty():
+		return "nothing to do"
+	case !p.Have.Exists:
+		return "the table was gone and is back"
+	}
+	words, other := allowedDelta(p)
+	if other > 0 {
+		words = append(words, count(other, "other difference")+" mended")
+	}
+	return strings.Join(words, ", ")
+}
+
+// allowedDelta says in a few words how the allowed addresses change, and counts
+// the other changes.
+func allowedDelta(p *plan.Plan) (words []string, other int) {
+	added, removed := 0, 0
 	for _, c := range p.Changes {
 		allowed := c.Kind == plan.KindElement && (strings.HasPrefix(c.Name, "providers") || strings.HasPrefix(c.Name, "trusted"))
 		switch {
@@ -203,18 +220,8 @@ func summary(p *plan.Plan) string {
 			other++
 		}
 	}
-	switch {
-	case p.Empty():
-		return "nothing to do"
-	case !p.Have.Exists:
-		return "the table was gone and is back"
-	}
-	var words []string
 	if added+removed > 0 {
 		words = append(words, fmt.Sprintf("%s added, %d removed", count(added, "allowed address"), removed))
 	}
-	if other > 0 {
-		words = append(words, count(other, "other difference")+" mended")
-	}
-	return strings.Join(words, ", ")
+	return words, other
 }

@@ -100,7 +100,7 @@ func (a *app) resolve(ctx context.Context, names []string) error {
 		terms.Names = append(terms.Names, resolve.Name{Target: t, Owners: owners(p, t)})
 	}
 	results := a.askAbout(ctx, questions{targets: targets, servers: p.DNS.Servers, terms: terms})
-	memory := resolve.Memory{}.Learn(results, terms, a.now())
+	memory := resolve.NewMemory().Learn(results, terms, a.now())
 	var resolved []resolvedName
 	for i, r := range results {
 		resolved = append(resolved, describe(r, memory.Names[i], memory.Refresh.Failures))

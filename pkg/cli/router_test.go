@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"net"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -36,25 +37,14 @@ func newOffice(t *testing.T) *office {
 	t.Helper()
 	o := &office{newWorld(t), labtest.Host(t, "phone")}
 	router := o.pbx
-	labtest.Must(t, router.Set("ipv4/ip_forward", "1"))
-	labtest.Must(t, router.Set("ipv6/conf/all/forwarding", "1"))
+	labtest.Must(t, router.Forward())
 	labtest.Link(t,
 		lab.End{Host: router, Interface: "lan", Addresses: []string{"192.168.1.1/24", "2001:db8:200::1/64"}},
 		lab.End{Host: o.phone, Interface: "eth0", Addresses: []string{phone4 + "/24", phone6 + "/64"}})
 	labtest.Must(t, o.phone.Route("default", "192.168.1.1"))
 	labtest.Must(t, o.phone.Route("default", "2001:db8:200::1"))
 	labtest.Must(t, o.internet.Route("2001:db8:200::/64", pbx6))
-	labtest.Rules(t, router, `table ip nat {
-	chain prerouting {
-		type nat hook prerouting priority dstnat;
-		iifname eth0 udp dport 15060 dnat to `+phone4+`:5060
-		iifname eth0 tcp dport 15060 dnat to `+phone4+`:5060
-	}
-	chain postrouting {
-		type nat hook postrouting priority srcnat;
-		oifname eth0 masquerade
-	}
-}`)
+	labtest.Must(t, router.Translate("eth0", lab.Forward{Port: 15060, To: netip.MustParseAddrPort(phone4 + ":5060")}))
 	named(t, o.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": zoneNet})
 	return o
 }
@@ -69,7 +59,7 @@ func TestRouter(t *testing.T) {
 	s := newSite(t, o.pbx, routerPolicyBase+"interfaces: [eth0]\n")
 	e := listen(t, o.phone, 5060, phone4, phone6)
 	scanners.compare(t, e, func() { s.must(t, 0, "apply") })
-	e.close()
+	e.Close()
 
 	t.Run("calls through the forwarded port", func(t *testing.T) {
 		calls(t, o.provider, edge1, o.phone, phone4, net.JoinHostPort(phoneOutside, forwardedPort), "u1")
@@ -92,13 +82,13 @@ func TestTranslatedPort(t *testing.T) {
 	s := newSite(t, o.pbx, routerPolicyBase+"interfaces: [eth0]\nports: {udp: [5070], tcp: []}\n")
 	s.must(t, 0, "apply")
 	knock(t, stranger, v4, phoneOutside, 15060)
-	until(t, "a port that is not fenced", func() bool { return e.from(v4) == 1 })
+	until(t, "a port that is not fenced", func() bool { return e.From(v4) == 1 })
 	s.write(t, routerPolicyBase+"interfaces: [eth0]\n")
 	s.must(t, 0, "apply")
 	knock(t, stranger, v4, phoneOutside, 15060)
 	knock(t, o.provider, edge1, phoneOutside, 15060)
-	until(t, "the registrar's packet", func() bool { return e.from(edge1) == 1 })
-	if n := e.from(v4); n != 1 {
+	until(t, "the registrar's packet", func() bool { return e.From(edge1) == 1 })
+	if n := e.From(v4); n != 1 {
 		t.Errorf("%d packets of the stranger reached the phone behind the fence", n-1)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/control"
@@ -17,20 +18,30 @@ import (
 type site struct {
 	policy *policy.Policy
 	text   string // of the policy
+	source string // the file that it was read from
 	host   ruleset.Host
 	// answers are those to all questions that the policy's names raise; nil if
 	// nobody was asked.
 	answers []resolve.Result
 	asked   bool
-	memory  resolve.Memory
+	memory  resolve.Memory // of the policy's names
+	// retired is what is remembered of other names: a rollback may bring them
+	// back.
+	retired resolve.Memory
 }
+
+// keepRetired is how long a name is remembered that no policy in force asks for.
+const keepRetired = 366 * 24 * time.Hour
 
 // remember fills in the site's memory from what was remembered and the answers.
 func (s *site) remember(old resolve.Memory, now resolve.Moment) {
+	targets := targets(s.policy)
+	s.memory = old.Only(targets)
+	s.retired = old.Without(targets).SeenSince(now.Time.Add(-keepRetired))
 	if s.asked {
-		s.memory = old.Learn(s.answers, s.terms(), now)
+		s.memory = s.memory.Learn(s.answers, s.terms(), now)
 	} else {
-		s.memory = old.Screened(screen(s.policy, s.host))
+		s.memory = s.memory.Screened(screen(s.policy, s.host))
 	}
 }
 
@@ -167,7 +178,15 @@ func (s site) guards(o applyOptions) []plan.Guard {
 	}
 	guards := []plan.Guard{plan.EmptyProvider(o.allowEmpty, failedProviders(s.policy, s.memory.Refresh.Failures))}
 	if !o.allowCutInside && !s.policy.Unknown.Accept {
-		guards = append(guards, plan.CutInside(plan.FindInside(s.host, s.policy.Fences, s.policy.Allowed()), s.policy.Trusted.Addresses))
+		guards = append(guards, plan.CutInside(s.inside(o.accepted), s.policy.Trusted.Addresses))
 	}
 	return guards
+}
+
+// inside are the networks inside that the site would cut off, without those
+// that were accepted.
+func (s site) inside(accepted []plan.Inside) []plan.Inside {
+	return slices.DeleteFunc(plan.FindInside(s.host, s.policy.Fences, s.policy.Allowed()), func(i plan.Inside) bool {
+		return slices.Contains(accepted, i)
+	})
 }

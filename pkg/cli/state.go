@@ -62,6 +62,7 @@ func (a *app) enter(ctx context.Context, command string) (leave func(), err erro
 	if err != nil {
 		return nil, err
 	}
+	a.journal().Sweep()
 	if err := a.settle(ctx); err != nil {
 		unlock()
 		return nil, err
@@ -92,7 +93,15 @@ func (a *app) settle(ctx context.Context) error {
 		return err
 	}
 	a.say("note", fmt.Sprintf("an earlier %s was killed after the kernel had taken its rules; they are generation %d", pending.Command, pending.Number))
-	return a.keep(&site{memory: memory, host: pending.Host})
+	old, err := a.recall(true)
+	if err != nil {
+		return err
+	}
+	var names []resolve.Target
+	for _, k := range memory.Names {
+		names = append(names, resolve.Target{Name: k.Name, Registrar: k.Registrar})
+	}
+	return a.keep(&site{memory: memory, retired: old.Without(names), host: pending.Host})
 }
 
 // newest reads the newest generation, nil if there is none.
@@ -126,34 +135,47 @@ func (a *app) beginGeneration(s *site, state *ruleset.State, command string) (*j
 	}
 	return a.journal().Begin(&journal.Entry{
 		Time: time.Now(), User: userName(), Command: command, Version: version(),
-		Source: a.policyPath, Policy: s.text, Host: s.host, Addresses: addresses, State: compiled,
+		Source: s.source, Policy: s.text, Host: s.host, Addresses: addresses, State: compiled,
 	})
 }
 
-// recall reads the memory of names, and fills in from the newest generation
-// what it lacks: the memory may be damaged or gone. With aside, a damaged file
-// is set aside.
-func (a *app) recall(newest *journal.Entry, aside bool) (resolve.Memory, error) {
-	var memory resolve.Memory
+// recall reads the memory of names, and fills in what it lacks from generations,
+// the first one first: the memory may be damaged or gone, and a generation may
+// know names that the policy in force has not. With aside, a damaged file is set
+// aside.
+func (a *app) recall(aside bool, generations ...*journal.Entry) (resolve.Memory, error) {
+	memory := resolve.NewMemory()
 	if err := a.journal().ReadAddresses(&memory, aside); err != nil {
 		if _, damaged := errors.AsType[*journal.Damaged](err); !damaged {
 			return memory, err
 		}
-		memory = resolve.Memory{}
+		memory = resolve.NewMemory()
 		a.say("warning", err.Error()+"; going on with the addresses of the newest generation")
 	}
-	if newest == nil {
-		return memory, nil
+	for _, e := range generations {
+		if e == nil {
+			continue
+		}
+		kept, err := memoryOf(e)
+		if err != nil {
+			return memory, err
+		}
+		memory = memory.Merge(kept)
 	}
+	return memory, nil
+}
+
+// memoryOf reads the addresses that were known when a generation was made.
+func memoryOf(e *journal.Entry) (resolve.Memory, error) {
 	var kept resolve.Memory
-	err := json.Unmarshal(newest.Addresses, &kept)
+	err := json.Unmarshal(e.Addresses, &kept)
 	if err == nil {
 		err = kept.Check()
 	}
 	if err != nil {
-		return memory, fmt.Errorf("read addresses of generation %d: %w", newest.Number, err)
+		return kept, fmt.Errorf("read addresses of generation %d: %w", e.Number, err)
 	}
-	return memory.Merge(kept), nil
+	return kept, nil
 }
 
 // glance is recall without the lock and without a word: what it says may be old.
@@ -164,7 +186,7 @@ func (a *app) glance() resolve.Memory {
 	if err != nil {
 		newest = nil
 	}
-	memory, err := quiet.recall(newest, false)
+	memory, err := quiet.recall(false, newest)
 	if err != nil {
 		return resolve.Memory{}
 	}
@@ -182,7 +204,7 @@ func (a *app) lastHost(newest *journal.Entry) ruleset.Host {
 
 // keep writes down the addresses and the facts of the host for the next run.
 func (a *app) keep(s *site) error {
-	if err := a.journal().WriteAddresses(s.memory); err != nil {
+	if err := a.journal().WriteAddresses(s.memory.Merge(s.retired)); err != nil {
 		return err
 	}
 	return a.keepHost(s.host)
@@ -202,7 +224,7 @@ func siteOf(e *journal.Entry, memory resolve.Memory) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &site{policy: p, text: e.Policy, host: e.Host, memory: memory}, nil
+	return &site{policy: p, text: e.Policy, source: e.Source, host: e.Host, memory: memory}, nil
 }
 
 // siteBefore is the site that the kernel's rules were made from: the newest

@@ -20,8 +20,15 @@ func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show who is allowed, since when, and who was dropped",
-		Args:  noArguments,
-		RunE:  func(c *cobra.Command, _ []string) error { return a.status(c.Context()) },
+		Long: `status shows the fence as it is: mode, generation, who is allowed and by which
+name, when each address was last seen in an answer, how many packets were let
+through and dropped since the table was made, how the last refresh went, and
+whether the kernel differs from the newest generation (drift). It asks no name
+server and changes nothing.`,
+		Example: `  ringfence status
+  ringfence status -o json`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return a.status(c.Context()) },
 	}
 }
 
@@ -108,7 +115,7 @@ func (a *app) report(ctx context.Context) (*statusReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	memory, err := a.recall(newest, false)
+	memory, err := a.recall(false, newest)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +126,7 @@ func (a *app) report(ctx context.Context) (*statusReport, error) {
 	if s.host, err = a.readHost(); err != nil {
 		return nil, err
 	}
-	s.memory = s.memory.Screened(screen(s.policy, s.host))
+	s.remember(memory, a.now())
 	state, origins := s.compile()
 	if down != nil {
 		r.Down, state = &down.Time, &ruleset.State{}
@@ -127,8 +134,8 @@ func (a *app) report(ctx context.Context) (*statusReport, error) {
 	r.differences = len(plan.Diff(have, state).Changes)
 	r.Drift = r.differences > 0
 	r.describe(s, newest, origins)
-	r.Alarms = append(r.Alarms, memory.Alarms(s.terms(), a.now())...)
-	r.LeftOut = leftOut(memory)
+	r.Alarms = append(r.Alarms, s.memory.Alarms(s.terms(), a.now())...)
+	r.LeftOut = leftOut(s.memory)
 	a.warnOf(s)
 	return r, nil
 }
@@ -188,6 +195,8 @@ func (a *app) writeStatus(r *statusReport) {
 			fmt.Fprintf(w, "fence\t%s\n", a.alarm("not in the kernel: nothing is dropped; put it up with ringfence up"))
 		case !r.Fence:
 			fmt.Fprintf(w, "fence\tnone\n")
+		case r.Generation == 0:
+			fmt.Fprintf(w, "fence\t%s\n", a.alarm("none of ringfence's, but there is a table inet "+ruleset.Table))
 		default:
 			fmt.Fprintf(w, "fence\tup\n")
 		}

@@ -23,8 +23,9 @@ func (a *app) upCommand() *cobra.Command {
 		Long: `up puts the newest generation into force with the addresses that were saved. It
 asks no name server and needs no network, so it can run before there is any. It
 also ends what down began.`,
-		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return a.up(c.Context()) },
+		Example: `  @reboot root ringfence up     (a line of /etc/cron.d/ringfence)`,
+		Args:    noArguments,
+		RunE:    func(c *cobra.Command, _ []string) error { return a.up(c.Context()) },
 	}
 }
 
@@ -69,7 +70,7 @@ func (a *app) up(ctx context.Context) error {
 // this version cannot read its policy any more, the rules that it was compiled
 // to still stand: a host must not boot without a fence because of an upgrade.
 func (a *app) asSaved(e *journal.Entry) (control.Desired, string, error) {
-	memory, err := a.recall(e, true)
+	memory, err := a.recall(true, e)
 	if err != nil {
 		return control.Desired{}, "", err
 	}
@@ -100,22 +101,28 @@ func both(saved, now ruleset.Host) ruleset.Host {
 	now.Forwards = now.Forwards || saved.Forwards
 	now.Interfaces = append(now.Interfaces, saved.Interfaces...)
 	now.Gateways = append(now.Gateways, saved.Gateways...)
+	now.Outside = append(now.Outside, saved.Outside...)
 	now.NameServers = append(now.NameServers, saved.NameServers...)
 	return now
 }
 
 func (a *app) downCommand() *cobra.Command {
-	return &cobra.Command{
+	var adopt bool
+	c := &cobra.Command{
 		Use:   "down",
 		Short: "Take the fence down",
 		Long: `down removes everything that ringfence has put into the kernel, and remembers
 it: until apply or up, refresh changes nothing. The generations stay.`,
+		Example: `  ringfence down
+  ringfence up                  and up again`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return a.down(c.Context()) },
+		RunE: func(c *cobra.Command, _ []string) error { return a.down(c.Context(), adopt) },
 	}
+	addAdoptFlag(c, &adopt)
+	return c
 }
 
-func (a *app) down(ctx context.Context) error {
+func (a *app) down(ctx context.Context, adopt bool) error {
 	if err := a.kernel(true).Probe(ctx); err != nil {
 		return err
 	}
@@ -128,14 +135,21 @@ func (a *app) down(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d := control.Desired{State: &ruleset.State{}}
+	if d.Guards, err = a.foreignTable(adopt); err != nil {
+		return err
+	}
 	begun := false
-	p, err := control.Controller{Kernel: a.kernel(false)}.Sync(ctx, control.Desired{State: &ruleset.State{}}, func(*plan.Plan) error {
+	p, err := control.Controller{Kernel: a.kernel(false)}.Sync(ctx, d, func(*plan.Plan) error {
 		begun = true
 		return a.journal().SetDown(journal.Down{Time: time.Now(), User: userName()})
 	})
 	if err != nil {
 		if begun {
 			err = a.restoreDown(was, err)
+		}
+		if _, refused := errors.AsType[*plan.Refusal](err); refused {
+			return err
 		}
 		hint := fmt.Sprintf("the table alone is removed by: nft delete table inet %s; a refresh would put it back", ruleset.Table)
 		if more := a.hint(err); more != "" {

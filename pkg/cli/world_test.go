@@ -4,13 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,7 +21,8 @@ import (
 //	                                              internet --- 198.51.100.0/24, 2001:db8:100::/64 pbx
 //	strangers 192.0.2.0/24, 2001:db8:2::/64 ------+
 type world struct {
-	internet, provider, pbx *lab.Namespace
+	internet      lab.Internet
+	provider, pbx *lab.Namespace
 }
 
 const (
@@ -37,12 +35,10 @@ const (
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{internet: labtest.Host(t, "internet"), provider: labtest.Host(t, "provider"), pbx: labtest.Host(t, "pbx")}
-	labtest.Must(t, w.internet.Set("ipv4/ip_forward", "1"))
-	labtest.Must(t, w.internet.Set("ipv6/conf/all/forwarding", "1"))
+	internet, err := lab.NewInternet(labtest.Host(t, "internet"))
+	labtest.Must(t, err)
+	w := &world{internet: internet, provider: labtest.Host(t, "provider"), pbx: labtest.Host(t, "pbx")}
 	// Nobody but the fence may stop a forged packet.
-	labtest.Must(t, w.internet.Set("ipv4/conf/all/rp_filter", "0"))
-	labtest.Must(t, w.internet.Set("ipv4/conf/default/rp_filter", "0"))
 	for _, setting := range []string{"all", "default"} {
 		labtest.Must(t, w.pbx.Set("ipv4/conf/"+setting+"/rp_filter", "0"))
 	}
@@ -56,13 +52,7 @@ func newWorld(t *testing.T) *world {
 // that the host takes as its gateways.
 func (w *world) attach(t *testing.T, h *lab.Namespace, link, gateway4, gateway6 string, addresses ...string) {
 	t.Helper()
-	labtest.Link(t,
-		lab.End{Host: w.internet, Interface: link, Addresses: []string{gateway4, gateway6}},
-		lab.End{Host: h, Interface: "eth0", Addresses: addresses})
-	for _, gateway := range []string{gateway4, gateway6} {
-		address, _, _ := strings.Cut(gateway, "/")
-		labtest.Must(t, h.Route("default", address))
-	}
+	labtest.Must(t, w.internet.Attach(h, link, []string{gateway4, gateway6}, addresses))
 }
 
 // stranger attaches one more host that nobody knows.
@@ -151,84 +141,13 @@ func daemon(t testing.TB, h *lab.Namespace, ready, name string, args ...string) 
 	return cmd
 }
 
-// ear listens on a port by UDP and TCP, IPv4 and IPv6, and counts by source
-// what reaches its sockets.
-type ear struct {
-	mu      sync.Mutex
-	heard   map[netip.Addr]int
-	sockets []io.Closer
-}
-
-func listen(t *testing.T, h *lab.Namespace, port int, addresses ...string) *ear {
+// listen opens an ear that is closed with the test.
+func listen(t *testing.T, h *lab.Namespace, port int, addresses ...string) *lab.Ear {
 	t.Helper()
-	e := &ear{heard: map[netip.Addr]int{}}
-	for _, address := range addresses {
-		at := net.JoinHostPort(address, fmt.Sprint(port))
-		labtest.In(t, h, func() error {
-			u, err := net.ListenPacket("udp", at)
-			if err != nil {
-				return err
-			}
-			l, err := net.Listen("tcp", at)
-			if err != nil {
-				return err
-			}
-			e.sockets = append(e.sockets, u, l)
-			go e.packets(u)
-			go e.connections(l)
-			return nil
-		})
-	}
-	t.Cleanup(e.close)
+	e, err := h.Hear(uint16(port), addresses...)
+	labtest.Must(t, err)
+	t.Cleanup(func() { e.Close() })
 	return e
-}
-
-func (e *ear) close() {
-	for _, s := range e.sockets {
-		s.Close()
-	}
-}
-
-func (e *ear) packets(u net.PacketConn) {
-	buf := make([]byte, 65536)
-	for {
-		_, from, err := u.ReadFrom(buf)
-		if err != nil {
-			return
-		}
-		e.count(from)
-	}
-}
-
-func (e *ear) connections(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		e.count(c.RemoteAddr())
-		c.Close()
-	}
-}
-
-func (e *ear) count(from net.Addr) {
-	a, err := netip.ParseAddrPort(from.String())
-	if err != nil {
-		return
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.heard[a.Addr().Unmap()]++
-}
-
-func (e *ear) from(addresses ...string) int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	n := 0
-	for _, a := range addresses {
-		n += e.heard[netip.MustParseAddr(a)]
-	}
-	return n
 }
 
 // until waits for something that must come true.

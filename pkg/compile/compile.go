@@ -59,17 +59,27 @@ func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*
 	t := table{policy: p, host: host}
 	return &ruleset.State{
 		Exists:   true,
-		Counters: slices.Clone(counters),
+		Counters: Counters(),
 		Sets:     t.sets(origins),
 		Chains:   t.chains(),
 	}, origins
 }
 
-// counters are the named counters, sorted. All exist in every table, so that
+// Engine is what recognises scanners with this policy on this host: bpf or off.
+func Engine(p *policy.Policy, host ruleset.Host) policy.Engine {
+	if p.Signatures.Engine != policy.EngineOff && host.Engine == string(policy.EngineBPF) {
+		return policy.EngineBPF
+	}
+	return policy.EngineOff
+}
+
+// Counters are the named counters, sorted. All exist in every table, so that
 // whoever reads them need not know the policy.
-var counters = []string{
-	"allowed_provider", "allowed_reply", "allowed_trusted", "allowed_unknown",
-	"dropped_banned", "dropped_blocked", "dropped_signature", "dropped_spoofed", "dropped_unknown", "dropped_user_agent",
+func Counters() []string {
+	return []string{
+		"allowed_provider", "allowed_reply", "allowed_trusted", "allowed_unknown",
+		"dropped_banned", "dropped_blocked", "dropped_signature", "dropped_spoofed", "dropped_unknown", "dropped_user_agent",
+	}
 }
 
 // origins lists every prefix of every address set with its reason.

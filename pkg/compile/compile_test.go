@@ -17,7 +17,7 @@ import (
 
 func parse(t *testing.T, text string) *policy.Policy {
 	t.Helper()
-	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\n"+text), policy.Available{})
+	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\n"+text), policy.Available{Engines: []policy.Engine{policy.EngineBPF}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,25 +46,70 @@ ip6 saddr @blocked6 counter name "dropped_blocked" VERDICT
 )
 
 func TestOrderOfJudgement(t *testing.T) {
-	for _, test := range []struct{ name, policy, want string }{
-		{"drop", "", strings.ReplaceAll(spoofed+allowedFirst+`counter name "dropped_unknown" drop`, "VERDICT", "drop")},
-		{"accept", "unknown: {action: accept}", strings.ReplaceAll(spoofed+allowedFirst+
-			`ip saddr @banned4 counter name "dropped_banned" drop
-ip6 saddr @banned6 counter name "dropped_banned" drop
-counter name "allowed_unknown" goto pass`, "VERDICT", "drop")},
-		{"replies pass first", "unknown: {allow_replies: true}", strings.ReplaceAll(
-			`ct direction reply counter name "allowed_reply" goto pass`+"\n"+spoofed+allowedFirst+`counter name "dropped_unknown" drop`, "VERDICT", "drop")},
-		{"monitor drops nothing", "mode: monitor\nunknown: {action: accept}", strings.ReplaceAll(spoofed+allowedFirst+
-			`ip saddr @banned4 counter name "dropped_banned" goto pass
-ip6 saddr @banned6 counter name "dropped_banned" goto pass
-counter name "allowed_unknown" goto pass`, "VERDICT", "goto pass")},
+	const (
+		bannedFirst = `ip saddr @banned4 counter name "dropped_banned" VERDICT
+ip6 saddr @banned6 counter name "dropped_banned" VERDICT
+`
+		bans = `meta mark & 0x0f000000 == 0x01000000 fib saddr type unicast ip saddr != @protected4 update @banned4 { ip saddr timeout 1h }
+meta mark & 0x0f000000 == 0x01000000 fib saddr type unicast ip6 saddr != @protected6 update @banned6 { ip6 saddr timeout 1h }
+`
+		scanner    = "meta mark & 0x0f000000 == 0x01000000 counter name \"dropped_signature\" VERDICT\n"
+		otherAgent = "meta mark & 0x0f000000 == 0x03000000 counter name \"dropped_user_agent\" VERDICT\n"
+		unknown    = `counter name "allowed_unknown" goto pass`
+	)
+	for _, test := range []struct {
+		name, policy, engine, want string
+		monitor                    bool
+	}{
+		{name: "drop", want: spoofed + allowedFirst + `counter name "dropped_unknown" VERDICT`},
+		{name: "accept", policy: "unknown: {action: accept}", want: spoofed + allowedFirst + bannedFirst + unknown},
+		{
+			name: "replies pass first", policy: "unknown: {allow_replies: true}",
+			want: `ct direction reply counter name "allowed_reply" goto pass` + "\n" + spoofed + allowedFirst + `counter name "dropped_unknown" VERDICT`,
+		},
+		{name: "monitor drops nothing", policy: "unknown: {action: accept}", monitor: true, want: spoofed + allowedFirst + bannedFirst + unknown},
+		{name: "an engine tells who knocks", engine: "bpf", want: spoofed + allowedFirst + scanner + `counter name "dropped_unknown" VERDICT`},
+		{name: "an engine bans", engine: "bpf", policy: "unknown: {action: accept}", want: spoofed + allowedFirst + bannedFirst + bans + scanner + unknown},
+		{name: "an engine that is off", engine: "bpf", policy: "unknown: {action: accept}\nsignatures: {engine: off}", want: spoofed + allowedFirst + bannedFirst + unknown},
+		{name: "an engine that never bans", engine: "bpf", policy: "unknown: {action: accept}\nbans: {duration: 0s}", want: spoofed + allowedFirst + bannedFirst + scanner + unknown},
+		{name: "monitor never bans", engine: "bpf", policy: "unknown: {action: accept}", monitor: true, want: spoofed + allowedFirst + bannedFirst + scanner + unknown},
+		{
+			name: "only some User-Agents", engine: "bpf", policy: "unknown: {action: accept, require_user_agent: [Yealink]}",
+			want: spoofed + allowedFirst + bannedFirst + bans + scanner + otherAgent + unknown,
+		},
+		{
+			name: "only some User-Agents, and nobody who reads them", policy: "unknown: {action: accept, require_user_agent: [Yealink]}",
+			want: spoofed + allowedFirst + bannedFirst + `counter name "dropped_user_agent" VERDICT`,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s, _ := compile.State(parse(t, test.policy), nil, ruleset.Host{})
-			if diff := cmp.Diff(test.want, rules(s.Chains["sip"])); diff != "" {
+			text, verdict := test.policy, "drop"
+			if test.monitor {
+				text, verdict = text+"\nmode: monitor", "goto pass"
+			}
+			s, _ := compile.State(parse(t, text), nil, ruleset.Host{Engine: test.engine})
+			if diff := cmp.Diff(strings.ReplaceAll(test.want, "VERDICT", verdict), rules(s.Chains["sip"])); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestMarkNeverLeaves: what the classifier notes on a packet is taken off on
+// every way out, and nothing is touched where no classifier is.
+func TestMarkNeverLeaves(t *testing.T) {
+	const cleared = "meta mark set meta mark & 0xf0ffffff"
+	p := parse(t, "interfaces: [eth0]")
+	with, _ := compile.State(p, nil, ruleset.Host{Engine: "bpf"})
+	if got, want := rules(with.Chains["pass"]), cleared+" accept"; got != want {
+		t.Errorf("pass is %q, want %q", got, want)
+	}
+	if got, want := rules(with.Chains["prerouting"]), "iifname \"eth0\" jump fence\nmeta mark & 0x0f000000 != 0x00000000 "+cleared; got != want {
+		t.Errorf("prerouting is %q, want %q", got, want)
+	}
+	without, _ := compile.State(p, nil, ruleset.Host{})
+	if strings.Contains(without.String(), "mark") {
+		t.Errorf("without a classifier the mark is touched:\n%s", without)
 	}
 }
 

@@ -68,7 +68,7 @@ func (t table) chains() map[string]ruleset.Chain {
 		"prerouting": t.prerouting(),
 		"fence":      {Rules: toPorts()},
 		"sip":        {Rules: t.sip()},
-		"pass":       {Rules: []ruleset.Rule{ruleset.NewRule(accept)}},
+		"pass":       {Rules: []ruleset.Rule{t.pass()}},
 	}
 	if t.host.Forwards {
 		// A fenced port behind one that is not fenced: the translation of the
@@ -86,7 +86,25 @@ func (t table) prerouting() ruleset.Chain {
 	if t.policy.Unknown.AllowReplies {
 		priority = priorityAfterTracking
 	}
-	return base("prerouting", priority, t.entries("fence"))
+	rules := t.entries("fence")
+	if t.classifies() {
+		// What comes back from the fence without a verdict, or never went there,
+		// leaves without what the classifier has noted on it.
+		rules = append(rules, ruleset.NewRule(ruleset.Mark{Class: ruleset.Unclassified, Not: true}, ruleset.ClearMark{}))
+	}
+	return base("prerouting", priority, rules)
+}
+
+// classifies reports whether the engine marks packets before the rules see
+// them.
+func (t table) classifies() bool { return Engine(t.policy, t.host) == policy.EngineBPF }
+
+// pass lets a packet go on to other tables.
+func (t table) pass() ruleset.Rule {
+	if t.classifies() {
+		return ruleset.NewRule(ruleset.ClearMark{}, accept)
+	}
+	return ruleset.NewRule(accept)
 }
 
 func base(hook string, priority int32, rules []ruleset.Rule) ruleset.Chain {
@@ -147,11 +165,39 @@ func (t table) sip() []ruleset.Rule {
 	from("allowed_provider", "providers")
 	from("allowed_trusted", "trusted")
 	from("dropped_blocked", "blocked")
-	if !t.policy.Unknown.Accept {
-		judge("dropped_unknown")
-		return rules
+	if t.policy.Unknown.Accept {
+		from("dropped_banned", "banned")
+		rules = append(rules, t.ban()...)
 	}
-	from("dropped_banned", "banned")
-	judge("allowed_unknown")
+	if t.classifies() {
+		judge("dropped_signature", ruleset.Mark{Class: ruleset.Scanner})
+	}
+	switch required := len(t.policy.Unknown.RequireUserAgent) > 0; {
+	case !t.policy.Unknown.Accept:
+		judge("dropped_unknown")
+	case required && !t.classifies():
+		// Nobody can tell whose User-Agent it is, so nobody has the right one.
+		judge("dropped_user_agent")
+	case required:
+		judge("dropped_user_agent", ruleset.Mark{Class: ruleset.OtherAgent})
+		judge("allowed_unknown")
+	default:
+		judge("allowed_unknown")
+	}
 	return rules
+}
+
+// ban bans the source of a scanner's packet. The packet itself is dropped by
+// another rule: a rule ends where it finds the set full. A source that no single
+// host can have, and one that this host needs, is never banned: it was forged.
+func (t table) ban() []ruleset.Rule {
+	if !t.classifies() || t.policy.Monitor || t.policy.Bans.Duration == 0 {
+		return nil
+	}
+	rule := func(v6 bool, suffix string) ruleset.Rule {
+		return ruleset.NewRule(
+			ruleset.Mark{Class: ruleset.Scanner}, ruleset.Unicast{}, ruleset.Source{V6: v6, Not: true, Set: "protected" + suffix},
+			ruleset.Ban{V6: v6, Set: "banned" + suffix, For: t.policy.Bans.Duration})
+	}
+	return []ruleset.Rule{rule(false, "4"), rule(true, "6")}
 }

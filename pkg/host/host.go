@@ -1,6 +1,6 @@
 // Package host reads the facts of this machine that the rules depend on: its
-// interfaces and addresses, whether it forwards, its default gateways. What
-// follows from them is decided elsewhere.
+// interfaces and addresses, whether it forwards, its default routes, and the
+// servers that listen on it. What follows from them is decided elsewhere.
 package host
 
 import (
@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -30,7 +31,9 @@ func Read() (ruleset.Host, error) {
 	if err != nil {
 		return h, fmt.Errorf("read addresses: %w", err)
 	}
+	names := map[int]string{}
 	for _, link := range links {
+		names[link.Attrs().Index] = link.Attrs().Name
 		i := ruleset.Interface{Name: link.Attrs().Name}
 		for _, a := range addresses {
 			if a.LinkIndex == link.Attrs().Index {
@@ -43,7 +46,7 @@ func Read() (ruleset.Host, error) {
 		h.Interfaces = append(h.Interfaces, i)
 	}
 	slices.SortFunc(h.Interfaces, func(a, b ruleset.Interface) int { return strings.Compare(a.Name, b.Name) })
-	if h.Gateways, err = gateways(); err != nil {
+	if err := readDefaultRoutes(&h, names); err != nil {
 		return h, err
 	}
 	h.Forwards = forwards(h.Interfaces)
@@ -71,11 +74,14 @@ func prefix(n *net.IPNet) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a.Unmap(), ones), ok
 }
 
-func gateways() ([]netip.Addr, error) {
-	found := map[netip.Addr]bool{}
-	add := func(ip net.IP) {
+// readDefaultRoutes fills in the gateways and the interfaces that lead outside.
+func readDefaultRoutes(h *ruleset.Host, names map[int]string) error {
+	add := func(index int, ip net.IP) {
 		if a, ok := netip.AddrFromSlice(ip); ok {
-			found[a.Unmap()] = true
+			h.Gateways = append(h.Gateways, a.Unmap())
+		}
+		if name, ok := names[index]; ok {
+			h.Outside = append(h.Outside, name)
 		}
 	}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
@@ -86,22 +92,26 @@ func gateways() ([]netip.Addr, error) {
 					return true
 				}
 			}
-			add(r.Gw)
+			if r.Type != unix.RTN_UNICAST {
+				return true // "unreachable default" leads nowhere
+			}
+			if len(r.MultiPath) == 0 {
+				add(r.LinkIndex, r.Gw)
+			}
 			for _, hop := range r.MultiPath {
-				add(hop.Gw)
+				add(hop.LinkIndex, hop.Gw)
 			}
 			return true
 		})
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return nil, fmt.Errorf("read routes: %w", err)
+			return fmt.Errorf("read routes: %w", err)
 		}
 	}
-	var list []netip.Addr
-	for a := range found {
-		list = append(list, a)
-	}
-	slices.SortFunc(list, netip.Addr.Compare)
-	return list, nil
+	slices.SortFunc(h.Gateways, netip.Addr.Compare)
+	h.Gateways = slices.Compact(h.Gateways)
+	slices.Sort(h.Outside)
+	h.Outside = slices.Compact(h.Outside)
+	return nil
 }
 
 // forwards looks at the switch of each interface, because the one for all of

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -155,4 +156,20 @@ func setAside(damaged *Damaged) error {
 	}
 	damaged.SetAside = aside
 	return damaged
+}
+
+// leftover is the name of a temporary file that write has not come to rename.
+var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|down)\.json[0-9]+$`)
+
+// Sweep removes what killed runs have left half written. The caller holds the
+// lock. That something cannot be removed is no trouble for anybody.
+func (j Journal) Sweep() {
+	for _, folder := range []string{j.Folder, j.path("")} {
+		files, _ := os.ReadDir(folder)
+		for _, f := range files {
+			if leftover.MatchString(f.Name()) && f.Type().IsRegular() {
+				_ = os.Remove(filepath.Join(folder, f.Name()))
+			}
+		}
+	}
 }

@@ -145,6 +145,31 @@ func TestStrangeFiles(t *testing.T) {
 	}
 }
 
+// TestSweep: what a killed write has left goes, and nothing else does.
+func TestSweep(t *testing.T) {
+	j := journal.Journal{Folder: t.TempDir()}
+	commit(t, j, "one")
+	must(t, j.WriteAddresses(1))
+	stays := []string{"addresses.json", "journal/00000001.json", ".notes.json1", ".addresses.json", "journal/.next.json.bak1", "x.next.json1"}
+	goes := []string{".addresses.json123", "journal/.next.json5577006791947779410", "journal/.00000002.json1", "journal/.kernel.json9"}
+	for _, name := range append(stays[2:], goes...) {
+		must(t, os.WriteFile(filepath.Join(j.Folder, name), nil, 0o600))
+	}
+	must(t, os.Mkdir(filepath.Join(j.Folder, ".addresses.json7"), 0o755))
+	j.Sweep()
+	for _, name := range append(stays, ".addresses.json7") {
+		if _, err := os.Stat(filepath.Join(j.Folder, name)); err != nil {
+			t.Errorf("%s is gone: %v", name, err)
+		}
+	}
+	for _, name := range goes {
+		if _, err := os.Stat(filepath.Join(j.Folder, name)); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	journal.Journal{Folder: filepath.Join(j.Folder, "absent")}.Sweep()
+}
+
 // memory is what tests keep as addresses.
 type memory map[string]string
 

@@ -15,6 +15,10 @@ import (
 // lockWait is how long a run waits for another one.
 const lockWait = 10 * time.Second
 
+// lockPoll is how often it looks whether the other one is done: a run holds the
+// lock for some milliseconds.
+const lockPoll = 10 * time.Millisecond
+
 // ErrLocked says that another run holds the lock.
 var ErrLocked = errors.New("another ringfence is at work")
 
@@ -29,7 +33,7 @@ func Lock(ctx context.Context, runFolder, command string) (unlock func(), err er
 	f := flock.New(path, flock.SetPermissions(fileMode))
 	wait, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	locked, err := f.TryLockContext(wait, 50*time.Millisecond)
+	locked, err := f.TryLockContext(wait, lockPoll)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) || err == nil && !locked:
 		holder, readErr := os.ReadFile(path)

@@ -1,8 +1,10 @@
 package nft
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -92,6 +94,8 @@ func expressionName(x expr.Any) string {
 		return "bitwise"
 	case *expr.Objref:
 		return "objref"
+	case *expr.Dynset:
+		return "dynset"
 	case *expr.Verdict:
 		return "immediate"
 	}
@@ -123,8 +127,14 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 	case "meta":
 		return guessMeta(first.number(unix.NFTA_META_KEY), at, anonymous)
 	case "payload":
+		if at(1).name == "dynset" {
+			return guessBan(first, at(1)), 2
+		}
 		return ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: at(1).text(unix.NFTA_LOOKUP_SET)}, 2
 	case "fib":
+		if first.number(unix.NFTA_FIB_RESULT) == unix.NFT_FIB_RESULT_ADDRTYPE {
+			return ruleset.Unicast{}, 2
+		}
 		return ruleset.NoWayBack{}, 2
 	case "ct":
 		if first.number(unix.NFTA_CT_KEY) == unix.NFT_CT_STATUS {
@@ -154,7 +164,11 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		}
 		return ruleset.InInterface{Name: name, Not: at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ}, 2
 	case unix.NFT_META_NFPROTO:
-		s := ruleset.Source{V6: len(value) == 1 && value[0] == unix.NFPROTO_IPV6, Set: at(3).text(unix.NFTA_LOOKUP_SET)}
+		s := ruleset.Source{
+			V6:  len(value) == 1 && value[0] == unix.NFPROTO_IPV6,
+			Not: at(3).number(unix.NFTA_LOOKUP_FLAGS) == unix.NFT_LOOKUP_F_INV,
+			Set: at(3).text(unix.NFTA_LOOKUP_SET),
+		}
 		if set, ok := anonymous[s.Set]; ok {
 			s.Set = ""
 			for _, e := range set.elements {
@@ -162,6 +176,18 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 			}
 		}
 		return s, 4
+	case unix.NFT_META_MARK:
+		if at(2).name == "meta" {
+			return ruleset.ClearMark{}, 3
+		}
+		value := at(2).value(unix.NFTA_CMP_DATA)
+		if len(value) != 4 {
+			return nil, 0
+		}
+		return ruleset.Mark{
+			Class: ruleset.Class(binary.NativeEndian.Uint32(value) >> 24),
+			Not:   at(2).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ,
+		}, 3
 	case unix.NFT_META_L4PROTO:
 		if set, ok := anonymous[at(1).text(unix.NFTA_LOOKUP_SET)]; ok && at(1).name == "lookup" {
 			var protocols ruleset.Protocols
@@ -173,6 +199,14 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		return ruleset.DestinationPort{Protocol: protocolOf(value), Set: at(3).text(unix.NFTA_LOOKUP_SET)}, 4
 	}
 	return nil, 0
+}
+
+func guessBan(payload, dynset expression) ruleset.Statement {
+	return ruleset.Ban{
+		V6:  payload.number(unix.NFTA_PAYLOAD_LEN) == 16,
+		Set: dynset.text(unix.NFTA_DYNSET_SET_NAME),
+		For: time.Duration(dynset.number(unix.NFTA_DYNSET_TIMEOUT)) * time.Millisecond,
+	}
 }
 
 func protocolOf(key []byte) ruleset.Protocol {

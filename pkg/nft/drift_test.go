@@ -105,6 +105,16 @@ func TestEveryChangeOfARuleShows(t *testing.T) {
 		{"original", "reply"},
 		{"direction reply", "direction original"},
 		{"accept", "return"},
+		{"0x01000000", "0x02000000"},
+		{"& 0x0f000000 ==", "& 0x0f000001 =="},
+		{"0xf0ffffff", "0xffffffff"},
+		{"mark & 0x0f000000 ==", "mark & 0x0f000000 !="},
+		{"type unicast", "type local"},
+		{"!= @protected4", "@protected4"},
+		{"update @banned4", "add @banned4"},
+		{"timeout 1h", "timeout 2h"},
+		{"timeout 1h", ""},
+		{"{ ip saddr timeout", "{ ip daddr timeout"},
 	}
 	n := len(rules(t, v.host))
 	at := func(i int) rule { return rules(t, v.host)[i] }

@@ -55,6 +55,26 @@ func encode(s ruleset.Statement) (encoded, error) {
 		return encodeDestinationPort(s)
 	case ruleset.Connection:
 		return encodeConnection(s)
+	case ruleset.Mark:
+		return encodeMark(s), nil
+	case ruleset.ClearMark:
+		return encoded{exprs: append(loadMark(^uint32(ruleset.MarkMask)),
+			// [ meta set mark with reg 1 ]
+			&expr.Meta{Key: expr.MetaKeyMARK, Register: fenceRegister, SourceRegister: true},
+		)}, nil
+	case ruleset.Unicast:
+		return encoded{exprs: []expr.Any{
+			// [ fib saddr type => reg 1 ] [ cmp eq reg 1 RTN_UNICAST ]
+			&expr.Fib{Register: fenceRegister, FlagSADDR: true, ResultADDRTYPE: true},
+			compare(binary.NativeEndian.AppendUint32(nil, unix.RTN_UNICAST)),
+		}}, nil
+	case ruleset.Ban:
+		return encoded{exprs: []expr.Any{
+			// [ payload load 4b @ network header + 12 => reg 1 ]
+			sourceAddress(s.V6),
+			// [ dynset update reg_key 1 set … timeout …ms ]
+			&expr.Dynset{SrcRegKey: fenceRegister, SetName: s.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.For},
+		}}, nil
 	case ruleset.Count:
 		// [ objref type 1 name … ]
 		return encoded{exprs: []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: string(s)}}}, nil
@@ -98,12 +118,38 @@ func encodeInInterface(s ruleset.InInterface) []expr.Any {
 	}
 }
 
+// loadMark loads some bits of the mark.
+func loadMark(mask uint32) []expr.Any {
+	return []expr.Any{
+		// [ meta load mark => reg 1 ] [ bitwise reg 1 = ( reg 1 & … ) ^ 0x00000000 ]
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: fenceRegister},
+		&expr.Bitwise{
+			SourceRegister: fenceRegister, DestRegister: fenceRegister, Len: 4,
+			Mask: binary.NativeEndian.AppendUint32(nil, mask), Xor: make([]byte, 4),
+		},
+	}
+}
+
+func encodeMark(s ruleset.Mark) encoded {
+	cmp := compare(binary.NativeEndian.AppendUint32(nil, s.Class.Bits()))
+	if s.Not {
+		cmp.Op = expr.CmpOpNeq
+	}
+	return encoded{exprs: append(loadMark(ruleset.MarkMask), cmp)}
+}
+
+// sourceAddress loads the source address out of the IP header.
+func sourceAddress(v6 bool) *expr.Payload {
+	if v6 {
+		return &expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16}
+	}
+	return &expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
+}
+
 func encodeSource(s ruleset.Source) (encoded, error) {
-	family, offset, length := byte(unix.NFPROTO_IPV4), uint32(12), uint32(4)
-	keyType := nftables.TypeIPAddr
+	family, keyType := byte(unix.NFPROTO_IPV4), nftables.TypeIPAddr
 	if s.V6 {
-		family, offset, length = unix.NFPROTO_IPV6, 8, 16
-		keyType = nftables.TypeIP6Addr
+		family, keyType = unix.NFPROTO_IPV6, nftables.TypeIP6Addr
 	}
 	e := encoded{exprs: []expr.Any{
 		// [ meta load nfproto => reg 1 ] [ cmp eq reg 1 0x02 ]: a table of family
@@ -111,9 +157,9 @@ func encodeSource(s ruleset.Source) (encoded, error) {
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: fenceRegister},
 		compare([]byte{family}),
 		// [ payload load 4b @ network header + 12 => reg 1 ]
-		&expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length},
+		sourceAddress(s.V6),
 		// [ lookup reg 1 set … ]
-		&expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set},
+		&expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set, Invert: s.Not},
 	}}
 	if len(s.In) > 0 {
 		elements := ruleset.Addresses(s.In)

@@ -151,7 +151,7 @@ func carried(ctx context.Context, p *plan.Plan) (map[string][]nftables.SetElemen
 			return nil, fmt.Errorf("read elements of set %s: %w", s.Name, err)
 		}
 		for _, point := range points {
-			carry[s.Name] = append(carry[s.Name], nftables.SetElement{Key: point.key, Timeout: point.expires})
+			carry[s.Name] = append(carry[s.Name], nftables.SetElement{Key: point.key, Timeout: point.expires, Comment: point.comment})
 		}
 	}
 	return carry, nil

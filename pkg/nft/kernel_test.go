@@ -154,6 +154,106 @@ func TestBansSurvive(t *testing.T) {
 	}
 }
 
+// TestBansByHand bans, bans anew, lists and unbans; what is known of the kernel
+// stays known, and the fence is the same for every plan.
+func TestBansByHand(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	k := &nft.Kernel{}
+	addr := netip.MustParseAddr
+	do := func(f func() error) {
+		t.Helper()
+		labtest.In(t, h, f)
+	}
+	ban := func(address string, left time.Duration, comment string) error {
+		var err error
+		do(func() error {
+			err = k.Ban(t.Context(), nft.Banned{Address: addr(address), Left: left, Comment: comment})
+			return nil
+		})
+		return err
+	}
+	if err := ban("198.51.100.1", time.Hour, ""); !errors.Is(err, nft.ErrNoFence) {
+		t.Errorf("a ban without a fence is %v", err)
+	}
+	want := compiled(t, "unknown: {action: accept}\nbans: {size: 3}")
+	apply(t, h, want)
+	do(func() error {
+		s, err := k.Observe(t.Context())
+		if err == nil {
+			k.Known, err = nft.Here(s.Generation, s)
+		}
+		return err
+	})
+	for _, b := range []struct {
+		address, comment string
+		left             time.Duration
+	}{
+		{"198.51.100.2", "by admin", time.Hour},
+		{"198.51.100.1", "", time.Minute},
+		{"2001:db8::1", "by admin", 48 * time.Hour},
+		{"198.51.100.2", "by root", 10 * time.Hour},
+	} {
+		labtest.Must(t, ban(b.address, b.left, b.comment))
+	}
+	labtest.Rules(t, h, "add element inet ringfence banned4 { 198.51.100.3 timeout 5m }")
+	var bans []nft.Banned
+	do(func() (err error) { bans, err = k.Bans(t.Context()); return err })
+	var got []string
+	for _, b := range bans {
+		got = append(got, fmt.Sprintf("%s %s %s", b.Address, b.Left.Round(time.Minute), b.Comment))
+	}
+	if diff := cmp.Diff([]string{"198.51.100.1 1m0s ", "198.51.100.2 10h0m0s by root", "198.51.100.3 5m0s ", "2001:db8::1 48h0m0s by admin"}, got); diff != "" {
+		t.Error(diff)
+	}
+	if out := list(t, h); !strings.Contains(out, `198.51.100.2 timeout 10h expires 9h59m`) || !strings.Contains(out, `comment "by root"`) {
+		t.Errorf("nft lists the ban as\n%s", out)
+	}
+	if err := ban("198.51.100.4", time.Hour, ""); !errors.Is(err, nft.ErrFull) {
+		t.Errorf("a ban too many is %v", err)
+	}
+	if p := difference(t, h, want); !p.Empty() {
+		t.Errorf("a ban is a difference: %+v", p.Changes)
+	}
+	for address, want := range map[string]bool{"198.51.100.1": true, "2001:db8::1": true, "198.51.100.9": false} {
+		var was bool
+		do(func() (err error) { was, err = k.Unban(t.Context(), addr(address)); return err })
+		if was != want {
+			t.Errorf("%s was banned: %t, want %t", address, was, want)
+		}
+	}
+	labtest.Must(t, ban("198.51.100.4", time.Hour, ""))
+	// A set that is made anew keeps who has banned whom.
+	apply(t, h, compiled(t, "unknown: {action: accept}\nbans: {size: 4}"))
+	if out := list(t, h); !strings.Contains(out, `comment "by root"`) {
+		t.Errorf("after another size\n%s", out)
+	}
+}
+
+// TestBansAreNoChange: what ringfence's own bans do to the generation, it knows.
+func TestBansAreNoChange(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	apply(t, h, compiled(t, ""))
+	labtest.In(t, h, func() error {
+		s, err := new(nft.Kernel).Observe(t.Context())
+		if err != nil {
+			return err
+		}
+		known, err := nft.Here(s.Generation, s)
+		if err != nil {
+			return err
+		}
+		k := &nft.Kernel{Known: known}
+		if err := k.Ban(t.Context(), nft.Banned{Address: netip.MustParseAddr("192.0.2.1"), Left: time.Hour}); err != nil {
+			return err
+		}
+		now, err := new(nft.Kernel).Observe(t.Context())
+		if err == nil && !k.Known.Holds(now.Generation) {
+			err = fmt.Errorf("after a ban at generation %d, what is known is of %d", now.Generation, k.Known.Generation)
+		}
+		return err
+	})
+}
+
 func TestCounters(t *testing.T) {
 	h := labtest.Host(t, "pbx")
 	read := func() map[string]uint64 {

@@ -24,18 +24,18 @@ providers:
 - {name: acme, addresses: [203.0.113.0/24, 192.0.2.1, 192.0.2.2, 192.0.2.3, 255.255.255.0/24, "2001:db8::/32"]}
 trusted: {addresses: [192.168.0.0/16, "fd00::/24"]}
 bans: {addresses: [198.51.100.7]}
-unknown: {action: accept, allow_replies: true}
+unknown: {action: accept, allow_replies: true, require_user_agent: [Yealink]}
 `
 
-// compiled compiles a policy for a host that forwards.
+// compiled compiles a policy for a host that forwards and has an engine.
 func compiled(t testing.TB, text string) *ruleset.State {
 	t.Helper()
-	return compiledFor(t, text, ruleset.Host{Forwards: true})
+	return compiledFor(t, text, ruleset.Host{Forwards: true, Engine: "bpf"})
 }
 
 func compiledFor(t testing.TB, text string, host ruleset.Host) *ruleset.State {
 	t.Helper()
-	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\n"+text), policy.Available{})
+	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\n"+text), policy.Available{Engines: []policy.Engine{policy.EngineBPF}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -125,7 +125,8 @@ type point struct {
 	end     bool // the address behind the interval's last
 	timeout time.Duration
 	expires time.Duration
-	foreign string
+	comment string
+	foreign string // with the comment
 }
 
 // elements dumps the elements of a set.
@@ -161,6 +162,7 @@ func pointOf(b []byte) point {
 		case unix.NFTA_SET_ELEM_DATA, unix.NFTA_SET_ELEM_EXPR, unix.NFTA_SET_ELEM_OBJREF, nftaSetElemKeyEnd, nftaSetElemExpressions:
 			foreign = append(foreign, fmt.Sprintf("attribute %d = 0x%s", kind, hex.EncodeToString(value)))
 		case unix.NFTA_SET_ELEM_USERDATA:
+			p.comment, _ = userdata.GetString(value, commentOf)
 			foreign = append(foreign, comment(b, kind, commentOf)...)
 		}
 	}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -35,6 +36,42 @@ func (p *Plan) Check(guards ...Guard) error {
 		}
 	}
 	return nil
+}
+
+// ForeignTable refuses a plan that would replace or remove a table which another
+// program has made under the name of ringfence's. It is for hosts where nobody
+// has applied anything yet: later, whatever another program puts into the table
+// is drift. A table is taken for one that an earlier ringfence has left, and
+// lost its state of, if it has all of the given counters and nothing that
+// ringfence does not write.
+func ForeignTable(counters []string) Guard {
+	return func(p *Plan) error {
+		if !p.Have.Exists || p.Have.OwnWords() && subset(counters, p.Have.Counters) {
+			return nil
+		}
+		rules := 0
+		for _, c := range p.Have.Chains {
+			rules += len(c.Rules)
+		}
+		return &Refusal{
+			Guard: "foreign-table",
+			Why: fmt.Sprintf("another program has made a table inet %s (chains: %s; sets: %s; rules: %d), and ringfence would remove it",
+				ruleset.Table, names(p.Have.Chains), names(p.Have.Sets), rules),
+			WayOut: "look at it (nft list table inet " + ruleset.Table + ") and give it another name, or delete it",
+			Flag:   "--adopt",
+		}
+	}
+}
+
+func names[V any](things map[string]V) string {
+	if len(things) == 0 {
+		return "none"
+	}
+	return strings.Join(slices.Sorted(maps.Keys(things)), ", ")
+}
+
+func subset(some, all []string) bool {
+	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
 // EmptyProvider refuses a plan that leaves a provider of the policy without a

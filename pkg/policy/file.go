@@ -35,10 +35,11 @@ type portsFile struct {
 }
 
 type providerFile struct {
-	Name       scalar   `yaml:"name"`
-	Preset     scalar   `yaml:"preset"`
-	Registrars []scalar `yaml:"registrars"`
-	Addresses  []scalar `yaml:"addresses"`
+	Name       scalar    `yaml:"name"`
+	Preset     scalar    `yaml:"preset"`
+	With       arguments `yaml:"with"`
+	Registrars []scalar  `yaml:"registrars"`
+	Addresses  []scalar  `yaml:"addresses"`
 }
 
 type trustedFile struct {
@@ -102,6 +103,30 @@ func (s *scalar) UnmarshalYAML(n *yaml.Node) error {
 		return errors.New("want a single value here, not a list or keys")
 	}
 	*s = scalar{n.Value, n.Line, n.Column}
+	return nil
+}
+
+// arguments are the values that a preset is given, with their names, in the
+// order of the file.
+type arguments []argument
+
+type argument struct{ name, value scalar }
+
+// UnmarshalYAML takes keys of any name, each with a single value.
+func (a *arguments) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.AliasNode && n.Alias != nil {
+		n = n.Alias
+	}
+	if n.Kind != yaml.MappingNode {
+		return errors.New("want keys with values here, such as {trunk: mycompany}")
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		var next argument
+		if next.name.UnmarshalYAML(n.Content[i]) != nil || next.value.UnmarshalYAML(n.Content[i+1]) != nil {
+			return errors.New("want a single value for each key here, such as {trunk: mycompany}")
+		}
+		*a = append(*a, next)
+	}
 	return nil
 }
 

@@ -16,6 +16,7 @@ func FuzzParse(f *testing.F) {
 		"", "version: 1", "- a", "a: [b", "version: 1\n---\n", "version: !!binary aGk=", "? [a]\n: b",
 		"ports: &a {udp: [1]}\nbans: *a", "version: 1\nproviders: [{name: a, registrars: [\"sip:[::1]:5060;x\"]}]",
 		"version: 1\n<<: {mode: monitor}\n", "version: 1\ntrusted: {hosts: [\"\\u0130.example\"]}\n", "\x00", "version: \x01",
+		"version: 1\nproviders: [{preset: twilio, with: {trunk: a}}, {preset: twilio, with: {? [] : x}}, {with: &x {}}]\n",
 	} {
 		f.Add(seed)
 	}

@@ -14,10 +14,17 @@ import (
 )
 
 var offered = policy.Available{
-	Presets: map[string]policy.Preset{"telnyx": {
-		Registrars: []string{"sip.telnyx.com"},
-		Addresses:  []netip.Prefix{netip.MustParsePrefix("192.76.120.10/32")},
-	}},
+	Presets: map[string]policy.Preset{
+		"telnyx": {
+			Registrars: []string{"sip.telnyx.com"},
+			Addresses:  []netip.Prefix{netip.MustParsePrefix("192.76.120.10/32")},
+		},
+		"twilio": {
+			Registrars: []string{"{trunk}.pstn.twilio.com"},
+			Addresses:  []netip.Prefix{netip.MustParsePrefix("54.172.60.0/30")},
+			Parameters: []policy.Parameter{{Name: "trunk", Means: "the trunk's name", Example: "mycompany"}},
+		},
+	},
 	SignatureLists: []string{"scanners"},
 	Backends:       []policy.Backend{policy.BackendNFTables},
 }
@@ -73,7 +80,7 @@ func TestParseWhole(t *testing.T) {
 		Ports:   policy.Ports{UDP: []uint16{5060, 5061}, TCP: []uint16{5060, 5061}},
 		Providers: []policy.Provider{
 			{
-				Name:       "telnyx",
+				Name: "telnyx", Preset: "telnyx",
 				Registrars: []policy.Registrar{{Text: "sip.telnyx.com", Host: "sip.telnyx.com"}},
 				Addresses:  []policy.Address{{Prefix: prefix("192.76.120.10/32"), From: "preset telnyx"}},
 			},
@@ -152,6 +159,19 @@ func TestParseValues(t *testing.T) {
 			},
 		},
 		{"keys without values", "ports:\nproviders:\ninterfaces:\ndns:\n", func(p *policy.Policy) any { return p.Ports.TCP }, []uint16{5060, 5061}},
+		{
+			"preset with a value", "providers: [{preset: twilio, with: {trunk: My-Company1}}, {preset: twilio, name: other, with: {trunk: \"7\"}, registrars: [edge.example]}]",
+			func(p *policy.Policy) any {
+				var hosts []string
+				for _, provider := range p.Providers {
+					for _, r := range provider.Registrars {
+						hosts = append(hosts, provider.Name+" "+r.Host)
+					}
+				}
+				return hosts
+			},
+			[]string{"twilio my-company1.pstn.twilio.com", "other 7.pstn.twilio.com", "other edge.example"},
+		},
 		{"never ban", "bans: {duration: 0s}", func(p *policy.Policy) any { return p.Bans.Duration }, time.Duration(0)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -191,7 +211,7 @@ func TestMistakes(t *testing.T) {
 		{
 			"unknown key of a provider", "version: 1\nproviders:\n- name: a\n  adresses: [192.0.2.1]\n",
 			`3:9: provider "a" has neither preset nor registrars nor addresses: add one of them` + "\n" +
-				`4:3: unknown key "adresses": known here are name, preset, registrars, addresses`,
+				`4:3: unknown key "adresses": known here are name, preset, with, registrars, addresses`,
 		},
 		{
 			"repeated key", "version: 1\nmode: monitor\nmode: enforce\nbackend: x\n",
@@ -251,7 +271,7 @@ func TestMistakes(t *testing.T) {
 			"3:9: provider name \"Acme Ltd\": use lower-case letters, digits and hyphens only\n" +
 				"5:3: a provider without a name: add name, in lower-case letters, digits and hyphens\n" +
 				"8:9: provider \"a\" is already there in line 6: give one of them another name\n" +
-				"9:11: there is no preset \"nobody\": the presets are telnyx; or list the provider's registrars\n" +
+				"9:11: there is no preset \"nobody\": the presets are telnyx, twilio; or list the provider's registrars\n" +
 				"10:3: a provider without a name: add name, in lower-case letters, digits and hyphens\n" +
 				registrarMistakes("12", map[int]string{16: "not a name", 30: "192.0.2.300", 43: "a.example:99999", 62: "sip:", 70: "http://x", 82: "-a.example"}, 16, 30, 43, 62, 70, 82) +
 				"\n12:96: an empty registrar: remove it",
@@ -299,6 +319,35 @@ func TestMistakes(t *testing.T) {
 		{
 			"User-Agent without engine", "version: 1\nunknown: {action: accept, require_user_agent: [Yealink]}\n",
 			"2:48: require_user_agent needs an engine that reads SIP headers, and this version has none: remove it",
+		},
+		{
+			"values of presets", `version: 1
+providers:
+- preset: twilio
+- {name: b, preset: twilio, with: {trnk: mycompany}}
+- {name: c, preset: twilio, with: {trunk: mycompany.pstn.twilio.com, edge: dublin}}
+- {name: d, preset: twilio, with: {trunk: }}
+- {name: e, preset: telnyx, with: {trunk: x}}
+- {name: f, addresses: [192.0.2.1], with: {trunk: x}}
+- {name: g, preset: twilio, with: [mycompany]}
+- {name: h, preset: twilio, with: {trunk: [a]}}
+- {name: i, preset: twilio, with: {trunk: a, trunk: b}}
+- {name: j, preset: nobody, with: {trunk: a}}
+`,
+			`3:11: preset "twilio" needs trunk: add with: {trunk: mycompany}, where trunk is the trunk's name
+4:21: preset "twilio" needs trunk: add with: {trunk: mycompany}, where trunk is the trunk's name
+4:36: preset "twilio" has no "trnk": it takes trunk (the trunk's name)
+5:43: trunk is "mycompany.pstn.twilio.com": write the trunk's name, one word of letters, digits and hyphens, such as mycompany
+5:70: preset "twilio" has no "edge": it takes trunk (the trunk's name)
+6:43: trunk is "": write the trunk's name, one word of letters, digits and hyphens, such as mycompany
+7:36: preset "telnyx" takes no values: remove trunk
+8:43: with gives values to a preset, and this provider names none: add preset, or remove with
+9:21: preset "twilio" needs trunk: add with: {trunk: mycompany}, where trunk is the trunk's name
+9:35: want keys with values here, such as {trunk: mycompany}
+10:21: preset "twilio" needs trunk: add with: {trunk: mycompany}, where trunk is the trunk's name
+10:35: want a single value for each key here, such as {trunk: mycompany}
+11:46: "trunk" was already given in line 11: put both together
+12:21: there is no preset "nobody": the presets are telnyx, twilio; or list the provider's registrars`,
 		},
 		{
 			"signatures", "version: 1\nsignatures:\n  presets: [spammers]\n  deny:\n  - {name: Bad, header: user agent, contains: ''}\n  - {name: a, header: from, prefix: x, exact: y}\n  - {name: a, header: from}\n",

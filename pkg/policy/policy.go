@@ -1,6 +1,8 @@
 // Package policy reads the policy file: who may reach the SIP ports, which
 // ports and interfaces those are, and what happens to everybody else.
 //
+// NewDraft writes a first policy for a host that has none.
+//
 // Parse turns text into a Policy in which everything is checked, so that
 // nothing behind it checks again, or into Mistakes, all of them at once, each
 // with its place in the file and what to do about it. It touches neither files
@@ -48,6 +50,7 @@ type Ports struct {
 // Provider is somebody whose servers may reach the SIP ports.
 type Provider struct {
 	Name       string
+	Preset     string // the preset that it names, or ""
 	Registrars []Registrar
 	Addresses  []Address
 }
@@ -171,8 +174,19 @@ func (p *Policy) Allowed() []netip.Prefix {
 
 // Preset is what a shipped provider file gives.
 type Preset struct {
+	// Registrars are written as in a policy. {name} stands for the value of the
+	// parameter of that name.
 	Registrars []string
 	Addresses  []netip.Prefix
+	Parameters []Parameter
+}
+
+// Parameter is a part of a preset's registrars that only the customer knows. A
+// policy that names the preset must give it a value.
+type Parameter struct {
+	Name    string
+	Means   string // what it is, in a few words
+	Example string
 }
 
 // Available is what this version and this host offer a policy.

@@ -1,10 +1,8 @@
 package policy
 
 import (
-	"maps"
 	"net/netip"
 	"regexp"
-	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -34,7 +32,7 @@ func (c *checker) providers(whole *file, allowed *allowList) []Provider {
 		default:
 			first[p.Name] = at.line
 		}
-		c.preset(f.Preset, &p, allowed)
+		c.preset(f, whole.place("providers", i, "with"), &p, allowed)
 		c.words(f.Registrars, "registrar")
 		for _, s := range f.Registrars {
 			if r, ok := c.registrar(s); ok {
@@ -53,27 +51,6 @@ func (c *checker) providers(whole *file, allowed *allowList) []Provider {
 		providers = append(providers, p)
 	}
 	return providers
-}
-
-func (c *checker) preset(s scalar, p *Provider, allowed *allowList) {
-	if !s.written() {
-		return
-	}
-	preset, ok := c.available.Presets[s.text]
-	if !ok {
-		c.mistake(s, "there is no preset %q: the presets are %s; or list the provider's registrars",
-			s.text, strings.Join(slices.Sorted(maps.Keys(c.available.Presets)), ", "))
-		return
-	}
-	for _, text := range preset.Registrars {
-		if r, ok := c.registrar(scalar{text, s.line, s.col}); ok {
-			p.Registrars = append(p.Registrars, r)
-		}
-	}
-	for _, a := range preset.Addresses {
-		p.Addresses = append(p.Addresses, Address{a, "preset " + s.text})
-		*allowed = append(*allowed, placed{a, s})
-	}
 }
 
 func (c *checker) trusted(f trustedFile, allowed *allowList) Trusted {

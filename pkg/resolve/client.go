@@ -35,9 +35,13 @@ type Client struct {
 	answered map[Question]*server
 }
 
+// Dial opens a connection to a name server, as net.Dialer's DialContext does.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 type server struct {
 	address string
 	timeout time.Duration
+	dial    Dial
 	// failures counts the questions in a row that the server left unanswered; a
 	// server that fails goes to the end of the list.
 	failures atomic.Int32
@@ -47,7 +51,15 @@ type server struct {
 func NewClient(servers []netip.AddrPort) *Client {
 	c := &Client{answered: map[Question]*server{}}
 	for _, s := range servers {
-		c.servers = append(c.servers, &server{address: s.String(), timeout: serverTimeout})
+		c.servers = append(c.servers, &server{address: s.String(), timeout: serverTimeout, dial: new(net.Dialer).DialContext})
+	}
+	return c
+}
+
+// Through makes the client open its connections in another way, and returns it.
+func (c *Client) Through(dial Dial) *Client {
+	for _, s := range c.servers {
+		s.dial = dial
 	}
 	return c
 }
@@ -166,8 +178,7 @@ func (s *server) ask(ctx context.Context, q Question, network string) (Answer, e
 }
 
 func (s *server) exchange(ctx context.Context, network string, m *dns.Msg, q Question) (*dns.Msg, error) {
-	client := dns.Client{Net: network, Timeout: s.timeout}
-	reply, err := exchange(ctx, client, m, s.address)
+	reply, err := s.exchangeRaw(ctx, network, m)
 	netErr, isNet := errors.AsType[net.Error](err)
 	switch {
 	case isNet && netErr.Timeout():
@@ -185,17 +196,20 @@ func (s *server) exchange(ctx context.Context, network string, m *dns.Msg, q Que
 	return reply, nil
 }
 
-// exchange is the library's, ended at once by the context: the library looks at
-// its deadline only.
-func exchange(ctx context.Context, client dns.Client, m *dns.Msg, address string) (*dns.Msg, error) {
-	conn, err := client.DialContext(ctx, address)
+// exchangeRaw is the library's exchange, ended at once by the context: the
+// library looks at its deadline only.
+func (s *server) exchangeRaw(ctx context.Context, network string, m *dns.Msg) (*dns.Msg, error) {
+	dialing, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	conn, err := s.dial(dialing, network, s.address)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	reply, _, err := client.ExchangeWithConnContext(ctx, m, conn)
+	client := dns.Client{Net: network, Timeout: s.timeout}
+	reply, _, err := client.ExchangeWithConnContext(ctx, m, &dns.Conn{Conn: conn})
 	return reply, err
 }
 

@@ -30,7 +30,8 @@ import (
 // problem. The time that an address is missing is counted from look to look, by
 // the clock that only goes forward. Learn is pure.
 func (m Memory) Learn(results []Result, terms Terms, now Moment) Memory {
-	next := Memory{Version: memoryVersion, Names: []Known{}, Refresh: Refreshed{Time: m.Refresh.Time, Failures: []Problem{}}}
+	next := NewMemory()
+	next.Refresh.Time = m.Refresh.Time
 	if len(results) > 0 || len(terms.Names) == 0 {
 		next.Refresh.Time = now.Time
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // Memory is what all answers so far have taught, and the content of the file
-// addresses.json. The zero Memory knows nothing.
+// addresses.json. NewMemory makes one that knows nothing.
 type Memory struct {
 	Version int       `json:"version"`
 	Names   []Known   `json:"names"`
@@ -23,6 +23,11 @@ const (
 	memoryVersion = 2
 	oldestVersion = 1
 )
+
+// NewMemory returns a memory that knows nothing.
+func NewMemory() Memory {
+	return Memory{Version: memoryVersion, Names: []Known{}, Refresh: Refreshed{Failures: []Problem{}}}
+}
 
 // Known is what is remembered of one name.
 type Known struct {
@@ -257,6 +262,37 @@ func (m Memory) Merge(other Memory) Memory {
 		}
 	}
 	return merged
+}
+
+// Only returns what m remembers of the targets, Without what it remembers of
+// others.
+func (m Memory) Only(targets []Target) Memory { return m.where(targets, true) }
+
+// Without is described at Only.
+func (m Memory) Without(targets []Target) Memory { return m.where(targets, false) }
+
+func (m Memory) where(targets []Target, among bool) Memory {
+	some := m
+	some.Names = []Known{}
+	for _, k := range m.Names {
+		if slices.Contains(targets, k.target()) == among {
+			some.Names = append(some.Names, k)
+		}
+	}
+	return some
+}
+
+// SeenSince returns what m remembers of names of which an address was seen
+// since then.
+func (m Memory) SeenSince(then time.Time) Memory {
+	some := m
+	some.Names = []Known{}
+	for _, k := range m.Names {
+		if slices.ContainsFunc(k.Addresses, func(a KnownAddress) bool { return !a.LastSeen.Before(then) }) {
+			some.Names = append(some.Names, k)
+		}
+	}
+	return some
 }
 
 // Limit returns how many records the answer to a question may have. Names in

@@ -3,6 +3,7 @@ package ruleset
 import (
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -22,9 +23,21 @@ var forms = sync.OnceValue(func() []form {
 	}
 	return []form{
 		{regexp.MustCompile(`^iifname (!= )?"([^"]+)"`), func(g []string) (Statement, bool) { return InInterface{Name: g[2], Not: g[1] != ""}, true }},
-		{regexp.MustCompile(`^ip(6?) saddr @(\w+)`), func(g []string) (Statement, bool) { return Source{V6: g[1] != "", Set: g[2]}, true }},
+		{regexp.MustCompile(`^ip(6?) saddr (!= )?@(\w+)`), func(g []string) (Statement, bool) {
+			return Source{V6: g[1] != "", Not: g[2] != "", Set: g[3]}, true
+		}},
 		{regexp.MustCompile(`^ip(6?) saddr \{ ([^}]+) \}`), parseSource},
 		{regexp.MustCompile(`^fib saddr \. iif oif missing`), plain(NoWayBack{})},
+		{regexp.MustCompile(`^fib saddr type unicast`), plain(Unicast{})},
+		{regexp.MustCompile(`^meta mark & 0x0f000000 ([!=]=) 0x0([0-9a-f])000000`), func(g []string) (Statement, bool) {
+			class, err := strconv.ParseUint(g[2], 16, 4)
+			return Mark{Class: Class(class), Not: g[1] == "!="}, err == nil
+		}},
+		{regexp.MustCompile(`^meta mark set meta mark & 0xf0ffffff`), plain(ClearMark{})},
+		{regexp.MustCompile(`^update @(\w+) \{ ip(6?) saddr timeout (\w+) \}`), func(g []string) (Statement, bool) {
+			d, ok := parseDuration(g[3])
+			return Ban{V6: g[2] != "", Set: g[1], For: d}, ok
+		}},
 		{regexp.MustCompile(`^meta l4proto \{ ([^}]+) \}`), func(g []string) (Statement, bool) {
 			var s Protocols
 			for name := range strings.SplitSeq(g[1], ", ") {

@@ -68,17 +68,22 @@ func (s InInterface) String() string { return fmt.Sprintf("iifname %s%q", not(s.
 // empty, against prefixes of its own.
 type Source struct {
 	V6  bool
+	Not bool // only with Set
 	Set string
 	In  []netip.Prefix
 }
 
-func (s Source) String() string {
-	family := "ip"
-	if s.V6 {
-		family = "ip6"
+func family(v6 bool) string {
+	if v6 {
+		return "ip6"
 	}
+	return "ip"
+}
+
+func (s Source) String() string {
+	family := family(s.V6)
 	if len(s.In) == 0 {
-		return fmt.Sprintf("%s saddr @%s", family, s.Set)
+		return fmt.Sprintf("%s saddr %s@%s", family, not(s.Not), s.Set)
 	}
 	elements := Addresses(s.In)
 	texts := make([]string, len(elements))
@@ -173,6 +178,10 @@ func (s Verdict) String() string {
 }
 
 func (InInterface) statement()     {}
+func (Mark) statement()            {}
+func (ClearMark) statement()       {}
+func (Unicast) statement()         {}
+func (Ban) statement()             {}
 func (Source) statement()          {}
 func (NoWayBack) statement()       {}
 func (Protocols) statement()       {}

@@ -186,6 +186,9 @@ func TestRulesFromText(t *testing.T) {
 		ruleset.NewRule(ruleset.Source{In: prefixes("192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "10.0.0.0/8")}),
 		ruleset.NewRule(ruleset.Translated, ruleset.Original, ruleset.Protocols{ruleset.SCTP, ruleset.DCCP},
 			ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: "ports_tcp"}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}),
+		ruleset.NewRule(ruleset.Mark{Class: ruleset.Scanner}, ruleset.Unicast{}, ruleset.Source{Not: true, Set: "protected4"}, ruleset.Ban{Set: "banned4", For: time.Hour}),
+		ruleset.NewRule(ruleset.Mark{Class: ruleset.OtherAgent}, ruleset.Ban{V6: true, Set: "banned6", For: 25*time.Hour + 3*time.Second + 50*time.Millisecond}),
+		ruleset.NewRule(ruleset.Mark{Not: true}, ruleset.ClearMark{}, ruleset.Verdict{Kind: ruleset.Accept}),
 		ruleset.NewRule(ruleset.Reply, ruleset.DestinationPort{Protocol: ruleset.UDP, Set: "ports_udp"}),
 	}
 	for _, want := range rules {
@@ -197,7 +200,11 @@ func TestRulesFromText(t *testing.T) {
 			t.Errorf("%q was read as %q", want, got.Statements())
 		}
 	}
-	for _, foreign := range []string{"[socket]", "accept ", "ip saddr  @x drop", "dropx", "udp dport 5060 accept", "ip saddr { 10.0.0.0/9, 10.0.0.0/8 } drop", "iifname \"a\" iifname", "ip saddr { x } drop"} {
+	for _, foreign := range []string{
+		"[socket]", "accept ", "ip saddr  @x drop", "dropx", "udp dport 5060 accept", "ip saddr { 10.0.0.0/9, 10.0.0.0/8 } drop", "iifname \"a\" iifname", "ip saddr { x } drop",
+		"meta mark & 0x0f000000 == 0x01000001", "meta mark & 0x0f000000 = 0x01000000", "update @banned4 { ip saddr timeout 60m }", "update @banned4 { ip saddr timeout h }",
+		"update @banned4 { ip saddr timeout 1h1d }", "update @banned4 { ip saddr timeout 99999999999s }",
+	} {
 		var got ruleset.Rule
 		if err := got.UnmarshalText([]byte(foreign)); err != nil {
 			t.Fatal(err)

@@ -34,6 +34,25 @@ type State struct {
 	Strangers []Stranger `json:"strangers,omitempty"`
 }
 
+// OwnWords reports whether the table holds nothing but what ringfence could have
+// written.
+func (s *State) OwnWords() bool {
+	if s.Flags != "" || len(s.Strangers) > 0 {
+		return false
+	}
+	for _, set := range s.Sets {
+		if set.Foreign != "" || slices.ContainsFunc(set.Elements, func(e Element) bool { return e.Foreign != "" }) {
+			return false
+		}
+	}
+	for _, c := range s.Chains {
+		if c.Foreign != "" || c.Bound || slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.Statements() == nil }) {
+			return false
+		}
+	}
+	return true
+}
+
 // Stranger names an object of a kind that ringfence never makes.
 type Stranger struct {
 	Kind string `json:"kind"` // as nft writes it, "flowtable" or "quota"

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+)
+
+// TestDemoNotices: if the lab does not behave as it should, the demo says where
+// and fails.
+func TestDemoNotices(t *testing.T) {
+	for name, sabotage := range map[string]struct{ rules, says string }{
+		"a call does not arrive": {
+			`table inet sabotage {
+	chain input {
+		type filter hook input priority 0
+		ip saddr 203.0.113.0/24 udp dport 5060 drop
+	}
+}`,
+			"PBX    provider  INVITE   UDP              lost           lost  WRONG",
+		},
+		"a scanner gets through": {
+			`table inet sabotage {
+	chain before {
+		type filter hook prerouting priority -400
+		ip6 saddr 2001:db8:2::/64 udp dport 5060 udp dport set 5070
+	}
+	chain behind {
+		type filter hook prerouting priority -200
+		udp dport 5070 udp dport set 5060
+	}
+}`,
+			"PBX    scanner   INVITE   UDP, IPv6        arrives        arrives  WRONG",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, err := newDemoLab()
+			defer d.close()
+			labtest.Must(t, err)
+			d.wait = 500 * time.Millisecond
+			labtest.Rules(t, d.pbx, sabotage.rules)
+			var out bytes.Buffer
+			a := &app{stdout: &out, stderr: &out, output: "text"}
+			if err := a.play(t.Context(), d); err == nil || err.Error() != "the demo did not go as it should" {
+				t.Errorf("the demo ended with %v", err)
+			}
+			if !strings.Contains(out.String(), sabotage.says) {
+				t.Errorf("the demo does not say %q:\n%s", sabotage.says, out.String())
+			}
+		})
+	}
+}
+
+func TestFold(t *testing.T) {
+	for _, test := range []struct {
+		line  string
+		width int
+		want  string
+	}{
+		{"short", 10, "short"},
+		{"exactly te", 10, "exactly te"},
+		{"one two three four", 10, "one two\n  three\n  four"},
+		{"averyveryverylongword", 10, "averyveryverylongword"},
+		{"a averyveryverylongword b", 10, "a\n  averyveryverylongword\n  b"},
+		{"ä ö ü ä ö ü", 5, "ä ö ü\n  ä ö\n  ü"},
+	} {
+		if got := fold(test.line, test.width, "  "); got != test.want {
+			t.Errorf("%q at %d is\n%s\nwant\n%s", test.line, test.width, got, test.want)
+		}
+	}
+}

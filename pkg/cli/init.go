@@ -1,0 +1,258 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/host"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/rules"
+)
+
+func (a *app) initCommand() *cobra.Command {
+	var providers []string
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Write a first policy for this host",
+		Long: `init looks at this host (its networks, the interfaces that lead outside, whether
+it forwards, the SIP server that listens, the name servers) and writes a policy
+with comments that fits it, to be finished by you. It changes nothing else, and
+never a policy that is there.
+
+A provider is one of the presets that ringfence ships (ringfence providers lists
+them) or the registrar's name as your phones have it. Without one the policy
+begins in monitor mode, which drops nothing.`,
+		Example: `  ringfence init
+  ringfence init --provider telnyx --provider sip.provider.example
+  ringfence init --provider twilio:trunk=mycompany`,
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error { return a.init(providers) },
+	}
+	c.Flags().StringArrayVar(&providers, "provider", nil, "a `preset` (with :parameter=value where it needs one), or the registrar's name")
+	return c
+}
+
+func (a *app) init(names []string) error {
+	if _, err := os.Lstat(a.policyPath); err == nil {
+		return a.alreadyThere()
+	}
+	providers, err := a.draftProviders(names)
+	if err != nil {
+		return err
+	}
+	h, err := a.readHost()
+	if err != nil {
+		return err
+	}
+	servers, err := host.Listeners()
+	if err != nil {
+		return err
+	}
+	draft := policy.NewDraft(h, servers, providers)
+	text := draft.Text(time.Now())
+	if _, err := parsePolicy(a.policyPath, []byte(text)); err != nil {
+		return fmt.Errorf("draft policy: %w", err)
+	}
+	if err := a.writeNewPolicy(text); err != nil {
+		return err
+	}
+	if a.json() {
+		return a.writeJSON(draftReport(a.policyPath, draft))
+	}
+	a.tellDraft(draft)
+	return nil
+}
+
+func (a *app) alreadyThere() error {
+	return withHint(fmt.Errorf("there already is %s: nothing was written", a.policyPath),
+		"to see what would be drafted, name another file: ringfence --policy FILE init")
+}
+
+// writeNewPolicy writes a file that must not be there, whole or not at all.
+func (a *app) writeNewPolicy(text string) error {
+	if err := os.MkdirAll(filepath.Dir(a.policyPath), 0o750); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	f, err := os.OpenFile(a.policyPath, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	if errors.Is(err, fs.ErrExist) {
+		return a.alreadyThere()
+	}
+	if err != nil {
+		return fmt.Errorf("write policy: %w", err)
+	}
+	_, err = f.WriteString(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(fmt.Errorf("write policy: %w", err), os.Remove(a.policyPath))
+	}
+	return nil
+}
+
+// draftProviders are the entries of a policy for what was given on the command
+// line, each with its lines.
+func (a *app) draftProviders(texts []string) ([][]string, error) {
+	presets, err := rules.Providers()
+	if err != nil {
+		return nil, err
+	}
+	taken := map[string]bool{}
+	var entries [][]string
+	for _, text := range texts {
+		name, values, _ := strings.Cut(text, ":")
+		if preset, ok := presets[name]; ok {
+			if taken[name] {
+				return nil, fmt.Errorf("--provider %s is there twice", name)
+			}
+			taken[name] = true
+			lines, err := presetLines(preset, values)
+			if err != nil {
+				return nil, err
+			}
+			for _, warning := range preset.Warnings(time.Now()) {
+				a.say("warning", warning)
+			}
+			entries = append(entries, lines)
+			continue
+		}
+		r, ok := policy.ParseRegistrar(text)
+		if !ok || !r.Address.IsValid() && !strings.Contains(r.Host, ".") {
+			return nil, withHint(fmt.Errorf("there is no preset %q: the presets are %s", text, strings.Join(slices.Sorted(maps.Keys(presets)), ", ")),
+				"or give the registrar's name as your phones have it: ringfence init --provider sip.provider.example")
+		}
+		short := providerNameOf(r)
+		for base, n := short, 2; taken[short]; n++ {
+			short = fmt.Sprintf("%s-%d", base, n)
+		}
+		taken[short] = true
+		entries = append(entries, []string{
+			"- name: " + short,
+			fmt.Sprintf("  registrars: [%q]", text),
+			"  # Servers that call you and stand in no DNS record; its help pages list them.",
+			"  addresses: []",
+		})
+	}
+	return entries, nil
+}
+
+// presetLines are a preset's entry, with values such as "trunk=mycompany" for
+// its parameters.
+func presetLines(preset rules.Provider, values string) ([]string, error) {
+	with := map[string]string{}
+	for value := range strings.SplitSeq(values, ",") {
+		key, v, _ := strings.Cut(value, "=")
+		known := slices.ContainsFunc(preset.Parameters, func(p rules.Parameter) bool { return p.Name == key })
+		if value != "" && !known {
+			return nil, withHint(fmt.Errorf("preset %s has no parameter %q", preset.Name, key), "see ringfence providers show %s", preset.Name)
+		}
+		with[key] = v
+	}
+	var missing, example []string
+	for _, p := range preset.Parameters {
+		if with[p.Name] == "" {
+			missing = append(missing, fmt.Sprintf("%s (%s)", p.Name, p.Means))
+		}
+		example = append(example, p.Name+"="+p.Example)
+	}
+	if len(missing) > 0 {
+		return nil, withHint(fmt.Errorf("preset %s needs %s", preset.Name, strings.Join(missing, ", ")),
+			"write it like this: --provider %s:%s", preset.Name, strings.Join(example, ","))
+	}
+	lines := []string{fmt.Sprintf("# %s; from %s, %s", preset.Title, preset.Source, preset.Checked)}
+	if preset.Caveat != "" {
+		lines = append(lines, strings.Split(fold("# "+preset.Caveat, 76, "# "), "\n")...)
+	}
+	return append(lines, preset.PolicyLines(with)...), nil
+}
+
+// providerNameOf makes a provider's name of its registrar's: "acme" of
+// sip.acme.example.
+func providerNameOf(r policy.Registrar) string {
+	labels := strings.Split(r.Host, ".")
+	if len(labels) < 2 {
+		return "provider"
+	}
+	name := strings.Trim(strings.ReplaceAll(labels[len(labels)-2], "_", "-"), "-")
+	if name == "" {
+		return "provider"
+	}
+	return name
+}
+
+func draftReport(path string, d policy.Draft) any {
+	networks := func(list []policy.Network) []string {
+		texts := []string{}
+		for _, n := range list {
+			texts = append(texts, n.Prefix.String())
+		}
+		return texts
+	}
+	return struct {
+		Path       string             `json:"path"`
+		Monitor    bool               `json:"monitor"`
+		Forwards   bool               `json:"forwards"`
+		Outside    []string           `json:"outside"`
+		Interfaces []string           `json:"interfaces"`
+		Trusted    []string           `json:"trusted"`
+		Inside     []string           `json:"inside"`
+		Servers    []ruleset.Listener `json:"servers"`
+	}{
+		path, d.Monitor, d.Host.Forwards, append([]string{}, d.Host.Outside...), append([]string{}, d.Interfaces...),
+		networks(d.Trusted), networks(d.Inside), append([]ruleset.Listener{}, d.Servers...),
+	}
+}
+
+func (a *app) tellDraft(d policy.Draft) {
+	fmt.Fprintf(a.stdout, "Wrote %s for this host:\n", a.policyPath)
+	table(a.stdout, func(w io.Writer) {
+		none := func(texts []string, otherwise string) string {
+			if len(texts) == 0 {
+				return otherwise
+			}
+			return strings.Join(texts, ", ")
+		}
+		fmt.Fprintf(w, "  leads outside\t%s\n", none(d.Host.Outside, "no interface has a default route"))
+		fmt.Fprintf(w, "  fenced\t%s\n", none(d.Interfaces, "every interface but lo"))
+		fmt.Fprintf(w, "  trusted\t%s\n", none(texts(d.Trusted), "no private network is connected"))
+		if d.Host.Forwards {
+			fmt.Fprintf(w, "  inside\t%s\n", none(texts(d.Inside), "none"))
+		}
+		fmt.Fprintf(w, "  SIP server\t%s\n", none(serverTexts(d.Servers), "none listens now"))
+	})
+	if d.Monitor {
+		fmt.Fprintln(a.stdout, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")
+	}
+	fmt.Fprintln(a.stdout, "Read it through, then: ringfence diff")
+}
+
+func texts[T fmt.Stringer](items []T) []string {
+	var list []string
+	for _, item := range items {
+		list = append(list, item.String())
+	}
+	return list
+}
+
+func serverTexts(servers []ruleset.Listener) []string {
+	var list []string
+	for _, s := range servers {
+		text := fmt.Sprintf("%s %d", strings.ToUpper(string(s.Protocol)), s.Port)
+		if s.Program != "" {
+			text += " (" + s.Program + ")"
+		}
+		list = append(list, text)
+	}
+	return list
+}

@@ -1,0 +1,278 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/phone"
+	"github.com/ringfence/ringfence/rules"
+)
+
+// phoneFlags are the flags of phone.
+type phoneFlags struct {
+	phone.Options
+	format, provider string
+	steps            bool
+}
+
+func (a *app) phoneCommand() *cobra.Command {
+	var f phoneFlags
+	c := &cobra.Command{
+		Use:   "phone [MAKER]",
+		Short: "Print the settings that make a phone refuse strangers' calls",
+		Long: `phone prints the lines that make a phone itself refuse calls that do not come
+from its provider: for phones behind a router that is not yours, where no fence
+can stand. What it prints is a file, or a part of one, in the maker's own form
+for provisioning (cfg or XML), with comments that say what each line does, for
+which firmware it is, where that is from and how sure it is. Lines that one may
+not want are written as comments.
+
+Without MAKER it lists the makers and their models. It changes nothing, and asks
+nobody.
+
+  MAKER        yealink, grandstream, polycom, snom, cisco and others
+  --model      the phone's model, as on its back. Where a maker's models differ,
+               it must be named
+  --firmware   the version that the phone runs, if you know it. Without it, lines
+               for all versions are printed
+  --accounts   how many accounts (lines, identities) the phone has
+  --steps      also the way through the phone's web page, if you have no
+               provisioning`,
+		Example: `  ringfence phone                                          which makers and models are known?
+  ringfence phone yealink --model T46S --firmware 86       a Yealink T46S with firmware 86
+  ringfence phone grandstream --model HT802 --accounts 2   a Grandstream HT802, both of its ports
+  ringfence phone polycom --model "VVX 450" --provider telnyx   also what this provider needs
+  ringfence phone snom --model D785 --port 5070            and another port than 5060
+  ringfence phone mitel --steps                            by hand, on the phone's web page`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return nil
+			}
+			hint := fmt.Sprintf("ringfence phone %s --model %s", word(args[0]), word(args[1]))
+			if len(args) > 2 {
+				hint += " --firmware " + word(args[2])
+			}
+			return withHint(fmt.Errorf("phone takes one maker, and %q is a second argument", args[1]), "perhaps: %s", hint)
+		},
+		RunE: func(_ *cobra.Command, args []string) error { return a.phone(args, f) },
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			makers, _ := makers()
+			var names []string
+			for _, m := range makers {
+				names = append(names, m.Name)
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.Model, "model", "", "the phone's `model`, such as T46S")
+	flags.StringVar(&f.Firmware, "firmware", "", "its firmware's `version`, such as 86")
+	flags.IntVar(&f.Accounts, "accounts", 1, "the `number` of accounts that it has")
+	flags.IntVar(&f.Port, "port", 0, "the SIP `port` that the phone shall listen on, such as 5070 (default: leave it)")
+	flags.StringVar(&f.provider, "provider", "", "the `preset` of its provider: adds what it takes to ask for SRV records")
+	flags.StringVar(&f.format, "format", "", "the `form`: cfg or xml, whichever the maker has, or text for reading (default: the maker's)")
+	flags.BoolVar(&f.steps, "steps", false, "also the way through the phone's web page")
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"cfg", "xml", "text"}, cobra.ShellCompDirectiveNoFileComp))
+	c.AddCommand(&cobra.Command{
+		Use:     "list [MAKER]",
+		Short:   "List the makers and their models",
+		Example: "  ringfence phone list\n  ringfence phone list grandstream",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("phone list takes one maker, and %q is a second argument", args[1])
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error { return a.phoneList(args) },
+	})
+	return c
+}
+
+// word is an argument as it is typed in a shell.
+func word(arg string) string {
+	if strings.ContainsFunc(arg, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
+	}) {
+		return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	}
+	return arg
+}
+
+func makers() ([]phone.Maker, error) {
+	files, err := rules.Phones()
+	if err != nil {
+		return nil, err
+	}
+	return phone.Read(files)
+}
+
+func (a *app) phone(args []string, f phoneFlags) error {
+	if len(args) == 0 && f.Model == "" {
+		return a.phoneList(nil)
+	}
+	known, err := makers()
+	if err != nil {
+		return err
+	}
+	m, err := chooseMaker(known, args, f.Model)
+	if err != nil {
+		return err
+	}
+	if f.Accounts < 1 {
+		return fmt.Errorf("accounts is %d: write how many the phone has, from 1", f.Accounts)
+	}
+	if f.SRV, err = hasSRV(f.provider); err != nil {
+		return err
+	}
+	s, err := m.Snippet(f.Options)
+	if errors.Is(err, phone.ErrModel) {
+		return withHint(err, "ringfence phone list %s shows which are known", m.Name)
+	}
+	if err != nil {
+		return err
+	}
+	switch phone.Format(f.format) {
+	case "", s.Format(), phone.Text:
+	default:
+		return fmt.Errorf("format %q: files for this phone are %s; write --format %s or --format text", f.format, s.Format(), s.Format())
+	}
+	if err := a.writeSnippet(s, f); err != nil {
+		return err
+	}
+	for _, warning := range phoneWarnings(s, f) {
+		a.say("warning", warning)
+	}
+	return nil
+}
+
+func (a *app) writeSnippet(s phone.Snippet, f phoneFlags) error {
+	text := s.Write(f.steps)
+	if phone.Format(f.format) == phone.Text {
+		text = s.Text(f.steps)
+	}
+	if !a.json() {
+		_, err := io.WriteString(a.stdout, text)
+		return err
+	}
+	steps := []string{}
+	if f.steps {
+		steps = s.Steps()
+	}
+	return a.writeJSON(struct {
+		phone.Snippet
+		Steps    []string `json:"steps"`
+		Text     string   `json:"text"`
+		Warnings []string `json:"warnings"`
+	}{s, steps, text, append([]string{}, phoneWarnings(s, f)...)})
+}
+
+// phoneWarnings say what the flags do not do, and what they must not be taken
+// for.
+func phoneWarnings(s phone.Snippet, f phoneFlags) []string {
+	var warnings []string
+	if !s.Refuses() {
+		warnings = append(warnings, "nothing that is confirmed makes this phone refuse strangers' calls: fence its router, or put it behind a PBX")
+	}
+	switch {
+	case f.Port == 0:
+	case !s.SetsPort():
+		warnings = append(warnings, "nothing is known that changes this phone's own port: --port does nothing here")
+	case f.SRV:
+		warnings = append(warnings, fmt.Sprintf("--port is the phone's own port; write none at its server: %s has SRV records, and with a port there the phone asks for A only and trusts fewer servers than call it", f.provider))
+	case f.provider == "":
+		warnings = append(warnings, "--port is the phone's own port; if your provider has SRV records (ringfence resolve NAME shows them), write none at the phone's server: with a port there it asks for A only and trusts fewer servers than call it")
+	}
+	return warnings
+}
+
+// chooseMaker finds the maker by its name, or by the model alone.
+func chooseMaker(known []phone.Maker, args []string, model string) (phone.Maker, error) {
+	if len(args) == 0 {
+		found := phone.WithModel(known, model)
+		if len(found) == 1 {
+			return found[0], nil
+		}
+		return phone.Maker{}, withHint(fmt.Errorf("no one maker has a model %q", model), "name the maker: ringfence phone MAKER --model %s", word(model))
+	}
+	if m, ok := phone.Find(known, args[0]); ok {
+		return m, nil
+	}
+	hint := "ringfence phone list names the makers"
+	if found := phone.WithModel(known, args[0]); len(found) == 1 {
+		hint = fmt.Sprintf("that is a model of %s: ringfence phone %s --model %s", found[0].Title, found[0].Name, word(args[0]))
+	}
+	return phone.Maker{}, withHint(fmt.Errorf("unknown maker %q", args[0]), "%s", hint)
+}
+
+// hasSRV reports whether the named provider has SRV or NAPTR records.
+func hasSRV(name string) (bool, error) {
+	if name == "" {
+		return false, nil
+	}
+	known, err := rules.Providers()
+	if err != nil {
+		return false, err
+	}
+	p, ok := known[name]
+	if !ok {
+		return false, withHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; without --provider, lines for the phone alone are printed")
+	}
+	return p.HasSRV(), nil
+}
+
+// makerReport is the object that phone list prints for a maker.
+type makerReport struct {
+	Name     string         `json:"name"`
+	Title    string         `json:"title"`
+	Also     []string       `json:"also"`
+	Families []familyReport `json:"families"`
+}
+
+type familyReport struct {
+	Name     string   `json:"name"`
+	Title    string   `json:"title"`
+	Models   []string `json:"models"`
+	Accounts int      `json:"accounts"`
+}
+
+func (a *app) phoneList(args []string) error {
+	known, err := makers()
+	if err != nil {
+		return err
+	}
+	if len(args) > 0 {
+		m, err := chooseMaker(known, args, "")
+		if err != nil {
+			return err
+		}
+		known = []phone.Maker{m}
+	}
+	reports := []makerReport{}
+	for _, m := range known {
+		r := makerReport{m.Name, m.Title, append([]string{}, m.Also...), nil}
+		for _, f := range m.Families {
+			r.Families = append(r.Families, familyReport{f.Name, f.Title, f.Models, f.Accounts})
+		}
+		reports = append(reports, r)
+	}
+	if a.json() {
+		return a.writeJSON(reports)
+	}
+	table(a.stdout, func(w io.Writer) {
+		fmt.Fprintln(w, "MAKER\tPHONES")
+		for _, r := range reports {
+			name := strings.Join(append([]string{r.Name}, r.Also...), ", ")
+			for _, f := range r.Families {
+				fmt.Fprintf(w, "%s\t%s\n", name, f.Title)
+				name = ""
+			}
+		}
+	})
+	fmt.Fprintln(a.stdout, "\nringfence phone MAKER --model MODEL prints the settings.")
+	return nil
+}

@@ -1,0 +1,283 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/rules"
+)
+
+func (a *app) providersCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "providers",
+		Short: "List the providers that a policy can name",
+		Long: `providers lists the presets: what ringfence ships about providers, for the
+policy's "preset:". Whatever is not here is written by hand, with the names that
+your phones use and the addresses of the provider's help pages.`,
+		Example: `  ringfence providers
+  ringfence providers show twilio
+  ringfence providers check acme.yaml    is my own file about a provider right?`,
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error { return a.providers() },
+	}
+	c.AddCommand(
+		&cobra.Command{
+			Use:   "show NAME",
+			Short: "Show everything that is known about a provider",
+			Args:  oneArgument("a provider, such as twilio"),
+			RunE:  func(_ *cobra.Command, args []string) error { return a.showProvider(args[0]) },
+			ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+				known, _ := rules.Providers()
+				return slices.Sorted(maps.Keys(known)), cobra.ShellCompDirectiveNoFileComp
+			},
+		},
+		&cobra.Command{
+			Use:   "check FILE",
+			Short: "Check a file about a provider, before you send it",
+			Long: `check reads a file about a provider as those in rules/providers, names every
+mistake in it with its line and column, and compiles a policy with it. It touches
+neither the kernel nor the network.`,
+			Args: oneArgument("a file, such as acme.yaml"),
+			RunE: func(_ *cobra.Command, args []string) error { return a.checkProvider(args[0]) },
+		},
+	)
+	return c
+}
+
+// oneArgument refuses anything but one argument.
+func oneArgument(what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return nil
+		}
+		return withHint(fmt.Errorf("%s takes one argument, %s", c.CommandPath(), what), "see %s --help", c.CommandPath())
+	}
+}
+
+// providerReport is the object that providers prints for a provider.
+type providerReport struct {
+	Name       string            `json:"name"`
+	Title      string            `json:"title"`
+	Kind       rules.Kind        `json:"kind"`
+	Parameters []rules.Parameter `json:"parameters"`
+	Registrars []string          `json:"registrars"`
+	Addresses  []string          `json:"addresses"`
+	Records    []string          `json:"records"`
+	Ports      string            `json:"ports,omitempty"`
+	Media      string            `json:"media,omitempty"`
+	Source     string            `json:"source"`
+	Checked    string            `json:"checked"`
+	Confidence rules.Confidence  `json:"confidence"`
+	Caveat     string            `json:"caveat,omitempty"`
+	Policy     string            `json:"policy"` // what to write into a policy
+	Warnings   []string          `json:"warnings"`
+}
+
+func reportProvider(p rules.Provider, now time.Time) providerReport {
+	return providerReport{
+		p.Name, p.Title, p.Kind, append([]rules.Parameter{}, p.Parameters...),
+		append([]string{}, p.Registrars...), append([]string{}, p.Addresses...), append([]string{}, p.Records...),
+		p.Ports, p.Media, p.Source, p.Checked, p.Confidence, p.Caveat,
+		strings.Join(p.PolicyLines(p.Examples()), "\n"), append([]string{}, p.Warnings(now)...),
+	}
+}
+
+func (a *app) providers() error {
+	known, err := rules.Providers()
+	if err != nil {
+		return err
+	}
+	reports := []providerReport{}
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		reports = append(reports, reportProvider(known[name], time.Now()))
+	}
+	if a.json() {
+		return a.writeJSON(reports)
+	}
+	table(a.stdout, func(w io.Writer) {
+		fmt.Fprintln(w, "NAME\tPROVIDER\tKNOWN BY\tCONFIDENCE\tCHECKED")
+		for _, r := range reports {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Title, r.knownBy(), r.Confidence, r.Checked)
+		}
+	})
+	fmt.Fprintln(a.stdout, "\nringfence providers show NAME tells the rest.")
+	return nil
+}
+
+// knownBy counts what a provider's servers are known by.
+func (r providerReport) knownBy() string {
+	var parts []string
+	if n := len(r.Registrars); n > 0 {
+		parts = append(parts, count(n, "name"))
+	}
+	if n := len(r.Addresses); n > 0 {
+		parts = append(parts, count(n, "prefix"))
+	}
+	for _, p := range r.Parameters {
+		parts = append(parts, "and your "+p.Name)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (a *app) showProvider(name string) error {
+	known, err := rules.Providers()
+	if err != nil {
+		return err
+	}
+	p, ok := known[name]
+	if !ok {
+		return withHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; any other provider can be written by hand")
+	}
+	r := reportProvider(p, time.Now())
+	if a.json() {
+		return a.writeJSON(r)
+	}
+	fmt.Fprintf(a.stdout, "%s: %s\n\nIn the policy:\n\n    providers:\n", r.Name, r.Title)
+	for line := range strings.SplitSeq(r.Policy, "\n") {
+		fmt.Fprintf(a.stdout, "      %s\n", line)
+	}
+	fmt.Fprintln(a.stdout)
+	table(a.stdout, func(w io.Writer) { r.write(w) })
+	for _, warning := range r.Warnings {
+		a.say("warning", warning)
+	}
+	return nil
+}
+
+func (r providerReport) write(w io.Writer) {
+	row := func(what, text string) {
+		if text != "" {
+			fmt.Fprintf(w, "%s\t%s\n", what, text)
+		}
+	}
+	rows := func(what string, texts []string) {
+		for i, text := range texts {
+			if i > 0 {
+				what = ""
+			}
+			fmt.Fprintf(w, "%s\t%s\n", what, text)
+		}
+	}
+	for _, p := range r.Parameters {
+		row(p.Name, p.Means+", such as "+p.Example)
+	}
+	rows("names", r.Registrars)
+	row("records", strings.Join(r.Records, ", "))
+	rows("addresses", r.Addresses)
+	row("ports", r.Ports)
+	row("media", r.Media)
+	row("caveat", r.Caveat)
+	row("source", r.Source)
+	row("checked", r.Checked)
+	row("confidence", string(r.Confidence))
+}
+
+// checkProvider checks a file of somebody's own: its form, and that a policy
+// with it compiles.
+func (a *app) checkProvider(path string) error {
+	data, err := readSmall(path)
+	if err != nil {
+		return fmt.Errorf("read provider: %w", err)
+	}
+	p, err := rules.ReadProvider(path, data)
+	if err != nil {
+		return providerMistakes(err)
+	}
+	preset, err := presetOf(p)
+	if err != nil {
+		return err
+	}
+	text := "version: 1\nproviders:\n" + strings.Join(p.PolicyLines(p.Examples()), "\n") + "\n"
+	checked, err := policy.Parse("a policy with "+filepath.Base(path), strings.NewReader(text),
+		policy.Available{Presets: map[string]policy.Preset{p.Name: preset}, SignatureLists: []string{"scanners"}})
+	if err != nil {
+		return err
+	}
+	compile.State(checked, nil, ruleset.Host{})
+	r := reportProvider(p, time.Now())
+	if a.json() {
+		return a.writeJSON(r)
+	}
+	fmt.Fprintf(a.stdout, "%s is valid: %s. In a policy:\n\n", path, r.knownBy())
+	for line := range strings.SplitSeq(r.Policy, "\n") {
+		fmt.Fprintf(a.stdout, "    %s\n", line)
+	}
+	for _, warning := range r.Warnings {
+		a.say("warning", warning)
+	}
+	return nil
+}
+
+// largestProvider is the most bytes that a file about a provider may have.
+const largestProvider = 1 << 20
+
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, largestProvider+1))
+	if err == nil && len(data) > largestProvider {
+		err = fmt.Errorf("%s is larger than 1 MiB", path)
+	}
+	return data, err
+}
+
+// providerMistakes are the mistakes of a file about a provider as those of a
+// policy are told.
+func providerMistakes(err error) error {
+	found, ok := errors.AsType[rules.Mistakes](err)
+	if !ok {
+		return err
+	}
+	var mistakes policy.Mistakes
+	for _, m := range found {
+		mistakes = append(mistakes, policy.Mistake(m))
+	}
+	return mistakes
+}
+
+// presetOf is what a policy needs of a provider.
+func presetOf(p rules.Provider) (policy.Preset, error) {
+	prefixes, err := p.Prefixes()
+	if err != nil {
+		return policy.Preset{}, err
+	}
+	preset := policy.Preset{Registrars: p.Registrars, Addresses: prefixes}
+	for _, parameter := range p.Parameters {
+		preset.Parameters = append(preset.Parameters, policy.Parameter(parameter))
+	}
+	return preset, nil
+}
+
+// warnOfPresets tells which of the policy's presets are old or weak.
+func (a *app) warnOfPresets(p *policy.Policy, now time.Time) error {
+	known, err := rules.Providers()
+	if err != nil {
+		return err
+	}
+	told := map[string]bool{}
+	for _, provider := range p.Providers {
+		if told[provider.Preset] {
+			continue
+		}
+		told[provider.Preset] = true
+		for _, warning := range known[provider.Preset].Warnings(now) {
+			a.say("warning", warning)
+		}
+	}
+	return nil
+}

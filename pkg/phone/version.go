@@ -1,0 +1,52 @@
+package phone
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// version is a firmware's number, the weightiest part first. The zero version
+// is not known.
+type version []int
+
+var numbers = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9}){0,5}$`)
+
+// parse reads what people write: 86, V86, v2.12.3, 66.86.0.15.
+func (f Firmware) parse(text string) (version, error) {
+	if text == "" {
+		return nil, nil
+	}
+	plain := strings.TrimLeft(strings.TrimSpace(text), "vV")
+	if !numbers.MatchString(plain) {
+		return nil, fmt.Errorf("firmware %q is no version: write one such as %s", text, f.Example)
+	}
+	var v version
+	for part := range strings.SplitSeq(plain, ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return nil, fmt.Errorf("firmware %q is no version: %w", text, err)
+		}
+		v = append(v, n)
+	}
+	if f.Part > 0 && len(v) >= 4 {
+		v = v[f.Part-1:]
+	}
+	return v, nil
+}
+
+// within reports whether a version lies in a range, of which either end may be
+// "". A version that is not known lies in all of them.
+func (v version) within(from, before string) bool {
+	if v == nil {
+		return true
+	}
+	low, err := Firmware{}.parse(from)
+	if err != nil || low != nil && slices.Compare(v, low) < 0 {
+		return false
+	}
+	high, err := Firmware{}.parse(before)
+	return err == nil && (high == nil || slices.Compare(v, high) < 0)
+}

@@ -1,0 +1,303 @@
+package phone
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Write writes the snippet in the maker's own form, with what each line does,
+// for which firmware, from where and how sure, as comments. With steps, the way
+// through the phone's web page stands behind it, as a comment too. A phone that
+// has nothing that can stand in a file gets Text.
+func (s Snippet) Write(steps bool) string {
+	lines := s.inFile()
+	if len(lines) == 0 {
+		return s.Text(true)
+	}
+	w := writer{form: s.form, depth: s.form.Indent}
+	w.out.WriteString(s.form.Head)
+	w.comment(append([]string{s.intro() + ": lines for " + s.File + " on the provisioning server."}, s.Caveats...)...)
+	w.group(lines, 0)
+	w.out.WriteString(s.form.Tail)
+	w.depth = 0
+	w.blank()
+	w.comment(append([]string{"Sources"}, s.sources()...)...)
+	if steps {
+		w.blank()
+		w.comment(s.Steps()...)
+	}
+	return w.out.String()
+}
+
+// inFile are the lines that can stand in a file.
+func (s Snippet) inFile() []Line {
+	return slices.DeleteFunc(slices.Clone(s.Lines), func(l Line) bool { return l.Key == "" })
+}
+
+// intro says what the snippet is for.
+func (s Snippet) intro() string {
+	text := s.title + " " + s.Family
+	if s.Model != "" {
+		text = s.title + " " + s.Model
+	}
+	if s.Firmware != "" {
+		text += ", firmware " + s.Firmware
+	} else {
+		text += ", whatever its firmware"
+	}
+	if s.Accounts == 1 {
+		return text + ", one account"
+	}
+	return fmt.Sprintf("%s, %d accounts", text, s.Accounts)
+}
+
+func (s Snippet) sources() []string {
+	var texts []string
+	for _, source := range s.Sources {
+		texts = append(texts, source.Title+": "+source.URL)
+	}
+	return texts
+}
+
+// about is what is said about a line, a text a paragraph.
+func (l Line) about() []string {
+	texts := []string{l.Means}
+	if l.Unconfirmed != "" {
+		texts = append(texts, "NOT CONFIRMED: "+l.Unconfirmed+".")
+	}
+	if l.Optional != "" {
+		texts = append(texts, "Optional: "+l.Optional+".")
+	}
+	return append(texts, fmt.Sprintf("Firmware: %s. Confidence: %s. Source: %s.", l.Firmware, l.Confidence, strings.Join(l.Sources, "; ")))
+}
+
+// writer writes a file in the maker's form.
+type writer struct {
+	out   strings.Builder
+	form  File
+	depth int
+}
+
+// commentWidth is where comments are broken.
+const commentWidth = 96
+
+// comment writes paragraphs as one comment, or as one a line where the form has
+// no longer ones.
+func (w *writer) comment(paragraphs ...string) {
+	var lines []string
+	for _, text := range paragraphs {
+		lines = append(lines, wrap(text, commentWidth)...)
+	}
+	if w.form.Format == XML {
+		lines = []string{strings.Join(lines, "\n     ")}
+	}
+	for _, line := range lines {
+		w.line(strings.ReplaceAll(w.form.Comment, "{text}", line))
+	}
+}
+
+func (w *writer) line(text string) {
+	for line := range strings.SplitSeq(text, "\n") {
+		w.out.WriteString(strings.Repeat("  ", w.depth) + line + "\n")
+	}
+}
+
+func (w *writer) blank() { w.out.WriteString("\n") }
+
+// group writes lines that have the first levels of their groups in common.
+// Lines of one group come together where the first of them stands.
+func (w *writer) group(lines []Line, level int) {
+	for i := 0; len(lines) > 0; i++ {
+		if i > 0 || level == 0 {
+			w.blank()
+		}
+		first := lines[0]
+		if len(first.Group) <= level {
+			lines = lines[w.batch(lines, level):]
+			continue
+		}
+		var inside, others []Line
+		for _, l := range lines {
+			if len(l.Group) > level && l.Group[level] == first.Group[level] {
+				inside = append(inside, l)
+			} else {
+				others = append(others, l)
+			}
+		}
+		w.enclose(first.Group[level], inside, level+1)
+		lines = others
+	}
+}
+
+// batch writes the lines at the front of which the same is said, for one account
+// after the other, under one comment, and returns how many they are.
+func (w *writer) batch(lines []Line, level int) int {
+	n := batch(lines, level)
+	w.comment(lines[0].about()...)
+	for _, l := range lines[:n] {
+		if l.Optional != "" {
+			w.comment(w.text(l))
+		} else {
+			w.line(w.text(l))
+		}
+	}
+	return n
+}
+
+func batch(lines []Line, level int) int {
+	n := 1
+	for n < len(lines) && len(lines[n].Group) <= level && slices.Equal(lines[n].about(), lines[0].about()) {
+		n++
+	}
+	return n
+}
+
+func (w *writer) enclose(group string, inside []Line, level int) {
+	if w.form.Gather {
+		w.gathered(inside, level)
+	}
+	fill := fill{"{group}", group, "{tag}", tag(group)}.in
+	w.line(fill(w.form.Open))
+	w.depth++
+	if w.form.Gather {
+		for _, l := range inside {
+			if l.Optional == "" {
+				w.line(w.text(l))
+			}
+		}
+	} else {
+		w.group(inside, level)
+	}
+	w.depth--
+	w.line(fill(w.form.Close))
+}
+
+// gathered writes the comments of a group whose settings can have none between
+// them.
+func (w *writer) gathered(lines []Line, level int) {
+	for len(lines) > 0 {
+		n := batch(lines, level)
+		var texts []string
+		for _, l := range lines[:n] {
+			text := w.text(l)
+			if l.Optional != "" {
+				text = "not below: " + text
+			}
+			texts = append(texts, text)
+		}
+		w.comment(append(texts, lines[0].about()...)...)
+		w.blank()
+		lines = lines[n:]
+	}
+}
+
+func (w *writer) text(l Line) string {
+	return fill{"{key}", l.Key, "{value}", l.Value, "{tag}", tag(l.Key)}.in(w.form.Line)
+}
+
+// fill are names and what stands for them.
+type fill []string
+
+func (f fill) in(template string) string { return strings.NewReplacer(f...).Replace(template) }
+
+// tag is an element's name without its attributes.
+func tag(key string) string {
+	name, _, _ := strings.Cut(key, " ")
+	return name
+}
+
+// Text writes the snippet for reading, and for typing in by hand.
+func (s Snippet) Text(steps bool) string {
+	var out strings.Builder
+	paragraph := func(indent, text string) {
+		for _, line := range wrap(text, commentWidth-len(indent)) {
+			out.WriteString(indent + line + "\n")
+		}
+	}
+	paragraph("", s.intro()+".")
+	for _, caveat := range s.Caveats {
+		paragraph("", caveat)
+	}
+	lines := s.Lines
+	if len(s.inFile()) == 0 {
+		paragraph("", "Nothing is known that could be written into a file for this phone.")
+	}
+	for len(lines) > 0 {
+		out.WriteString("\n")
+		n := batch(lines, len(lines[0].Group))
+		for _, l := range lines[:n] {
+			switch {
+			case l.Key == "":
+				out.WriteString("on the web page\n")
+			case len(l.Group) > 0 && !s.form.Gather:
+				fmt.Fprintf(&out, "%s, %s: %s\n", strings.Join(l.Group, ", "), l.Key, l.Value)
+			default:
+				fmt.Fprintf(&out, "%s: %s\n", l.Key, l.Value)
+			}
+		}
+		for _, text := range lines[0].about() {
+			paragraph("    ", text)
+		}
+		lines = lines[n:]
+	}
+	if len(s.Sources) > 0 {
+		out.WriteString("\nSources\n")
+	}
+	for _, text := range s.sources() {
+		paragraph("    ", text)
+	}
+	if steps {
+		out.WriteString("\n")
+		for _, step := range s.Steps() {
+			paragraph("", step)
+		}
+	}
+	return out.String()
+}
+
+// Steps is the way through the phone's web page, a sentence a step.
+func (s Snippet) Steps() []string {
+	steps := []string{"Without provisioning, by hand on the phone's web page:"}
+	if s.Web != "" {
+		steps = append(steps, "1. "+s.Web)
+	}
+	var without []string
+	for _, l := range s.Lines {
+		switch {
+		case l.Page != "":
+			page := l.Page
+			if l.Optional != "" {
+				page += " (optional: " + l.Optional + ")"
+			}
+			if l.Unconfirmed != "" {
+				page += " (not confirmed: " + l.Unconfirmed + ")"
+			}
+			steps = append(steps, fmt.Sprintf("%d. %s", len(steps), page))
+		case l.Optional == "" && l.account == 1:
+			without = append(without, l.Key)
+		}
+	}
+	if len(without) > 0 {
+		steps = append(steps, "Where the page has these is not known, so look for their like, or use provisioning: "+strings.Join(without, ", "))
+	}
+	return steps
+}
+
+// wrap breaks a text into lines of at most width characters, where it can.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == "":
+			line = word
+		case len(line)+1+len(word) > width:
+			lines = append(lines, line)
+			line = word
+		default:
+			line += " " + word
+		}
+	}
+	return append(lines, line)
+}

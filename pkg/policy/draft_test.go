@@ -1,0 +1,158 @@
+package policy_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+func link(name string, addresses ...string) ruleset.Interface {
+	i := ruleset.Interface{Name: name}
+	for _, a := range addresses {
+		i.Addresses = append(i.Addresses, netip.MustParsePrefix(a))
+	}
+	return i
+}
+
+var lo = link("lo", "127.0.0.1/8", "::1/128")
+
+// TestDraft: whatever the host, its draft is a policy that every guard accepts.
+func TestDraft(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		host       ruleset.Host
+		servers    []ruleset.Listener
+		interfaces string
+		trusted    string
+		udp, tcp   string
+	}{
+		{
+			name:    "a PBX in an office",
+			host:    ruleset.Host{Interfaces: []ruleset.Interface{lo, link("eth0", "192.168.1.5/24", "fe80::5/64", "2001:db8:5::5/64")}, Outside: []string{"eth0"}},
+			trusted: "192.168.1.0/24 2001:db8:5::/64", udp: "5060 5061", tcp: "5060 5061",
+		},
+		{
+			name:       "a router with PPP",
+			host:       ruleset.Host{Forwards: true, Interfaces: []ruleset.Interface{lo, link("lan0", "192.168.1.1/24", "fd00:1::1/64"), link("ppp0", "198.51.100.77/32")}, Outside: []string{"ppp0"}},
+			interfaces: "ppp*", udp: "5060 5061", tcp: "5060 5061",
+		},
+		{
+			name:       "a Docker host in an office",
+			host:       ruleset.Host{Forwards: true, Interfaces: []ruleset.Interface{lo, link("docker0", "172.17.0.1/16"), link("eth0", "10.1.2.3/16")}, Outside: []string{"eth0"}},
+			interfaces: "eth0", trusted: "10.1.0.0/16", udp: "5060 5061", tcp: "5060 5061",
+		},
+		{
+			name: "a rented server, whose neighbours are strangers",
+			host: ruleset.Host{Interfaces: []ruleset.Interface{lo, link("eth0", "198.51.100.5/24", "2001:db8:7::5/64")}, Outside: []string{"eth0"}},
+			servers: []ruleset.Listener{
+				{Protocol: ruleset.UDP, Port: 5060, Program: "asterisk"},
+				{Protocol: ruleset.UDP, Port: 5160, Program: "asterisk"},
+				{Protocol: ruleset.UDP, Port: 4569, Program: "asterisk"},
+				{Protocol: ruleset.TCP, Port: 5038, Program: "asterisk"},
+				{Protocol: ruleset.TCP, Port: 5080, Program: "freeswitch"},
+				{Protocol: ruleset.UDP, Port: 5090, Program: "somebody"},
+				{Protocol: ruleset.UDP, Port: 5061},
+			},
+			udp: "5060 5061 5160", tcp: "5060 5061 5080",
+		},
+		{
+			name:    "a host that forwards and leads nowhere",
+			host:    ruleset.Host{Forwards: true, Interfaces: []ruleset.Interface{lo, link("a", "192.168.1.1/24"), link("b", "192.168.2.1/24", "192.168.2.2/24")}},
+			trusted: "192.168.1.0/24 192.168.2.0/24", udp: "5060 5061", tcp: "5060 5061",
+		},
+		{
+			name:       "interfaces with names that YAML misreads",
+			host:       ruleset.Host{Forwards: true, Interfaces: []ruleset.Interface{link("null"), link("br-{a}"), link("~")}, Outside: []string{"br-{a}", "null", "~"}},
+			interfaces: "br-{a} null ~", udp: "5060 5061", tcp: "5060 5061",
+		},
+		{name: "a host with nothing", udp: "5060 5061", tcp: "5060 5061"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, providers := range [][][]string{nil, {{"- name: acme", `  registrars: ["sip.acme.example"]`}, {"# a comment", "- name: beta", "  addresses: [203.0.113.9]"}}} {
+				text := policy.NewDraft(test.host, test.servers, providers).Text(time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC))
+				p, err := policy.Parse("policy.yaml", strings.NewReader(text), policy.Available{SignatureLists: []string{"scanners"}})
+				if err != nil {
+					t.Fatalf("%v in\n%s", err, text)
+				}
+				if inside := plan.FindInside(test.host, p.Fences, p.Allowed()); len(inside) > 0 {
+					t.Errorf("the draft cuts off %v:\n%s", inside, text)
+				}
+				if p.Monitor != (providers == nil) || len(p.Providers) != len(providers) {
+					t.Errorf("monitor is %t with %d providers, %d were given", p.Monitor, len(p.Providers), len(providers))
+				}
+				for _, got := range []struct{ what, got, want string }{
+					{"interfaces", join(p.Interfaces), test.interfaces},
+					{"trusted", join(p.Trusted.Addresses), test.trusted},
+					{"udp", join(p.Ports.UDP), test.udp},
+					{"tcp", join(p.Ports.TCP), test.tcp},
+				} {
+					if got.got != got.want {
+						t.Errorf("%s: %s, want %s", got.what, got.got, got.want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestDraftText shows a whole one.
+func TestDraftText(t *testing.T) {
+	host := ruleset.Host{
+		Forwards: true, Outside: []string{"ppp0"}, NameServers: []netip.Addr{netip.MustParseAddr("192.0.2.53")},
+		Interfaces: []ruleset.Interface{lo, link("lan0", "192.168.1.1/24"), link("ppp0", "10.64.0.7/24")},
+	}
+	servers := []ruleset.Listener{{Protocol: ruleset.UDP, Port: 5060, Program: "asterisk"}, {Protocol: ruleset.UDP, Port: 5080, Program: "asterisk"}, {Protocol: ruleset.TCP, Port: 5061}}
+	got := policy.NewDraft(host, servers, [][]string{{"- preset: telnyx   # Telnyx"}}).Text(time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC))
+	const want = `# The policy of this host, drafted by ringfence init on 2026-11-25. Read it through,
+# then: ringfence diff shows what it would do, ringfence apply does it.
+version: 1
+
+# Not sure whom you would shut out? monitor drops nothing: it counts what
+# enforce would drop (ringfence status).
+mode: enforce
+
+# This host forwards for others, so only what leads outside is fenced: phones
+# inside reach their provider as before.
+#   inside: 192.168.1.0/24 on lan0
+interfaces: [ppp*]
+
+# On this host a server listens on TCP 5061.
+# On this host asterisk listens on UDP 5060, UDP 5080.
+# Phones that roam cannot be known by their address. Give them a port of their own
+# that is not listed here, or write "unknown: {action: accept}".
+ports:
+  udp: [5060, 5061, 5080]
+  tcp: [5060, 5061]
+
+# Whose servers may call. A registrar is what your phones or your PBX have as
+# registrar, outbound proxy or SIP domain; every server behind it is found.
+providers:
+  - preset: telnyx   # Telnyx
+
+# Your own phones, and offices with a name or an address of their own.
+trusted:
+  hosts: []
+  addresses:
+    - 10.64.0.0/24   # connected to ppp0
+
+dns:
+  # As in /etc/resolv.conf, now 192.0.2.53. Ask the same ones as your phones do:
+  # providers answer differently in different places.
+  servers: []
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func join[T any](items []T) string {
+	return strings.Trim(fmt.Sprint(items), "[]")
+}

@@ -1,0 +1,113 @@
+package ruleset
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// MarkMask are the bits of a packet's mark in which the classifier says who is
+// knocking. All others belong to other programs.
+const MarkMask = 0x0f000000
+
+// Class is what the classifier says of a packet.
+type Class uint32
+
+// The classes.
+const (
+	Unclassified Class = 0
+	Scanner      Class = 1 // its request bears a signature of class ban
+	KnownAgent   Class = 2 // a request whose User-Agent is allowed by require_user_agent
+	OtherAgent   Class = 3 // a request without such a User-Agent
+)
+
+// Bits are the class as it stands in the mark.
+func (c Class) Bits() uint32 { return uint32(c) << 24 }
+
+// Mark matches what the classifier has said of the packet.
+type Mark struct {
+	Class Class
+	Not   bool
+}
+
+func (s Mark) String() string {
+	operator := "=="
+	if s.Not {
+		operator = "!="
+	}
+	return fmt.Sprintf("meta mark & 0x%08x %s 0x%08x", uint32(MarkMask), operator, s.Class.Bits())
+}
+
+// ClearMark takes out of the mark what the classifier has put there, so that
+// no other program sees it.
+type ClearMark struct{}
+
+func (ClearMark) String() string {
+	return fmt.Sprintf("meta mark set meta mark & 0x%08x", ^uint32(MarkMask))
+}
+
+// Unicast matches a source address that a single host can have.
+type Unicast struct{}
+
+func (Unicast) String() string { return "fib saddr type unicast" }
+
+// Ban adds the source address to a set for a time, or lets its time begin anew.
+// Where the set is full the rule ends here, so no verdict may stand behind it.
+type Ban struct {
+	V6  bool
+	Set string
+	For time.Duration // whole milliseconds
+}
+
+func (s Ban) String() string {
+	return fmt.Sprintf("update @%s { %s saddr timeout %s }", s.Set, family(s.V6), durationText(s.For))
+}
+
+// durationText writes a time as nft does: 1d2h3m4s5ms, without what is 0.
+func durationText(d time.Duration) string {
+	var b strings.Builder
+	for _, u := range durationUnits {
+		if n := d / u.unit; n > 0 {
+			fmt.Fprintf(&b, "%d%s", n, u.name)
+			d -= n * u.unit
+		}
+	}
+	if b.Len() == 0 {
+		return "0s"
+	}
+	return b.String()
+}
+
+var durationUnits = []struct {
+	name string
+	unit time.Duration
+}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}, {"ms", time.Millisecond}}
+
+// parseDuration reads what durationText writes.
+func parseDuration(text string) (time.Duration, bool) {
+	var d time.Duration
+	rest := text
+	for rest != "" {
+		n, digits := 0, 0
+		for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' {
+			n = n*10 + int(rest[digits]-'0')
+			digits++
+		}
+		name := strings.TrimRight(rest[digits:], "0123456789")
+		if i := strings.IndexAny(rest[digits:], "0123456789"); i >= 0 {
+			name = rest[digits : digits+i]
+		}
+		found := false
+		for _, u := range durationUnits {
+			if u.name == name {
+				d += time.Duration(n) * u.unit
+				found = true
+			}
+		}
+		if !found || digits == 0 || digits > 9 {
+			return 0, false
+		}
+		rest = rest[digits+len(name):]
+	}
+	return d, durationText(d) == text
+}
