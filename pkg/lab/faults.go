@@ -111,11 +111,11 @@ func (c *catcher) WriteMsg(m *dns.Msg) error {
 	return nil
 }
 
-// replaced puts other records in the place of the answer's, if there are any of
-// the asked type.
-func replaced(records func(q dns.Question) []dns.RR) Fault {
+// replaced puts other records in the place of the answer's, if it has any of the
+// asked type and that is one of the kinds.
+func replaced(records func(q dns.Question) []dns.RR, kinds ...uint16) Fault {
 	return Changed(func(m *dns.Msg) *dns.Msg {
-		if slices.ContainsFunc(m.Answer, func(r dns.RR) bool { return r.Header().Rrtype == m.Question[0].Qtype }) {
+		if slices.Contains(kinds, m.Question[0].Qtype) && slices.ContainsFunc(m.Answer, func(r dns.RR) bool { return r.Header().Rrtype == m.Question[0].Qtype }) {
 			m.Answer = records(m.Question[0])
 		}
 		return m
@@ -146,7 +146,7 @@ func Lie(addresses ...string) Fault {
 			}
 		}
 		return records
-	})
+	}, dns.TypeA, dns.TypeAAAA)
 }
 
 // Bogons answers with addresses that no name may stand for.
@@ -170,7 +170,7 @@ func Many(n int) Fault {
 			records = append(records, addressRecord(q.Name, address))
 		}
 		return records
-	})
+	}, dns.TypeA, dns.TypeAAAA)
 }
 
 // Alias leads every name to itself by way of another.
@@ -197,7 +197,7 @@ func Aliases(n int, address string) Fault {
 			name = next
 		}
 		return append(records, addressRecord(name, address))
-	})
+	}, dns.TypeA, dns.TypeAAAA)
 }
 
 // WrongOwner answers for another name than the asked one.
@@ -249,23 +249,19 @@ func Flapping(n int) Fault {
 
 // NoService says by SRV that there is no service at all (RFC 2782).
 func NoService(honest dns.Handler) dns.Handler {
-	return replacedOf(dns.TypeSRV, func(q dns.Question) []dns.RR {
+	return replaced(func(q dns.Question) []dns.RR {
 		return []dns.RR{&dns.SRV{Hdr: header(q.Name, dns.TypeSRV), Target: "."}}
-	})(honest)
+	}, dns.TypeSRV)(honest)
 }
 
 // NAPTRLoop leads by NAPTR to where it came from.
 func NAPTRLoop(honest dns.Handler) dns.Handler {
-	return replacedOf(dns.TypeNAPTR, func(q dns.Question) []dns.RR {
+	return replaced(func(q dns.Question) []dns.RR {
 		return []dns.RR{
 			&dns.NAPTR{Hdr: header(q.Name, dns.TypeNAPTR), Order: 1, Flags: "s", Service: "SIP+D2U", Replacement: q.Name},
 			&dns.NAPTR{Hdr: header(q.Name, dns.TypeNAPTR), Order: 2, Flags: "a", Service: "SIP+D2T", Replacement: q.Name},
 		}
-	})(honest)
-}
-
-func replacedOf(kind uint16, records func(q dns.Question) []dns.RR) Fault {
-	return Only(kind, replaced(records))
+	}, dns.TypeNAPTR)(honest)
 }
 
 // SRVToAlias leads by SRV to aliases of the targets, which RFC 2782 forbids.

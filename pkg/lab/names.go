@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// NameServer answers questions by UDP and TCP at one address of a host.
+// NameServer answers questions at one address of a host.
 type NameServer struct {
 	servers []*dns.Server
 	running sync.WaitGroup
@@ -19,17 +19,30 @@ type NameServer struct {
 // ServeNames starts a name server at an address with port, such as
 // "192.0.2.53:53". It can be asked as soon as ServeNames returns.
 func (n *Namespace) ServeNames(address string, handler dns.Handler) (*NameServer, error) {
+	return n.serveNames(address, handler, true)
+}
+
+// ServeNamesByUDP is ServeNames without TCP: whoever comes that way is refused.
+func (n *Namespace) ServeNamesByUDP(address string, handler dns.Handler) (*NameServer, error) {
+	return n.serveNames(address, handler, false)
+}
+
+func (n *Namespace) serveNames(address string, handler dns.Handler, tcp bool) (*NameServer, error) {
 	s := &NameServer{}
 	err := n.Do(func() error {
 		packets, err := net.ListenPacket("udp", address)
 		if err != nil {
 			return err
 		}
+		s.servers = []*dns.Server{{PacketConn: packets, Handler: handler}}
+		if !tcp {
+			return nil
+		}
 		connections, err := net.Listen("tcp", address)
 		if err != nil {
 			return errors.Join(err, packets.Close())
 		}
-		s.servers = []*dns.Server{{PacketConn: packets, Handler: handler}, {Listener: connections, Handler: handler}}
+		s.servers = append(s.servers, &dns.Server{Listener: connections, Handler: handler})
 		return nil
 	})
 	if err != nil {

@@ -40,8 +40,8 @@ func (l *look) answer(h *heard, used bool) (a KnownAnswer, why string) {
 	a = l.was(h.question)
 	before := a
 	a.From = l.leadingTo(h)
-	if len(h.records) > maxRecords {
-		a.Accepted = max(a.Accepted, len(h.records))
+	if h.most > maxRecords {
+		a.Accepted = max(a.Accepted, h.most)
 	}
 	a.Error, a.Kind, a.Since, a.Gone, a.GoneFor = "", "", time.Time{}, 0, 0
 	kind, why := l.failure(h)

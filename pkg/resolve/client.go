@@ -31,8 +31,9 @@ type Client struct {
 	servers []*server
 
 	mu sync.Mutex
-	// answered is who answered a question last, for Again.
+	// answered is who answered a question, and last who answered any, for Again.
 	answered map[Question]*server
+	last     *server
 }
 
 // Dial opens a connection to a name server, as net.Dialer's DialContext does.
@@ -92,7 +93,7 @@ func (c *Client) Lookup(ctx context.Context, q Question) (Answer, error) {
 			if err == nil {
 				s.failures.Store(0)
 				c.mu.Lock()
-				c.answered[q] = s
+				c.answered[q], c.last = s, s
 				c.mu.Unlock()
 				return answer, nil
 			}
@@ -108,12 +109,16 @@ func (c *Client) Lookup(ctx context.Context, q Question) (Answer, error) {
 	return Answer{}, failure
 }
 
-// Again asks a question that Lookup has an answer to once more, to hear it from
-// somebody else: from another server if one answers, else from the same one by
-// TCP, where nobody can slip in a forged packet. It is a Lookup.
+// Again asks a question once more, to hear the answer from somebody else than
+// Lookup did: from another server if one answers, else from the same one by TCP,
+// where nobody can slip in a forged packet. A question that Lookup was not asked
+// is not put to the server that answered the others. Again is a Lookup.
 func (c *Client) Again(ctx context.Context, q Question) (Answer, error) {
 	c.mu.Lock()
 	first := c.answered[q]
+	if first == nil {
+		first = c.last
+	}
 	c.mu.Unlock()
 	if first == nil {
 		return c.Lookup(ctx, q)

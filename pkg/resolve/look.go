@@ -38,6 +38,7 @@ type heard struct {
 	err      error // of the last answer that failed, unless another did not
 	noName   bool
 	records  []Record
+	most     int  // records in one answer
 	believed bool // an address that may be believed is among the records or behind them
 	empty    []string
 }
@@ -106,6 +107,7 @@ func (h *heard) hear(n *Node) {
 	h.noName = n.NoName && (!h.answered || h.noName)
 	h.answered, h.err = true, nil
 	h.records = append(h.records, n.Records...)
+	h.most = max(h.most, len(n.Records))
 	h.empty = n.emptyTargets()
 }
 

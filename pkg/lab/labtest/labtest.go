@@ -22,13 +22,17 @@ const marker = "RINGFENCE_TEST_NAMESPACE"
 // programName tells the binary which program it is.
 const programName = "RINGFENCE_TEST_PROGRAM"
 
+// promptly ends programs that are built with the race detector at once, which
+// would sleep for a second.
+const promptly = "GORACE=atexit_sleep_ms=10"
+
 // Program prepares the test binary to run as one of the programs given to Main.
 func Program(t testing.TB, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	Must(t, err)
 	cmd := exec.CommandContext(t.Context(), self, args...)
-	cmd.Env = append(os.Environ(), programName+"="+name)
+	cmd.Env = append(os.Environ(), programName+"="+name, promptly)
 	return cmd
 }
 
@@ -102,7 +106,7 @@ func seclude() error {
 
 // Environment is what a program that the binary becomes by its name, not by
 // Program, must find in its environment.
-func Environment() []string { return []string{marker + "=2"} }
+func Environment() []string { return []string{marker + "=2", promptly} }
 
 // Host makes a host that is gone with the test.
 func Host(t testing.TB, name string) *lab.Namespace {

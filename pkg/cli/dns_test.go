@@ -1,0 +1,379 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+
+	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+)
+
+// wholeZone is a registrar with everything: NAPTR, SRV to targets in another
+// domain, and a pool of 18 addresses of its own.
+func wholeZone() (zone string, addresses []string) {
+	var b strings.Builder
+	b.WriteString(`sip.acme.example. 60 IN NAPTR 10 10 "s" "SIP+D2U" "" _sip._udp.sip.acme.example.
+sip.acme.example. 60 IN NAPTR 20 10 "s" "SIP+D2T" "" _sip._tcp.sip.acme.example.
+_sip._udp.sip.acme.example. 60 IN SRV 10 50 5060 edge.net.example.
+_sip._tcp.sip.acme.example. 60 IN SRV 10 50 5060 edge2.net.example.
+edge.net.example. 60 IN A 203.0.113.5
+edge.net.example. 60 IN AAAA 2001:db8:113::5
+edge2.net.example. 60 IN A 203.0.113.8
+`)
+	addresses = []string{"203.0.113.5", "203.0.113.8", "2001:db8:113::5"}
+	for i := range 18 {
+		a := fmt.Sprintf("203.0.113.%d", 100+2*i) // none beside another, so that none is merged
+		fmt.Fprintf(&b, "sip.acme.example. 60 IN A %s\n", a)
+		addresses = append(addresses, a)
+	}
+	slices.Sort(addresses)
+	return b.String(), addresses
+}
+
+// patient is a site whose name server can be made ill.
+type patient struct {
+	*site
+	names  *lab.Switch
+	honest *lab.Zone
+	good   []string
+}
+
+const patientPolicy = `version: 1
+providers:
+  - name: acme
+    registrars: [sip.acme.example]
+dns:
+  servers: [SERVERS]
+`
+
+// newPatient applies a policy while all is well, with name servers at the given
+// addresses.
+func newPatient(t *testing.T, servers ...string) *patient {
+	t.Helper()
+	zone, good := wholeZone()
+	honest, err := lab.NewZone(zone)
+	labtest.Must(t, err)
+	p := &patient{names: lab.NewSwitch(honest), honest: honest, good: good}
+	h := labtest.Host(t, "pbx")
+	p.site = newSite(t, h, strings.Replace(patientPolicy, "SERVERS", strings.Join(servers, ", "), 1))
+	p.serve(t, servers[0], p.names)
+	return p
+}
+
+func (p *patient) serve(t *testing.T, address string, handler dns.Handler) *lab.NameServer {
+	t.Helper()
+	names, err := p.host.ServeNames(address+":53", handler)
+	labtest.Must(t, err)
+	t.Cleanup(func() { names.Close() })
+	return names
+}
+
+// allowed are the providers' addresses in the kernel.
+func (s *site) allowed(t *testing.T) []string {
+	t.Helper()
+	var ruleset struct {
+		NFTables []struct {
+			Set *struct {
+				Name string
+				Elem []any
+			}
+		}
+	}
+	labtest.Must(t, json.Unmarshal([]byte(labtest.Run(t, s.host, "nft", "-j", "list", "table", "inet", "ringfence")), &ruleset))
+	var list []string
+	for _, object := range ruleset.NFTables {
+		if object.Set != nil && strings.HasPrefix(object.Set.Name, "providers") {
+			for _, e := range object.Set.Elem {
+				list = append(list, fmt.Sprint(e))
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// alarms are the kinds of alarms that status shows, each with its subject.
+func (s *site) alarms(t *testing.T) []string {
+	t.Helper()
+	var report struct {
+		Alarms []struct {
+			Kind, Name, Type, Text, Since string
+			WayOut                        string `json:"way_out"`
+		}
+	}
+	labtest.Must(t, json.Unmarshal([]byte(s.must(t, 0, "status", "-o", "json").stdout), &report))
+	list := []string{}
+	for _, a := range report.Alarms {
+		list = append(list, strings.TrimSpace(a.Kind+" "+a.Name+" "+a.Type))
+		if a.Text == "" || a.WayOut == "" || a.Since == "" {
+			t.Errorf("an alarm without text, time or way out: %+v", a)
+		}
+	}
+	return list
+}
+
+// earlier makes the last look at all names so much older than it is, as if the
+// host had been off meanwhile.
+func (s *site) earlier(t *testing.T, d time.Duration) {
+	t.Helper()
+	path := filepath.Join(s.state(), "addresses.json")
+	content, err := os.ReadFile(path)
+	labtest.Must(t, err)
+	var memory map[string]any
+	labtest.Must(t, json.Unmarshal(content, &memory))
+	for _, name := range memory["names"].([]any) {
+		looked := name.(map[string]any)["looked"].(map[string]any)
+		then, err := time.Parse(time.RFC3339Nano, looked["time"].(string))
+		labtest.Must(t, err)
+		looked["boot"], looked["time"] = "another", then.Add(-d)
+	}
+	content, err = json.Marshal(memory)
+	labtest.Must(t, err)
+	labtest.Must(t, os.WriteFile(path, content, 0o640))
+}
+
+// dnsFault is a bad day of a name server.
+type dnsFault struct {
+	name   string
+	fault  lab.Fault
+	slow   bool // each round takes seconds
+	status int
+	// failure is what refresh says of it.
+	failure string
+	// alarms stand after the first round, later those after three rounds over an
+	// hour.
+	alarms, later []string
+}
+
+var dnsFaults = []dnsFault{
+	{name: "SERVFAIL", fault: lab.ServFail, status: 4, failure: "127.0.0.1:53 answers SERVFAIL (and 5 questions more about sip.acme.example)"},
+	{name: "REFUSED", fault: lab.Refused, status: 4, failure: "127.0.0.1:53 answers REFUSED"},
+	{name: "timeout", fault: lab.Silent, slow: true, status: 4, failure: "127.0.0.1:53 does not answer"},
+	{name: "empty", fault: lab.Empty, status: 4, failure: "no A record any more, where there was one", later: []string{
+		"gone _sip._tcp.sip.acme.example SRV", "gone _sip._udp.sip.acme.example SRV", "gone sip.acme.example A", "gone sip.acme.example NAPTR",
+	}},
+	{name: "NXDOMAIN", fault: lab.NoName, status: 4, failure: "the name does not exist any more", later: []string{
+		"gone _sip._tcp.sip.acme.example SRV", "gone _sip._udp.sip.acme.example SRV", "gone sip.acme.example A", "gone sip.acme.example NAPTR",
+	}},
+	{name: "A fails, AAAA works", fault: lab.Only(dns.TypeA, lab.ServFail), status: 4, failure: "edge.net.example A: 127.0.0.1:53 answers SERVFAIL (and 2 questions more about sip.acme.example)"},
+	{name: "AAAA fails, A works", fault: lab.Only(dns.TypeAAAA, lab.ServFail), status: 4, failure: "edge.net.example AAAA: 127.0.0.1:53 answers SERVFAIL (and 2 questions more about sip.acme.example)"},
+	{name: "truncated, and TCP hangs up", fault: lab.Truncated, status: 4, failure: "does not fit into UDP, and TCP failed"},
+	{name: "a circle of aliases", fault: lab.Alias, status: 4, failure: "more than 8 aliases"},
+	{name: "nine aliases", fault: lab.Aliases(9, "198.18.6.6"), status: 4, failure: "more than 8 aliases, the last to alias8.example"},
+	{name: "wrong owner", fault: lab.WrongOwner, status: 4, failure: "the answer speaks of evil.example instead"},
+	{name: "wrong number", fault: lab.WrongID, slow: true, status: 4, failure: "127.0.0.1:53 does not answer"},
+	{name: "another question", fault: lab.OtherQuestion, status: 4, failure: "127.0.0.1:53 answers another question"},
+	{name: "bogons", fault: lab.Bogons, status: 4, failure: "10.0.0.1 is a private address; to allow it, add it to addresses in the policy", alarms: []string{
+		"rejected _sip._tcp.sip.acme.example SRV", "rejected _sip._udp.sip.acme.example SRV",
+		"rejected edge.net.example A", "rejected edge.net.example AAAA", "rejected edge2.net.example A",
+		"rejected sip.acme.example A",
+	}},
+	{name: "5,000 addresses", fault: lab.Many(5000), status: 4, failure: " records, more than 64, so it is not used", alarms: []string{
+		"large edge.net.example A", "large edge.net.example AAAA", "large edge2.net.example A", "large sip.acme.example A",
+	}},
+	{name: "TTL 0", fault: lab.TTL(0)},
+	{name: "TTL 2^31", fault: lab.TTL(1 << 31)},
+	{name: "flapping pool", fault: lab.Flapping(2)},
+	{name: "SRV to nowhere", fault: lab.NoService},
+	{name: "SRV to an alias", fault: lab.SRVToAlias},
+	{name: "NAPTR in a circle", fault: lab.NAPTRLoop},
+	{name: "garbage", fault: lab.Garbage, status: 4, failure: "127.0.0.1:53: "},
+	{name: "half an answer", fault: lab.Half, status: 4, failure: "127.0.0.1:53: "},
+}
+
+// TestDNSFaults plays each bad day for some refreshes: no good address goes, no
+// bad one comes, the user hears what is wrong, and when the day is over nothing
+// is.
+func TestDNSFaults(t *testing.T) {
+	for _, f := range dnsFaults {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPatient(t, "127.0.0.1")
+			p.must(t, 0, "apply")
+			p.intact(t, "apply")
+			p.names.To(f.fault(p.honest))
+			rounds := labtest.Count(3, 200)
+			if f.slow {
+				rounds = labtest.Count(1, 200)
+			}
+			for i := range rounds {
+				o := p.must(t, f.status, "refresh")
+				p.intact(t, fmt.Sprintf("refresh %d", i+1))
+				if !strings.Contains(o.stderr, f.failure) {
+					t.Fatalf("refresh does not say %q:\n%s", f.failure, o.stderr)
+				}
+				if o.stdout != "Generation 1, 1 name with 21 addresses: nothing to do.\n" {
+					t.Errorf("refresh says %q", o.stdout)
+				}
+				want := f.alarms
+				if i >= 2 {
+					want = slices.Concat(f.alarms, f.later)
+				}
+				if diff := cmp.Diff(append([]string{}, want...), p.alarms(t)); diff != "" {
+					t.Fatalf("after %d rounds: %s", i+1, diff)
+				}
+				p.earlier(t, 30*time.Minute)
+			}
+			p.names.To(p.honest)
+			p.must(t, 0, "refresh")
+			p.intact(t, "the end of the fault")
+			if alarms := p.alarms(t); len(alarms) > 0 {
+				t.Errorf("after the end of the fault: %v", alarms)
+			}
+		})
+	}
+}
+
+// intact fails if any good address is gone or any other is there.
+func (p *patient) intact(t *testing.T, after string) {
+	t.Helper()
+	if diff := cmp.Diff(p.good, p.allowed(t)); diff != "" {
+		t.Fatalf("after %s: %s", after, diff)
+	}
+}
+
+// TestNoWayToTCP: the answer does not fit into UDP, and nobody listens by TCP.
+func TestNoWayToTCP(t *testing.T) {
+	p := newPatient(t, "127.0.0.1", "127.0.0.2")
+	names, err := p.host.ServeNamesByUDP("127.0.0.2:53", lab.Truncated(nil))
+	labtest.Must(t, err)
+	t.Cleanup(func() { names.Close() })
+	p.must(t, 0, "apply")
+	p.write(t, strings.Replace(patientPolicy, "SERVERS", "127.0.0.2", 1))
+	o := p.must(t, 4, "apply", "--yes")
+	if !strings.Contains(o.stderr, "TCP failed (unreachable: no name server listens on 127.0.0.2:53)") {
+		t.Errorf("apply says %s", o.stderr)
+	}
+	p.intact(t, "apply")
+}
+
+// TestNoResolverAtBoot: the name server comes up after the host.
+func TestNoResolverAtBoot(t *testing.T) {
+	p := newPatient(t, "127.0.0.2")
+	p.must(t, 0, "apply")
+	for range labtest.Count(2, 200) {
+		labtest.Run(t, p.host, "nft", "flush", "ruleset")
+		p.write(t, strings.Replace(patientPolicy, "SERVERS", "127.0.0.1", 1)) // where nobody is
+		p.must(t, 0, "up")
+		p.intact(t, "up")
+		p.earlier(t, 24*time.Hour)
+		p.must(t, 4, "apply")
+		p.intact(t, "apply without a name server")
+		names := p.serve(t, "127.0.0.1", p.honest)
+		p.must(t, 0, "refresh")
+		p.intact(t, "refresh")
+		labtest.Must(t, names.Close())
+	}
+}
+
+// TestOneOfTwoServersLies, and is asked first: the other one is asked at once.
+func TestOneOfTwoServersLies(t *testing.T) {
+	p := newPatient(t, "127.0.0.1", "127.0.0.2")
+	p.serve(t, "127.0.0.2", p.honest)
+	p.must(t, 0, "apply")
+	known, err := os.ReadFile(filepath.Join(p.state(), "addresses.json"))
+	labtest.Must(t, err)
+	lie := lab.Lie("198.18.6.6", "10.0.0.1", "127.0.0.1", "2001:db8:ffff::6", "::1")(p.honest)
+	for range labtest.Count(3, 200) {
+		p.names.To(lie)
+		o := p.must(t, 4, "refresh")
+		p.intact(t, "a lie")
+		if diff := cmp.Diff([]string{"denied sip.acme.example"}, p.alarms(t)); diff != "" {
+			t.Fatal(diff)
+		}
+		for _, words := range []string{"alarm: sip.acme.example: one answer has 198.18.6.6, 2001:db8:ffff::6", "hint: find out which name server lies", "left out 10.0.0.1"} {
+			if !strings.Contains(o.stderr, words) {
+				t.Fatalf("refresh does not say %q:\n%s", words, o.stderr)
+			}
+		}
+		// The next lie is the first one again.
+		labtest.Must(t, os.WriteFile(filepath.Join(p.state(), "addresses.json"), known, 0o640))
+		p.names.To(p.honest)
+		p.must(t, 0, "refresh")
+		p.intact(t, "the truth")
+	}
+}
+
+// TestMoreAddressesThanAnybodyNeeds are taken when somebody says so, once, and
+// from then on.
+func TestMoreAddressesThanAnybodyNeeds(t *testing.T) {
+	p := newPatient(t, "127.0.0.1")
+	p.must(t, 0, "apply")
+	p.names.To(lab.Only(dns.TypeA, lab.Many(100))(p.honest))
+	o := p.must(t, 4, "refresh")
+	p.intact(t, "refresh")
+	if !strings.Contains(o.stderr, "hint: if so many are right: ringfence refresh --accept-large sip.acme.example") {
+		t.Errorf("refresh does not say the way out:\n%s", o.stderr)
+	}
+	tellsClearly(t, p.run(t, "refresh", "--accept-large", "other.example"), 1, []string{`the policy has no name "other.example", and none leads to it`})
+	p.must(t, 0, "refresh", "--accept-large", "SIP.acme.example.")
+	if n := len(p.allowed(t)); n <= len(p.good) {
+		t.Errorf("after --accept-large there are %d addresses", n)
+	}
+	p.must(t, 0, "refresh")
+	if alarms := p.alarms(t); len(alarms) > 0 {
+		t.Errorf("after --accept-large: %v", alarms)
+	}
+	p.names.To(lab.Only(dns.TypeA, lab.Many(101))(p.honest))
+	p.must(t, 4, "refresh")
+}
+
+// TestAlarmsComeFirst in what status prints.
+func TestAlarmsComeFirst(t *testing.T) {
+	p := newPatient(t, "127.0.0.1")
+	p.must(t, 0, "apply")
+	p.names.To(lab.Only(dns.TypeAAAA, lab.Bogons)(p.honest))
+	p.must(t, 4, "refresh")
+	want := []string{
+		"alarm  edge.net.example AAAA: only addresses that cannot be believed, where there were others (since ",
+		`       if they are right, write "addresses: [fd00::1]" under provider acme in the policy`,
+		"",
+		"fence       up",
+	}
+	lines := strings.Split(p.must(t, 0, "status").stdout, "\n")
+	for i, prefix := range want {
+		if i >= len(lines) || !strings.HasPrefix(lines[i], prefix) {
+			t.Fatalf("line %d is not %q:\n%s", i+1, prefix, strings.Join(lines, "\n"))
+		}
+	}
+	if text := strings.Join(lines, "\n"); !strings.Contains(text, "left out\n") || !strings.Contains(text, "fd00::1  sip.acme.example  is a private address") {
+		t.Errorf("status does not show what is left out:\n%s", text)
+	}
+	// The line that it says is the way out.
+	p.write(t, strings.Replace(strings.Replace(patientPolicy, "SERVERS", "127.0.0.1", 1), "    registrars:", `    addresses: ["fd00::1"]`+"\n    registrars:", 1))
+	p.must(t, 0, "apply")
+	if alarms := p.alarms(t); len(alarms) > 0 {
+		t.Errorf("the way out led to %v", alarms)
+	}
+}
+
+// TestStaleAddresses: nobody has heard anything for longer than the policy
+// allows, and all is still there.
+func TestStaleAddresses(t *testing.T) {
+	p := newPatient(t, "127.0.0.1")
+	p.must(t, 0, "apply")
+	p.earlier(t, 169*time.Hour)
+	if diff := cmp.Diff([]string{"stale sip.acme.example"}, p.alarms(t)); diff != "" {
+		t.Error(diff)
+	}
+	p.names.To(lab.ServFail(nil))
+	o := p.must(t, 4, "refresh")
+	if !strings.Contains(o.stderr, "alarm: sip.acme.example A: no good answer for 169 h; its addresses stay as they were") {
+		t.Errorf("refresh says %s", o.stderr)
+	}
+	p.intact(t, "a week without answers")
+	p.names.To(p.honest)
+	p.must(t, 0, "refresh")
+	if alarms := p.alarms(t); len(alarms) > 0 {
+		t.Errorf("after an answer: %v", alarms)
+	}
+}
