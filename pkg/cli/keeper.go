@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/control"
@@ -321,23 +322,22 @@ func (k *keeper) end(ctx context.Context) {
 func (k *keeper) complain(s *site) {
 	wrong := map[string]bool{}
 	for _, p := range s.memory.Refresh.Failures {
-		wrong[problemText(p)] = true
-	}
-	for _, alarm := range s.memory.Alarms(s.terms(), k.clock()) {
-		text := alarmText(alarm)
+		text := problemText(p)
 		wrong[text] = true
 		if !k.wrong[text] {
-			k.log.Warn("alarm", "text", text, "way_out", alarm.WayOut)
+			k.log.Warn("a name has failed; what is known of it stays", "failure", text)
 		}
 	}
-	for _, p := range s.memory.Refresh.Failures {
-		if text := problemText(p); !k.wrong[text] {
-			k.log.Warn("a name has failed; what is known of it stays", "failure", text)
+	for _, alarm := range s.memory.Alarms(s.terms(), k.clock()) {
+		about := fmt.Sprintf("alarm %s: %s", alarm.Kind, strings.TrimSpace(alarm.Name+" "+string(alarm.Type)))
+		wrong[about] = true
+		if !k.wrong[about] {
+			k.log.Warn("alarm", "kind", alarm.Kind, "text", alarmText(alarm), "way_out", alarm.WayOut)
 		}
 	}
 	for text := range k.wrong {
 		if !wrong[text] {
-			k.log.Info("over", "text", text)
+			k.log.Info("over", "what", text)
 		}
 	}
 	k.wrong = wrong

@@ -24,6 +24,9 @@ func (a *app) resolveCommand() *cobra.Command {
 NAPTR, SRV, A and AAAA), and shows the whole tree of answers with what is left
 out and why. It changes nothing and keeps nothing.
 
+Of a SIP URI, or of a name with a port, the tree shows what a client with that
+URI goes by. What is allowed is the whole, for clients differ.
+
 Exit status: 0 every name has an address and no question failed, 4 otherwise.`,
 		Example: `  ringfence resolve sip.example.net
   ringfence resolve sip:sip.example.net:5061 -o json`,
@@ -66,6 +69,8 @@ type treeRecord struct {
 	Weight   uint16 `json:"weight,omitempty"`
 	Port     uint16 `json:"port,omitempty"`
 	Service  string `json:"service,omitempty"`
+	// Rejected is why the record leads to nothing that is allowed.
+	Rejected string `json:"rejected,omitempty"`
 }
 
 func (a *app) resolve(ctx context.Context, names []string) error {
@@ -73,6 +78,7 @@ func (a *app) resolve(ctx context.Context, names []string) error {
 		return withHint(errors.New("resolve needs a name"), "for example: ringfence resolve sip.example.net")
 	}
 	var targets []resolve.Target
+	var views []view
 	for _, name := range names {
 		r, ok := policy.ParseRegistrar(name)
 		switch {
@@ -82,6 +88,7 @@ func (a *app) resolve(ctx context.Context, names []string) error {
 			return fmt.Errorf("%q is an address already", name)
 		}
 		targets = append(targets, resolve.Target{Name: r.Host, Registrar: true})
+		views = append(views, viewOf(name))
 	}
 	p, _, err := a.readPolicy()
 	if err != nil {
@@ -103,7 +110,8 @@ func (a *app) resolve(ctx context.Context, names []string) error {
 	memory := resolve.NewMemory().Learn(results, terms, a.now())
 	var resolved []resolvedName
 	for i, r := range results {
-		resolved = append(resolved, describe(r, memory.Names[i], memory.Refresh.Failures))
+		r.Roots = views[i].narrow(r.Roots)
+		resolved = append(resolved, describe(r, memory.Names[i], memory.Refresh.Failures, terms.Screen))
 	}
 	if a.json() {
 		err = a.writeJSON(resolved)
@@ -116,10 +124,10 @@ func (a *app) resolve(ctx context.Context, names []string) error {
 	return err
 }
 
-func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem) resolvedName {
+func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem, screen resolve.Screen) resolvedName {
 	n := resolvedName{
 		Name: r.Target.Name, Addresses: []resolvedAddress{}, Rejected: []resolve.Rejected{}, Failures: []resolve.Problem{},
-		Tree: treeOf(r.Roots),
+		Tree: treeOf(r.Roots, screen),
 	}
 	n.Rejected = append(n.Rejected, known.Rejected...)
 	for _, k := range known.Addresses {
@@ -133,15 +141,19 @@ func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem)
 	return n
 }
 
-func treeOf(nodes []*resolve.Node) []treeNode {
+func treeOf(nodes []*resolve.Node, screen resolve.Screen) []treeNode {
 	var tree []treeNode
 	for _, n := range nodes {
 		t := treeNode{
 			Question: n.Question.Name, Type: n.Question.Type, Aliases: n.Aliases, NoName: n.NoName,
-			Records: []treeRecord{}, Children: treeOf(n.Children),
+			Records: []treeRecord{}, Children: treeOf(n.Children, screen),
 		}
 		for _, r := range n.Records {
-			t.Records = append(t.Records, treeRecord{r.String(), int64(r.TTL / time.Second), r.Address, r.Target, r.Priority, r.Weight, r.Port, r.Service})
+			record := treeRecord{r.String(), int64(r.TTL / time.Second), r.Address, r.Target, r.Priority, r.Weight, r.Port, r.Service, r.Unused()}
+			if why := screen.Reject(r.Address); r.Address.IsValid() && why != "" {
+				record.Rejected = "it " + why
+			}
+			t.Records = append(t.Records, record)
 		}
 		if n.Err != nil {
 			t.Error = n.Err.Error()
@@ -206,7 +218,11 @@ func writeTree(w io.Writer, tree []treeNode, indent string, seen map[string]bool
 			continue
 		}
 		for _, r := range n.Records {
-			fmt.Fprintf(w, "%s  %s\n", indent, r.Text)
+			text := r.Text
+			if r.Rejected != "" {
+				text += ", left out: " + r.Rejected
+			}
+			fmt.Fprintf(w, "%s  %s\n", indent, text)
 		}
 		writeTree(w, n.Children, indent+"    ", seen)
 	}

@@ -98,7 +98,7 @@ func (s *service) hasTold(text string) bool {
 func (s *service) until(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !f() {
 		select {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -27,11 +28,14 @@ type Keeper interface {
 }
 
 // Runner keeps a kernel as it should be for as long as it runs: on every event,
-// on answers that are due, and once a minute whatever happens.
+// on answers that are due, and from time to time whatever happens.
 type Runner struct {
 	Keeper Keeper
 	// Events come when something may have changed.
 	Events <-chan Event
+	// Check is how often everything is looked at although no event came; 0 is
+	// once a minute.
+	Check time.Duration
 	// Alive is called every Beat, for as long as the runner is not stuck; a Beat
 	// of 0 never calls it.
 	Alive func()
@@ -39,7 +43,6 @@ type Runner struct {
 }
 
 const (
-	// checkEvery is how often everything is looked at although no event came.
 	checkEvery = time.Minute
 	// firstRetry and longestRetry are between tries after a failure.
 	firstRetry   = time.Second
@@ -54,7 +57,7 @@ func (r Runner) Run(ctx context.Context) {
 	if r.Beat > 0 {
 		beat.Reset(0)
 	}
-	check := time.NewTicker(checkEvery)
+	check := time.NewTicker(cmp.Or(r.Check, checkEvery))
 	defer check.Stop()
 	l.due.Reset(l.Keeper.Due())
 	for {

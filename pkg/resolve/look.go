@@ -146,12 +146,9 @@ func (n *Node) believed(screen Screen) bool {
 		slices.ContainsFunc(n.Children, func(c *Node) bool { return c.believed(screen) })
 }
 
-// leads reports whether any record of the answer is of use: SRV with target "."
-// says that there is no such service (RFC 2782).
+// leads reports whether any record of the answer is of use.
 func (h *heard) leads() bool {
-	return slices.ContainsFunc(h.records, func(r Record) bool {
-		return r.Type == A || r.Type == AAAA || r.Type == SRV && r.Target != "" || r.Type == NAPTR && usable(r)
-	})
+	return slices.ContainsFunc(h.records, func(r Record) bool { return r.Unused() == "" })
 }
 
 // emptyTargets are the names that the node's records lead to and that have

@@ -114,11 +114,7 @@ func (r Record) String() string {
 	case SRV:
 		return fmt.Sprintf("%d %d %d %s (TTL %d s)", r.Priority, r.Weight, r.Port, target, r.TTL/time.Second)
 	case NAPTR:
-		text := fmt.Sprintf("%d %d %q %q %q %s (TTL %d s)", r.Priority, r.Weight, r.Flags, r.Service, r.Regexp, target, r.TTL/time.Second)
-		if !usable(r) {
-			text += ", not used"
-		}
-		return text
+		return fmt.Sprintf("%d %d %q %q %q %s (TTL %d s)", r.Priority, r.Weight, r.Flags, r.Service, r.Regexp, target, r.TTL/time.Second)
 	}
 	return target
 }

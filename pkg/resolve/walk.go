@@ -171,9 +171,10 @@ func (w *walker) visit(ctx context.Context, n *Node, t Target) {
 	w.follow(ctx, n, t)
 	for _, r := range n.Records {
 		switch {
-		case r.Type == SRV && r.Target != "": // target "." = the service is not there (RFC 2782)
+		case r.Unused() != "":
+		case r.Type == SRV:
 			n.Children = append(n.Children, addressNodes(r.Target, r.Target)...)
-		case r.Type == NAPTR && usable(r):
+		case r.Type == NAPTR:
 			step := "NAPTR " + strings.ToUpper(r.Service)
 			if strings.EqualFold(r.Flags, "s") {
 				service := strings.TrimSuffix(r.Target, "."+t.Name)
@@ -192,12 +193,24 @@ const chainArrow = " -> "
 // and RFC 7118.
 var sipServices = []string{"SIP+D2U", "SIP+D2T", "SIPS+D2T", "SIP+D2S", "SIP+D2W", "SIPS+D2W"}
 
-// usable reports whether a NAPTR record leads anywhere: order and preference
-// rank it but exclude nothing; a regular expression has no place in SIP
-// (RFC 3263 section 4.1) and is not evaluated.
-func usable(r Record) bool {
-	return slices.Contains(sipServices, strings.ToUpper(r.Service)) && r.Regexp == "" && r.Target != "" &&
-		(strings.EqualFold(r.Flags, "s") || strings.EqualFold(r.Flags, "a"))
+// Unused says why a record leads nowhere, "" if it leads to names or is an
+// address. Order, preference, priority and weight rank records but exclude none.
+func (r Record) Unused() string {
+	switch {
+	case r.Type == SRV && r.Target == "":
+		return "it says that there is no such service" // RFC 2782
+	case r.Type != NAPTR:
+		return ""
+	case !slices.Contains(sipServices, strings.ToUpper(r.Service)):
+		return "its service is none of SIP"
+	case r.Regexp != "":
+		return "a regular expression has no place in SIP" // RFC 3263 section 4.1
+	case !strings.EqualFold(r.Flags, "s") && !strings.EqualFold(r.Flags, "a"):
+		return "its flag is neither s nor a"
+	case r.Target == "":
+		return "it has no replacement"
+	}
+	return ""
 }
 
 // follow asks the node's question and follows aliases to its records. Only

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/ringfence/ringfence/pkg/resolve"
+)
+
+// view is which part of a name's tree a client goes by that was given a SIP URI
+// (RFC 3263 section 4). The zero view is all of it.
+type view struct {
+	port      bool   // one is named: neither NAPTR nor SRV is asked for
+	transport string // the one that is named, in lower case
+}
+
+// viewOf reads a registrar as the policy writes it, which it must be.
+func viewOf(text string) view {
+	var v view
+	rest := strings.ToLower(text)
+	if after, ok := strings.CutPrefix(rest, "sips:"); ok {
+		rest, v.transport = after, "tls"
+	}
+	rest = strings.TrimPrefix(rest, "sip:")
+	host, parameters, _ := strings.Cut(rest, ";")
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		if name, value, _ := strings.Cut(parameter, "="); name == "transport" && v.transport == "" {
+			v.transport = value
+		}
+	}
+	v.port = strings.Contains(host[strings.LastIndex(host, "@")+1:], ":")
+	return v
+}
+
+// services are the names in DNS of a transport: of NAPTR and of SRV.
+var services = map[string][2]string{
+	"udp": {"SIP+D2U", "_sip._udp"}, "tcp": {"SIP+D2T", "_sip._tcp"}, "tls": {"SIPS+D2T", "_sips._tcp"},
+	"sctp": {"SIP+D2S", "_sip._sctp"}, "ws": {"SIP+D2W", "_sip._ws"}, "wss": {"SIPS+D2W", "_sips._ws"},
+}
+
+// narrow returns the part of a tree that the view shows.
+func (v view) narrow(roots []*resolve.Node) []*resolve.Node {
+	if v == (view{}) {
+		return roots
+	}
+	service := services[v.transport]
+	var seen []*resolve.Node
+	for _, n := range roots {
+		switch {
+		case n.Question.Type == resolve.A, n.Question.Type == resolve.AAAA:
+			seen = append(seen, n)
+		case v.port:
+		case n.Question.Type == resolve.SRV && strings.HasPrefix(n.Question.Name, service[1]+"."):
+			seen = append(seen, n)
+		case n.Question.Type == resolve.NAPTR:
+			part := *n
+			part.Records = slices.DeleteFunc(slices.Clone(n.Records), func(r resolve.Record) bool { return !strings.EqualFold(r.Service, service[0]) })
+			part.Children = slices.DeleteFunc(slices.Clone(n.Children), func(c *resolve.Node) bool {
+				return !strings.HasPrefix(c.Step, "NAPTR "+service[0]+" ")
+			})
+			seen = append(seen, &part)
+		}
+	}
+	return seen
+}
