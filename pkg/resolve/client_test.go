@@ -281,3 +281,79 @@ func TestSystemServers(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestAgain: the second answer comes from somebody else, or by another way.
+func TestAgain(t *testing.T) {
+	const honest, lie = "sip.example. 300 IN A 192.0.2.1", "sip.example. 300 IN A 198.51.100.1"
+	closed := closedPort(t)
+	liar := serve(t, answer(lie), answer(lie))
+	for _, test := range []struct {
+		name    string
+		servers []netip.AddrPort
+		want    string
+	}{
+		{"another server", []netip.AddrPort{liar, serve(t, answer(honest), nil)}, "192.0.2.1"},
+		{"another server that fails, and one that does not", []netip.AddrPort{liar, closed, serve(t, rcode(dns.RcodeServerFailure), nil), serve(t, answer(honest), nil)}, "192.0.2.1"},
+		{"no other server answers", []netip.AddrPort{liar, closed}, "198.51.100.1"},
+		{"one server, by TCP", []netip.AddrPort{serve(t, answer(lie), answer(honest))}, "192.0.2.1"},
+		{"one server without TCP", []netip.AddrPort{serve(t, answer(honest), nil)}, "truncated"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := resolve.NewClient(test.servers)
+			if _, err := c.Lookup(t.Context(), question); err != nil {
+				t.Fatal(err)
+			}
+			// The question that Lookup was asked, and one that only this answer raises.
+			for _, q := range []resolve.Question{question, {Name: "sip.example", Type: resolve.NAPTR}} {
+				got, err := c.Again(t.Context(), q)
+				if test.want == "truncated" {
+					if f, ok := errors.AsType[*resolve.Failure](err); !ok || f.Kind != resolve.Unreachable {
+						t.Errorf("%s: got %v, %v", q, got, err)
+					}
+					continue
+				}
+				if err != nil || len(got.Records) != 1 || got.Records[0].Address.String() != test.want {
+					t.Errorf("%s: got %v, %v, want %s", q, got, err, test.want)
+				}
+			}
+		})
+	}
+	if _, err := resolve.NewClient([]netip.AddrPort{liar}).Again(t.Context(), question); err != nil {
+		t.Errorf("again without a first time: %v", err)
+	}
+}
+
+// TestTooManyRecordsForAnyMessage: an answer that is cut by TCP too is no whole
+// one, whoever accepts how much.
+func TestTooManyRecordsForAnyMessage(t *testing.T) {
+	cut := func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		for i := range 100 {
+			m.Answer = append(m.Answer, &dns.A{Hdr: dns.RR_Header{Name: "sip.example.", Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(192, 0, 2, byte(i))})
+		}
+		m.Truncated = true
+		w.WriteMsg(m)
+	}
+	server := serve(t, truncated, cut)
+	lookup := resolve.NewClient([]netip.AddrPort{server}).Lookup
+	for limit, want := range map[int]string{
+		64:      "too large: the answer has more than 100 records, more than 64",
+		1 << 16: "truncated: the answer does not fit into any message",
+	} {
+		r := resolve.Resolver{Lookup: lookup, Limit: func(resolve.Target, resolve.Question) int { return limit }}
+		roots := r.Resolve(t.Context(), []resolve.Target{{Name: "sip.example"}})[0].Roots
+		if got := fmt.Sprint(roots[0].Err); got != want || len(roots[0].Records) > 0 {
+			t.Errorf("with a limit of %d: %s, want %s", limit, got, want)
+		}
+	}
+}
+
+// TestTTLs: the highest bit makes a TTL 0 (RFC 2181 section 8).
+func TestTTLs(t *testing.T) {
+	for ttl, want := range map[uint32]time.Duration{0: 0, 60: time.Minute, 1<<31 - 1: (1<<31 - 1) * time.Second, 1 << 31: 0, 1<<32 - 1: 0} {
+		rr := &dns.A{Hdr: dns.RR_Header{Name: "sip.example.", Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: ttl}, A: net.IPv4(192, 0, 2, 1)}
+		if got := resolve.Records([]dns.RR{rr})[0].TTL; got != want {
+			t.Errorf("TTL %d is %s, want %s", ttl, got, want)
+		}
+	}
+}

@@ -388,3 +388,37 @@ func TestNamesThatNobodyAskedFor(t *testing.T) {
 		t.Errorf("the new name has %v", got)
 	}
 }
+
+// TestAcceptedSize: who has accepted a large answer once is not asked again
+// until one is larger.
+func TestAcceptedSize(t *testing.T) {
+	l := newLearner(t)
+	l.ask(0, two)
+	take := func(n int, accepted ...string) {
+		t.Helper()
+		l.pass(time.Hour)
+		r := resolve.Resolver{Lookup: newZone(t, two+pool(n)).lookup, Limit: l.memory.Limit(accepted)}
+		l.memory = l.memory.Learn(r.Resolve(t.Context(), []resolve.Target{registrar}), l.terms, l.now)
+	}
+	for _, test := range []struct {
+		records  int // besides two
+		accepted string
+		want     int
+		alarms   int
+	}{
+		{70, "", 2, 1},
+		{70, "other.example", 2, 1},
+		{70, "sip.example", 72, 0},
+		{68, "", 72, 0},
+		{71, "", 72, 1},
+		{60, "", 72, 0},
+	} {
+		take(test.records, test.accepted)
+		if n := len(l.memory.Addresses(registrar)); n != test.want {
+			t.Errorf("%d records, accepting %q: %d addresses, want %d", test.records, test.accepted, n, test.want)
+		}
+		if n := len(l.memory.Alarms(l.terms, l.now)); n != test.alarms {
+			t.Errorf("%d records, accepting %q: %d alarms, want %d", test.records, test.accepted, n, test.alarms)
+		}
+	}
+}
