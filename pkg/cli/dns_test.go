@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,6 +195,10 @@ var dnsFaults = []dnsFault{
 // bad one comes, the user hears what is wrong, and when the day is over nothing
 // is.
 func TestDNSFaults(t *testing.T) {
+	var refreshes atomic.Int64
+	t.Cleanup(func() {
+		t.Logf("%d kinds of faults, %d refreshes: after none of them was a good address gone or another there", len(dnsFaults), refreshes.Load())
+	})
 	for _, f := range dnsFaults {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -208,6 +213,7 @@ func TestDNSFaults(t *testing.T) {
 			for i := range rounds {
 				o := p.must(t, f.status, "refresh")
 				p.intact(t, fmt.Sprintf("refresh %d", i+1))
+				refreshes.Add(1)
 				if !strings.Contains(o.stderr, f.failure) {
 					t.Fatalf("refresh does not say %q:\n%s", f.failure, o.stderr)
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -35,6 +36,9 @@ func (a *app) run(ctx context.Context) error {
 	if err := a.kernel(true).Probe(ctx); err != nil {
 		return err
 	}
+	// A service mostly sleeps, and runs on small machines: memory is dearer than
+	// time.
+	debug.SetGCPercent(50)
 	k := a.newKeeper()
 	k.tell = func(status string) { a.notify("STATUS=" + status) }
 	touched, err := nft.Watch(ctx) // before the first look, so that nothing is missed

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -44,11 +45,14 @@ func (j Journal) ReadAddresses(memory Memory, aside bool) error {
 // WriteAddresses writes the resolved names, one line a fact: people read this
 // file.
 func (j Journal) WriteAddresses(memory any) error {
-	data, err := json.MarshalIndent(memory, "", "  ")
-	if err != nil {
+	var data bytes.Buffer
+	e := json.NewEncoder(&data)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false) // chains of records have arrows
+	if err := e.Encode(memory); err != nil {
 		return fmt.Errorf("write addresses: %w", err)
 	}
-	return write(j.addressesPath(), data)
+	return write(j.addressesPath(), bytes.TrimSuffix(data.Bytes(), []byte("\n")))
 }
 
 // ReadKernel reads what the kernel was last given into known, which stays as it

@@ -9,7 +9,7 @@ import "net/netip"
 // target. Doubts is pure.
 func (m Memory) Doubts(results []Result, terms Terms) []Target {
 	var targets []Target
-	for i, doubted := range m.doubted(results, terms) {
+	for i, doubted := range m.Screened(terms.Screen).doubted(results, terms) {
 		if len(doubted) > 0 {
 			targets = append(targets, results[i].Target)
 		}
@@ -19,9 +19,9 @@ func (m Memory) Doubts(results []Result, terms Terms) []Target {
 
 // doubted returns, by result, the addresses in it that are doubted. The first
 // results of all targets are judged together, then the second ones, and so on.
+// The memory is screened.
 func (m Memory) doubted(results []Result, terms Terms) []map[netip.Addr]bool {
 	doubted := make([]map[netip.Addr]bool, len(results))
-	m = m.Screened(terms.Screen)
 	for round := 0; ; round++ {
 		looks := map[Target]*look{}
 		places := map[Target]int{}
@@ -37,7 +37,7 @@ func (m Memory) doubted(results []Result, terms Terms) []map[netip.Addr]bool {
 		if len(looks) == 0 {
 			return doubted
 		}
-		for _, owner := range terms.owners() {
+		for _, owner := range terms.owners(looks) {
 			fresh := m.replaced(terms.names(owner), looks)
 			for t, l := range looks {
 				for a := range l.found {

@@ -35,8 +35,8 @@ func (m Memory) Learn(results []Result, terms Terms, now Moment) Memory {
 	if len(results) > 0 || len(terms.Names) == 0 {
 		next.Refresh.Time = now.Time
 	}
-	doubted := m.doubted(results, terms)
 	m = m.Screened(terms.Screen)
+	doubted := m.doubted(results, terms)
 	for _, name := range terms.Names {
 		known := m.name(name.Target)
 		known.Owners = name.Owners

@@ -199,9 +199,9 @@ func (k Known) screened(screen Screen) []KnownAddress {
 
 // name returns what is known of a target.
 func (m Memory) name(t Target) Known {
-	for _, k := range m.Names {
-		if k.target() == t {
-			return k
+	for i := range m.Names { // which are many and large
+		if k := &m.Names[i]; k.Name == t.Name && k.Registrar == t.Registrar {
+			return *k
 		}
 	}
 	return Known{Name: t.Name, Registrar: t.Registrar}

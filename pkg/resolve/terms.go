@@ -60,10 +60,13 @@ func (t Terms) names(owner string) []Target {
 	return targets
 }
 
-// owners are all owners, each once.
-func (t Terms) owners() []string {
+// owners are those of the names that are looked at, each once.
+func (t Terms) owners(looks map[Target]*look) []string {
 	var owners []string
 	for _, n := range t.Names {
+		if looks[n.Target] == nil {
+			continue
+		}
 		for _, o := range n.Owners {
 			if !slices.Contains(owners, o) {
 				owners = append(owners, o)

@@ -77,9 +77,16 @@ func (r Resolver) Resolve(ctx context.Context, targets []Target) []Result {
 	}
 	results := make([]Result, len(targets))
 	var group sync.WaitGroup
+	// Each target has a question under way at any time, so no more of them than
+	// questions are of use at once.
+	places := make(chan struct{}, concurrent)
 	for i, t := range targets {
 		results[i].Target = t
-		group.Go(func() { results[i].Roots = w.target(ctx, t) })
+		places <- struct{}{}
+		group.Go(func() {
+			results[i].Roots = w.target(ctx, t)
+			<-places
+		})
 	}
 	group.Wait()
 	return results

@@ -19,7 +19,7 @@ import (
 // zone answers questions from a small text: "name TYPE data", one record a
 // line, or "name TYPE !kind" for a failure.
 type zone struct {
-	t       *testing.T
+	t       testing.TB
 	records map[resolve.Question][]resolve.Record
 	failed  map[resolve.Question]resolve.Kind
 	names   map[string]bool
@@ -28,7 +28,7 @@ type zone struct {
 	asked map[resolve.Question]int
 }
 
-func newZone(t *testing.T, text string) *zone {
+func newZone(t testing.TB, text string) *zone {
 	t.Helper()
 	z := &zone{t: t, records: map[resolve.Question][]resolve.Record{}, failed: map[resolve.Question]resolve.Kind{}, names: map[string]bool{}, asked: map[resolve.Question]int{}}
 	for line := range strings.Lines(text) {
