@@ -176,6 +176,10 @@ func TestRun(t *testing.T) {
 	}
 	labtest.Run(t, s.host, "nft", "flush", "ruleset")
 	r.until(t, "the fence of the new generation is back", isBack)
+	// A generation is noticed also if nothing in the kernel says so.
+	s.write(t, pbxPolicy+"trusted: {addresses: [192.0.2.0/24]} # as before\n")
+	s.must(t, 0, "apply")
+	r.until(t, "it goes on with the newest generation", func() bool { return strings.HasPrefix(r.status(), "generation 3, ") })
 
 	r.until(t, "it tells the watchdog", func() bool { return r.hasTold("WATCHDOG=1") })
 	r.end(t)

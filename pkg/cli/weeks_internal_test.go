@@ -51,6 +51,10 @@ dns: {servers: [192.0.2.53]}
 // simulate applies the policy at the beginning, with what a zone says then, and
 // runs the service while the test lets time pass.
 func simulate(t *testing.T, zone string, live func(s *simulation)) {
+	simulatePolicy(t, simulatedPolicy, zone, live)
+}
+
+func simulatePolicy(t *testing.T, policy, zone string, live func(s *simulation)) {
 	// Nothing of this has to survive the loss of power, and files are written for
 	// weeks.
 	folder, err := os.MkdirTemp("/dev/shm", "ringfence")
@@ -68,7 +72,7 @@ func simulate(t *testing.T, zone string, live func(s *simulation)) {
 		s.keeper.facts = func() (ruleset.Host, error) { return ruleset.Host{}, nil }
 		s.keeper.lookup = func([]netip.AddrPort) (first, again resolve.Lookup) { return s.lookup, s.lookup }
 		s.zone(zone)
-		s.apply(a)
+		s.apply(a, policy)
 
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
@@ -79,6 +83,8 @@ func simulate(t *testing.T, zone string, live func(s *simulation)) {
 		live(s)
 		cancel()
 		running.Wait()
+		s.keeper.end(ctx)
+		s.wantSaved()
 		if t.Failed() {
 			t.Log(s.log)
 		}
@@ -86,11 +92,11 @@ func simulate(t *testing.T, zone string, live func(s *simulation)) {
 }
 
 // apply makes the first generation.
-func (s *simulation) apply(a *app) {
+func (s *simulation) apply(a *app, text string) {
 	s.t.Helper()
-	p, err := parsePolicy("policy.yaml", []byte(simulatedPolicy))
+	p, err := parsePolicy("policy.yaml", []byte(text))
 	labtest.Must(s.t, err)
-	site := &site{policy: p, text: simulatedPolicy, asked: true}
+	site := &site{policy: p, text: text, asked: true}
 	site.answers = questions{targets: targets(p), terms: site.terms()}.ask(s.t.Context(), s.lookup, s.lookup)
 	site.remember(resolve.NewMemory(), s.now())
 	d := site.desired(nil)
@@ -103,10 +109,36 @@ func (s *simulation) apply(a *app) {
 	s.kernel.Commits = 0
 }
 
+// wantSaved compares what the service knows with what it leaves on disk.
+func (s *simulation) wantSaved() {
+	s.t.Helper()
+	var saved resolve.Memory
+	labtest.Must(s.t, s.keeper.journal().ReadAddresses(&saved, false))
+	for i, k := range saved.Names {
+		if known := s.keeper.memory.Names[i]; !k.Looked.Time.Equal(known.Looked.Time) || len(k.Addresses) != len(known.Addresses) {
+			s.t.Errorf("%s is saved as of %s with %d addresses, and known as of %s with %d", k.Name, k.Looked.Time, len(k.Addresses), known.Looked.Time, len(known.Addresses))
+		}
+	}
+}
+
 func (s *simulation) now() resolve.Moment {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return resolve.Moment{Time: time.Now().Add(s.wall), Boot: "simulated", Up: resolve.Span(time.Since(s.start))}
+}
+
+// with does something while the service, which asks for the time before
+// whatever it does, can do nothing.
+func (s *simulation) with(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+// questions is how many were asked so far.
+func (s *simulation) questions() (n int) {
+	s.with(func() { n = s.asked })
+	return n
 }
 
 // zone is what the name server says from now on, serve who says it.
@@ -117,11 +149,7 @@ func (s *simulation) zone(text string) {
 	s.serve(z)
 }
 
-func (s *simulation) serve(h dns.Handler) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.names = h
-}
+func (s *simulation) serve(h dns.Handler) { s.with(func() { s.names = h }) }
 
 // lookup asks the handler without a network.
 func (s *simulation) lookup(_ context.Context, q resolve.Question) (resolve.Answer, error) {
@@ -195,9 +223,12 @@ func (s *simulation) after(d time.Duration, addresses string, alarms ...resolve.
 		s.t.Errorf("after %s: allowed are %s, want %s", day, got, addresses)
 	}
 	var kinds []resolve.AlarmKind
-	for _, a := range s.keeper.memory.Alarms(s.keeper.site.terms(), s.now()) {
-		kinds = append(kinds, a.Kind)
-	}
+	now := s.now()
+	s.with(func() {
+		for _, a := range s.keeper.memory.Alarms(s.keeper.site.terms(), now) {
+			kinds = append(kinds, a.Kind)
+		}
+	})
 	if !slices.Equal(kinds, alarms) {
 		s.t.Errorf("after %s: alarms %v, want %v", day, kinds, alarms)
 	}
@@ -339,18 +370,54 @@ func TestTheWallClockMoves(t *testing.T) {
 		s.zone(simulatedUDP + simulatedTCP + simulatedName + "sip.acme.example. 3600 IN AAAA 2001:db8::9\n")
 		s.after(12*time.Hour, simulatedAll+" 2001:db8::9")
 		for _, jump := range []time.Duration{aDay, -2 * aDay, 20 * 365 * aDay, -20 * 365 * aDay} {
-			s.mu.Lock()
-			s.wall += jump
-			before := s.asked
-			s.mu.Unlock()
+			s.with(func() { s.wall += jump })
+			before := s.questions()
 			s.after(2*time.Hour, simulatedAll+" 2001:db8::9")
-			s.mu.Lock()
-			asked := s.asked - before
-			s.mu.Unlock()
-			if looks := asked / 10; looks < 1 || looks > 3 { // ten questions each
+			if looks := (s.questions() - before) / 10; looks < 1 || looks > 3 { // ten questions each
 				t.Errorf("after a jump of %s there were %d looks in two hours", jump, looks)
 			}
 		}
 		s.after(4*time.Hour+5*aLook, "203.0.113.1 203.0.113.3 203.0.113.5 2001:db8::9")
+	})
+}
+
+// TestTimesAreNotWrittenAllTheTime: flash wears out. What changes is written at
+// once, what only says that nothing has changed at most as often as a name is
+// asked for.
+func TestTimesAreNotWrittenAllTheTime(t *testing.T) {
+	const many = "version: 1\nproviders: [{name: acme, registrars: [a.example, b.example, c.example, d.example]}]\ndns: {servers: [192.0.2.53]}\n"
+	zone := func(last string) string {
+		return "a.example. 61 IN A 203.0.113.1\nb.example. 73 IN A 203.0.113.3\nc.example. 87 IN A 203.0.113.5\nd.example. 99 IN A " + last + "\n"
+	}
+	simulatePolicy(t, many, zone("203.0.113.7"), func(s *simulation) {
+		writes := func(d time.Duration) (n int) {
+			mark := markOf(s.keeper.addressesFile())
+			for range d / time.Second {
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if now := markOf(s.keeper.addressesFile()); !now.same(mark) {
+					mark = now
+					n++
+				}
+			}
+			return n
+		}
+		before := s.questions()
+		n := writes(time.Hour)
+		if looks := (s.questions() - before) / 6; n < 30 || n > 60 || looks < 150 {
+			t.Errorf("%d looks at a name, and nothing new: %d writes in an hour, want one a minute", looks, n)
+		}
+		s.zone(zone("203.0.113.9"))
+		s.after(109*time.Second, "203.0.113.1 203.0.113.3 203.0.113.5 203.0.113.7 203.0.113.9")
+		var saved resolve.Memory
+		labtest.Must(t, s.keeper.journal().ReadAddresses(&saved, false))
+		if saved.Count() != 5 {
+			t.Errorf("%d addresses are saved, want 5", saved.Count())
+		}
+		for unsaved := false; !unsaved; { // so that the end has something to write
+			time.Sleep(time.Second)
+			synctest.Wait()
+			s.with(func() { unsaved = s.keeper.unsaved })
+		}
 	})
 }

@@ -188,6 +188,14 @@ func TestGivingUpATypeOfRecord(t *testing.T) {
 			l.hours(24, test.after)
 			l.want(test.left)
 			l.alarms()
+			// What has left is not missed when all is gone.
+			l.ask(time.Hour, "sip.example TXT x")
+			for _, p := range l.memory.Refresh.Failures {
+				q := resolve.Question{Name: p.Name, Type: p.Type}
+				if answer, err := newZone(t, test.after).lookup(t.Context(), q); err != nil || len(answer.Records) == 0 {
+					t.Errorf("%s is missed", trimmed(p))
+				}
+			}
 		})
 	}
 }
@@ -203,7 +211,7 @@ func TestHoldLongerThanThreeDays(t *testing.T) {
 	l.want("192.0.2.1 192.0.2.2")
 }
 
-// TestAFewDeletedNamesAreNoType: a name that does not exist any more is a
+// TestDeletedNamesAreNoType: a name that does not exist any more is a
 // failure, also while others of the registrar do.
 func TestDeletedNamesAreNoType(t *testing.T) {
 	l := newLearner(t)
@@ -226,6 +234,12 @@ func TestDeletedNamesAreNoType(t *testing.T) {
 	if len(l.memory.Refresh.Failures) != len(problems) {
 		t.Errorf("failures %v", l.memory.Refresh.Failures)
 	}
+	// So is the registrar's own, although there are names below it.
+	l = newLearner(t)
+	const below = "_sip._udp.sip.example SRV 10 a.net.\na.net A 192.0.2.1\n"
+	l.ask(0, below+"sip.example A 192.0.2.9")
+	l.hours(200, below)
+	l.want("192.0.2.1 192.0.2.9", "sip.example A: the name does not exist any more")
 }
 
 // TestGoneIsThreeTimesOverAnHour: not sooner, and a failure of another kind or a
