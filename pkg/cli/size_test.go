@@ -27,7 +27,7 @@ func (m *manyNames) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	at := strings.LastIndexByte(strings.TrimSuffix(name, ".bench.example."), '.') + 1
 	label := strings.TrimSuffix(name[at:], ".bench.example.")
 	n := 0
-	fmt.Sscanf(strings.TrimLeft(label, "edger"), "%d", &n)
+	fmt.Sscanf(strings.TrimLeft(label, "edgr"), "%d", &n)
 	header := dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: 60}
 	edge := fmt.Sprintf("edge%d.bench.example.", n)
 	isEdge := strings.HasPrefix(label, "edge")

@@ -242,54 +242,6 @@ func TestDeletedNamesAreNoType(t *testing.T) {
 	l.want("192.0.2.1 192.0.2.9", "sip.example A: the name does not exist any more")
 }
 
-// TestGoneIsThreeTimesOverAnHour: not sooner, and a failure of another kind or a
-// good answer begins anew.
-func TestGoneIsThreeTimesOverAnHour(t *testing.T) {
-	const alarm = "gone: sip.example A: the name does not exist any more, in "
-	l := newLearner(t)
-	l.ask(0, two)
-	for range 3 {
-		l.ask(29*time.Minute, "")
-	}
-	l.alarms() // three times, and 58 minutes
-	l.ask(time.Minute, "sip.example A !servfail")
-	for range 2 {
-		l.ask(time.Hour, "")
-	}
-	l.alarms() // an hour, and twice
-	l.ask(time.Minute, "")
-	l.alarms(alarm + "3 answers in a row; its addresses stay")
-	l.ask(time.Minute, "sip.example A !servfail")
-	l.alarms()
-	for range 3 {
-		l.ask(30*time.Minute, "")
-	}
-	l.alarms(alarm + "3 answers in a row; its addresses stay")
-	l.ask(time.Minute, two)
-	l.alarms()
-	l.want("192.0.2.1 192.0.2.2")
-}
-
-// TestStale: by the clock of the policy, and it ends with a good answer.
-func TestStale(t *testing.T) {
-	l := newLearner(t)
-	l.ask(0, two+"sip.example AAAA 2001:db8::1")
-	const ill = "sip.example A !timeout\nsip.example AAAA 2001:db8::1"
-	l.hours(167, ill)
-	l.alarms()
-	l.ask(time.Hour, ill)
-	l.alarms("stale: sip.example A: no good answer for 168 h; its addresses stay as they were")
-	l.want("192.0.2.1 192.0.2.2 2001:db8::1", "sip.example A: the server is ill")
-	l.ask(time.Hour, two+"sip.example AAAA 2001:db8::1")
-	l.alarms()
-	// Nobody asks any more: whatever should is dead.
-	l.pass(8 * day)
-	l.alarms("stale: sip.example: nobody has asked for it for 192 h; its addresses stay as they were")
-	l.ask(0, two+"sip.example AAAA 2001:db8::1")
-	l.alarms()
-	l.want("192.0.2.1 192.0.2.2 2001:db8::1")
-}
-
 // TestWhatIsNotBelievedLeaves: an address that the policy or the host makes
 // unbelievable does not stay for having been remembered.
 func TestWhatIsNotBelievedLeaves(t *testing.T) {
@@ -312,27 +264,6 @@ func TestWhatIsNotBelievedLeaves(t *testing.T) {
 			t.Errorf("%s was counted %d times, want 2", r, r.Times)
 		}
 	}
-}
-
-// TestTheLastAddressStays: that the host itself has got a registrar's address
-// does not leave the provider without any; somebody has to look.
-func TestTheLastAddressStays(t *testing.T) {
-	l := newLearner(t)
-	l.ask(0, "sip.example A 192.0.2.1")
-	l.terms.Screen = resolve.Screen{Own: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
-	l.hours(100, "sip.example A 192.0.2.1")
-	if got := l.addresses(); got != "192.0.2.1" {
-		t.Errorf("addresses %q", got)
-	}
-	l.alarms(
-		"kept: sip.example: without 192.0.2.1 it would have no address, so that stays",
-		"rejected: sip.example A: only addresses that cannot be believed, where there were others",
-	)
-	// Another address comes: the old one goes.
-	l.ask(time.Hour, "sip.example A 192.0.2.1\nsip.example A 192.0.2.2")
-	l.ask(time.Hour, "sip.example A 192.0.2.1\nsip.example A 192.0.2.2")
-	l.want("192.0.2.2")
-	l.alarms()
 }
 
 // TestBogonsNeverEnter: whoever answers must not open the fence for a LAN or for
@@ -362,18 +293,6 @@ func TestBogonsNeverEnter(t *testing.T) {
 	}
 }
 
-func TestNothingBehindAName(t *testing.T) {
-	l := newLearner(t)
-	l.ask(0, "sip.example TXT x")
-	l.want("", "sip.example: no address: it has no NAPTR, SRV, A or AAAA record that leads to one")
-	l.ask(time.Hour, "sip.example A 192.168.1.1")
-	l.want("", "sip.example: no address that can be believed: 192.168.1.1 is a private address; to allow it, add it to addresses in the policy")
-	l.alarms("rejected: sip.example: no address that can be believed")
-	if want, got := `if they are right, write "addresses: [192.168.1.1]" under provider acme in the policy`, l.memory.Alarms(l.terms, l.now)[0].WayOut; got != want {
-		t.Errorf("the way out is %q, want %q", got, want)
-	}
-}
-
 // TestNamesThatLeaveThePolicy: their addresses leave at once.
 func TestNamesThatLeaveThePolicy(t *testing.T) {
 	l := newLearner(t)
@@ -400,39 +319,5 @@ func TestNamesThatNobodyAskedFor(t *testing.T) {
 	l.want("192.0.2.1 192.0.2.2", "sip.example A: the server is ill")
 	if got := l.memory.Addresses(office); len(got) != 1 {
 		t.Errorf("the new name has %v", got)
-	}
-}
-
-// TestAcceptedSize: who has accepted a large answer once is not asked again
-// until one is larger.
-func TestAcceptedSize(t *testing.T) {
-	l := newLearner(t)
-	l.ask(0, two)
-	take := func(n int, accepted ...string) {
-		t.Helper()
-		l.pass(time.Hour)
-		r := resolve.Resolver{Lookup: newZone(t, two+pool(n)).lookup, Limit: l.memory.Limit(accepted)}
-		l.memory = l.memory.Learn(r.Resolve(t.Context(), []resolve.Target{registrar}), l.terms, l.now)
-	}
-	for _, test := range []struct {
-		records  int // besides two
-		accepted string
-		want     int
-		alarms   int
-	}{
-		{70, "", 2, 1},
-		{70, "other.example", 2, 1},
-		{70, "sip.example", 72, 0},
-		{68, "", 72, 0},
-		{71, "", 72, 1},
-		{60, "", 72, 0},
-	} {
-		take(test.records, test.accepted)
-		if n := len(l.memory.Addresses(registrar)); n != test.want {
-			t.Errorf("%d records, accepting %q: %d addresses, want %d", test.records, test.accepted, n, test.want)
-		}
-		if n := len(l.memory.Alarms(l.terms, l.now)); n != test.alarms {
-			t.Errorf("%d records, accepting %q: %d alarms, want %d", test.records, test.accepted, n, test.alarms)
-		}
 	}
 }
