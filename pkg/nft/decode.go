@@ -94,6 +94,8 @@ func expressionName(x expr.Any) string {
 		return "bitwise"
 	case *expr.Objref:
 		return "objref"
+	case *expr.Exthdr:
+		return "exthdr"
 	case *expr.Dynset:
 		return "dynset"
 	case *expr.Verdict:
@@ -132,8 +134,11 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 		}
 		return ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: at(1).text(unix.NFTA_LOOKUP_SET)}, 2
 	case "fib":
-		if first.number(unix.NFTA_FIB_RESULT) == unix.NFT_FIB_RESULT_ADDRTYPE {
+		switch first.number(unix.NFTA_FIB_RESULT) {
+		case unix.NFT_FIB_RESULT_ADDRTYPE:
 			return ruleset.Unicast{}, 2
+		case unix.NFT_FIB_RESULT_OIFNAME:
+			return ruleset.WayBack{Interface: strings.TrimRight(string(at(1).value(unix.NFTA_CMP_DATA)), "\x00")}, 2
 		}
 		return ruleset.NoWayBack{}, 2
 	case "ct":
@@ -164,6 +169,9 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		}
 		return ruleset.InInterface{Name: name, Not: at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ}, 2
 	case unix.NFT_META_NFPROTO:
+		if at(2).name == "exthdr" {
+			return ruleset.FirstFragment{}, 5
+		}
 		s := ruleset.Source{
 			V6:  len(value) == 1 && value[0] == unix.NFPROTO_IPV6,
 			Not: at(3).number(unix.NFTA_LOOKUP_FLAGS) == unix.NFT_LOOKUP_F_INV,
@@ -189,6 +197,9 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 			Not:   at(2).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ,
 		}, 3
 	case unix.NFT_META_L4PROTO:
+		if at(1).name == "cmp" && at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ {
+			return ruleset.HasTransport{}, 2
+		}
 		if set, ok := anonymous[at(1).text(unix.NFTA_LOOKUP_SET)]; ok && at(1).name == "lookup" {
 			var protocols ruleset.Protocols
 			for _, k := range set.keys {
