@@ -138,14 +138,14 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 		case unix.NFT_FIB_RESULT_ADDRTYPE:
 			return ruleset.Unicast{}, 2
 		case unix.NFT_FIB_RESULT_OIFNAME:
-			return ruleset.WayBack{Interface: strings.TrimRight(string(at(1).value(unix.NFTA_CMP_DATA)), "\x00")}, 2
+			return ruleset.WayBack{Interface: strings.TrimRight(string(at(1).compared()), "\x00")}, 2
 		}
 		return ruleset.NoWayBack{}, 2
 	case "ct":
 		if first.number(unix.NFTA_CT_KEY) == unix.NFT_CT_STATUS {
 			return ruleset.Translated, 3
 		}
-		if value := at(1).value(unix.NFTA_CMP_DATA); len(value) == 1 && value[0] == 0 {
+		if value := at(1).compared(); len(value) == 1 && value[0] == 0 {
 			return ruleset.Original, 2
 		}
 		return ruleset.Reply, 2
@@ -158,7 +158,7 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 }
 
 func guessMeta(key uint64, at func(int) expression, anonymous map[string]observedSet) (ruleset.Statement, int) {
-	value := at(1).value(unix.NFTA_CMP_DATA)
+	value := at(1).compared()
 	switch key {
 	case unix.NFT_META_IIFNAME:
 		name := string(value)
@@ -188,7 +188,7 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		if at(2).name == "meta" {
 			return ruleset.ClearMark{}, 3
 		}
-		value := at(2).value(unix.NFTA_CMP_DATA)
+		value := at(2).compared()
 		if len(value) != 4 {
 			return nil, 0
 		}

@@ -77,7 +77,8 @@ func (i Interface) OwnNetworks() []Network {
 	private4 := slices.ContainsFunc(connected, func(n Network) bool { return n.Prefix.Addr().Is4() && n.Prefix.Addr().IsPrivate() })
 	return slices.DeleteFunc(connected, func(n Network) bool {
 		a := n.Prefix.Addr()
-		return !a.IsPrivate() && !(private4 && a.Is6() && a.IsGlobalUnicast())
+		besidePrivate := private4 && a.Is6() && a.IsGlobalUnicast()
+		return !a.IsPrivate() && !besidePrivate
 	})
 }
 
