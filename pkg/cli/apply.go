@@ -15,6 +15,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 type applyOptions struct {
@@ -23,7 +24,7 @@ type applyOptions struct {
 	allowCutInside bool
 	adopt          bool
 	// accepted are networks inside that are cut off already.
-	accepted []plan.Inside
+	accepted []ruleset.Network
 }
 
 func (a *app) applyCommand() *cobra.Command {

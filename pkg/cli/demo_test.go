@@ -113,11 +113,8 @@ func TestDemoInterrupted(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	stopped := 0
 	for i := range labtest.Count(10, 100) {
-		cmd := s.command(t, "demo")
 		signal := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}[i%3]
-		after := time.AfterFunc(time.Duration(r.Int64N(int64(whole))), func() { cmd.Process.Signal(signal) })
-		o := s.start(t, cmd)
-		after.Stop()
+		o := s.stopped(t, signal, time.Duration(r.Int64N(int64(whole))), "demo")
 		if o.status != 0 {
 			stopped++
 			// A signal may come before the program has set itself up for it.

@@ -38,7 +38,7 @@ long = "INVITE" + "x" * 2994
 # Sources of a LAN, from outside.
 for lan in ("192.168.1.50", "10.1.1.1", "172.16.0.9", "169.254.3.3"):
     out(IP(src=lan, dst=pbx4) / udp("forged " + lan))
-for lan in ("fd00::50", "fe80::50"):
+for lan in ("fd00::50", "fe80::50", "2001:db8:5::50", "2001:db8:5::1"):
     out(IPv6(src=lan, dst=pbx6) / udp("forged " + lan))
 # Transports that carry SIP beside UDP and TCP.
 out(IP(src=me4, dst=pbx4) / sctp())
@@ -60,6 +60,15 @@ for pieces in (fragment(IP(src=me4, dst=pbx4, id=7) / udp(long), 600), list(reve
 six = fragment6(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrFragment(id=77) / udp(long), 1280)
 for p in six: out(p)
 for p in reversed(fragment6(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrFragment(id=78) / udp(long), 1280)): out(p)
+# Fragments whose transport header begins in the second one, in order and reversed.
+def split(name, id, nh, upper):
+    first = IPv6(src=me6, dst=pbx6, nh=44) / IPv6ExtHdrFragment(nh=60, offset=0, m=1, id=id) / Raw(bytes([60, 0, 1, 4, 0, 0, 0, 0]))
+    second = IPv6(src=me6, dst=pbx6, nh=44) / IPv6ExtHdrFragment(nh=60, offset=1, m=0, id=id) / Raw(bytes([nh, 0, 1, 4, 0, 0, 0, 0]) + upper)
+    return [first, second]
+def whole(upper): return bytes(IPv6(bytes(IPv6(src=me6, dst=pbx6) / upper)).payload)
+for p in split("split", 91, 17, whole(udp("split chain"))): out(p)
+for p in reversed(split("split", 92, 17, whole(udp("split chain reversed")))): out(p)
+for p in split("split", 93, 6, whole(TCP(sport=5556, dport=5060, flags="S"))): out(p)
 # A SYN with odd flags, and a TCP packet out of the blue.
 out(IP(src=me4, dst=pbx4) / TCP(sport=5555, dport=5060, flags="SECU"))
 out(IP(src=me4, dst=pbx4) / TCP(sport=5555, dport=5060, flags="A") / Raw("INVITE"))
@@ -183,7 +192,7 @@ func TestForgedAndOddPackets(t *testing.T) {
 	stranger, v4, v6 := w.stranger(t, 1)
 	phone := labtest.Host(t, "phone")
 	labtest.Link(t,
-		lab.End{Host: w.pbx, Interface: "lan", Addresses: []string{"192.168.1.1/24", "fd00::1/64"}},
+		lab.End{Host: w.pbx, Interface: "lan", Addresses: []string{"192.168.1.1/24", "fd00::1/64", "2001:db8:5::1/64"}},
 		lab.End{Host: phone, Interface: "eth0", Addresses: []string{"192.168.1.50/24", "fd00::50/64"}})
 	labtest.Must(t, phone.Route("default", "192.168.1.1"))
 	labtest.Must(t, phone.Route("default", "fd00::1"))
@@ -201,6 +210,7 @@ func TestForgedAndOddPackets(t *testing.T) {
 	open := attack()
 	for _, want := range []string{
 		"forged 192.168.1.50", "forged 10.1.1.1", "forged 172.16.0.9", "forged 169.254.3.3", "forged fd00::50",
+		"forged 2001:db8:5::50", "forged 2001:db8:5::1", "split chain", "split chain reversed",
 		"SCTP", "SCTP over IPv6", "UDP-Lite", "UDP-Lite over IPv6", "DCCP", "TCP", "TCP over IPv6",
 		"options", "destination options", "hop by hop", "two headers", "atomic fragment", "fragments",
 	} {
@@ -209,7 +219,7 @@ func TestForgedAndOddPackets(t *testing.T) {
 		}
 	}
 
-	s := newSite(t, w.pbx, "version: 1\nproviders: [{name: acme, addresses: ["+edge1+"]}]\ntrusted: {addresses: [192.168.1.0/24, 'fd00::/64', 'fe80::/10']}\n")
+	s := newSite(t, w.pbx, "version: 1\nproviders: [{name: acme, addresses: ["+edge1+"]}]\ntrusted: {addresses: [192.168.1.0/24, 'fd00::/64', 'fe80::/10', '2001:db8:5::/64']}\n")
 	s.must(t, 0, "apply")
 	if got := attack(); len(got) != 0 {
 		t.Errorf("behind the fence there arrived %q", got)
@@ -226,6 +236,41 @@ func TestForgedAndOddPackets(t *testing.T) {
 		connect(t, stranger, pbx4, port)
 		connect(t, stranger, pbx6, port)
 		until(t, fmt.Sprintf("packets and connections to port %d", port), func() bool { return other.From(v4) == 2 && other.From(v6) == 2 })
+	}
+}
+
+// TestTwoInterfacesInOneNetwork: a host with a cable and a radio in one LAN hears
+// its phones on both, and a network that the policy calls asymmetric from
+// anywhere.
+func TestTwoInterfacesInOneNetwork(t *testing.T) {
+	pbx := labtest.Host(t, "pbx")
+	for _, setting := range []string{"all", "default"} {
+		labtest.Must(t, pbx.Set("ipv4/conf/"+setting+"/rp_filter", "0"))
+	}
+	phones := map[string]*lab.Namespace{}
+	for link, own := range map[string]string{"eth0": "192.168.1.2/24", "wlan0": "192.168.1.3/24", "vpn0": "10.9.9.1/24"} {
+		phone := labtest.Host(t, link)
+		phones[link] = phone
+		labtest.Link(t,
+			lab.End{Host: pbx, Interface: link, Addresses: []string{own}},
+			lab.End{Host: phone, Interface: "eth0", Addresses: []string{map[string]string{
+				"eth0": "192.168.1.50/24", "wlan0": "192.168.1.60/24", "vpn0": "10.200.0.9/24",
+			}[link], "192.168.77.7/32"}})
+		labtest.Run(t, phone, "ip", "route", "add", "192.168.1.0/30", "dev", "eth0", "metric", "1")
+	}
+	e := listen(t, pbx, 5060, "192.168.1.2", "192.168.1.3")
+	s := newSite(t, pbx, "version: 1\ntrusted: {addresses: [192.168.0.0/16, 10.200.0.0/24], asymmetric: [10.200.0.0/24]}\n")
+	s.must(t, 0, "apply")
+	knock(t, phones["vpn0"], "192.168.77.7", "192.168.1.2", 5060) // forged
+	knock(t, phones["eth0"], "192.168.1.50", "192.168.1.2", 5060)
+	knock(t, phones["wlan0"], "192.168.1.60", "192.168.1.3", 5060)
+	knock(t, phones["wlan0"], "192.168.1.60", "192.168.1.2", 5060)
+	knock(t, phones["vpn0"], "10.200.0.9", "192.168.1.2", 5060)
+	until(t, "the packets of the phones", func() bool {
+		return e.From("192.168.1.50") == 1 && e.From("192.168.1.60") == 2 && e.From("10.200.0.9") == 1
+	})
+	if n := e.From("192.168.77.7"); n != 0 {
+		t.Errorf("%d forged packets arrived", n)
 	}
 }
 

@@ -119,11 +119,7 @@ func TestKilledAnywhere(t *testing.T) {
 		} else {
 			s.write(t, policy(i+1))
 		}
-		cmd := s.command(t, args...)
-		labtest.Must(t, h.Start(cmd))
-		after := time.AfterFunc(time.Duration(r.Int64N(int64(2*whole))), func() { cmd.Process.Kill() })
-		err := cmd.Wait()
-		after.Stop()
+		o := s.stopped(t, os.Kill, time.Duration(r.Int64N(int64(2*whole))), args...)
 		got := dump(t, h)
 
 		history := s.must(t, 0, "history", "-o", "json")
@@ -132,10 +128,10 @@ func TestKilledAnywhere(t *testing.T) {
 		}
 		// A refresh brings nothing new: what is there is a generation, whole.
 		if r := s.plan(t, 0, "refresh"); r.Changed {
-			t.Fatalf("after %s was killed (%v), refresh finds a table that is no generation: %+v", args[0], err, r.Changes)
+			t.Fatalf("after %s was killed (exit status %d), refresh finds a table that is no generation: %+v", args[0], o.status, r.Changes)
 		}
 		switch {
-		case err == nil:
+		case o.status == 0:
 			outcomes["not killed"]++
 		case got == before:
 			outcomes["as before"]++

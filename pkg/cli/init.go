@@ -192,7 +192,7 @@ func providerNameOf(r policy.Registrar) string {
 }
 
 func draftReport(path string, d policy.Draft) any {
-	networks := func(list []policy.Network) []string {
+	networks := func(list []ruleset.Network) []string {
 		texts := []string{}
 		for _, n := range list {
 			texts = append(texts, n.Prefix.String())

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -101,6 +102,19 @@ func (s *site) start(t *testing.T, cmd *exec.Cmd) outcome {
 	o, err := s.finish(cmd)
 	labtest.Must(t, err)
 	return o
+}
+
+// stopped runs a command and sends it a signal after a time.
+func (s *site) stopped(t *testing.T, signal os.Signal, after time.Duration, args ...string) outcome {
+	t.Helper()
+	cmd := s.command(t, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	labtest.Must(t, s.host.Start(cmd))
+	timer := time.AfterFunc(after, func() { cmd.Process.Signal(signal) })
+	defer timer.Stop()
+	cmd.Wait() // its status tells
+	return outcome{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
 }
 
 // try is run for goroutines, which must not end the test.

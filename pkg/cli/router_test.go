@@ -126,7 +126,8 @@ func TestCutInside(t *testing.T) {
 	o := newOffice(t)
 	s := newSite(t, o.pbx, routerPolicyBase)
 	refused := s.must(t, 3, "apply")
-	for _, want := range []string{"guard cut-inside", insideNetwork + " on lan", "addresses: [" + insideNetwork + "]", "--allow-cut-inside"} {
+	line := `addresses: [` + insideNetwork + `, "2001:db8:200::/64"]`
+	for _, want := range []string{"guard cut-inside", insideNetwork + " on lan", line, "--allow-cut-inside"} {
 		if !strings.Contains(refused.stderr, want) {
 			t.Errorf("the refusal does not say %q:\n%s", want, refused.stderr)
 		}
@@ -137,7 +138,7 @@ func TestCutInside(t *testing.T) {
 	if d := s.must(t, 2, "diff"); !strings.Contains(d.stderr, "cut-inside") {
 		t.Errorf("diff does not say that apply would be refused:\n%s", d.stderr)
 	}
-	s.write(t, routerPolicyBase+"trusted: {addresses: ["+insideNetwork+", 2001:db8:200::/64]}\n")
+	s.write(t, routerPolicyBase+"trusted:\n  "+line+"\n") // as the refusal says
 	s.must(t, 0, "apply")
 	registers(t, o, edge1, phone4)
 	s.write(t, routerPolicyBase)

@@ -185,8 +185,8 @@ func (s site) guards(o applyOptions) []plan.Guard {
 
 // inside are the networks inside that the site would cut off, without those
 // that were accepted.
-func (s site) inside(accepted []plan.Inside) []plan.Inside {
-	return slices.DeleteFunc(plan.FindInside(s.host, s.policy.Fences, s.policy.Allowed()), func(i plan.Inside) bool {
-		return slices.Contains(accepted, i)
+func (s site) inside(accepted []ruleset.Network) []ruleset.Network {
+	return slices.DeleteFunc(plan.FindInside(s.host, s.policy.Fences, s.policy.Allowed()), func(n ruleset.Network) bool {
+		return slices.Contains(accepted, n)
 	})
 }

@@ -111,6 +111,9 @@ func origins(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) 
 	for _, a := range p.Trusted.Addresses {
 		add("trusted", a, "trusted", "", "addresses")
 	}
+	for _, a := range p.Trusted.Asymmetric {
+		add("asymmetric", a, "trusted", "", "asymmetric")
+	}
 	for _, h := range p.Trusted.Hosts {
 		addName("trusted", "trusted", Name{h, false})
 	}

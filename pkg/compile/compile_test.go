@@ -95,6 +95,62 @@ meta mark & 0x0f000000 == 0x01000000 fib saddr type unicast ip6 saddr != @protec
 	}
 }
 
+// TestForgedSources: which sources must come in by the way that answers leave,
+// and which of them need not.
+func TestForgedSources(t *testing.T) {
+	lan := ruleset.Interface{Name: "lan", Addresses: []netip.Prefix{
+		netip.MustParsePrefix("192.168.1.1/24"), netip.MustParsePrefix("2001:db8:1::1/64"), netip.MustParsePrefix("fe80::1/64"),
+	}}
+	wan := ruleset.Interface{Name: "wan", Addresses: []netip.Prefix{netip.MustParsePrefix("203.0.113.2/24"), netip.MustParsePrefix("fe80::2/64")}}
+	wlan := ruleset.Interface{Name: "wlan", Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.2/24")}}
+	for _, test := range []struct {
+		name, policy string
+		host         ruleset.Host
+		want, chain  string
+	}{
+		{
+			name: "the trusted network of the LAN, also a public one", policy: `trusted: {addresses: [192.168.1.0/24, "2001:db8:1::/64", "2001:db8:2::/64", 198.51.100.0/24]}`,
+			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan}},
+			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
+ip6 saddr { 2001:db8:1::/64, fc00::/7, fe80::/10 } fib saddr . iif oif missing counter name "dropped_spoofed" drop`,
+		},
+		{
+			name: "an overlay", policy: `trusted: {addresses: [100.64.0.0/10]}`,
+			want: `ip saddr { 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
+ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing counter name "dropped_spoofed" drop`,
+		},
+		{
+			name: "two interfaces in one network", policy: `trusted: {addresses: [192.168.1.0/24]}`,
+			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan, wlan}},
+			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed
+ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed`,
+			chain: `iifname "lan" fib saddr oifname "wlan" return
+iifname "wlan" fib saddr oifname "lan" return
+counter name "dropped_spoofed" drop`,
+		},
+		{
+			name: "networks that come in another way", policy: `trusted: {addresses: [192.168.1.0/24], asymmetric: [10.200.0.0/16, "fd00:2::/48"]}`,
+			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan}},
+			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed
+ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed`,
+			chain: `ip saddr @asymmetric4 return
+ip6 saddr @asymmetric6 return
+counter name "dropped_spoofed" drop`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, _ := compile.State(parse(t, test.policy), nil, test.host)
+			first := strings.SplitAfterN(rules(s.Chains["sip"]), "\n", 3)
+			if diff := cmp.Diff(test.want, strings.TrimSpace(first[0]+first[1])); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(test.chain, rules(s.Chains["spoofed"])); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 // TestMarkNeverLeaves: what the classifier notes on a packet is taken off on
 // every way out, and nothing is touched where no classifier is.
 func TestMarkNeverLeaves(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"go4.org/netipx"
+
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -23,9 +25,11 @@ const (
 
 // The sources that no router of the internet forwards. A packet from one that
 // would not be answered through the interface it came in by is forged.
+// sharedSpace is that of providers' own networks (RFC 6598), which overlays use.
 var (
-	private4 = prefixes("10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
-	private6 = prefixes("fc00::/7", "fe80::/10")
+	sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+	private4    = prefixes("10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+	private6    = prefixes("fc00::/7", "fe80::/10")
 )
 
 func prefixes(texts ...string) []netip.Prefix {
@@ -49,7 +53,11 @@ func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 		"ports_tcp": {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports(t.policy.Ports.TCP)},
 	}
 	for suffix, key := range map[string]ruleset.Key{"4": ruleset.IPv4, "6": ruleset.IPv6} {
-		for _, name := range []string{"providers", "trusted", "blocked", "protected"} {
+		names := []string{"providers", "trusted", "blocked", "protected"}
+		if len(t.policy.Trusted.Asymmetric) > 0 {
+			names = append(names, "asymmetric")
+		}
+		for _, name := range names {
 			var list []netip.Prefix
 			for _, origin := range o.Sets[name+suffix] {
 				list = append(list, origin.Prefix)
@@ -66,9 +74,13 @@ func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 func (t table) chains() map[string]ruleset.Chain {
 	chains := map[string]ruleset.Chain{
 		"prerouting": t.prerouting(),
-		"fence":      {Rules: toPorts()},
+		"fence":      {Rules: append(t.headless(), toPorts()...)},
+		"headless":   {Rules: t.noTransport()},
 		"sip":        {Rules: t.sip()},
 		"pass":       {Rules: []ruleset.Rule{t.pass()}},
+	}
+	if honest := t.honest(); len(honest) > 0 {
+		chains["spoofed"] = ruleset.Chain{Rules: append(honest, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
 	}
 	if t.host.Forwards {
 		// A fenced port behind one that is not fenced: the translation of the
@@ -124,6 +136,31 @@ func (t table) entries(chain string) []ruleset.Rule {
 	return rules
 }
 
+// headless leads the first fragments of IPv6 packets to a look at whether their
+// port can be seen at all. Linux puts packets together again whose transport
+// header begins in the second fragment, and none of their fragments has a port
+// then. RFC 7112 section 5 lets every host discard them.
+func (t table) headless() []ruleset.Rule {
+	return []ruleset.Rule{ruleset.NewRule(ruleset.FirstFragment{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "headless"})}
+}
+
+// noTransport drops what has no transport header, which a rule can only say of
+// what is left when all that has one is gone.
+func (t table) noTransport() []ruleset.Rule {
+	return []ruleset.Rule{
+		ruleset.NewRule(ruleset.HasTransport{}, ruleset.Verdict{Kind: ruleset.Return}),
+		ruleset.NewRule(ruleset.Count("dropped_unknown"), t.verdict("dropped_unknown")),
+	}
+}
+
+// verdict is what happens to a packet that a counter counts.
+func (t table) verdict(counter string) ruleset.Verdict {
+	if strings.HasPrefix(counter, "dropped_") && !t.policy.Monitor {
+		return ruleset.Verdict{Kind: ruleset.Drop}
+	}
+	return ruleset.Verdict{Kind: ruleset.Goto, Chain: "pass"}
+}
+
 // toPorts leads packets to the fenced ports to chain sip. Raw SCTP, DCCP and
 // UDP-Lite carry SIP as well, and have their ports where TCP has them.
 func toPorts(first ...ruleset.Statement) []ruleset.Rule {
@@ -146,11 +183,7 @@ var accept = ruleset.Verdict{Kind: ruleset.Accept}
 func (t table) sip() []ruleset.Rule {
 	var rules []ruleset.Rule
 	judge := func(counter string, match ...ruleset.Statement) {
-		verdict := ruleset.Verdict{Kind: ruleset.Goto, Chain: "pass"}
-		if strings.HasPrefix(counter, "dropped_") && !t.policy.Monitor {
-			verdict = ruleset.Verdict{Kind: ruleset.Drop}
-		}
-		rules = append(rules, ruleset.NewRule(append(match, ruleset.Count(counter), verdict)...))
+		rules = append(rules, ruleset.NewRule(append(match, ruleset.Count(counter), t.verdict(counter))...))
 	}
 	from := func(counter, set string) {
 		judge(counter, ruleset.Source{Set: set + "4"})
@@ -160,8 +193,14 @@ func (t table) sip() []ruleset.Rule {
 	if t.policy.Unknown.AllowReplies {
 		judge("allowed_reply", ruleset.Reply)
 	}
-	judge("dropped_spoofed", ruleset.Source{In: private4}, ruleset.NoWayBack{})
-	judge("dropped_spoofed", ruleset.Source{V6: true, In: private6}, ruleset.NoWayBack{})
+	own4, own6 := t.ownSources()
+	for _, own := range []ruleset.Source{{In: own4}, {V6: true, In: own6}} {
+		if len(t.honest()) == 0 {
+			judge("dropped_spoofed", own, ruleset.NoWayBack{})
+		} else {
+			rules = append(rules, ruleset.NewRule(own, ruleset.NoWayBack{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"}))
+		}
+	}
 	from("allowed_provider", "providers")
 	from("allowed_trusted", "trusted")
 	from("dropped_blocked", "blocked")
@@ -185,6 +224,69 @@ func (t table) sip() []ruleset.Rule {
 		judge("allowed_unknown")
 	}
 	return rules
+}
+
+// ownSources are the sources that are forged if they come from outside: private
+// ones, and the trusted networks that this host is connected to, or that only
+// an overlay reaches. Others that are trusted may come by any way.
+func (t table) ownSources() (v4, v6 []netip.Prefix) {
+	v4, v6 = slices.Clone(private4), slices.Clone(private6)
+	add := func(p netip.Prefix) {
+		if p.Addr().Is4() {
+			v4 = append(v4, p)
+		} else {
+			v6 = append(v6, p)
+		}
+	}
+	for _, trusted := range t.policy.Trusted.Addresses {
+		if sharedSpace.Overlaps(trusted) && trusted.Bits() >= sharedSpace.Bits() {
+			add(trusted)
+		}
+		for _, link := range t.host.Interfaces {
+			for _, n := range link.Connected() {
+				if n.Prefix.Overlaps(trusted) && n.Interface != "lo" {
+					add(n.Prefix)
+				}
+			}
+		}
+	}
+	return v4, v6
+}
+
+// honest are the rules that let sources be which look forged and are not: the
+// policy knows that they come by another way than answers go, or this host has
+// two interfaces in one network, of which only one is the way back.
+func (t table) honest() []ruleset.Rule {
+	var rules []ruleset.Rule
+	back := ruleset.Verdict{Kind: ruleset.Return}
+	if len(t.policy.Trusted.Asymmetric) > 0 {
+		rules = append(rules,
+			ruleset.NewRule(ruleset.Source{Set: "asymmetric4"}, back),
+			ruleset.NewRule(ruleset.Source{V6: true, Set: "asymmetric6"}, back))
+	}
+	v4, v6 := t.ownSources()
+	judged := ruleset.Union(append(v4, v6...))
+	for _, link := range t.host.Interfaces {
+		for _, other := range t.host.Interfaces {
+			if link.Name != other.Name && t.policy.Fences(link.Name) && shareNetwork(link, other, judged) {
+				rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.WayBack{Interface: other.Name}, back))
+			}
+		}
+	}
+	return rules
+}
+
+// shareNetwork reports whether two interfaces are connected to one network of
+// those that are judged by their way back.
+func shareNetwork(a, b ruleset.Interface, judged *netipx.IPSet) bool {
+	for _, n := range a.Connected() {
+		for _, o := range b.Connected() {
+			if n.Prefix.Overlaps(o.Prefix) && judged.OverlapsPrefix(n.Prefix) && !n.Prefix.Addr().IsLinkLocalUnicast() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ban bans the source of a scanner's packet. The packet itself is dropped by

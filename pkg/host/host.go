@@ -6,6 +6,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -34,7 +35,7 @@ func Read() (ruleset.Host, error) {
 	names := map[int]string{}
 	for _, link := range links {
 		names[link.Attrs().Index] = link.Attrs().Name
-		i := ruleset.Interface{Name: link.Attrs().Name}
+		i := ruleset.Interface{Name: link.Attrs().Name, Master: master(link, links)}
 		for _, a := range addresses {
 			if a.LinkIndex == link.Attrs().Index {
 				if p, ok := prefix(a.IPNet); ok {
@@ -46,11 +47,22 @@ func Read() (ruleset.Host, error) {
 		h.Interfaces = append(h.Interfaces, i)
 	}
 	slices.SortFunc(h.Interfaces, func(a, b ruleset.Interface) int { return strings.Compare(a.Name, b.Name) })
-	if err := readDefaultRoutes(&h, names); err != nil {
+	if err := readRoutes(&h, names); err != nil {
 		return h, err
 	}
 	h.Forwards = forwards(h.Interfaces)
 	return h, nil
+}
+
+// master is the name of the bridge or bond that the interface is a port of. An
+// interface in a VRF has a master too, but its packets come in by itself first.
+func master(link netlink.Link, links []netlink.Link) string {
+	for _, l := range links {
+		if l.Attrs().Index == link.Attrs().MasterIndex && slices.Contains([]string{"bridge", "bond", "team"}, l.Type()) {
+			return l.Attrs().Name
+		}
+	}
+	return ""
 }
 
 // again repeats a dump that the kernel says was interrupted by a change.
@@ -74,44 +86,68 @@ func prefix(n *net.IPNet) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a.Unmap(), ones), ok
 }
 
-// readDefaultRoutes fills in the gateways and the interfaces that lead outside.
-func readDefaultRoutes(h *ruleset.Host, names map[int]string) error {
-	add := func(index int, ip net.IP) {
-		if a, ok := netip.AddrFromSlice(ip); ok {
-			h.Gateways = append(h.Gateways, a.Unmap())
-		}
-		if name, ok := names[index]; ok {
-			h.Outside = append(h.Outside, name)
-		}
+// readRoutes fills in what the routes say: gateways, the interfaces that lead
+// outside, and private networks behind other routers.
+func readRoutes(h *ruleset.Host, names map[int]string) error {
+	type found struct {
+		gateways []netip.Addr
+		outside  []string
+		routed   map[string][]netip.Prefix // by interface
 	}
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		// Walked one by one: a router may hold the routes of the whole internet.
-		err := netlink.RouteListFilteredIter(family, &netlink.Route{}, 0, func(r netlink.Route) bool {
-			if r.Dst != nil {
-				if ones, _ := r.Dst.Mask.Size(); ones > 0 {
-					return true
+	all, err := again(func() (found, error) {
+		f := found{routed: map[string][]netip.Prefix{}}
+		for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+			// Walked one by one: a router may hold the routes of the whole internet.
+			err := netlink.RouteListFilteredIter(family, &netlink.Route{}, 0, func(r netlink.Route) bool {
+				if r.Type != unix.RTN_UNICAST {
+					return true // "unreachable default" leads nowhere
 				}
+				to, hasTo := prefix(r.Dst)
+				isDefault := !hasTo || to.Bits() == 0
+				for _, hop := range hops(r) {
+					name, known := names[hop.LinkIndex]
+					gateway, hasGateway := netip.AddrFromSlice(hop.Gw)
+					if isDefault && hasGateway {
+						f.gateways = append(f.gateways, gateway.Unmap())
+					}
+					if isDefault && known {
+						f.outside = append(f.outside, name)
+					}
+					if !isDefault && known && to.Addr().IsPrivate() && r.Protocol != unix.RTPROT_KERNEL {
+						f.routed[name] = append(f.routed[name], to)
+					}
+				}
+				return true
+			})
+			if err != nil {
+				return f, err
 			}
-			if r.Type != unix.RTN_UNICAST {
-				return true // "unreachable default" leads nowhere
-			}
-			if len(r.MultiPath) == 0 {
-				add(r.LinkIndex, r.Gw)
-			}
-			for _, hop := range r.MultiPath {
-				add(hop.LinkIndex, hop.Gw)
-			}
-			return true
-		})
-		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return fmt.Errorf("read routes: %w", err)
+		}
+		return f, nil
+	})
+	if err != nil {
+		return fmt.Errorf("read routes: %w", err)
+	}
+	h.Gateways = slices.Compact(slices.SortedFunc(slices.Values(all.gateways), netip.Addr.Compare))
+	h.Outside = slices.Compact(slices.Sorted(slices.Values(all.outside)))
+	for _, name := range slices.Sorted(maps.Keys(all.routed)) {
+		for _, p := range ruleset.Union(all.routed[name]).Prefixes() {
+			h.Routed = append(h.Routed, ruleset.Network{Interface: name, Prefix: p})
 		}
 	}
-	slices.SortFunc(h.Gateways, netip.Addr.Compare)
-	h.Gateways = slices.Compact(h.Gateways)
-	slices.Sort(h.Outside)
-	h.Outside = slices.Compact(h.Outside)
 	return nil
+}
+
+// hops are the ways that a route leads.
+func hops(r netlink.Route) []netlink.NexthopInfo {
+	if len(r.MultiPath) == 0 {
+		return []netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw}}
+	}
+	list := make([]netlink.NexthopInfo, len(r.MultiPath))
+	for i, hop := range r.MultiPath {
+		list[i] = *hop
+	}
+	return list
 }
 
 // forwards looks at the switch of each interface, because the one for all of

@@ -108,8 +108,20 @@ func nameOwners(inodes map[string]ruleset.Listener) {
 		inode = strings.TrimSuffix(inode, "]")
 		if l, ok := inodes[inode]; ok {
 			name, _ := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(link)), "comm"))
-			l.Program = strings.TrimSpace(string(name))
+			l.Program = plainName(string(name))
 			inodes[inode] = l
 		}
 	}
+}
+
+// plainName leaves of a process's name what is harmless wherever it is written:
+// every process names itself, with line breaks and control characters if it
+// likes.
+func plainName(comm string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r) {
+			return r
+		}
+		return -1
+	}, comm)
 }

@@ -94,6 +94,8 @@ func expressionName(x expr.Any) string {
 		return "bitwise"
 	case *expr.Objref:
 		return "objref"
+	case *expr.Exthdr:
+		return "exthdr"
 	case *expr.Dynset:
 		return "dynset"
 	case *expr.Verdict:
@@ -132,15 +134,18 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 		}
 		return ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: at(1).text(unix.NFTA_LOOKUP_SET)}, 2
 	case "fib":
-		if first.number(unix.NFTA_FIB_RESULT) == unix.NFT_FIB_RESULT_ADDRTYPE {
+		switch first.number(unix.NFTA_FIB_RESULT) {
+		case unix.NFT_FIB_RESULT_ADDRTYPE:
 			return ruleset.Unicast{}, 2
+		case unix.NFT_FIB_RESULT_OIFNAME:
+			return ruleset.WayBack{Interface: strings.TrimRight(string(at(1).compared()), "\x00")}, 2
 		}
 		return ruleset.NoWayBack{}, 2
 	case "ct":
 		if first.number(unix.NFTA_CT_KEY) == unix.NFT_CT_STATUS {
 			return ruleset.Translated, 3
 		}
-		if value := at(1).value(unix.NFTA_CMP_DATA); len(value) == 1 && value[0] == 0 {
+		if value := at(1).compared(); len(value) == 1 && value[0] == 0 {
 			return ruleset.Original, 2
 		}
 		return ruleset.Reply, 2
@@ -153,7 +158,7 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 }
 
 func guessMeta(key uint64, at func(int) expression, anonymous map[string]observedSet) (ruleset.Statement, int) {
-	value := at(1).value(unix.NFTA_CMP_DATA)
+	value := at(1).compared()
 	switch key {
 	case unix.NFT_META_IIFNAME:
 		name := string(value)
@@ -164,6 +169,9 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		}
 		return ruleset.InInterface{Name: name, Not: at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ}, 2
 	case unix.NFT_META_NFPROTO:
+		if at(2).name == "exthdr" {
+			return ruleset.FirstFragment{}, 5
+		}
 		s := ruleset.Source{
 			V6:  len(value) == 1 && value[0] == unix.NFPROTO_IPV6,
 			Not: at(3).number(unix.NFTA_LOOKUP_FLAGS) == unix.NFT_LOOKUP_F_INV,
@@ -180,7 +188,7 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		if at(2).name == "meta" {
 			return ruleset.ClearMark{}, 3
 		}
-		value := at(2).value(unix.NFTA_CMP_DATA)
+		value := at(2).compared()
 		if len(value) != 4 {
 			return nil, 0
 		}
@@ -189,6 +197,9 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 			Not:   at(2).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ,
 		}, 3
 	case unix.NFT_META_L4PROTO:
+		if at(1).name == "cmp" && at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ {
+			return ruleset.HasTransport{}, 2
+		}
 		if set, ok := anonymous[at(1).text(unix.NFTA_LOOKUP_SET)]; ok && at(1).name == "lookup" {
 			var protocols ruleset.Protocols
 			for _, k := range set.keys {

@@ -55,6 +55,19 @@ func encode(s ruleset.Statement) (encoded, error) {
 		return encodeDestinationPort(s)
 	case ruleset.Connection:
 		return encodeConnection(s)
+	case ruleset.WayBack:
+		return encoded{exprs: []expr.Any{
+			// [ fib saddr oifname => reg 1 ] [ cmp eq reg 1 … ]
+			&expr.Fib{Register: fenceRegister, FlagSADDR: true, ResultOIFNAME: true},
+			compare(interfaceName(s.Interface)),
+		}}, nil
+	case ruleset.FirstFragment:
+		return encodeFirstFragment(), nil
+	case ruleset.HasTransport:
+		cmp := compare([]byte{255})
+		cmp.Op = expr.CmpOpNeq
+		// [ meta load l4proto => reg 1 ] [ cmp neq reg 1 0xff ]
+		return encoded{exprs: []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister}, cmp}}, nil
 	case ruleset.Mark:
 		return encodeMark(s), nil
 	case ruleset.ClearMark:
@@ -94,6 +107,7 @@ var verdicts = map[ruleset.VerdictKind]expr.VerdictKind{
 	ruleset.Drop:   expr.VerdictDrop,
 	ruleset.Jump:   expr.VerdictJump,
 	ruleset.Goto:   expr.VerdictGoto,
+	ruleset.Return: expr.VerdictReturn,
 }
 
 func compare(data []byte) *expr.Cmp {
@@ -104,8 +118,7 @@ func encodeInInterface(s ruleset.InInterface) []expr.Any {
 	prefix, isPrefix := strings.CutSuffix(s.Name, "*")
 	name := []byte(prefix)
 	if !isPrefix {
-		name = make([]byte, unix.IFNAMSIZ) // the whole name, up to its NUL padding
-		copy(name, s.Name)
+		name = interfaceName(s.Name)
 	}
 	cmp := compare(name)
 	if s.Not {
@@ -116,6 +129,20 @@ func encodeInInterface(s ruleset.InInterface) []expr.Any {
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: fenceRegister},
 		cmp,
 	}
+}
+
+func encodeFirstFragment() encoded {
+	return encoded{exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: fenceRegister},
+		compare([]byte{unix.NFPROTO_IPV6}),
+		// [ exthdr load ipv6 2b @ 44 + 2 => reg 1 ]: the offset, RFC 8200 section 4.5
+		&expr.Exthdr{DestRegister: fenceRegister, Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, Op: expr.ExthdrOpIpv6},
+		&expr.Bitwise{
+			SourceRegister: fenceRegister, DestRegister: fenceRegister, Len: 2,
+			Mask: []byte{0xff, 0xf8}, Xor: make([]byte, 2),
+		},
+		compare(make([]byte, 2)),
+	}}
 }
 
 // loadMark loads some bits of the mark.
@@ -144,6 +171,13 @@ func sourceAddress(v6 bool) *expr.Payload {
 		return &expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16}
 	}
 	return &expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
+}
+
+// interfaceName is a whole name with its NUL padding.
+func interfaceName(name string) []byte {
+	padded := make([]byte, unix.IFNAMSIZ)
+	copy(padded, name)
+	return padded
 }
 
 func encodeSource(s ruleset.Source) (encoded, error) {

@@ -96,9 +96,9 @@ func (e expression) text(kind uint16) string {
 	return text(value)
 }
 
-// value reads the plain value nested in an attribute.
-func (e expression) value(kind uint16) []byte {
-	outer := attribute(e.data, kind)
+// compared reads the value that a comparison compares with.
+func (e expression) compared() []byte {
+	outer := attribute(e.data, unix.NFTA_CMP_DATA)
 	inner := attribute(outer, unix.NFTA_DATA_VALUE)
 	return inner
 }

@@ -1,6 +1,7 @@
 package nft_test
 
 import (
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ const everything = `
 interfaces: [eth0, 'ppp*']
 providers:
 - {name: acme, addresses: [203.0.113.0/24, 192.0.2.1, 192.0.2.2, 192.0.2.3, 255.255.255.0/24, "2001:db8::/32"]}
-trusted: {addresses: [192.168.0.0/16, "fd00::/24"]}
+trusted: {addresses: [192.168.0.0/16, "fd00::/24"], asymmetric: [10.200.0.0/16]}
 bans: {addresses: [198.51.100.7]}
 unknown: {action: accept, allow_replies: true, require_user_agent: [Yealink]}
 `
@@ -30,7 +31,10 @@ unknown: {action: accept, allow_replies: true, require_user_agent: [Yealink]}
 // compiled compiles a policy for a host that forwards and has an engine.
 func compiled(t testing.TB, text string) *ruleset.State {
 	t.Helper()
-	return compiledFor(t, text, ruleset.Host{Forwards: true, Engine: "bpf"})
+	return compiledFor(t, text, ruleset.Host{Forwards: true, Engine: "bpf", Interfaces: []ruleset.Interface{
+		{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.2/24")}},
+		{Name: "ppp1", Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.3/24")}},
+	}})
 }
 
 func compiledFor(t testing.TB, text string, host ruleset.Host) *ruleset.State {

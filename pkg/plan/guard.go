@@ -109,63 +109,64 @@ func EmptyProvider(allowed []string, failed map[string]string) Guard {
 	}
 }
 
-// Inside is a private network that is connected to a fenced interface and that
-// nothing in the policy trusts.
-type Inside struct {
-	Interface string
-	Network   netip.Prefix
-}
-
 // CutInside refuses a plan for a host that forwards when a fenced interface
-// leads to a private network that the policy does not trust: what the phones
-// there send to their provider would be dropped on its way out. trusted is what
-// the policy lists, for the line that mends it.
-func CutInside(inside []Inside, trusted []netip.Prefix) Guard {
+// leads to a network of the site's own that the policy does not trust: what the
+// phones there send to their provider would be dropped on its way out. trusted
+// is what the policy lists, for the line that mends it.
+func CutInside(inside []ruleset.Network, trusted []netip.Prefix) Guard {
 	return func(p *Plan) error {
 		if !p.Want.Exists || len(inside) == 0 {
 			return nil
 		}
-		var names, networks []string
+		var networks []string
 		for _, p := range trusted {
-			networks = append(networks, ruleset.PrefixText(p))
+			networks = append(networks, yamlPrefix(p))
 		}
 		for _, i := range inside {
-			names = append(names, fmt.Sprintf("%s on %s", i.Network, i.Interface))
-			if network := i.Network.String(); !slices.Contains(networks, network) {
+			if network := yamlPrefix(i.Prefix); !slices.Contains(networks, network) {
 				networks = append(networks, network)
 			}
 		}
 		return &Refusal{
 			Guard: "cut-inside",
-			Why:   "this host forwards, and phones in " + strings.Join(names, ", ") + " could no longer reach their provider",
-			WayOut: fmt.Sprintf("write \"addresses: [%s]\" under trusted in the policy, or list only the outside interfaces in interfaces",
+			Why:   CutText(inside),
+			WayOut: fmt.Sprintf("write addresses: [%s] under trusted in the policy, or list only the outside interfaces in interfaces",
 				strings.Join(networks, ", ")),
 			Flag: "--allow-cut-inside",
 		}
 	}
 }
 
-// FindInside returns the networks that CutInside speaks of: private, connected
-// to an interface for which fenced is true, and not wholly within allowed.
-func FindInside(host ruleset.Host, fenced func(name string) bool, allowed []netip.Prefix) []Inside {
+// yamlPrefix writes a prefix so that it can stand in a list of the policy.
+func yamlPrefix(p netip.Prefix) string {
+	if p.Addr().Is6() {
+		return fmt.Sprintf("%q", ruleset.PrefixText(p))
+	}
+	return ruleset.PrefixText(p)
+}
+
+// CutText says which phones lose their provider.
+func CutText(inside []ruleset.Network) string {
+	const most = 5
+	names := make([]string, 0, most+1)
+	for i, n := range inside {
+		if i == most {
+			names = append(names, fmt.Sprintf("and %d more networks", len(inside)-most))
+			break
+		}
+		names = append(names, n.String())
+	}
+	return "this host forwards, and phones in " + strings.Join(names, ", ") + " could no longer reach their provider"
+}
+
+// FindInside returns the networks that CutInside speaks of: the site's own, on an
+// interface for which fenced is true, and not wholly within allowed.
+func FindInside(host ruleset.Host, fenced func(name string) bool, allowed []netip.Prefix) []ruleset.Network {
 	if !host.Forwards {
 		return nil
 	}
 	trusted := ruleset.Union(allowed)
-	var found []Inside
-	for _, link := range host.Interfaces {
-		if !fenced(link.Name) {
-			continue
-		}
-		for _, address := range link.Addresses {
-			network := ruleset.Canonical(address)
-			if network.IsSingleIP() || !network.Addr().IsPrivate() || trusted.ContainsPrefix(network) {
-				continue
-			}
-			if i := (Inside{link.Name, network}); !slices.Contains(found, i) {
-				found = append(found, i)
-			}
-		}
-	}
-	return found
+	return slices.DeleteFunc(host.OwnNetworks(), func(n ruleset.Network) bool {
+		return !fenced(n.Interface) || trusted.ContainsPrefix(n.Prefix)
+	})
 }

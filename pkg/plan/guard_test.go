@@ -58,6 +58,10 @@ func TestCutInside(t *testing.T) {
 		{Name: "lan", Addresses: prefixes("192.168.1.1/24", "fd00:1::1/64", "192.168.1.2/24")},
 		{Name: "ppp0", Addresses: prefixes("10.0.0.1/32")},
 	}}
+	dual := ruleset.Host{Forwards: true, Interfaces: []ruleset.Interface{
+		{Name: "wan", Addresses: prefixes("203.0.113.2/24", "2001:db8:7::2/64")},
+		{Name: "lan", Addresses: prefixes("192.168.1.1/24", "2001:db8:8::1/64")},
+	}, Routed: []ruleset.Network{{Interface: "lan", Prefix: netip.MustParsePrefix("10.20.0.0/16")}}}
 	all := func(name string) bool { return name != "lo" }
 	for _, test := range []struct {
 		name    string
@@ -77,6 +81,10 @@ func TestCutInside(t *testing.T) {
 		{"all is trusted", host, all, prefixes("192.168.0.0/16", "fd00::/16"), ""},
 		{"two halves are trusted", host, all, prefixes("192.168.1.0/25", "192.168.1.128/25", "fd00::/16"), ""},
 		{"only the outside is fenced", host, func(name string) bool { return name == "wan" }, nil, ""},
+		{
+			"public IPv6 and other routers", dual, all, prefixes("192.168.1.0/24"),
+			"refused by guard cut-inside: this host forwards, and phones in 2001:db8:8::/64 on lan, 10.20.0.0/16 on lan could no longer reach their provider",
+		},
 		{"the host does not forward", ruleset.Host{Interfaces: host.Interfaces}, all, nil, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -20,9 +20,9 @@ type Draft struct {
 	// Interfaces are those to fence; none = all but lo.
 	Interfaces []string
 	// Trusted are the networks of phones that a fenced interface leads to.
-	Trusted []Network
+	Trusted []ruleset.Network
 	// Inside are networks on interfaces that are not fenced.
-	Inside []Network
+	Inside []ruleset.Network
 	// UDP and TCP are the ports to fence, Servers who listens on them.
 	UDP, TCP []uint16
 	Servers  []ruleset.Listener
@@ -31,14 +31,6 @@ type Draft struct {
 	Providers [][]string
 	Host      ruleset.Host
 }
-
-// Network is a network that is connected to an interface.
-type Network struct {
-	Interface string
-	Prefix    netip.Prefix
-}
-
-func (n Network) String() string { return fmt.Sprintf("%s on %s", n.Prefix, n.Interface) }
 
 // NewDraft drafts a policy for a host on which the given servers listen. On a
 // host that forwards, only the interfaces that lead outside are fenced, so that
@@ -56,16 +48,13 @@ func NewDraft(host ruleset.Host, servers []ruleset.Listener, providers [][]strin
 		}
 	}
 	fenced := Policy{Interfaces: d.Interfaces}
-	for _, link := range host.Interfaces {
-		if link.Name == loopback {
-			continue
-		}
-		for _, n := range privateNetworks(link) {
-			if fenced.Fences(link.Name) {
-				d.Trusted = append(d.Trusted, n)
-			} else {
-				d.Inside = append(d.Inside, n)
-			}
+	for _, n := range host.OwnNetworks() {
+		switch {
+		case n.Interface == loopback:
+		case fenced.Fences(n.Interface):
+			d.Trusted = append(d.Trusted, n)
+		default:
+			d.Inside = append(d.Inside, n)
 		}
 	}
 	for _, server := range servers {
@@ -102,24 +91,6 @@ var sipServers = []string{
 func isSIP(l ruleset.Listener) bool {
 	return slices.Contains(defaultPorts(), l.Port) ||
 		l.Port >= 5050 && l.Port < 5200 && slices.Contains(sipServers, l.Program)
-}
-
-// privateNetworks are the connected networks of private addresses, with the
-// IPv6 networks that the same hosts then have public addresses in.
-func privateNetworks(link ruleset.Interface) []Network {
-	private := slices.ContainsFunc(link.Addresses, func(a netip.Prefix) bool { return a.Addr().IsPrivate() && a.Addr().Is4() && !a.IsSingleIP() })
-	var networks []Network
-	for _, a := range link.Addresses {
-		p := ruleset.Canonical(a)
-		public6 := p.Addr().Is6() && p.Addr().IsGlobalUnicast() && !p.Addr().IsPrivate() && private
-		if p.IsSingleIP() || !p.Addr().IsPrivate() && !public6 {
-			continue
-		}
-		if n := (Network{link.Name, p}); !slices.Contains(networks, n) {
-			networks = append(networks, n)
-		}
-	}
-	return networks
 }
 
 // Text writes the draft as a policy file that Parse accepts, with comments for
@@ -227,7 +198,7 @@ func (d Draft) trusted(t *text) {
 		for _, n := range d.Trusted {
 			if !slices.Contains(done, n.Prefix) {
 				done = append(done, n.Prefix)
-				t.line("    - %s   # connected to %s", yamlText(n.Prefix), n.Interface)
+				t.line("    - %s   # by %s", yamlText(n.Prefix), n.Interface)
 			}
 		}
 	}

@@ -73,6 +73,14 @@ func TestDraft(t *testing.T) {
 			host:       ruleset.Host{Forwards: true, Interfaces: []ruleset.Interface{link("null"), link("br-{a}"), link("~")}, Outside: []string{"br-{a}", "null", "~"}},
 			interfaces: "br-{a} null ~", udp: "5060 5061", tcp: "5060 5061",
 		},
+		{
+			name: "an office with another router inside",
+			host: ruleset.Host{
+				Interfaces: []ruleset.Interface{lo, link("eth0", "192.168.1.5/24")}, Outside: []string{"eth0"},
+				Routed: []ruleset.Network{{Interface: "eth0", Prefix: netip.MustParsePrefix("10.20.0.0/16")}},
+			},
+			trusted: "192.168.1.0/24 10.20.0.0/16", udp: "5060 5061", tcp: "5060 5061",
+		},
 		{name: "a host with nothing", udp: "5060 5061", tcp: "5060 5061"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -141,7 +149,7 @@ providers:
 trusted:
   hosts: []
   addresses:
-    - 10.64.0.0/24   # connected to ppp0
+    - 10.64.0.0/24   # by ppp0
 
 dns:
   # As in /etc/resolv.conf, now 192.0.2.53. Ask the same ones as your phones do:

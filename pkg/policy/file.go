@@ -43,8 +43,9 @@ type providerFile struct {
 }
 
 type trustedFile struct {
-	Hosts     []scalar `yaml:"hosts"`
-	Addresses []scalar `yaml:"addresses"`
+	Hosts      []scalar `yaml:"hosts"`
+	Addresses  []scalar `yaml:"addresses"`
+	Asymmetric []scalar `yaml:"asymmetric"`
 }
 
 type unknownFile struct {
@@ -135,7 +136,13 @@ func (a *arguments) UnmarshalYAML(n *yaml.Node) error {
 func readFile(data []byte) (*file, Mistakes) {
 	var root yaml.Node
 	if err := yaml.Load(data, &root); err != nil {
-		return nil, yamlMistakes(err)
+		mistakes := yamlMistakes(err)
+		for i, m := range mistakes {
+			if m.Text == secondDocument {
+				mistakes[i].Line = lineOfSecondDocument(string(data))
+			}
+		}
+		return nil, mistakes
 	}
 	// The library stops at the first repeated key, and drops empty list entries
 	// without a word, so both are looked for here.
@@ -229,11 +236,29 @@ func yamlMistake(e *yaml.LoadError) Mistake {
 	} else if strings.Contains(e.Message, "no documents") {
 		m.Text = "the policy is empty: it needs at least \"version: 1\" and providers"
 	} else if strings.Contains(e.Message, "multiple") {
-		m.Text = "one file holds one policy: remove the second document (after ---)"
+		m.Text = secondDocument
 	} else if e.Stage != "constructor" {
 		m.Text = "not YAML: " + syntaxText(e)
 	}
 	return m
+}
+
+const secondDocument = "one file holds one policy: remove the second document (after ---)"
+
+// lineOfSecondDocument finds the mark that the library does not tell.
+func lineOfSecondDocument(text string) int {
+	number, begun := 0, false
+	for line := range strings.Lines(text) {
+		number++
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "---") && begun:
+			return number
+		case line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "%"):
+			begun = true
+		}
+	}
+	return 1
 }
 
 // syntaxText says what is most often behind the library's words.

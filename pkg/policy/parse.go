@@ -28,6 +28,9 @@ func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 	if !utf8.Valid(data) {
 		return nil, Mistakes{{name, 1, 1, "the policy is not UTF-8 text: save it as UTF-8"}}
 	}
+	if mistakes := controlCharacters(name, string(data)); len(mistakes) > 0 {
+		return nil, mistakes // what YAML says of them has no place
+	}
 	f, mistakes := readFile(data)
 	c := checker{available: available, mistakes: mistakes}
 	var p *Policy
@@ -41,6 +44,28 @@ func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 		return nil, c.mistakes.sorted()
 	}
 	return p, nil
+}
+
+// controlCharacters finds what no text has in it (YAML 1.2.2 section 5.1). Many
+// of them are one mistake: the file is none.
+func controlCharacters(name, text string) Mistakes {
+	const most = 10
+	var mistakes Mistakes
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		for i, r := range line {
+			printable := r == '\t' || r == '\n' || r == '\r' || r >= ' ' && r != 0x7f && (r < 0x80 || r >= 0xa0 || r == 0x85)
+			if printable {
+				continue
+			}
+			mistakes = append(mistakes, Mistake{name, number, 1 + utf8.RuneCountInString(line[:i]), fmt.Sprintf("a control character (%U): remove it", r)})
+			if len(mistakes) == most {
+				return mistakes
+			}
+		}
+	}
+	return mistakes
 }
 
 // checker turns the written file into a Policy and gathers what is wrong.

@@ -202,7 +202,9 @@ func TestMistakes(t *testing.T) {
 		{"other version", "version: 2\n", `1:10: version "2" is not known here: this ringfence reads version 1`},
 		{"no mapping", "- version: 1\n", "1:1: version is missing: begin the policy with \"version: 1\"\n1:1: want keys (version, mode, backend, interfaces, ports, providers, trusted, unknown, signatures, bans, dns) here"},
 		{"syntax", "version: 1\nports: [5060\nmode: x\n", "3:5: not YAML: did not find expected ',' or ']' while parsing a flow sequence"},
-		{"two documents", "version: 1\n---\nversion: 1\n", "1:1: one file holds one policy: remove the second document (after ---)"},
+		{"two documents", "version: 1\n---\nversion: 1\n", "2:1: one file holds one policy: remove the second document (after ---)"},
+		{"two documents, both marked", "# mine\n---\nversion: 1\n--- # theirs\nversion: 1\n", "4:1: one file holds one policy: remove the second document (after ---)"},
+		{"control characters", "version: 1\nmode: \"\u00e4\x01\x1b\"\n", "2:9: a control character (U+0001): remove it\n2:10: a control character (U+001B): remove it"},
 		{
 			"unknown keys", "version: 1\nprot: {}\nports: {udp: [5060], sctp: [5060]}\n",
 			`2:1: unknown key "prot": known here are version, mode, backend, interfaces, ports, providers, trusted, unknown, signatures, bans, dns` + "\n" +

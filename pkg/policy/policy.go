@@ -75,6 +75,9 @@ type Address struct {
 type Trusted struct {
 	Hosts     []string // names; A and AAAA only
 	Addresses []netip.Prefix
+	// Asymmetric are prefixes that are never taken for forged, by whatever
+	// interface their packets come in. They are not allowed by this alone.
+	Asymmetric []netip.Prefix
 }
 
 // Unknown is what happens to a packet for a SIP port from anybody else.

@@ -69,6 +69,11 @@ func (c *checker) trusted(f trustedFile, allowed *allowList) Trusted {
 		}
 	}
 	t.Addresses = c.allowedAddresses(f.Addresses, allowed, true)
+	for _, s := range f.Asymmetric {
+		if p, ok := c.prefix(s); ok {
+			t.Asymmetric = append(t.Asymmetric, p)
+		}
+	}
 	return t
 }
 

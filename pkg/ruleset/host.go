@@ -3,6 +3,7 @@ package ruleset
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +20,9 @@ type Host struct {
 	// interfaces that they lead out of.
 	Gateways []netip.Addr `json:"gateways,omitempty"`
 	Outside  []string     `json:"outside,omitempty"`
+	// Routed are the private networks behind other routers, with the interface
+	// that leads to each.
+	Routed []Network `json:"routed,omitempty"`
 	// NameServers are the resolvers that the host asks, without their ports.
 	NameServers []netip.Addr `json:"name_servers,omitempty"`
 	// Engine is what can recognise scanners on this host: "bpf", or "" for
@@ -26,13 +30,65 @@ type Host struct {
 	Engine string `json:"engine,omitempty"`
 }
 
+// OwnNetworks are those of all interfaces, and the private ones behind other
+// routers.
+func (h Host) OwnNetworks() []Network {
+	var networks []Network
+	for _, i := range h.Interfaces {
+		networks = append(networks, i.OwnNetworks()...)
+	}
+	for _, n := range h.Routed {
+		if !slices.Contains(networks, n) {
+			networks = append(networks, n)
+		}
+	}
+	return networks
+}
+
 // Interface is one network interface.
 type Interface struct {
 	Name string `json:"name"`
+	// Master is the bridge or bond that the interface is a port of, "" for none.
+	// Rules see packets come in by the master.
+	Master string `json:"master,omitempty"`
 	// Addresses are the interface's own addresses with the length of the
 	// network that each one is connected to.
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 }
+
+// Connected are the networks that the interface has an address in, each once.
+func (i Interface) Connected() []Network {
+	var networks []Network
+	for _, a := range i.Addresses {
+		p := Canonical(a)
+		if n := (Network{i.Name, p}); !p.IsSingleIP() && !slices.Contains(networks, n) {
+			networks = append(networks, n)
+		}
+	}
+	return networks
+}
+
+// OwnNetworks are those of the connected networks whose hosts are most likely
+// the site's own: private ones, and the public IPv6 ones of a link that has a
+// private IPv4 network as well. The neighbours in other public networks are
+// strangers.
+func (i Interface) OwnNetworks() []Network {
+	connected := i.Connected()
+	private4 := slices.ContainsFunc(connected, func(n Network) bool { return n.Prefix.Addr().Is4() && n.Prefix.Addr().IsPrivate() })
+	return slices.DeleteFunc(connected, func(n Network) bool {
+		a := n.Prefix.Addr()
+		besidePrivate := private4 && a.Is6() && a.IsGlobalUnicast()
+		return !a.IsPrivate() && !besidePrivate
+	})
+}
+
+// Network is a network with the interface that leads to it.
+type Network struct {
+	Interface string       `json:"interface"`
+	Prefix    netip.Prefix `json:"prefix"`
+}
+
+func (n Network) String() string { return n.Prefix.String() + " on " + n.Interface }
 
 // Listener is a port of the host that a server listens on.
 type Listener struct {

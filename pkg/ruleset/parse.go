@@ -28,6 +28,7 @@ var forms = sync.OnceValue(func() []form {
 		}},
 		{regexp.MustCompile(`^ip(6?) saddr \{ ([^}]+) \}`), parseSource},
 		{regexp.MustCompile(`^fib saddr \. iif oif missing`), plain(NoWayBack{})},
+		{regexp.MustCompile(`^fib saddr oifname "([^"]+)"`), func(g []string) (Statement, bool) { return WayBack{g[1]}, true }},
 		{regexp.MustCompile(`^fib saddr type unicast`), plain(Unicast{})},
 		{regexp.MustCompile(`^meta mark & 0x0f000000 ([!=]=) 0x0([0-9a-f])000000`), func(g []string) (Statement, bool) {
 			class, err := strconv.ParseUint(g[2], 16, 4)
@@ -38,6 +39,8 @@ var forms = sync.OnceValue(func() []form {
 			d, ok := parseDuration(g[3])
 			return Ban{V6: g[2] != "", Set: g[1], For: d}, ok
 		}},
+		{regexp.MustCompile(`^frag frag-off 0`), plain(FirstFragment{})},
+		{regexp.MustCompile(`^meta l4proto != 255`), plain(HasTransport{})},
 		{regexp.MustCompile(`^meta l4proto \{ ([^}]+) \}`), func(g []string) (Statement, bool) {
 			var s Protocols
 			for name := range strings.SplitSeq(g[1], ", ") {
@@ -49,7 +52,7 @@ var forms = sync.OnceValue(func() []form {
 		{regexp.MustCompile(`^ct (status dnat|direction original|direction reply)`), func(g []string) (Statement, bool) { return Connection("ct " + g[1]), true }},
 		{regexp.MustCompile(`^counter name "(\w+)"`), func(g []string) (Statement, bool) { return Count(g[1]), true }},
 		{regexp.MustCompile(`^(jump|goto) (\w+)`), func(g []string) (Statement, bool) { return Verdict{VerdictKind(g[1]), g[2]}, true }},
-		{regexp.MustCompile(`^(accept|drop)`), func(g []string) (Statement, bool) { return Verdict{Kind: VerdictKind(g[1])}, true }},
+		{regexp.MustCompile(`^(accept|drop|return)`), func(g []string) (Statement, bool) { return Verdict{Kind: VerdictKind(g[1])}, true }},
 	}
 })
 

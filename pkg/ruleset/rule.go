@@ -99,6 +99,12 @@ type NoWayBack struct{}
 
 func (NoWayBack) String() string { return "fib saddr . iif oif missing" }
 
+// WayBack matches a packet whose source address is routed back out of the named
+// interface.
+type WayBack struct{ Interface string }
+
+func (s WayBack) String() string { return fmt.Sprintf("fib saddr oifname %q", s.Interface) }
+
 // Protocol is a transport protocol, by nft's name.
 type Protocol string
 
@@ -126,6 +132,19 @@ func (s Protocols) String() string {
 	}
 	return "meta l4proto { " + strings.Join(texts, ", ") + " }"
 }
+
+// FirstFragment matches an IPv6 packet with a fragment header that begins the
+// whole one.
+type FirstFragment struct{}
+
+func (FirstFragment) String() string { return "frag frag-off 0" }
+
+// HasTransport matches a packet whose transport protocol can be seen. In an IPv6
+// fragment it cannot if the chain of extension headers goes on in the next one.
+// (255 is reserved: no packet has it.)
+type HasTransport struct{}
+
+func (HasTransport) String() string { return "meta l4proto != 255" }
 
 // DestinationPort matches the destination port against a named set.
 type DestinationPort struct {
@@ -168,6 +187,7 @@ const (
 	Drop   VerdictKind = "drop"
 	Jump   VerdictKind = "jump"
 	Goto   VerdictKind = "goto"
+	Return VerdictKind = "return"
 )
 
 func (s Verdict) String() string {
@@ -178,6 +198,9 @@ func (s Verdict) String() string {
 }
 
 func (InInterface) statement()     {}
+func (WayBack) statement()         {}
+func (FirstFragment) statement()   {}
+func (HasTransport) statement()    {}
 func (Mark) statement()            {}
 func (ClearMark) statement()       {}
 func (Unicast) statement()         {}
