@@ -49,7 +49,7 @@ func (s *site) seen(t *testing.T) (all []seen, failures int) {
 func TestRunFollowsRealZones(t *testing.T) {
 	w := newWorld(t)
 	server := named(t, w.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": zoneNet})
-	s := newSite(t, w.pbx, pbxPolicy+"  refresh: {min: 1s, max: 1s}\n  hold: 3s\n")
+	s := newSite(t, w.pbx, pbxPolicy+"  refresh: {min: 1s, max: 1s}\n  hold: 1s\n")
 	s.must(t, 0, "apply")
 	r := serve(t, s)
 	allows := func(addresses ...string) func() bool {
