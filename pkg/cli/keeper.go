@@ -46,9 +46,9 @@ type keeper struct {
 	unsaved bool
 	// known is what the kernel holds since the last commit.
 	known *nft.Known
-	// wrong is what has been said to be wrong, idle why there is nothing to do.
+	// wrong is what has been said to be wrong, and told how it goes.
 	wrong map[string]bool
-	idle  string
+	told  string
 }
 
 func (a *app) newKeeper() *keeper {
@@ -87,6 +87,7 @@ func (k *keeper) Keep(ctx context.Context, e control.Event) error {
 	if k.known != nil && e.Generation == k.known.Generation {
 		return nil // it was this program
 	}
+	first := k.newest == nil
 	return k.locked(ctx, func() error {
 		s := *k.site
 		p, err := k.sync(ctx, &s, e.Full, nil)
@@ -97,6 +98,8 @@ func (k *keeper) Keep(ctx context.Context, e control.Event) error {
 		k.site.host = s.host
 		switch {
 		case p.Empty():
+		case first:
+			k.log.Info("the table is as it should be now", "changed", summary(p))
 		case before.asksTheSame(s):
 			k.log.Warn("the table was not as it should be; it is now", "changed", summary(p), "by", cmp.Or(e.Who, "nobody knows whom"))
 		default:
@@ -114,10 +117,16 @@ func (s site) asksTheSame(other site) bool {
 	return plan.Diff(before, now).Empty()
 }
 
+// patience is how long the service waits for another run before it does something
+// else, such as telling its watchdog that it is alive.
+const patience = 3 * time.Second
+
 // locked does something with the lock held and everything on disk known, unless
 // there is nothing to keep.
 func (k *keeper) locked(ctx context.Context, f func() error) error {
-	leave, err := k.enter(ctx, "run")
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	leave, err := k.enter(waiting, "run")
+	cancel()
 	if errors.Is(err, journal.ErrLocked) {
 		k.log.Info("wait for another run", "error", err)
 		return err
@@ -152,7 +161,6 @@ func (k *keeper) load() error {
 		k.rest("the fence was taken down: doing nothing until ringfence apply or ringfence up")
 		return nil
 	}
-	k.idle = ""
 	changed := k.site == nil || k.newest.Number != numbers[len(numbers)-1]
 	if changed {
 		newest, err := k.generation()
@@ -182,10 +190,17 @@ func (k *keeper) load() error {
 // rest says, once, why there is nothing to do.
 func (k *keeper) rest(why string) {
 	k.site, k.newest = nil, nil
-	if k.idle != why {
-		k.idle = why
+	if k.told != why {
 		k.log.Warn(why)
-		k.tell(why)
+		k.announce(why)
+	}
+}
+
+// announce tells how it goes, if that is not as before.
+func (k *keeper) announce(text string) {
+	if k.told != text {
+		k.told = text
+		k.tell(text)
 	}
 }
 
@@ -345,14 +360,14 @@ func (k *keeper) complain(s *site) {
 
 // report says how it goes in one line.
 func (k *keeper) report(s *site) {
-	status := fmt.Sprintf("generation %d, %s", k.newest.Number, s.size())
+	text := fmt.Sprintf("generation %d, %s", k.newest.Number, s.size())
 	if n := len(s.memory.Refresh.Failures); n > 0 {
-		status += ", " + count(n, "failure")
+		text += ", " + count(n, "failure")
 	}
 	if n := len(s.memory.Alarms(s.terms(), k.clock())); n > 0 {
-		status += ", " + count(n, "alarm")
+		text += ", " + count(n, "alarm")
 	}
-	k.tell(status)
+	k.announce(text)
 }
 
 // serversOf are those of the policy, or the host's.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -180,6 +181,7 @@ func (s *site) known(names []string, memory resolve.Memory) ([]string, error) {
 }
 
 func (a *app) tellRefreshed(s *site, p *plan.Plan, generation int) error {
+	a.logNames(s.memory)
 	if a.json() {
 		return a.tellPlan(p, generation)
 	}
@@ -188,6 +190,23 @@ func (a *app) tellRefreshed(s *site, p *plan.Plan, generation int) error {
 	}
 	fmt.Fprintf(a.stdout, "Generation %d, %s: %s.\n", generation, s.size(), summary(p))
 	return nil
+}
+
+// logNames writes down what is known of each name and of each question.
+func (a *app) logNames(m resolve.Memory) {
+	for _, k := range m.Names {
+		missing := 0
+		for _, address := range k.Addresses {
+			if !address.MissingSince.IsZero() {
+				missing++
+			}
+		}
+		a.log.Debug("name", "name", k.Name, "addresses", len(k.Addresses), "missing", missing,
+			"waiting", len(k.Held), "left_out", len(k.Rejected), "next_look", time.Duration(k.Next))
+		for _, q := range k.Questions {
+			a.log.Debug("question", "name", q.Name, "type", q.Type, "last_good", q.LastGood, "last_failure", q.LastFailure, "error", q.Error)
+		}
+	}
 }
 
 // summary says in a few words what a plan does to bring back what should be.

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -188,5 +189,31 @@ func TestRun(t *testing.T) {
 	}
 	if got := fence(t, s); got != want {
 		t.Errorf("after the end the fence is %s", got)
+	}
+}
+
+// TestRunBesideCron: refreshes that overlap with each other and with the service
+// are no error for any of them, and lose nothing that one of them has learned.
+func TestRunBesideCron(t *testing.T) {
+	p := newPatient(t, "127.0.0.1")
+	p.must(t, 0, "apply")
+	r := serve(t, p.site)
+	for i := range labtest.Count(3, 50) {
+		var together sync.WaitGroup
+		for range 4 {
+			together.Go(func() {
+				if o := p.run(t, "refresh"); o.status != 0 || strings.Count(o.stdout, "\n") != 1 || o.stderr != "" {
+					t.Errorf("refresh ends with %d and says %s%s", o.status, o.stdout, o.stderr)
+				}
+			})
+		}
+		labtest.Run(t, p.host, "nft", "flush", "ruleset")
+		together.Wait()
+		r.until(t, fmt.Sprintf("the fence is back the %d. time", i+1), func() bool { return strings.Contains(fence(t, p.site), "chain fence") })
+		p.intact(t, "overlapping runs")
+	}
+	r.end(t)
+	if strings.Contains(r.log(), "level=ERROR") {
+		t.Errorf("the service says:\n%s", r.log())
 	}
 }

@@ -35,8 +35,9 @@ func (a *app) kernel(full bool) *nft.Kernel {
 	return k
 }
 
-// noteKernel writes down what the kernel holds now. It is a shortcut for the
-// next look only, so a failure is no error.
+// noteKernel writes down what the kernel holds now, and returns it, nil if that
+// cannot be known. It is a shortcut for the next look only, so a failure is no
+// error.
 func (a *app) noteKernel(k *nft.Kernel, p *plan.Plan) *nft.Known {
 	generation := p.Base
 	if !p.Empty() {
