@@ -33,6 +33,7 @@ func (a *app) tellNames(s *site) error {
 	a.tellProblems(slices.DeleteFunc(slices.Clone(failures), func(p resolve.Problem) bool {
 		return slices.ContainsFunc(alarms, func(alarm resolve.Alarm) bool { return alarm.Name == p.Name && alarm.Type == p.Type })
 	}))
+	a.tellHeld(s.memory)
 	for _, alarm := range alarms {
 		a.say("alarm", alarmText(alarm))
 		a.say("hint", alarm.WayOut)
@@ -41,6 +42,21 @@ func (a *app) tellNames(s *site) error {
 		return statusError(exitPartly)
 	}
 	return nil
+}
+
+// tellHeld warns of addresses that no second answer has confirmed or denied.
+func (a *app) tellHeld(m resolve.Memory) {
+	for _, k := range m.Names {
+		var waiting []string
+		for _, h := range k.Held {
+			if !h.Denied {
+				waiting = append(waiting, h.Address.String())
+			}
+		}
+		if len(waiting) > 0 {
+			a.say("warning", fmt.Sprintf("%s: the addresses that were known are gone from its answer, and a second answer is needed for %s", k.Name, strings.Join(waiting, ", ")))
+		}
+	}
 }
 
 func alarmText(alarm resolve.Alarm) string {

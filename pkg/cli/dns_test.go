@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,103 +139,6 @@ func (s *site) earlier(t *testing.T, d time.Duration) {
 	content, err = json.Marshal(memory)
 	labtest.Must(t, err)
 	labtest.Must(t, os.WriteFile(path, content, 0o640))
-}
-
-// dnsFault is a bad day of a name server.
-type dnsFault struct {
-	name   string
-	fault  lab.Fault
-	slow   bool // each round takes seconds
-	status int
-	// failure is what refresh says of it.
-	failure string
-	// alarms stand after the first round, later those after three rounds over an
-	// hour.
-	alarms, later []string
-}
-
-var dnsFaults = []dnsFault{
-	{name: "SERVFAIL", fault: lab.ServFail, status: 4, failure: "127.0.0.1:53 answers SERVFAIL (and 5 questions more about sip.acme.example)"},
-	{name: "REFUSED", fault: lab.Refused, status: 4, failure: "127.0.0.1:53 answers REFUSED"},
-	{name: "timeout", fault: lab.Silent, slow: true, status: 4, failure: "127.0.0.1:53 does not answer"},
-	{name: "empty", fault: lab.Empty, status: 4, failure: "no A record any more, where there was one", later: []string{
-		"gone _sip._tcp.sip.acme.example SRV", "gone _sip._udp.sip.acme.example SRV", "gone sip.acme.example A", "gone sip.acme.example NAPTR",
-	}},
-	{name: "NXDOMAIN", fault: lab.NoName, status: 4, failure: "the name does not exist any more", later: []string{
-		"gone _sip._tcp.sip.acme.example SRV", "gone _sip._udp.sip.acme.example SRV", "gone sip.acme.example A", "gone sip.acme.example NAPTR",
-	}},
-	{name: "A fails, AAAA works", fault: lab.Only(dns.TypeA, lab.ServFail), status: 4, failure: "edge.net.example A: 127.0.0.1:53 answers SERVFAIL (and 2 questions more about sip.acme.example)"},
-	{name: "AAAA fails, A works", fault: lab.Only(dns.TypeAAAA, lab.ServFail), status: 4, failure: "edge.net.example AAAA: 127.0.0.1:53 answers SERVFAIL (and 2 questions more about sip.acme.example)"},
-	{name: "truncated, and TCP hangs up", fault: lab.Truncated, status: 4, failure: "does not fit into UDP, and TCP failed"},
-	{name: "a circle of aliases", fault: lab.Alias, status: 4, failure: "more than 8 aliases"},
-	{name: "nine aliases", fault: lab.Aliases(9, "198.18.6.6"), status: 4, failure: "more than 8 aliases, the last to alias8.example"},
-	{name: "wrong owner", fault: lab.WrongOwner, status: 4, failure: "the answer speaks of evil.example instead"},
-	{name: "wrong number", fault: lab.WrongID, slow: true, status: 4, failure: "127.0.0.1:53 does not answer"},
-	{name: "another question", fault: lab.OtherQuestion, status: 4, failure: "127.0.0.1:53 answers another question"},
-	{name: "bogons", fault: lab.Bogons, status: 4, failure: "10.0.0.1 is a private address; to allow it, add it to addresses in the policy", alarms: []string{
-		"rejected _sip._tcp.sip.acme.example SRV", "rejected _sip._udp.sip.acme.example SRV",
-		"rejected edge.net.example A", "rejected edge.net.example AAAA", "rejected edge2.net.example A",
-		"rejected sip.acme.example A",
-	}},
-	{name: "5,000 addresses", fault: lab.Many(5000), status: 4, failure: " records, more than 64, so it is not used", alarms: []string{
-		"large edge.net.example A", "large edge.net.example AAAA", "large edge2.net.example A", "large sip.acme.example A",
-	}},
-	{name: "TTL 0", fault: lab.TTL(0)},
-	{name: "TTL 2^31", fault: lab.TTL(1 << 31)},
-	{name: "flapping pool", fault: lab.Flapping(2)},
-	{name: "SRV to nowhere", fault: lab.NoService},
-	{name: "SRV to an alias", fault: lab.SRVToAlias},
-	{name: "NAPTR in a circle", fault: lab.NAPTRLoop},
-	{name: "garbage", fault: lab.Garbage, status: 4, failure: "127.0.0.1:53: "},
-	{name: "half an answer", fault: lab.Half, status: 4, failure: "127.0.0.1:53: "},
-}
-
-// TestDNSFaults plays each bad day for some refreshes: no good address goes, no
-// bad one comes, the user hears what is wrong, and when the day is over nothing
-// is.
-func TestDNSFaults(t *testing.T) {
-	var refreshes atomic.Int64
-	t.Cleanup(func() {
-		t.Logf("%d kinds of faults, %d refreshes: after none of them was a good address gone or another there", len(dnsFaults), refreshes.Load())
-	})
-	for _, f := range dnsFaults {
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			p := newPatient(t, "127.0.0.1")
-			p.must(t, 0, "apply")
-			p.intact(t, "apply")
-			p.names.To(f.fault(p.honest))
-			rounds := labtest.Count(3, 200)
-			if f.slow {
-				rounds = labtest.Count(1, 200)
-			}
-			for i := range rounds {
-				o := p.must(t, f.status, "refresh")
-				p.intact(t, fmt.Sprintf("refresh %d", i+1))
-				refreshes.Add(1)
-				if !strings.Contains(o.stderr, f.failure) {
-					t.Fatalf("refresh does not say %q:\n%s", f.failure, o.stderr)
-				}
-				if o.stdout != "Generation 1, 1 name with 21 addresses: nothing to do.\n" {
-					t.Errorf("refresh says %q", o.stdout)
-				}
-				want := f.alarms
-				if i >= 2 {
-					want = slices.Concat(f.alarms, f.later)
-				}
-				if diff := cmp.Diff(append([]string{}, want...), p.alarms(t)); diff != "" {
-					t.Fatalf("after %d rounds: %s", i+1, diff)
-				}
-				p.earlier(t, 30*time.Minute)
-			}
-			p.names.To(p.honest)
-			p.must(t, 0, "refresh")
-			p.intact(t, "the end of the fault")
-			if alarms := p.alarms(t); len(alarms) > 0 {
-				t.Errorf("after the end of the fault: %v", alarms)
-			}
-		})
-	}
 }
 
 // intact fails if any good address is gone or any other is there.
@@ -381,5 +283,35 @@ func TestStaleAddresses(t *testing.T) {
 	p.must(t, 0, "refresh")
 	if alarms := p.alarms(t); len(alarms) > 0 {
 		t.Errorf("after an answer: %v", alarms)
+	}
+}
+
+// TestAMoveWithoutASecondWayToAsk: the provider has moved, and the only name
+// server answers by UDP only. The next refresh is the second answer.
+func TestAMoveWithoutASecondWayToAsk(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	zone, err := lab.NewZone("sip.acme.example. 60 IN A 203.0.113.1")
+	labtest.Must(t, err)
+	names, err := h.ServeNamesByUDP("127.0.0.1:53", zone)
+	labtest.Must(t, err)
+	t.Cleanup(func() { names.Close() })
+	s := newSite(t, h, strings.Replace(patientPolicy, "SERVERS", "127.0.0.1", 1))
+	s.must(t, 0, "apply")
+	labtest.Must(t, zone.Set("sip.acme.example. 60 IN A 198.51.100.1"))
+	o := s.must(t, 0, "refresh")
+	if want := "a second answer is needed for 198.51.100.1"; !strings.Contains(o.stderr, want) {
+		t.Errorf("refresh does not say %q:\n%s", want, o.stderr)
+	}
+	if diff := cmp.Diff([]string{"203.0.113.1"}, s.allowed(t)); diff != "" {
+		t.Error(diff)
+	}
+	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "198.51.100.1  sip.acme.example  waits for a second answer that has it") {
+		t.Errorf("status says:\n%s", o.stdout)
+	}
+	if o := s.must(t, 0, "refresh"); o.stderr != "" {
+		t.Errorf("the second refresh says %s", o.stderr)
+	}
+	if diff := cmp.Diff([]string{"198.51.100.1", "203.0.113.1"}, s.allowed(t)); diff != "" {
+		t.Error(diff)
 	}
 }
