@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,9 +17,9 @@ func (a *app) now() resolve.Moment {
 	now := resolve.Moment{Time: time.Now().Round(0)}
 	boot, up, err := host.Uptime()
 	if err != nil {
-		// Only the wall clock counts then, and less.
-		a.log.Info("read the clock that nobody moves", "error", err)
-		return now
+		// The clock of this run then is the only one that nobody moves.
+		a.log.Debug("read the time since the boot", "error", err)
+		boot, up = fmt.Sprintf("process %d of %s", os.Getpid(), a.started.Format(time.RFC3339Nano)), time.Since(a.started)
 	}
 	now.Boot, now.Up = boot, resolve.Span(up)
 	return now

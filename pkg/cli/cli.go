@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
@@ -32,6 +33,7 @@ type app struct {
 	onTerminal bool         // somebody reads standard output
 	dial       resolve.Dial // to name servers; nil is the usual way
 	log        *slog.Logger
+	started    time.Time
 }
 
 // Main runs the program with the arguments behind its name and returns its exit
@@ -184,6 +186,7 @@ func (a *app) prepare() error {
 		return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
 	}
 	a.log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+	a.started = time.Now()
 	return nil
 }
 

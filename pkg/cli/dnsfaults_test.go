@@ -20,6 +20,7 @@ type dnsFault struct {
 	name   string
 	fault  lab.Fault
 	slow   bool // each round takes seconds
+	brief  bool // after three days it would not be a fault but what the provider wants
 	status int
 	// failure is what refresh says of it.
 	failure string
@@ -57,7 +58,7 @@ var dnsFaults = []dnsFault{
 	{name: "TTL 0", fault: lab.TTL(0)},
 	{name: "TTL 2^31", fault: lab.TTL(1 << 31)},
 	{name: "flapping pool", fault: lab.Flapping(2)},
-	{name: "SRV to nowhere", fault: lab.NoService},
+	{name: "SRV to nowhere", fault: lab.NoService, brief: true},
 	{name: "SRV to an alias", fault: lab.SRVToAlias},
 	{name: "NAPTR in a circle", fault: lab.NAPTRLoop},
 	{name: "garbage", fault: lab.Garbage, status: 4, failure: "127.0.0.1:53: "},
@@ -70,7 +71,7 @@ var dnsFaults = []dnsFault{
 func TestDNSFaults(t *testing.T) {
 	var refreshes atomic.Int64
 	t.Cleanup(func() {
-		t.Logf("%d kinds of faults, %d refreshes: after none of them was a good address gone or another there", len(dnsFaults), refreshes.Load())
+		t.Logf("%d kinds of faults: after %d refreshes no good address was gone and no other was there", len(dnsFaults), refreshes.Load())
 	})
 	for _, f := range dnsFaults {
 		t.Run(f.name, func(t *testing.T) {
@@ -100,7 +101,9 @@ func TestDNSFaults(t *testing.T) {
 				if diff := cmp.Diff(append([]string{}, want...), p.alarms(t)); diff != "" {
 					t.Fatalf("after %d rounds: %s", i+1, diff)
 				}
-				p.earlier(t, 30*time.Minute)
+				if !f.brief {
+					p.earlier(t, 30*time.Minute)
+				}
 			}
 			p.names.To(p.honest)
 			p.must(t, 0, "refresh")
