@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -56,8 +57,12 @@ func addAdoptFlag(c *cobra.Command, adopt *bool) {
 	c.Flags().BoolVar(adopt, "adopt", false, "go on although another program has made the table")
 }
 
-func addGuardFlags(c *cobra.Command, o *applyOptions) {
+func addEmptyFlag(c *cobra.Command, o *applyOptions) {
 	c.Flags().StringArrayVar(&o.allowEmpty, "allow-empty", nil, "go on although no address of this `provider` is known")
+}
+
+func addGuardFlags(c *cobra.Command, o *applyOptions) {
+	addEmptyFlag(c, o)
 	c.Flags().BoolVar(&o.allowCutInside, "allow-cut-inside", false, "go on although phones inside may lose their provider")
 }
 
@@ -71,9 +76,10 @@ func (a *app) apply(ctx context.Context, o applyOptions) error {
 			return fmt.Errorf("--allow-empty %s: the policy has no provider of that name", name)
 		}
 	}
+	var confirmed []plan.Change
 	asked := !o.yes && isTerminal(a.stdin) && a.onTerminal
 	if asked {
-		if err := a.confirm(ctx, *s, o); err != nil {
+		if confirmed, err = a.confirm(ctx, *s, o); err != nil {
 			return err
 		}
 	}
@@ -87,8 +93,11 @@ func (a *app) apply(ctx context.Context, o applyOptions) error {
 	if err != nil {
 		return err
 	}
-	if d.Guards, err = a.guards(s, o); err != nil {
+	if d.Guards, err = a.guards(s, o, newest); err != nil {
 		return err
+	}
+	if asked {
+		d.Guards = append(d.Guards, sameAs(confirmed))
 	}
 	p, generation, err := a.commit(ctx, s, d, newest, "apply")
 	if err != nil {
@@ -106,10 +115,44 @@ func (a *app) apply(ctx context.Context, o applyOptions) error {
 	return a.tellNames(s)
 }
 
-// guards are those that the way to a site must pass.
-func (a *app) guards(s *site, o applyOptions) ([]plan.Guard, error) {
+// guards are those that the way to a site must pass. What the newest generation
+// does already was accepted when it was made, or has come over the host since.
+func (a *app) guards(s *site, o applyOptions, newest *journal.Entry) ([]plan.Guard, error) {
 	foreign, err := a.foreignTable(o.adopt)
-	return append(foreign, s.guards(o)...), err
+	if err != nil {
+		return nil, err
+	}
+	if before := a.siteBefore(s, newest, s.memory.Merge(s.retired)); before != nil {
+		before.host = s.host
+		o = o.asBefore(before)
+	}
+	return append(foreign, s.guards(o)...), nil
+}
+
+// asBefore allows what a site does already: who changes something else must not
+// be stopped by it.
+func (o applyOptions) asBefore(before *site) applyOptions {
+	_, origins := before.compile()
+	o.allowEmpty = slices.Clone(o.allowEmpty)
+	for _, provider := range origins.Providers {
+		if origins.Addresses(provider) == 0 {
+			o.allowEmpty = append(o.allowEmpty, provider)
+		}
+	}
+	if !before.policy.Monitor && !before.policy.Unknown.Accept {
+		o.accepted = append(o.accepted, before.inside(nil)...)
+	}
+	return o
+}
+
+// sameAs refuses what differs from what somebody has just agreed to.
+func sameAs(confirmed []plan.Change) plan.Guard {
+	return func(p *plan.Plan) error {
+		if !reflect.DeepEqual(p.Changes, confirmed) {
+			return errors.New("what would be changed is not what you have agreed to any more: nothing was changed, run it again")
+		}
+		return nil
+	}
 }
 
 // foreignTable is the guard of another program's table. There is none once
@@ -122,116 +165,24 @@ func (a *app) foreignTable(adopt bool) ([]plan.Guard, error) {
 	return []plan.Guard{plan.ForeignTable(compile.Counters())}, nil
 }
 
-// commit puts the site into force and returns the generation that is then in
-// force: a new one if the policy's text is not that of the newest. What is on
-// disk changes only with what is in the kernel: if the commit fails, the next
-// run finds everything as it was.
-func (a *app) commit(ctx context.Context, s *site, d control.Desired, newest *journal.Entry, command string) (*plan.Plan, int, error) {
-	down, err := a.isDown()
-	if err != nil {
-		return nil, 0, err
-	}
-	var pending *journal.Pending
-	begun := false
-	kernel := a.kernel(false)
-	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(*plan.Plan) error {
-		begun = true
-		if newest != nil && newest.Policy == s.text {
-			// The same names as before: to know more about them harms nobody.
-			err = a.keep(s)
-		} else {
-			pending, err = a.beginGeneration(s, d.State, command)
-		}
-		if err != nil {
-			return err
-		}
-		return a.journal().ClearDown()
-	})
-	if err != nil {
-		if begun {
-			err = a.restoreDown(down, err)
-		}
-		if pending != nil {
-			err = errors.Join(err, pending.Discard())
-		}
-		return p, 0, err
-	}
-	a.noteKernel(kernel, p)
-	if pending == nil {
-		return p, newest.Number, nil
-	}
-	if err := pending.Finish(); pending.Number == 0 {
-		return p, 0, withHint(fmt.Errorf("the rules are in force, but their generation could not be recorded: %w", err),
-			"mend the state folder and run ringfence %s again", command)
-	}
-	if err := a.keep(s); err != nil {
-		// The generation holds the same, and is asked for what is missing here.
-		a.say("warning", err.Error())
-	}
-	return p, pending.Number, nil
-}
-
-// gather brings together what a command needs that starts from the policy file:
-// the policy, the host and, unless offline, the answers to all questions. It
-// looks at the kernel first, so that nobody waits for DNS to hear that he is not
-// root. The lock must not be held.
-func (a *app) gather(ctx context.Context, offline bool) (*site, error) {
-	p, text, err := a.readPolicy()
-	if err != nil {
-		return nil, err
-	}
-	if err := a.kernel(true).Probe(ctx); err != nil {
-		return nil, err
-	}
-	h, err := a.readHost()
-	if err != nil {
-		return nil, err
-	}
-	s := &site{policy: p, text: text, source: a.policyPath, host: h}
-	if !offline {
-		a.ask(ctx, s, a.glance(), nil)
-	}
-	return s, ctx.Err()
-}
-
-// desire makes the state that the site asks for, and returns the newest
-// generation, nil if there is none that can be read. With aside, damaged
-// addresses are set aside.
-func (a *app) desire(s *site, aside bool) (control.Desired, *journal.Entry, error) {
-	newest, err := a.newest()
-	if _, damaged := errors.AsType[*journal.Damaged](err); damaged {
-		// The policy file is at hand, so what is damaged is not needed.
-		a.say("warning", err.Error())
-		newest, err = nil, nil
-	}
-	if err != nil {
-		return control.Desired{}, nil, err
-	}
-	old, err := a.recall(aside, newest)
-	if err != nil {
-		return control.Desired{}, nil, err
-	}
-	s.remember(old, a.now())
-	return s.desired(a.siteBefore(s, newest, old)), newest, nil
-}
-
-// confirm shows the plan to whoever sits at the terminal, and asks. The site is
+// confirm shows the plan to whoever sits at the terminal, asks, and returns what
+// was agreed to. The site is
 // a copy, because nothing of this is kept.
-func (a *app) confirm(ctx context.Context, s site, o applyOptions) error {
-	d, _, err := a.desire(&s, false)
+func (a *app) confirm(ctx context.Context, s site, o applyOptions) ([]plan.Change, error) {
+	d, newest, err := a.desire(&s, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p, err := control.Controller{Kernel: a.kernel(false)}.Plan(ctx, d)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	guards, err := a.guards(&s, o)
+	guards, err := a.guards(&s, o, newest)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := p.Check(guards...); err != nil || p.Empty() {
-		return err
+		return p.Changes, err
 	}
 	a.writePlan(a.stderr, p)
 	fmt.Fprint(a.stderr, "Change this? [y/N] ")
@@ -243,12 +194,12 @@ func (a *app) confirm(ctx context.Context, s site, o applyOptions) error {
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(a.stderr)
-		return ctx.Err()
+		return nil, ctx.Err()
 	case answer := <-answered:
 		if answer != "y" && answer != "yes" {
-			return errors.New("not confirmed: nothing was changed")
+			return nil, errors.New("not confirmed: nothing was changed")
 		}
-		return nil
+		return p.Changes, nil
 	}
 }
 

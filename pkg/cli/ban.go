@@ -116,6 +116,7 @@ func (a *app) ban(ctx context.Context, addr netip.Addr, o banOptions) error {
 		if err := kernel.Ban(ctx, nft.Banned{Address: addr, Left: lasts, Comment: "by " + userName()}); err != nil {
 			return err
 		}
+		a.inForce = true
 		return a.tellBan(ban{Address: addr.String(), Left: seconds(lasts), Why: "by " + userName()},
 			fmt.Sprintf("%s is banned for %s.", addr, briefly(lasts)))
 	})
@@ -127,13 +128,14 @@ func (a *app) unban(ctx context.Context, addr netip.Addr) error {
 		if err != nil {
 			return err
 		}
+		if set := "blocked" + familyOf(addr); contains(have.Sets[set], addr) {
+			return withHint(fmt.Errorf("%s is banned for good by the policy", addr), "remove it from bans.addresses there, and apply")
+		}
 		was, err := kernel.Unban(ctx, addr)
 		if err != nil {
 			return err
 		}
-		if set := "blocked" + familyOf(addr); contains(have.Sets[set], addr) {
-			return withHint(fmt.Errorf("%s is banned for good by the policy", addr), "remove it from bans.addresses there, and apply")
-		}
+		a.inForce = true
 		text := fmt.Sprintf("%s is not banned any more.", addr)
 		if !was {
 			text = fmt.Sprintf("%s was not banned.", addr)

@@ -32,6 +32,7 @@ type app struct {
 
 	onTerminal bool         // somebody reads standard output
 	dial       resolve.Dial // to name servers; nil is the usual way
+	inForce    bool         // what the command is for has been done in the kernel
 	log        *slog.Logger
 	started    time.Time
 }
@@ -57,11 +58,21 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	root.SetIn(stdin)
 	root.SetOut(out)
 	root.SetErr(stderr)
+	// Whoever cannot wait for the end of a command says so twice.
+	context.AfterFunc(ctx, stop)
 	err := root.ExecuteContext(ctx)
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted: nothing was changed")
+		if a.inForce {
+			err = errors.New("interrupted: the change is in force")
+		}
 	}
-	if out.err != nil {
+	if out.err != nil && a.inForce {
+		a.say("warning", fmt.Sprintf("the change is in force, but not all that there is to say could be written: %v", out.err))
+		if errors.Is(err, out.err) {
+			err = nil
+		}
+	} else if out.err != nil {
 		err = errors.Join(err, fmt.Errorf("write output: %w", out.err))
 	}
 	return a.fail(err)
@@ -154,7 +165,7 @@ func noSuchCommand(root *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := "see ringfence help"
-	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 && args[0] != "" {
 		hint = fmt.Sprintf("did you mean ringfence %s?", strings.Join(near, " or "))
 	}
 	return withHint(fmt.Errorf("unknown command %q", args[0]), "%s", hint)
@@ -178,6 +189,11 @@ func fromEnv(name, byDefault string) string {
 
 // prepare checks the flags that all commands have.
 func (a *app) prepare() error {
+	for flag, value := range map[string]string{"--policy": a.policyPath, "--state-dir": a.stateDir, "--run-dir": a.runDir} {
+		if value == "" {
+			return withHint(fmt.Errorf("%s is empty", flag), "leave it out, or name a path")
+		}
+	}
 	if a.output != "text" && a.output != "json" {
 		return fmt.Errorf("output %q: write -o text or -o json", a.output)
 	}

@@ -53,7 +53,7 @@ func (a *app) diff(ctx context.Context, offline, full bool) error {
 		a.say("note", fmt.Sprintf("for %s this goes by addresses remembered from earlier answers", count(n, "name")))
 	}
 	a.warnOf(s)
-	guards, err := a.guards(s, applyOptions{})
+	guards, err := a.guards(s, applyOptions{}, newest)
 	if err != nil {
 		return err
 	}

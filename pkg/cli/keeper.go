@@ -206,7 +206,7 @@ func (k *keeper) announce(text string) {
 
 // sync brings the kernel to what a site asks for on the host as it is now. begin
 // is called before the kernel is touched.
-func (k *keeper) sync(ctx context.Context, s *site, full bool, begin func() error) (*plan.Plan, error) {
+func (k *keeper) sync(ctx context.Context, s *site, full bool, begin func()) (*plan.Plan, error) {
 	var err error
 	if s.host, err = k.facts(); err != nil {
 		return nil, err
@@ -223,11 +223,12 @@ func (k *keeper) sync(ctx context.Context, s *site, full bool, begin func() erro
 	}
 	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(*plan.Plan) error {
 		if begin != nil {
-			if err := begin(); err != nil {
-				return err
-			}
+			begin()
 		}
-		return k.keepHost(s.host)
+		if err := k.keepHost(s.host); err != nil {
+			k.log.Error("save the facts of the host", "error", err)
+		}
+		return nil // a disk that is full must not keep the fence down, or a registrar out
 	})
 	if err != nil {
 		k.known = nil
@@ -284,7 +285,7 @@ func (k *keeper) learn(ctx context.Context, answers []resolve.Result) error {
 	return k.locked(ctx, func() error {
 		s := *k.site
 		s.answers, s.asked = answers, true
-		p, err := k.sync(ctx, &s, false, func() error { return k.save(s.memory.Merge(s.retired), k.clock()) })
+		p, err := k.sync(ctx, &s, false, func() { k.save(s.memory.Merge(s.retired), k.clock()) })
 		if err != nil {
 			return err
 		}
@@ -299,19 +300,20 @@ func (k *keeper) learn(ctx context.Context, answers []resolve.Result) error {
 }
 
 // save takes over a memory, and writes it if it says anything new, or else at
-// most as often as a name is asked for: flash wears out.
-func (k *keeper) save(memory resolve.Memory, now resolve.Moment) error {
+// most as often as a name is asked for: flash wears out. What cannot be written
+// stays in this run.
+func (k *keeper) save(memory resolve.Memory, now resolve.Moment) {
 	age := now.Since(k.saved)
-	if !k.memory.Same(memory) || age >= k.site.policy.DNS.Min || k.saved.Time.IsZero() {
-		if err := k.journal().WriteAddresses(memory); err != nil {
-			return err
-		}
-		k.read, k.saved, k.unsaved = markOf(k.addressesFile()), now, false
-	} else {
-		k.unsaved = true
+	anew := !k.memory.Same(memory) || age >= k.site.policy.DNS.Min || k.saved.Time.IsZero()
+	k.memory, k.unsaved = memory, true
+	if !anew {
+		return
 	}
-	k.memory = memory
-	return nil
+	if err := k.journal().WriteAddresses(memory); err != nil {
+		k.log.Error("save addresses; going on with them all the same", "error", err)
+		return
+	}
+	k.read, k.saved, k.unsaved = markOf(k.addressesFile()), now, false
 }
 
 // end writes what only this run knows yet.

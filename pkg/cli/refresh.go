@@ -53,7 +53,7 @@ func (a *app) refresh(ctx context.Context, o refreshOptions) error {
 		return err
 	}
 	for range refreshTries {
-		if down, err := a.saidDown(); down || err != nil {
+		if down, err := a.saidDown(ctx); down || err != nil {
 			return err
 		}
 		newest, err := a.generation()
@@ -90,8 +90,17 @@ func (a *app) refresh(ctx context.Context, o refreshOptions) error {
 }
 
 // saidDown tells that the fence is down on purpose, if it is.
-func (a *app) saidDown() (bool, error) {
+func (a *app) saidDown(ctx context.Context) (bool, error) {
 	down, err := a.isDown()
+	if err == nil && down != nil && down.Phase != journal.Resting {
+		// A run is at it, or was killed while it was.
+		var leave func()
+		if leave, err = a.enter(ctx, "refresh"); err != nil {
+			return false, err
+		}
+		down, err = a.isDown()
+		leave()
+	}
 	if down == nil || err != nil {
 		return false, err
 	}
@@ -151,16 +160,30 @@ func (a *app) refreshFrom(ctx context.Context, from *journal.Entry, s *site) (ov
 	}
 	s.remember(old, a.now())
 	kernel := a.kernel(false)
-	d := s.desired(a.siteBefore(s, from, old))
-	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(*plan.Plan) error { return a.keep(s) })
+	before := a.siteBefore(s, from, old)
+	d := s.desired(before)
+	var unsaved error
+	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(p *plan.Plan) error {
+		if unsaved = a.keep(s); unsaved != nil && p.Empty() {
+			return unsaved
+		}
+		return nil // a disk that is full must not keep a registrar out
+	})
 	if err != nil {
 		return false, err
 	}
+	a.inForce = true
 	a.noteKernel(kernel, p)
 	if err := a.tellRefreshed(s, p, from.Number); err != nil {
 		return false, err
 	}
-	return false, a.tellNames(s)
+	a.warnOfNewCut(s, before)
+	err = a.tellNames(s)
+	if unsaved != nil {
+		a.say("warning", "the kernel is up to date, but what it goes by could not be saved: "+unsaved.Error())
+		err = statusError(exitPartly)
+	}
+	return false, err
 }
 
 // known reads names of the command line: they must be the policy's, or be asked

@@ -40,7 +40,7 @@ nothing was changed).`,
 		},
 		RunE: func(c *cobra.Command, args []string) error { return a.rollback(c.Context(), args, o) },
 	}
-	addGuardFlags(c, &o)
+	addEmptyFlag(c, &o)
 	return c
 }
 
@@ -92,7 +92,8 @@ func (a *app) rollback(ctx context.Context, args []string, o applyOptions) error
 		return err
 	}
 	d := s.desired(a.siteBefore(s, newest, memory))
-	d.Guards = s.guards(o.asThen(then))
+	o.allowCutInside = true // what was in force before must be possible again: it is only said
+	d.Guards = s.guards(o.asBefore(then))
 	p, generation, err := a.commit(ctx, s, d, newest, fmt.Sprintf("rollback %d", target.Number))
 	if err != nil {
 		return err
@@ -101,6 +102,7 @@ func (a *app) rollback(ctx context.Context, args []string, o applyOptions) error
 		return err
 	}
 	a.warnOf(s)
+	a.warnOfCut(s)
 	if !a.json() {
 		a.tellRolledBack(target, newest, generation, p)
 	}
@@ -146,19 +148,6 @@ func siteThen(e *journal.Entry) (*site, error) {
 	return siteOf(e, memory)
 }
 
-// asThen allows what a generation has already done: who goes back must not be
-// stopped by what he has once accepted.
-func (o applyOptions) asThen(then *site) applyOptions {
-	_, origins := then.compile()
-	for _, provider := range origins.Providers {
-		if origins.Addresses(provider) == 0 {
-			o.allowEmpty = append(o.allowEmpty, provider)
-		}
-	}
-	o.accepted = plan.FindInside(then.host, then.policy.Fences, then.policy.Allowed())
-	return o
-}
-
 func (a *app) tellRolledBack(target, newest *journal.Entry, generation int, p *plan.Plan) {
 	switch {
 	case generation == target.Number && p.Empty():
@@ -169,6 +158,10 @@ func (a *app) tellRolledBack(target, newest *journal.Entry, generation int, p *p
 		fmt.Fprintf(a.stdout, "Generation %d is in force; its policy is that of generation %d.\n", generation, target.Number)
 	default:
 		fmt.Fprintf(a.stdout, "Generation %d is in force, with the policy of generation %d: %s.\n", generation, target.Number, count(len(p.Changes), "change"))
+	}
+	// Anything but a file, such as standard input, might never end.
+	if info, err := os.Stat(target.Source); err != nil || !info.Mode().IsRegular() {
+		return
 	}
 	if text, err := os.ReadFile(target.Source); err == nil && string(text) != target.Policy {
 		fmt.Fprintf(a.stdout, "The policy file %s says something else: mend it before the next apply.\n", target.Source)

@@ -143,4 +143,25 @@ func TestCutInside(t *testing.T) {
 	registers(t, o, edge1, phone4)
 	s.write(t, routerPolicyBase)
 	s.must(t, 0, "apply", "--allow-cut-inside")
+	// What was accepted once is not asked for again; what is new is.
+	s.write(t, routerPolicyBase+"bans: {size: 100}\n")
+	s.must(t, 0, "apply")
+	if d := s.must(t, 0, "diff"); strings.Contains(d.stderr, "refused") {
+		t.Errorf("diff says\n%s", d.stderr)
+	}
+	if o := s.must(t, 0, "status"); !strings.Contains(o.stderr, "could no longer reach their provider") {
+		t.Errorf("status does not say who is cut off:\n%s", o.stderr)
+	}
+	labtest.Run(t, o.pbx, "ip", "link", "add", "docker0", "type", "bridge")
+	labtest.Must(t, o.pbx.AddAddress("docker0", "172.17.0.1/16"))
+	if o := s.must(t, 0, "refresh"); !strings.Contains(o.stderr, "172.17.0.0/16 on docker0 could no longer reach their provider") {
+		t.Errorf("refresh does not say who is cut off now:\n%s", o.stderr)
+	}
+	s.write(t, routerPolicyBase+"interfaces: [eth0]\n")
+	s.must(t, 0, "apply")
+	labtest.Run(t, o.pbx, "ip", "link", "add", "docker1", "type", "bridge")
+	labtest.Must(t, o.pbx.AddAddress("docker1", "172.18.0.1/16"))
+	if o := s.must(t, 0, "rollback"); !strings.Contains(o.stderr, "172.18.0.0/16 on docker1") {
+		t.Errorf("rollback does not say who is cut off:\n%s", o.stderr)
+	}
 }

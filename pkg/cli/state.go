@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,55 +53,6 @@ func (a *app) noteKernel(k *nft.Kernel, p *plan.Plan) *nft.Known {
 		a.log.Info("note what the kernel holds", "error", err)
 	}
 	return known
-}
-
-// enter takes the lock for a command that changes the fence, and settles what an
-// earlier one has left that was killed.
-func (a *app) enter(ctx context.Context, command string) (leave func(), err error) {
-	unlock, err := journal.Lock(ctx, a.runDir, command)
-	if err != nil {
-		return nil, err
-	}
-	a.journal().Sweep()
-	if err := a.settle(ctx); err != nil {
-		unlock()
-		return nil, err
-	}
-	return unlock, nil
-}
-
-// settle looks after a generation that was begun by a run that is gone: if the
-// kernel has taken its rules it gets its number, else it is dropped.
-func (a *app) settle(ctx context.Context) error {
-	pending, err := a.journal().Interrupted()
-	if pending == nil || err != nil {
-		return err
-	}
-	var state ruleset.State
-	var memory resolve.Memory
-	if err := errors.Join(json.Unmarshal(pending.State, &state), json.Unmarshal(pending.Addresses, &memory)); err != nil {
-		return pending.Discard()
-	}
-	have, err := a.kernel(true).Observe(ctx)
-	if err != nil {
-		return err
-	}
-	if !plan.Diff(have, &state).Empty() {
-		return pending.Discard()
-	}
-	if err := pending.Finish(); pending.Number == 0 {
-		return err
-	}
-	a.say("note", fmt.Sprintf("an earlier %s was killed after the kernel had taken its rules; they are generation %d", pending.Command, pending.Number))
-	old, err := a.recall(true)
-	if err != nil {
-		return err
-	}
-	var names []resolve.Target
-	for _, k := range memory.Names {
-		names = append(names, resolve.Target{Name: k.Name, Registrar: k.Registrar})
-	}
-	return a.keep(&site{memory: memory, retired: old.Without(names), host: pending.Host})
 }
 
 // newest reads the newest generation, nil if there is none.
@@ -254,6 +204,23 @@ func (a *app) isDown() (*journal.Down, error) {
 		err = nil
 	}
 	return down, err
+}
+
+// setPhase notes what is about to happen to a fence that is down, so that a run
+// that finds this one killed knows.
+func (a *app) setPhase(d journal.Down, phase journal.Phase) error {
+	d.Phase = phase
+	return a.journal().SetDown(d)
+}
+
+// isUp forgets that the fence was down, after it was put up.
+func (a *app) isUp(down *journal.Down) {
+	if down == nil {
+		return
+	}
+	if err := a.journal().ClearDown(); err != nil {
+		a.say("warning", "the fence is up, but is remembered as being put up still: "+err.Error())
+	}
 }
 
 // restoreDown undoes ClearDown or SetDown for a command that has failed.

@@ -137,6 +137,7 @@ func (a *app) report(ctx context.Context) (*statusReport, error) {
 	r.Alarms = append(r.Alarms, s.memory.Alarms(s.terms(), a.now())...)
 	r.LeftOut = leftOut(s.memory)
 	a.warnOf(s)
+	a.warnOfCut(s)
 	return r, nil
 }
 
@@ -189,6 +190,8 @@ func (a *app) writeStatus(r *statusReport) {
 	a.writeAlarms(out, r.Alarms)
 	table(out, func(w io.Writer) {
 		switch {
+		case r.Down != nil && r.Fence:
+			fmt.Fprintf(w, "fence\t%s\n", a.alarm("taken down "+ago(*r.Down)+", but there is a table: ringfence down removes it, ringfence up makes it the fence"))
 		case r.Down != nil:
 			fmt.Fprintf(w, "fence\ttaken down %s; put it up with ringfence up\n", ago(*r.Down))
 		case !r.Fence && r.Generation > 0:
@@ -208,9 +211,9 @@ func (a *app) writeStatus(r *statusReport) {
 		fmt.Fprintf(w, "back end\t%s\n", r.Backend)
 		fmt.Fprintf(w, "engine\t%s: %s\n", r.Engine, r.EngineWhy)
 		fmt.Fprintf(w, "generation\t%d, by %s, %s\n", r.Generation, r.MadeBy, ago(*r.Made))
-		if r.Drift {
+		if r.Drift && r.Down == nil {
 			fmt.Fprintf(w, "drift\t%s\n", a.alarm(count(r.differences, "difference")+" in the kernel; ringfence diff shows it, ringfence refresh mends it"))
-		} else {
+		} else if !r.Drift {
 			fmt.Fprintf(w, "drift\tnone\n")
 		}
 		switch {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
@@ -73,13 +74,26 @@ func (a *app) tellRejected(m resolve.Memory) {
 
 // userName is who runs the program, the one behind sudo if there is one.
 func userName() string {
-	if name := os.Getenv("SUDO_USER"); name != "" {
+	if name := plainText(os.Getenv("SUDO_USER")); name != "" {
 		return name
 	}
 	if u, err := user.Current(); err == nil {
 		return u.Username
 	}
 	return fmt.Sprintf("uid %d", os.Getuid())
+}
+
+// plainText is a text from the environment without what could do harm where it is
+// shown, and no longer than a comment in the kernel may be.
+func plainText(text string) string {
+	const most = 64
+	var plain []rune
+	for _, r := range text {
+		if unicode.IsPrint(r) && len(plain) < most {
+			plain = append(plain, r)
+		}
+	}
+	return string(plain)
 }
 
 // count writes a number with its noun, in the plural where it belongs.

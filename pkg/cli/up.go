@@ -54,11 +54,18 @@ func (a *app) up(ctx context.Context) error {
 		return err
 	}
 	kernel := a.kernel(false)
-	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(*plan.Plan) error { return a.journal().ClearDown() })
+	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(*plan.Plan) error {
+		if down == nil {
+			return nil
+		}
+		return a.setPhase(*down, journal.Coming)
+	})
 	if err != nil {
 		return a.restoreDown(down, err)
 	}
+	a.inForce = true
 	a.noteKernel(kernel, p)
+	a.isUp(down)
 	if a.json() {
 		return a.tellPlan(p, newest.Number)
 	}
@@ -139,10 +146,10 @@ func (a *app) down(ctx context.Context, adopt bool) error {
 	if d.Guards, err = a.foreignTable(adopt); err != nil {
 		return err
 	}
-	begun := false
+	begun, now := false, journal.Down{Time: time.Now(), User: userName()}
 	p, err := control.Controller{Kernel: a.kernel(false)}.Sync(ctx, d, func(*plan.Plan) error {
 		begun = true
-		return a.journal().SetDown(journal.Down{Time: time.Now(), User: userName()})
+		return a.setPhase(now, journal.Going)
 	})
 	if err != nil {
 		if begun {
@@ -156,6 +163,10 @@ func (a *app) down(ctx context.Context, adopt bool) error {
 			hint = more + "; " + hint
 		}
 		return hinted{err, hint}
+	}
+	a.inForce = true
+	if err := a.setPhase(now, journal.Resting); err != nil {
+		a.say("warning", "the fence is down, and is remembered as being taken down still: "+err.Error())
 	}
 	newest, err := a.newest()
 	if err != nil {

@@ -44,14 +44,9 @@ func Lock(ctx context.Context, runFolder, command string) (unlock func(), err er
 	case err != nil:
 		return nil, fmt.Errorf("take lock: %w", err)
 	}
-	// Who holds the lock is only told to those who wait for it.
-	err = os.WriteFile(path, fmt.Appendf(nil, "pid %d, ringfence %s\n", os.Getpid(), command), fileMode)
-	if err == nil {
-		err = os.Chmod(path, fileMode)
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("sign lock: %w", err)
-	}
+	// Who holds the lock is only told to those who wait for it: on a full disk they
+	// do not hear it.
+	_ = os.WriteFile(path, fmt.Appendf(nil, "pid %d, ringfence %s\n", os.Getpid(), command), fileMode)
+	_ = os.Chmod(path, fileMode)
 	return func() { f.Close() }, nil
 }

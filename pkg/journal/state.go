@@ -77,7 +77,19 @@ func (j Journal) WriteHost(host ruleset.Host) error { return seal(j.path("host.j
 type Down struct {
 	Time time.Time `json:"time"`
 	User string    `json:"user"`
+	// Phase says what a run is about to do, or was when it was killed.
+	Phase Phase `json:"phase,omitempty"`
 }
+
+// Phase is what happens to a fence that is down.
+type Phase string
+
+// The phases: nothing, it is being taken down, it is being put up.
+const (
+	Resting Phase = ""
+	Going   Phase = "going down"
+	Coming  Phase = "coming up"
+)
 
 func (j Journal) downPath() string { return j.path("down.json") }
 

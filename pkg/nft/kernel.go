@@ -14,6 +14,7 @@ import (
 	"log/slog"
 
 	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -60,9 +61,14 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 		return nil, err
 	}
 	if k.Known.Holds(before) {
-		state := *k.Known.State
-		state.Generation = before
-		return &state, nil
+		// A kernel that has unloaded and loaded its nftables begins to count anew:
+		// then there is no table.
+		_, err := r.get(ctx, unix.NFT_MSG_GETTABLE, ofTable())
+		if absent := errors.Is(err, unix.ENOENT); err == nil && k.Known.State.Exists || absent && !k.Known.State.Exists {
+			state := *k.Known.State
+			state.Generation = before
+			return &state, nil
+		}
 	}
 	for range maxDumps {
 		state, err := r.table(ctx)
