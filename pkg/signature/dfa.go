@@ -1,0 +1,372 @@
+package signature
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+)
+
+// Size of the table.
+const (
+	// MaxStates is how many states an automaton may have, those at which it ends
+	// included.
+	MaxStates = 16384
+	// MaxClasses is how many bytes it may tell apart. Bytes that no signature and
+	// no header's name uses are one class.
+	MaxClasses = 64
+)
+
+// ErrTooMany says that the automaton of all signatures would be too large.
+var ErrTooMany = errors.New("too many signatures")
+
+// Table is the automaton, as it is walked byte by byte from the first header (or
+// the request line) on. Its states are in order, so that comparing a state's
+// number says what to do there:
+//
+//	0                      the headers are over
+//	1                      in a header that nobody asks about, or what nobody asks about of one
+//	2 .. Resting-1         in a header whose value may still contain something: what
+//	                       that is, the sieve knows
+//	Resting .. Event-1     on the way
+//	Event .. Sink-1        something was found: Events[state-Event]; below Judging only
+//	                       a signature of class Label, which is of no interest any more
+//	                       once one was found
+//	Sink + i               signature i, of class Ban, was found: the end
+type Table struct {
+	Next    []uint16   // the next state by state * MaxClasses + class
+	Classes [256]uint8 // the class of a byte
+
+	Resting, Event, Judging, Sink uint16
+	// Line is the state before the first byte of a header, Request the one before
+	// the request line.
+	Line, Request uint16
+	Events        []Event
+}
+
+// Event is what a state says about the message.
+type Event struct {
+	// Signature is one more than the signature's index, 0 for none.
+	Signature uint16
+	// Ends is set if the signature only matches where the header ends here: where
+	// neither a space nor a tab follows.
+	Ends bool
+	// Ban is the signature's class. It is only set together with Ends: a signature
+	// of class Ban that matches at once has its own state.
+	Ban bool
+	// Allowed is set if a required User-Agent was found.
+	Allowed bool
+}
+
+func (e Event) labels() bool { return e.Signature != 0 && !e.Ban && !e.Allowed }
+
+// dfa is the automaton while it is made: its states are numbered as they are
+// found.
+type dfa struct {
+	nfa      *nfa
+	list     []Signature
+	classes  [256]uint8
+	bytes    []byte // one of each class
+	sets     [][]position
+	numbers  map[string]int32
+	next     []int32 // as Table.Next; -1-i is the end with signature i
+	key      []byte
+	tooLarge bool
+}
+
+// determine makes the DFA by the subset construction. It returns nil if there
+// are too many states.
+func determine(n *nfa, list []Signature, classes [256]uint8, bytes []byte) *dfa {
+	d := &dfa{nfa: n, list: list, classes: classes, bytes: bytes, numbers: map[string]int32{}}
+	d.number([]position{ended})
+	d.number([]position{inLine})
+	d.number([]position{newLine})
+	d.number(d.nfa.start())
+	d.number([]position{inRequest})
+	var to []position
+	for state := 0; state < len(d.sets); state++ {
+		if len(d.sets)+len(list) > MaxStates {
+			return nil
+		}
+		row := make([]int32, MaxClasses)
+		for class, b := range bytes {
+			to = n.step(d.sets[state], b, to)
+			row[class] = d.number(to)
+		}
+		d.next = append(d.next, row...)
+	}
+	return d
+}
+
+// The states that are numbered first.
+const (
+	endedState = iota
+	inLineState
+	newLineState
+	requestState
+)
+
+// number returns the state that stands for a set of positions.
+func (d *dfa) number(set []position) int32 {
+	if found := d.banned(set); found >= 0 {
+		return int32(-1 - found)
+	}
+	d.key = d.key[:0]
+	for _, p := range set {
+		d.key = binary.LittleEndian.AppendUint32(d.key, uint32(p))
+	}
+	state, ok := d.numbers[string(d.key)]
+	if !ok {
+		state = int32(len(d.sets))
+		d.numbers[string(d.key)] = state
+		d.sets = append(d.sets, slices.Clone(set))
+	}
+	return state
+}
+
+// banned returns the first signature of class Ban that matches at a set of
+// positions whatever follows, -1 for none.
+func (d *dfa) banned(set []position) int {
+	found := -1
+	for _, i := range d.found(set, Ban, false) {
+		if found < 0 || i < found {
+			found = i
+		}
+	}
+	return found
+}
+
+// found returns the signatures of a class that match at a set of positions, at
+// once or if the header ends.
+func (d *dfa) found(set []position, class Class, ends bool) []int {
+	var found []int
+	for _, p := range set {
+		if p < firstNode {
+			continue
+		}
+		x := &d.nfa.nodes[p.node()]
+		ofRequests := x.kind == ofRequest || x.kind == inRequests
+		var signatures []int
+		switch {
+		case p.stance() == at && !ends:
+			signatures = x.here
+		case p.stance() == pastBreak && ends != ofRequests:
+			signatures = x.ends
+		}
+		for _, i := range signatures {
+			if d.list[i].Class == class {
+				found = append(found, i)
+			}
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// event returns what a state says.
+func (d *dfa) event(state int) Event {
+	set := d.sets[state]
+	var e Event
+	for _, p := range set {
+		if p >= firstNode && p.stance() == at && d.nfa.nodes[p.node()].allowed {
+			e.Allowed = true
+		}
+	}
+	if found := d.found(set, Label, false); len(found) > 0 {
+		e.Signature = uint16(1 + found[0])
+	} else if found := d.found(set, Ban, true); len(found) > 0 {
+		e.Signature, e.Ends, e.Ban = uint16(1+found[0]), true, true
+	} else if found := d.found(set, Label, true); len(found) > 0 {
+		e.Signature, e.Ends = uint16(1+found[0]), true
+	}
+	return e
+}
+
+// rests reports whether a state only waits for what the sieve finds, or, in the
+// request line, for nothing.
+func (d *dfa) rests(state int, sieved func(header string) bool) bool {
+	set := d.sets[state]
+	if len(set) != 2 || set[0] != inLine && set[0] != inRequest || set[1] < firstNode || set[1].stance() != at {
+		return false
+	}
+	for header, roots := range d.nfa.values {
+		if set[1].node() == roots.anywhere {
+			return sieved(header)
+		}
+	}
+	return false
+}
+
+// table puts the states into the table's order.
+func (d *dfa) table(sieved func(header string) bool) Table {
+	const (
+		over = iota
+		unasked
+		unaskedRequest
+		resting
+		ordinary
+		labelling
+		event
+	)
+	kinds, events := make([]int, len(d.sets)), make([]Event, len(d.sets))
+	order := make([]int, len(d.sets))
+	for state := range d.sets {
+		order[state] = state
+		events[state] = d.event(state)
+		switch {
+		case state == endedState:
+			kinds[state] = over
+		case state == inLineState:
+			kinds[state] = unasked
+		case len(d.sets[state]) == 1 && d.sets[state][0] == inRequest:
+			kinds[state] = unaskedRequest
+		case events[state].labels():
+			kinds[state] = labelling
+		case events[state] != Event{}:
+			kinds[state] = event
+		case d.rests(state, sieved):
+			kinds[state] = resting
+		default:
+			kinds[state] = ordinary
+		}
+	}
+	sort.SliceStable(order, func(i, j int) bool { return kinds[order[i]] < kinds[order[j]] })
+
+	numbers := make([]uint16, len(order))
+	t := Table{Classes: d.classes, Sink: uint16(len(order)), Event: uint16(len(order)), Judging: uint16(len(order))}
+	for i, state := range order {
+		numbers[state] = uint16(i)
+		if kinds[state] <= resting {
+			t.Resting = uint16(i + 1)
+		}
+		if kinds[state] >= labelling {
+			t.Event = min(t.Event, uint16(i))
+			t.Events = append(t.Events, events[state])
+		}
+		if kinds[state] >= event {
+			t.Judging = min(t.Judging, uint16(i))
+		}
+	}
+	t.Line, t.Request = numbers[newLineState], numbers[requestState]
+	t.Next = make([]uint16, len(order)*MaxClasses)
+	for i, state := range order {
+		for class := range d.bytes {
+			next := d.next[state*MaxClasses+class]
+			if next < 0 {
+				t.Next[i*MaxClasses+class] = t.Sink + uint16(-1-next)
+			} else {
+				t.Next[i*MaxClasses+class] = numbers[next]
+			}
+		}
+	}
+	return t
+}
+
+// classify divides the bytes into classes that no signature and no name tells
+// apart. It returns one byte of each, or the index of the signature for which
+// there was no class left (the required User-Agents come after the signatures).
+func classify(list []Signature, required []string) (classes [256]uint8, bytes []byte, crossed int) {
+	own := map[byte]bool{}
+	use := func(text string) int {
+		for i := range len(text) {
+			if !isSpace(text[i]) {
+				own[text[i]] = true
+			}
+		}
+		return len(own)
+	}
+	// Besides their own: any other byte, white space, carriage return.
+	const others = 3
+	use("\n:")
+	for i, s := range list {
+		if !s.isRequestLine() {
+			for _, form := range forms(s.Header) {
+				use(form)
+			}
+		}
+		if use(normal(s.Value))+others > MaxClasses {
+			return classes, nil, i
+		}
+	}
+	for i, r := range required {
+		if use(normal(userAgent+r))+others > MaxClasses {
+			return classes, nil, len(list) + i
+		}
+	}
+	number := map[byte]uint8{}
+	for b := range 256 {
+		key := fold(byte(b))
+		switch {
+		case isBlank(key):
+			key = ' '
+		case !own[key] && key != '\r':
+			key = 0 // no text holds it
+		}
+		class, ok := number[key]
+		if !ok {
+			class = uint8(len(bytes))
+			number[key] = class
+			bytes = append(bytes, byte(b))
+		}
+		classes[b] = class
+	}
+	return classes, bytes, -1
+}
+
+// Compile makes the automaton of signatures, and of the User-Agents of which one
+// is required (none = none is; a User-Agent is allowed if its value begins with
+// one of them). Its error names the signature that is wrong, or wraps ErrTooMany
+// and names the limit and the signature that crossed it.
+func Compile(list []Signature, requireUserAgent []string) (*Automaton, error) {
+	if err := check(list, requireUserAgent); err != nil {
+		return nil, err
+	}
+	classes, bytes, crossed := classify(list, requireUserAgent)
+	if crossed >= 0 {
+		return nil, fmt.Errorf("%w: %s is the one with which they use more than the %d different bytes that can be told apart: leave some out",
+			ErrTooMany, nameOf(crossed, list, requireUserAgent), MaxClasses)
+	}
+	sieve, sieved := newSieve(list, requireUserAgent)
+	d := determine(newNFA(list, requireUserAgent), list, classes, bytes)
+	if d == nil {
+		crossed := sort.Search(len(list)+len(requireUserAgent), func(i int) bool {
+			some, require := list[:min(i+1, len(list))], requireUserAgent[:max(i+1-len(list), 0)]
+			return determine(newNFA(some, require), some, classes, bytes) == nil
+		})
+		return nil, fmt.Errorf("%w: %s is the one with which they need more than the %d states that there is room for: leave some out",
+			ErrTooMany, nameOf(crossed, list, requireUserAgent), MaxStates)
+	}
+	return &Automaton{
+		signatures: slices.Clone(list),
+		required:   slices.Clone(requireUserAgent),
+		table:      d.table(sieved),
+		sieve:      sieve,
+	}, nil
+}
+
+func check(list []Signature, required []string) error {
+	var problems []error
+	first := map[string]bool{}
+	for _, s := range list {
+		if err := s.Check(); err != nil {
+			problems = append(problems, err)
+		} else if first[s.Name] {
+			problems = append(problems, fmt.Errorf("signature %q is there twice", s.Name))
+		}
+		first[s.Name] = true
+	}
+	for _, r := range required {
+		if err := checkValue(r); err != nil {
+			problems = append(problems, fmt.Errorf("required User-Agent: %w", err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func nameOf(index int, list []Signature, required []string) string {
+	if index < len(list) {
+		return fmt.Sprintf("signature %q", list[index].Name)
+	}
+	return fmt.Sprintf("required User-Agent %q", required[index-len(list)])
+}
