@@ -1,4 +1,25 @@
+//go:build ignore
+
 // SPDX-License-Identifier: GPL-2.0
+
+/*
+ * Marks SIP requests of scanners.
+ *
+ * The program runs on every packet that comes in on an interface. It decides
+ * nothing about the packet's fate: it writes one nibble of the packet's mark and
+ * leaves the verdict to others.
+ *
+ * What it looks for is in the tables that pkg/signature makes: an automaton that
+ * reads headers byte by byte, and a sieve that tells from groups of four bytes
+ * where it is worth while to do so. pkg/signature says what they mean, and has a
+ * slow program to the same effect.
+ *
+ * Functions that are not static are verified once each, whatever calls them, and
+ * what they return or leave in the message is anything to the verifier. That
+ * keeps loops from multiplying. Functions that are static are inlined: a call
+ * costs more than most of them do.
+ */
+
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -8,50 +29,71 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+/* The nibble of the mark. */
+#define MARK 0x0f000000
+#define MARK_SHIFT 24
+
+enum class {
+	NONE = 0,
+	SCANNER = 1,
+	ALLOWED = 2,
+	NOT_ALLOWED = 3,
+};
+
+/* As in pkg/signature. */
 #define MAX_LENGTH 2048
 #define MAX_LINE_BREAKS 64
 #define MAX_TRAILING 64
+#define SHORTEST 12 /* "A b SIP/2.0" and a line feed */
+
 #define WORD 8
 #define GROUP 4
-#define SLOTS 16384
-#define BLOCK 64
+#define BLOCK 64 /* the sieve's step */
+
+/*
+ * A state is four times its number in pkg/signature: a row of the table has 64
+ * columns of two bytes, so the row begins at 32 times the state, and no state
+ * that fits into two bytes leads out of the table.
+ */
+#define ROW_SHIFT 5
+#define UNASKED 4	  /* in a header that nobody asks about */
+#define UNASKED_REQUEST 8 /* the same of the request line */
+#define ASKED 12	  /* the least state in which there is something to find */
 
 struct event {
-	__u16 signature;
+	__u16 signature; /* from 1, 0 is none */
 	__u8 ends, ban, allowed, unused[3];
 };
 
-/* states by 4 */
-#define ENDED 0
-#define UNASKED 4
-#define UNASKED_REQUEST 8
-
 __u16 next[(1 << 20) + 256];
+__u8 classes[256]; /* twice the class: a column's place in its row */
 struct event events[1 << 14];
-__u8 classes[256];
-__u32 groups[SLOTS];
-__u8 names[SLOTS];
-__u8 ports[2][1 << 13];
 
-const volatile struct {
-	__u32 multiplier;
-	__u32 shift;
+#define SLOTS (1 << 14)
+__u32 groups[SLOTS];
+__u8 names[SLOTS]; /* of the group in the same slot */
+
+__u8 ports[2][1 << 13]; /* a bit for each port, by UDP and by TCP */
+
+struct configuration {
+	__u32 multiplier, shift; /* of groups; the shift gives bytes */
 	__u16 line, request;
 	__u16 resting, event, judging, sink;
-	__u8 every_header, request_line, require;
-} configuration;
+	__u8 every_header, request_line, require_user_agent, unused;
+};
+
+const volatile struct configuration configuration;
 
 struct message {
 	__u8 bytes[MAX_LENGTH];
 	__u8 behind[BLOCK];
 	__u32 length;
-	__u32 request;	/* where the request line begins */
-	__u32 headers;	/* where the first header does */
-	__u32 sieved;	/* up to where */
-	__u32 walked;	/* up to where */
+	__u32 request; /* where the request line begins */
+	__u32 headers; /* where the first header begins */
+	__u32 walked;  /* up to where whole headers have been read */
+	__u32 kept;
 	__u16 signature;
-	__u8 ban;
-	__u8 allowed;
+	__u8 ban, allowed, every;
 };
 
 struct {
@@ -66,10 +108,29 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u64);
-} hits SEC(".maps");
+} hits SEC(".maps"); /* by signature */
 
-/* Keep the compiler from knowing what is in a register, so that it stays there. */
-#define keep_in_register(x) asm volatile("" : "+r"(x))
+/* What hits are of. The program does not need it; whoever reads hits does. */
+struct name {
+	__u8 text[64];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct name);
+} signatures SEC(".maps");
+
+/* Keeps the compiler from knowing what is in a variable, so that it stays in its register. */
+#define in_register(x) asm volatile("" : "+r"(x))
+
+/* Makes the verifier forget what it knows of a number: else it looks at all that follows once for each. */
+static __always_inline __u32 anything(struct message *m, __u32 number)
+{
+	*(volatile __u32 *)&m->kept = number;
+	return *(volatile __u32 *)&m->kept;
+}
 
 static __always_inline struct message *message(void)
 {
@@ -83,16 +144,26 @@ static __always_inline __u8 byte_at(const struct message *m, __u32 at)
 	return m->bytes[at & (MAX_LENGTH - 1)];
 }
 
-/* The aligned word that the byte at is in, its first byte the lowest. */
+/* The aligned word that a byte is in, its first byte the lowest. */
 static __always_inline __u64 word_at(const struct message *m, __u32 at)
 {
 	__u64 word = *(const __u64 *)(m->bytes + (at & (MAX_LENGTH - WORD)));
 
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	return word;
-#else
-	return __builtin_bswap64(word);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	word = __builtin_bswap64(word);
 #endif
+	return word;
+}
+
+/* One of the aligned groups from a byte on, in lower case, its first byte the lowest. */
+static __always_inline __u32 group_at(const struct message *m, __u32 at, int i)
+{
+	__u32 group = *(const __u32 *)(m->bytes + (at & (MAX_LENGTH - GROUP)) + i * GROUP);
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	group = __builtin_bswap32(group);
+#endif
+	return group | 0x20202020;
 }
 
 static __always_inline int is_blank(__u8 c)
@@ -100,25 +171,25 @@ static __always_inline int is_blank(__u8 c)
 	return c == ' ' || c == '\t';
 }
 
-/* 0x80 in each byte that is a line feed; no other bit. */
+#define ONES 0x0101010101010101ULL
+
+/* The bit 0x80 of each byte that is a line feed. */
 static __always_inline __u64 line_feeds(__u64 word)
 {
-	const __u64 low = 0x7f7f7f7f7f7f7f7fULL;
-	__u64 x = word ^ 0x0a0a0a0a0a0a0a0aULL;
+	const __u64 low = 0x7f * ONES;
+	__u64 x = word ^ '\n' * ONES;
 
 	return ~(((x & low) + low) | x | low);
 }
 
-#define ONES 0x0101010101010101ULL
-
-/* How many bytes there are below the lowest one in which bit 0x80 is set; no other bits are. */
+/* How many bytes are below the lowest one whose bit 0x80 is set. */
 static __always_inline __u32 below_lowest(__u64 bits)
 {
 	bits >>= 7;
-	return ((((bits & -bits) - 1) & ONES) * ONES) >> 56;
+	return (((bits & -bits) - 1) & ONES) * ONES >> 56;
 }
 
-/* How many bytes there are up to the highest one in which bit 0x80 is set; no other bits are. */
+/* How many bytes there are up to the highest one whose bit 0x80 is set. */
 static __always_inline __u32 up_to_highest(__u64 bits)
 {
 	bits |= bits >> 8;
@@ -127,112 +198,127 @@ static __always_inline __u32 up_to_highest(__u64 bits)
 	return (bits >> 7) * ONES >> 56;
 }
 
-/* Where the next line feed is, from at on; at least length if there is none. */
-__noinline __u32 line_feed(__u32 at, __u32 length)
+/* The first line feed from a byte on; length or more if there is none. */
+static __always_inline __u32 first_line_feed(struct message *m, __u32 at, __u32 length)
 {
-	struct message *m = message();
 	__u64 keep = ~0ULL << (at % WORD * 8);
 
-	if (!m)
-		return length;
 	at &= ~(WORD - 1);
 	for (int i = 0; i < MAX_LENGTH / WORD; i++) {
+		__u64 found;
+
 		if (at >= length)
 			break;
-		__u64 found = line_feeds(word_at(m, at)) & keep;
-		if (found)
-			return at + below_lowest(found);
+		found = line_feeds(word_at(m, at)) & keep;
+		if (found) {
+			at += below_lowest(found);
+			break;
+		}
 		keep = ~0ULL;
 		at += WORD;
 	}
-	return length;
+	return anything(m, at);
 }
 
-__noinline int empty_line_in(__u32 word, __u32 from, __u32 at)
+__noinline __u32 line_feed(__u32 at, __u32 length)
 {
 	struct message *m = message();
-	int found = 0;
 
-	if (!m)
-		return 0;
-	for (int k = 0; k < WORD; k++) {
-		__u32 place = word + k;
-		if (place >= at || place < from)
-			continue;
-		if (byte_at(m, place) != '\n')
-			continue;
-		if (byte_at(m, place - 1) == '\n')
-			found = 1;
-		if (byte_at(m, place - 1) == '\r' && place - 1 >= from && byte_at(m, place - 2) == '\n')
-			found = 1;
-	}
-	return found;
+	return m ? first_line_feed(m, at, length) : length;
 }
 
-/* Whether the headers, which begin at from, end before the byte at. */
-__noinline int headers_end(__u32 from, __u32 at)
+/* The last line feed before a byte; the byte itself if there is none from floor on. */
+__noinline __u32 line_feed_before(__u32 at, __u32 floor)
 {
 	struct message *m = message();
-	__u64 before = 0;
+	__u64 keep = ~(~0ULL << (at % WORD * 8));
+	__u32 word = at & ~(WORD - 1);
 
 	if (!m)
-		return 0;
-	__u32 word = (from - 1) & ~(WORD - 1);
+		return at;
 	for (int i = 0; i < MAX_LENGTH / WORD; i++) {
-		if (word >= at)
-			return 0;
-		__u64 lf = line_feeds(word_at(m, word));
+		__u64 found = line_feeds(word_at(m, word)) & keep;
 
-		if (lf & (lf << 8 | before >> 56 | lf << 16 | before >> 48) && empty_line_in(word, from, at))
+		if (found) {
+			word += up_to_highest(found) - 1;
+			return word < floor ? at : word;
+		}
+		if (word <= floor)
+			return at;
+		word -= WORD;
+		keep = ~0ULL;
+	}
+	return at;
+}
+
+/* Whether an empty line ends in a word. */
+__noinline int ends_in(__u32 word, __u32 headers, __u32 before)
+{
+	struct message *m = message();
+	int ends = 0;
+
+	if (!m)
+		return 0;
+	for (int i = 0; i < WORD; i++) {
+		__u32 at = word + i;
+
+		if (at < headers || at >= before || byte_at(m, at) != '\n')
+			continue;
+		if (byte_at(m, at - 1) == '\n')
+			ends = 1;
+		else if (byte_at(m, at - 1) == '\r' && at > headers && byte_at(m, at - 2) == '\n')
+			ends = 1;
+	}
+	return ends;
+}
+
+/* Whether the headers end before a byte. */
+__noinline int headers_end(__u32 headers, __u32 before)
+{
+	struct message *m = message();
+	__u32 word = (headers - 1) & ~(WORD - 1);
+	__u64 last = 0;
+
+	if (!m)
+		return 1;
+	for (int i = 0; i < MAX_LENGTH / WORD; i++) {
+		__u64 found;
+
+		if (word >= before)
+			break;
+		found = line_feeds(word_at(m, word));
+		/* Two line feeds with nothing between them, or one byte. */
+		if (found & (found << 8 | last >> 56 | found << 16 | last >> 48) && ends_in(word, headers, before))
 			return 1;
-		before = lf;
+		last = found;
 		word += WORD;
 	}
 	return 0;
 }
 
-__noinline __u64 stretch(__u32 at, __u32 length, __u32 state, __u32 stop)
-{
-	struct message *m = message();
-	const __u8 *table = (const __u8 *)next, *class = classes;
-
-	if (!m)
-		return 0;
-	__u32 width = (m->signature ? configuration.judging : configuration.event) - stop;
-	keep_in_register(table);
-	keep_in_register(class);
-	state &= 0xffff;
-	for (int i = 0; i < MAX_LENGTH; i++) {
-		if (at >= length)
-			break;
-		state = *(const __u16 *)(table + (state << 5) + class[byte_at(m, at)]);
-		at++;
-		if (state - stop >= width)
-			break;
-	}
-	return at | (__u64)state << 32;
-}
-
-/* returns whether the message is judged */
+/*
+ * Takes up what a state says that the byte before at led to. Returns whether the
+ * message is judged.
+ */
 __noinline int take(__u32 at, __u32 state)
 {
 	struct message *m = message();
+	struct event *e;
 
 	if (!m)
 		return 1;
+	/* What looks like a header behind an empty line is none. */
 	if (at > m->headers && headers_end(m->headers, at - 1))
 		return 1;
 	if (state >= configuration.sink) {
-		m->signature = ((state - configuration.sink) >> 2) + 1;
+		m->signature = (state - configuration.sink) / 4 + 1;
 		m->ban = 1;
 		return 1;
 	}
-	struct event *e = &events[(state >> 2) & ((1 << 14) - 1)];
+	e = &events[state / 4 & ((1 << 14) - 1)];
 	if (e->allowed)
 		m->allowed = 1;
-	if (!e->signature)
-		return 0;
-	if (e->ends && at < m->length && is_blank(byte_at(m, at)))
+	if (!e->signature || (e->ends && at < m->length && is_blank(byte_at(m, at))))
 		return 0;
 	if (e->ban || !m->signature)
 		m->signature = e->signature;
@@ -240,59 +326,139 @@ __noinline int take(__u32 at, __u32 state)
 	return e->ban;
 }
 
-__noinline int walk(__u32 at, __u32 state, __u32 stop, __u32 every)
+#define STRETCH 256
+
+/*
+ * Walks the automaton from a byte and a state on, until it is below the state
+ * stop or says something. Returns where that is, and the state in the upper half.
+ */
+__noinline __u64 stretch(__u32 at, __u32 length, __u32 state, __u32 stop)
 {
 	struct message *m = message();
-
-	if (!m)
-		return 1;
-	__u32 length = m->length;
-	for (int i = 0; i < 1024; i++) {
-		__u64 r = stretch(at, length, state, stop);
-		at = r;
-		state = r >> 32;
-		m->walked = at;
-		if (at >= length && state < configuration.event)
-			return 0;
-		if (state < stop) {
-			if (!every || state == ENDED)
-				return 0;
-			at = line_feed(at, length);
-			continue;
-		}
-		if (take(at, state))
-			return 1;
-	}
-	return 0;
-}
-
-/* The first byte of the header that the byte at is in, 0 if it begins before floor. */
-__noinline __u32 header_of(__u32 at, __u32 floor)
-{
-	struct message *m = message();
-	__u64 keep = ~(~0ULL << (at % WORD * 8));
+	const __u8 *table = (const __u8 *)next, *column = classes;
+	__u32 width;
 
 	if (!m)
 		return 0;
-	at &= ~(WORD - 1);
-	for (int i = 0; i < MAX_LENGTH; i++) {
-		__u64 lf = line_feeds(word_at(m, at)) & keep;
-
-		if (lf) {
-			__u32 bytes = up_to_highest(lf), start = at + bytes;
-			if (start < floor)
-				return 0;
-			if (!is_blank(byte_at(m, start)))
-				return start;
-			keep = ~(~0ULL << (bytes - 1) * 8);
-			continue;
-		}
-		if (!at || at < floor)
-			return 0;
-		at -= WORD;
-		keep = ~0ULL;
+	width = (m->signature ? configuration.judging : configuration.event) - stop;
+	in_register(table);
+	in_register(column);
+	state &= 0xffff;
+	for (int i = 0; i < STRETCH; i++) {
+		if (at >= length)
+			break;
+		state = *(const __u16 *)(table + (state << ROW_SHIFT) + column[byte_at(m, at)]);
+		at++;
+		if (state - stop >= width)
+			break;
 	}
-	return 0;
+	return at | (__u64)state << 32;
+}
+
+/* How many stretches a walk is: each message's and one for each line and event. */
+#define STRETCHES 64
+#define WALKS 24
+
+/* A part of a walk. Returns 0 for the end of it, 1 if there is more, 2 if the message is judged. */
+__noinline __u64 walk_on(__u32 at, __u32 state, __u32 stop)
+{
+	struct message *m = message();
+	__u32 every;
+
+	if (!m)
+		return 2;
+	every = m->every;
+	for (int i = 0; i < STRETCHES; i++) {
+		__u32 length = m->length;
+		__u64 r;
+
+		if (at >= length)
+			return 0;
+		r = stretch(at, length, state, stop);
+		at = r;
+		state = r >> 32;
+		m->walked = at;
+		if (state < stop) {
+			if (!every || !state)
+				return 0;
+			at = line_feed(at, length);
+		} else if (state >= configuration.event && take(at, state)) {
+			return 2;
+		}
+	}
+	return 1 | (__u64)at << 8 | (__u64)state << 32;
+}
+
+/*
+ * Walks the automaton from a byte and a state on to where it is below the state
+ * stop. Returns whether the message is judged.
+ */
+__noinline int walk(__u32 at, __u32 state, __u32 stop)
+{
+	for (int i = 0; i < WALKS; i++) {
+		__u64 r = walk_on(at, state, stop);
+
+		if ((r & 3) != 1)
+			return r >> 1;
+		at = r >> 8 & 0xffff;
+		state = r >> 32;
+	}
+	return 1;
+}
+
+/* What came of reading a part of the message. */
+enum outcome {
+	GO_ON = 0,
+	JUDGED = 1,
+	TOO_MUCH = 2, /* all headers have to be read, one after the other */
+};
+
+/* Reads what begins at a byte, a header or the request line. */
+static __always_inline enum outcome read_from(struct message *m, __u32 at, __u32 state)
+{
+	__u64 r = stretch(at, m->length, state, ASKED);
+
+	at = r;
+	state = r >> 32;
+	m->walked = at;
+	if (state < ASKED)
+		return GO_ON;
+	if (state >= configuration.event && take(at, state))
+		return JUDGED;
+	return walk(at, state, ASKED) ? JUDGED : GO_ON;
+}
+
+/* How many lines of one header are looked for. */
+#define FOLDS 32
+
+/* Reads the whole header that a byte is in, or the request line. */
+__noinline enum outcome read_header(__u32 at)
+{
+	struct message *m = message();
+	__u32 line_feed = at;
+
+	if (!m)
+		return JUDGED;
+	if (at < m->walked)
+		return GO_ON;
+	if (at < m->headers)
+		return read_from(m, m->request, configuration.request);
+	for (int i = 0; i < FOLDS; i++) {
+		__u32 found = line_feed_before(line_feed, m->walked);
+
+		/* The header begins where it was read before. */
+		if (found == line_feed)
+			return GO_ON;
+		line_feed = found;
+		if (!is_blank(byte_at(m, line_feed + 1))) {
+			enum outcome outcome = read_from(m, line_feed + 1, configuration.line);
+
+			if (m->walked < at)
+				m->walked = at;
+			return outcome;
+		}
+	}
+	return TOO_MUCH;
 }
 
 __noinline __u32 line_breaks(void)
@@ -307,6 +473,7 @@ __noinline __u32 line_breaks(void)
 	return MAX_LINE_BREAKS;
 }
 
+/* The end of a line without the white space there. */
 __noinline __u32 trim(__u32 end)
 {
 	struct message *m = message();
@@ -315,6 +482,7 @@ __noinline __u32 trim(__u32 end)
 		return 0;
 	for (int i = 0; i < MAX_TRAILING; i++) {
 		__u8 c = byte_at(m, end - 1);
+
 		if (!is_blank(c) && c != '\r')
 			break;
 		end--;
@@ -322,62 +490,67 @@ __noinline __u32 trim(__u32 end)
 	return end;
 }
 
-/* Where the first header begins; 0 if it is no request. */
-static __always_inline __u32 request(struct message *m, __u32 length)
+/* Finds the request line. Returns where the first header begins, 0 if it is no request. */
+static __always_inline __u32 find_request(struct message *m, __u32 length)
 {
-	__u32 at = 0;
+	__u32 start = 0, end, last;
+	__u8 c = byte_at(m, 0);
 
-	if (byte_at(m, 0) == '\r' || byte_at(m, 0) == '\n')
-		at = line_breaks();
-	m->request = at;
-	__u32 end = line_feed(at, length);
+	if (c == '\r' || c == '\n') {
+		start = line_breaks();
+		c = byte_at(m, start);
+	}
+	if (is_blank(c) || c == '\r')
+		return 0;
+	if ((c | 0x20) == 's' && (byte_at(m, start + 1) | 0x20) == 'i' && (byte_at(m, start + 2) | 0x20) == 'p' &&
+	    byte_at(m, start + 3) == '/')
+		return 0;
+	m->request = start;
+	end = first_line_feed(m, start, length);
 	if (end >= length)
 		return 0;
-	__u32 last = end - 1;
+	last = end - 1;
 	if (byte_at(m, last) == '\r')
 		last--;
 	if (byte_at(m, last) != '0')
 		last = trim(end) - 1;
-	if ((__s32)(last - at) < 10)
-		return 0;
-	__u8 c = byte_at(m, at);
-	if (is_blank(c) || c == '\r')
-		return 0;
-	if ((c | 0x20) == 's' && (byte_at(m, at + 1) | 0x20) == 'i' && (byte_at(m, at + 2) | 0x20) == 'p' && byte_at(m, at + 3) == '/')
-		return 0;
-	if (byte_at(m, last) != '0' || byte_at(m, last - 1) != '.' || byte_at(m, last - 2) != '2' || byte_at(m, last - 3) != '/' ||
-	    (byte_at(m, last - 4) | 0x20) != 'p' || (byte_at(m, last - 5) | 0x20) != 'i' || (byte_at(m, last - 6) | 0x20) != 's' ||
-	    !is_blank(byte_at(m, last - 7)))
+	if ((__s32)(last - start) < 10 || byte_at(m, last) != '0' || byte_at(m, last - 1) != '.' ||
+	    byte_at(m, last - 2) != '2' || byte_at(m, last - 3) != '/' || (byte_at(m, last - 4) | 0x20) != 'p' ||
+	    (byte_at(m, last - 5) | 0x20) != 'i' || (byte_at(m, last - 6) | 0x20) != 's' || !is_blank(byte_at(m, last - 7)))
 		return 0;
 	return end + 1;
 }
 
-static __always_inline __u32 group_at(const struct message *m, __u32 at, int i)
+static __always_inline __u32 step(__u32 state, __u8 c)
 {
-	return *(const __u32 *)(m->bytes + (at & (MAX_LENGTH - GROUP)) + i * GROUP);
+	return *(const __u16 *)((const __u8 *)next + (state << ROW_SHIFT) + classes[c]);
 }
 
-#define SAMPLE(i) do { \
-		__u32 g = group_at(m, at, i) | fold; \
-		if (*(const __u32 *)(table + ((g * multiplier >> shift) & ((SLOTS - 1) * 4))) == g) { \
-			*(volatile __u32 *)&m->sieved = at + (i) * GROUP; \
-			goto found; \
-		} \
+#define SAMPLE(i)                                                                                      \
+	do {                                                                                           \
+		__u32 g = group_at(m, at, i), slot = (g * multiplier >> shift) & (SLOTS - 1) * GROUP;  \
+		if (*(const __u32 *)(table + slot) == g) {                                             \
+			at = anything(m, at + (i) * GROUP);                                            \
+			goto hit;                                                                      \
+		}                                                                                      \
 	} while (0)
 
-/* The next group of four bytes from at on that the sieve knows; its name in the upper half. length if there is none. */
+/*
+ * Finds the next group from a byte on that the sieve knows. Returns where that
+ * is, and its name in the upper half; length or more if there is none.
+ */
 __noinline __u64 sieve(__u32 at, __u32 length)
 {
 	struct message *m = message();
-	__u32 multiplier = configuration.multiplier, shift = configuration.shift, fold = 0x20202020;
+	__u32 multiplier = configuration.multiplier, shift = configuration.shift, g;
 	const __u8 *table = (const __u8 *)groups;
 
 	if (!m)
 		return length;
-	keep_in_register(table);
-	keep_in_register(multiplier);
-	keep_in_register(shift);
-	for (int i = 0; i < MAX_LENGTH / BLOCK; i++) {
+	in_register(table);
+	in_register(multiplier);
+	in_register(shift);
+	for (int i = 0; i < MAX_LENGTH / BLOCK + 1; i++) {
 		if (at >= length)
 			return length;
 		SAMPLE(0); SAMPLE(1); SAMPLE(2); SAMPLE(3); SAMPLE(4); SAMPLE(5); SAMPLE(6); SAMPLE(7);
@@ -385,140 +558,274 @@ __noinline __u64 sieve(__u32 at, __u32 length)
 		at += BLOCK;
 	}
 	return length;
-found:
-	at = *(volatile __u32 *)&m->sieved;
-	fold |= group_at(m, at, 0);
-	return at | (__u64)names[(fold * multiplier >> shift >> 2) & (SLOTS - 1)] << 32;
+hit:
+	g = group_at(m, at, 0);
+	return at | (__u64)names[(g * multiplier >> shift) / 4 & (SLOTS - 1)] << 32;
 }
 
-#define MAX_HITS 32
+/* How many bytes of a header are read without a call. */
+#define GLANCE 32
 
-/* whether there is nothing more to judge */
-__noinline int next_hit(void)
+/*
+ * Reads what a header begins with, from a state on. Returns whether there is
+ * nothing to find there but what the sieve does.
+ */
+static __always_inline int glance(struct message *m, __u32 at, __u32 state)
 {
-	struct message *m = message();
+	__u32 resting = configuration.resting, width = configuration.event - resting;
 
-	if (!m)
-		return 1;
-	__u32 length = m->length, headers = m->headers;
-	__u64 hit = sieve(m->sieved, length);
-	__u32 at = hit, start;
-	if (at >= length)
-		return 1;
-	m->sieved = at + GROUP;
-	__u32 name = hit >> 32, walked = m->walked;
-	if (name) {
-		start = at - (name - 1) + 1;
-		if (start < headers || start >= length || byte_at(m, start - 1) != '\n')
-			return 0;
-		int judged = walk(start, configuration.line, configuration.resting, 0);
-		m->walked = walked;
-		return judged;
-	}
-	if (at < walked)
-		return 0;
-	start = header_of(at, walked);
-	if (start >= headers)
-		return walk(start, configuration.line, 12, 0);
-	if (at >= headers)
-		return 0;
-	return walk(m->request, configuration.request, 12, 0);
-}
-
-__noinline int judge(void)
-{
-	struct message *m = message();
-
-	if (!m)
-		return 0;
-	__u32 length = m->length;
-	if (length > MAX_LENGTH)
-		return 0;
-	for (int i = 0; i < WORD; i++)
-		m->bytes[length + i] = 0;
-
-	__u32 headers = request(m, length);
-	if (!headers)
-		return 0;
-	m->headers = headers;
-	m->sieved = m->walked = 0;
-	m->signature = m->ban = m->allowed = 0;
-	__u32 begin = m->request;
-	if (configuration.request_line && *(__u16 *)((__u8 *)next + (configuration.request << 5) + classes[byte_at(m, begin)]) >= configuration.resting) {
-		if (walk(begin, configuration.request, configuration.every_header ? 12 : configuration.resting, configuration.every_header))
-			goto done;
-		m->walked = 0;
-	}
-	if (configuration.every_header)
-		goto done;
-	for (int i = 0; i < MAX_HITS; i++)
-		if (next_hit())
+	for (int i = 0; i < GLANCE; i++) {
+		state = step(state, byte_at(m, at + i));
+		if (state - resting >= width)
 			break;
-done:
+	}
+	return anything(m, state) < resting;
+}
+
+/* How many hits of the sieve are worth while. */
+#define HITS 16
+
+/* Reads what the sieve finds. */
+static __always_inline enum outcome read_hits(struct message *m, __u32 length, __u32 headers)
+{
+	__u32 at = 0;
+
+	for (int i = 0; i < HITS; i++) {
+		__u64 hit = sieve(at, length);
+		__u32 name = hit >> 32, start, walked;
+
+		at = hit;
+		if (at >= length)
+			return JUDGED;
+		if (!name) {
+			enum outcome outcome = read_header(at);
+
+			if (outcome != GO_ON)
+				return outcome;
+			at += GROUP;
+			continue;
+		}
+		start = at - name + 2;
+		at += GROUP;
+		if (start < headers || start >= length || byte_at(m, start - 1) != '\n' || glance(m, start, configuration.line))
+			continue;
+		/* What the sieve finds in the value is not read with this. */
+		walked = m->walked;
+		if (walk(start, configuration.line, configuration.resting))
+			return JUDGED;
+		m->walked = walked;
+	}
+	return TOO_MUCH;
+}
+
+/* Reads all headers one after the other. */
+static __always_inline void read_all(struct message *m)
+{
+	m->every = 1;
+	m->signature = m->allowed = 0;
+	walk(m->request, configuration.request, ASKED);
+}
+
+static __always_inline enum class judge(struct message *m, __u32 length)
+{
+	__u32 headers = find_request(m, length);
+
+	if (!headers)
+		return NONE;
+	m->length = length;
+	m->headers = headers;
+	m->walked = 0;
+	m->every = m->signature = m->ban = m->allowed = 0;
+	if (configuration.every_header) {
+		read_all(m);
+	} else if (!configuration.request_line || glance(m, m->request, configuration.request) ||
+		   !walk(m->request, configuration.request, configuration.resting)) {
+		m->walked = 0;
+		if (read_hits(m, length, headers) == TOO_MUCH)
+			read_all(m);
+	}
 	if (m->signature) {
 		__u32 index = m->signature - 1;
-		__u64 *hit = bpf_map_lookup_elem(&hits, &index);
-		if (hit)
-			(*hit)++;
+		__u64 *count = bpf_map_lookup_elem(&hits, &index);
+
+		if (count)
+			++*count;
 	}
 	if (m->ban)
-		return 1;
-	if (configuration.require)
-		return m->allowed ? 2 : 3;
+		return SCANNER;
+	if (!configuration.require_user_agent)
+		return NONE;
+	return m->allowed ? ALLOWED : NOT_ALLOWED;
+}
+
+static __always_inline int is_fenced(__u8 protocol, __be16 port)
+{
+	__u16 p = bpf_ntohs(port);
+
+	return ports[protocol == IPPROTO_TCP][p / 8] >> p % 8 & 1;
+}
+
+/* Bytes of a packet, by their place behind the beginning of the network header. */
+static __always_inline int load(struct __sk_buff *skb, __u32 offset, void *to, __u32 length)
+{
+	return !bpf_skb_load_bytes_relative(skb, offset, to, length, BPF_HDR_START_NET);
+}
+
+/* What TCP and UDP have at the same place; length and checksum are UDP's. */
+struct transport {
+	__be16 source, destination, length, checksum;
+};
+
+/* A payload, and for the way to it the transport header. */
+struct part {
+	__u32 offset, end;
+	__u8 protocol;
+	struct transport transport;
+};
+
+static __always_inline int find_transport4(struct __sk_buff *skb, struct part *p)
+{
+	struct {
+		struct iphdr ip;
+		struct transport transport;
+	} h;
+
+	if (!load(skb, 0, &h, sizeof(h)))
+		return 0;
+	if (h.ip.protocol != IPPROTO_UDP && h.ip.protocol != IPPROTO_TCP)
+		return 0;
+	/* Only the first fragment has ports. */
+	if (h.ip.frag_off & bpf_htons(0x1fff))
+		return 0;
+	p->protocol = h.ip.protocol;
+	p->offset = h.ip.ihl * 4;
+	p->end = bpf_ntohs(h.ip.tot_len);
+	p->transport = h.transport;
+	return p->offset == sizeof(h.ip) || load(skb, p->offset, &p->transport, sizeof(p->transport));
+}
+
+/* How many extension headers a packet may have. */
+#define EXTENSIONS 8
+
+struct extension {
+	__u8 next, length;
+	__be16 fragment;
+	__be32 more;
+};
+
+static __always_inline int find_transport6(struct __sk_buff *skb, struct part *p)
+{
+	struct {
+		struct ipv6hdr ip;
+		union {
+			struct transport transport;
+			struct extension extension;
+		};
+	} h;
+
+	if (!load(skb, 0, &h, sizeof(h)))
+		return 0;
+	p->protocol = h.ip.nexthdr;
+	p->offset = sizeof(h.ip);
+	p->end = sizeof(h.ip) + bpf_ntohs(h.ip.payload_len);
+	if (!h.ip.payload_len)
+		p->end = 0;
+	for (int i = 0; i < EXTENSIONS; i++) {
+		__u32 length = (h.extension.length + 1) * 8;
+
+		switch (p->protocol) {
+		case IPPROTO_UDP:
+		case IPPROTO_TCP:
+			p->transport = h.transport;
+			return 1;
+		case IPPROTO_FRAGMENT:
+			if (h.extension.fragment & bpf_htons(0xfff8))
+				return 0;
+			length = 8;
+			break;
+		case IPPROTO_AH:
+			length = (h.extension.length + 2) * 4;
+			break;
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_ROUTING:
+		case IPPROTO_DSTOPTS:
+		case IPPROTO_MH:
+		case 139: /* host identity, RFC 7401 */
+		case 140: /* shim6, RFC 5533 */
+			break;
+		default:
+			return 0;
+		}
+		p->protocol = h.extension.next;
+		p->offset += length;
+		if (!load(skb, p->offset, &h.extension, sizeof(h.extension)))
+			return 0;
+	}
 	return 0;
 }
 
-static __always_inline __u32 load(struct __sk_buff *skb, __u32 offset, __u32 length)
+/* Finds the payload of a packet for a fenced port. Returns its length. */
+static __always_inline __u32 find_payload(struct __sk_buff *skb, struct part *p)
 {
-	struct message *m = message();
-	if (!m)
-		return 0;
-	if (length > MAX_LENGTH)
-		length = MAX_LENGTH;
-	if (length < 12)
-		return 0;
-	if (bpf_skb_load_bytes_relative(skb, offset, m->bytes, length, BPF_HDR_START_NET))
-		return 0;
-	m->length = length;
-	return judge();
-}
+	__u32 length;
 
-struct l4 {
-	__be16 source, destination, length, checksum;
-};
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (!find_transport4(skb, p))
+			return 0;
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (!find_transport6(skb, p))
+			return 0;
+	} else {
+		return 0;
+	}
+	if (!is_fenced(p->protocol, p->transport.destination))
+		return 0;
+	if (p->protocol == IPPROTO_TCP) {
+		__u8 data_offset;
+
+		/* RFC 9293 section 3.1: words, in the upper nibble of byte 12. */
+		if (!load(skb, p->offset + 12, &data_offset, sizeof(data_offset)))
+			return 0;
+		p->offset += data_offset / 16 * 4;
+	} else {
+		p->offset += sizeof(struct transport);
+	}
+	/* Segments joined to more than 64 KiB (BIG TCP) have no length; of those there is always enough. */
+	if (!p->end)
+		return MAX_LENGTH;
+	if (p->end < p->offset + SHORTEST)
+		return 0;
+	length = p->end - p->offset;
+	if (p->protocol == IPPROTO_UDP) {
+		__u32 datagram = bpf_ntohs(p->transport.length);
+
+		/* The socket gets no more than this. */
+		if (datagram && datagram < length + sizeof(struct transport))
+			length = datagram - sizeof(struct transport);
+		if (datagram && datagram < SHORTEST + sizeof(struct transport))
+			return 0;
+	}
+	return length < MAX_LENGTH ? length : MAX_LENGTH;
+}
 
 SEC("classifier")
 int ringfence(struct __sk_buff *skb)
 {
-	__u32 class = 0, offset, end;
-	__u8 protocol, tcp;
+	struct part part;
+	__u32 class = NONE, length = find_payload(skb, &part);
 
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct { struct iphdr ip; struct l4 l4; } h;
-		if (bpf_skb_load_bytes_relative(skb, 0, &h, sizeof(h), BPF_HDR_START_NET))
-			goto out;
-		if (h.ip.frag_off & bpf_htons(0x1fff))
-			goto out;
-		protocol = h.ip.protocol;
-		offset = h.ip.ihl * 4;
-		end = bpf_ntohs(h.ip.tot_len);
-		tcp = protocol == IPPROTO_TCP;
-		if (!tcp && protocol != IPPROTO_UDP)
-			goto out;
-		if (offset != 20)
-			goto out;
-		__u16 port = bpf_ntohs(h.l4.destination);
-		if (!(ports[tcp][port >> 3] & 1 << (port & 7)))
-			goto out;
-		if (tcp)
-			goto out;
-		offset += 8;
-		if (end <= offset)
-			goto out;
-		class = load(skb, offset, end - offset) & 3;
+	if (length >= SHORTEST && length <= MAX_LENGTH) {
+		struct message *m = message();
+
+		if (m && load(skb, part.offset, m->bytes, length)) {
+			/* What is read in words ends with zeros. */
+			for (int i = 0; i < WORD; i++)
+				m->bytes[length + i] = 0;
+			class = judge(m, length);
+		}
 	}
-out:
-	skb->mark = (skb->mark & ~0x0f000000) | class << 24;
+	/* Whatever stood in the nibble before is not ours. */
+	skb->mark = (skb->mark & ~MARK) | class << MARK_SHIFT;
 	return TC_ACT_UNSPEC;
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 	"github.com/ringfence/ringfence/pkg/signature"
+	"github.com/ringfence/ringfence/pkg/signature/signaturetest"
 )
 
 func compiled(t testing.TB, list []signature.Signature, required ...string) *signature.Automaton {
@@ -29,18 +30,18 @@ func agree(t *testing.T, a *signature.Automaton, message []byte) signature.Resul
 
 func TestAutomatonAgreesWithStrings(t *testing.T) {
 	for _, a := range []*signature.Automaton{
-		compiled(t, few()), compiled(t, short()), compiled(t, few(), "Yealink", "sipsak", "h\xc3\xa9ros"), compiled(t, many(300)), compiled(t, nil), compiled(t, nil, "a b"),
+		compiled(t, signaturetest.Few()), compiled(t, signaturetest.Short()), compiled(t, signaturetest.Few(), "Yealink", "sipsak", "h\xc3\xa9ros"), compiled(t, signaturetest.Many(300)), compiled(t, nil), compiled(t, nil, "a b"),
 	} {
 		list := a.Signatures()
 		if len(list) == 0 {
-			list = few()
+			list = signaturetest.Few()
 		}
 		r := rand.New(rand.NewPCG(3, 4))
 		found := map[signature.Result]int{}
 		for range labtest.Count(50_000, 3_000_000) {
-			found[agree(t, a, mutant(r, list))]++
+			found[agree(t, a, signaturetest.Mutant(r, list))]++
 		}
-		for _, s := range a.Signatures()[:min(len(a.Signatures()), len(few()))] {
+		for _, s := range a.Signatures()[:min(len(a.Signatures()), len(signaturetest.Few()))] {
 			matched := 0
 			for result, n := range found {
 				if result.Signature == s.Name {

@@ -1,4 +1,6 @@
-package signature_test
+// Package signaturetest makes messages and signatures for tests of what matches
+// them.
+package signaturetest
 
 import (
 	"fmt"
@@ -8,9 +10,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
-// few are signatures that lie in each other's way: one's value within another's,
+// Few are signatures that lie in each other's way: one's value within another's,
 // the same value in several headers, with white space, 8-bit bytes, short ones.
-func few() []signature.Signature {
+func Few() []signature.Signature {
 	ban, label := signature.Ban, signature.Label
 	return []signature.Signature{
 		{"scanner", "User-Agent", signature.Contains, "friendly-scanner", ban},
@@ -34,16 +36,16 @@ func few() []signature.Signature {
 	}
 }
 
-// short are signatures for which the sieve is too coarse.
-func short() []signature.Signature {
-	return append(few(),
+// Short are signatures for which the sieve is too coarse.
+func Short() []signature.Signature {
+	return append(Few(),
 		signature.Signature{"short", "via", signature.Contains, "nm", signature.Label},
 		signature.Signature{"bits", "call-id", signature.Exact, "50000", signature.Ban})
 }
 
-// many are n signatures as a list of that length would have them: most of them of
+// Many are n signatures as a list of that length would have them: most of them of
 // User-Agents.
-func many(n int) []signature.Signature {
+func Many(n int) []signature.Signature {
 	r := rand.New(rand.NewPCG(1, 2))
 	headers := []string{"user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "from", "to", "contact", "via"}
 	matches := []signature.Match{signature.Prefix, signature.Prefix, signature.Exact, signature.Contains}
@@ -79,10 +81,10 @@ func word(r *rand.Rand, n int) string {
 	return b.String()
 }
 
-// mutant is a message made of what signatures look for and of what lies in the
+// Mutant is a message made of what signatures look for and of what lies in the
 // way: folded lines, odd case, compact forms, white space, bare line feeds, 8-bit
 // bytes, NUL, cut anywhere, begun anywhere.
-func mutant(r *rand.Rand, list []signature.Signature) []byte {
+func Mutant(r *rand.Rand, list []signature.Signature) []byte {
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
 	eol := func() string { return pick("\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r\r\n", " \r\n") }
 	gap := func() string {
