@@ -273,14 +273,11 @@ __noinline int ends_in(__u32 word, __u32 headers, __u32 before)
 }
 
 /* Whether the headers end before a byte. */
-__noinline int headers_end(__u32 headers, __u32 before)
+static __always_inline int headers_end(struct message *m, __u32 headers, __u32 before)
 {
-	struct message *m = message();
 	__u32 word = (headers - 1) & ~(WORD - 1);
 	__u64 last = 0;
 
-	if (!m)
-		return 1;
 	for (int i = 0; i < MAX_LENGTH / WORD; i++) {
 		__u64 found;
 
@@ -308,7 +305,7 @@ __noinline int take(__u32 at, __u32 state)
 	if (!m)
 		return 1;
 	/* What looks like a header behind an empty line is none. */
-	if (at > m->headers && headers_end(m->headers, at - 1))
+	if (at > m->headers && headers_end(m, m->headers, at - 1))
 		return 1;
 	if (state >= configuration.sink) {
 		m->signature = (state - configuration.sink) / 4 + 1;
@@ -446,8 +443,8 @@ __noinline enum outcome read_header(__u32 at)
 	for (int i = 0; i < FOLDS; i++) {
 		__u32 found = line_feed_before(line_feed, m->walked);
 
-		/* The header begins where it was read before. */
-		if (found == line_feed)
+		/* The header begins where it was read before, or goes on with the request line. */
+		if (found == line_feed || found + 1 < m->headers)
 			return GO_ON;
 		line_feed = found;
 		if (!is_blank(byte_at(m, line_feed + 1))) {
@@ -565,21 +562,44 @@ hit:
 
 /* How many bytes of a header are read without a call. */
 #define GLANCE 32
+/* How far back the beginning of a header is looked for without one. */
+#define NEAR 128
 
 /*
- * Reads what a header begins with, from a state on. Returns whether there is
- * nothing to find there but what the sieve does.
+ * Reads what begins at a byte, from a state on, until that is below the state stop
+ * or says something. Returns the state, and where that is in at.
  */
-static __always_inline int glance(struct message *m, __u32 at, __u32 state)
+static __always_inline __u32 glance(struct message *m, __u32 *at, __u32 state, __u32 stop)
 {
-	__u32 resting = configuration.resting, width = configuration.event - resting;
+	__u32 width = configuration.event - stop, i = 0;
 
-	for (int i = 0; i < GLANCE; i++) {
-		state = step(state, byte_at(m, at + i));
-		if (state - resting >= width)
+	do {
+		state = step(state, byte_at(m, *at + i));
+		i++;
+	} while (state - stop < width && i < GLANCE);
+	*at = anything(m, *at + i);
+	return anything(m, state);
+}
+
+/* Where the line begins that a byte is in, 0 for the first one and if that is too far away. */
+static __always_inline __u32 line_start(struct message *m, __u32 at)
+{
+	__u64 keep = ~(~0ULL << (at % WORD * 8));
+	__u32 word = at & ~(WORD - 1), start = 0;
+
+	for (int i = 0; i < NEAR / WORD; i++) {
+		__u64 found = line_feeds(word_at(m, word)) & keep;
+
+		if (found) {
+			start = word + up_to_highest(found);
 			break;
+		}
+		if (!word)
+			break;
+		word -= WORD;
+		keep = ~0ULL;
 	}
-	return anything(m, state) < resting;
+	return anything(m, start);
 }
 
 /* How many hits of the sieve are worth while. */
@@ -592,30 +612,62 @@ static __always_inline enum outcome read_hits(struct message *m, __u32 length, _
 
 	for (int i = 0; i < HITS; i++) {
 		__u64 hit = sieve(at, length);
-		__u32 name = hit >> 32, start, walked;
+		__u32 name = hit >> 32, start, end, state, stop, walked = m->walked;
 
 		at = hit;
 		if (at >= length)
 			return JUDGED;
-		if (!name) {
-			enum outcome outcome = read_header(at);
-
-			if (outcome != GO_ON)
-				return outcome;
+		if (name) {
+			/* What the sieve finds in the value is not read with this. */
+			stop = configuration.resting;
+			start = at - name + 2;
 			at += GROUP;
+			if (start < headers || start >= length || byte_at(m, start - 1) != '\n')
+				continue;
+		} else {
+			stop = ASKED;
+			start = at;
+			at += GROUP;
+			if (start < walked)
+				continue;
+			walked = at;
+			start = line_start(m, start);
+			if (start < headers || is_blank(byte_at(m, start))) {
+				enum outcome outcome = read_header(at - GROUP);
+
+				if (outcome != GO_ON)
+					return outcome;
+				continue;
+			}
+		}
+		end = start;
+		state = glance(m, &end, configuration.line, stop);
+		if (state < stop) {
+			m->walked = walked;
 			continue;
 		}
-		start = at - name + 2;
-		at += GROUP;
-		if (start < headers || start >= length || byte_at(m, start - 1) != '\n' || glance(m, start, configuration.line))
-			continue;
-		/* What the sieve finds in the value is not read with this. */
-		walked = m->walked;
-		if (walk(start, configuration.line, configuration.resting))
+		if (end > length) {
+			/* Behind the message stands the one before it. */
+			end = start;
+			state = configuration.line;
+		} else if (state >= configuration.event && take(end, state)) {
 			return JUDGED;
-		m->walked = walked;
+		}
+		if (walk(end, state, stop))
+			return JUDGED;
+		if (name || m->walked < walked)
+			m->walked = walked;
 	}
 	return TOO_MUCH;
+}
+
+/* Reads what of the request line the sieve does not know. Returns whether the message is judged. */
+static __always_inline int read_request(struct message *m)
+{
+	__u32 at = m->request;
+
+	return glance(m, &at, configuration.request, configuration.resting) >= configuration.resting &&
+	       walk(m->request, configuration.request, configuration.resting);
 }
 
 /* Reads all headers one after the other. */
@@ -638,8 +690,7 @@ static __always_inline enum class judge(struct message *m, __u32 length)
 	m->every = m->signature = m->ban = m->allowed = 0;
 	if (configuration.every_header) {
 		read_all(m);
-	} else if (!configuration.request_line || glance(m, m->request, configuration.request) ||
-		   !walk(m->request, configuration.request, configuration.resting)) {
+	} else if (!configuration.request_line || !read_request(m)) {
 		m->walked = 0;
 		if (read_hits(m, length, headers) == TOO_MUCH)
 			read_all(m);

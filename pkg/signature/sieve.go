@@ -46,7 +46,7 @@ const (
 
 // usual is what most messages hold. Groups out of it say little.
 const usual = `INVITE sip:user@domain.example.com;user=phone;transport=udp SIP/2.0
-sip:100@10.1.1.2 sip:100@ sip:100@ sip:101@1.1.1.101 "100" <sip:100@
+sip:100@10.0.0.1 sip:1001@172.16.0.1 sip:1234@example.org "100" <sip:100@127.0.0.1>;tag=1928301774
 OPTIONS REGISTER SUBSCRIBE NOTIFY MESSAGE sips: tel:+
 Via: SIP/2.0/UDP 192.168.1.10:5060;rport;branch=z9hG4bK
 Via: SIP/2.0/TCP Via: SIP/2.0/TLS Record-Route: Route: <sip:10.0.0.1;lr>
