@@ -1,5 +1,5 @@
-// Package rules holds the data that ringfence ships: what is known of
-// providers. It decides nothing; every datum names its source.
+// Package rules holds the data that ringfence ships: what is known of providers
+// and of scanners. It decides nothing; every datum names its source.
 package rules
 
 import (
@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-//go:embed providers/*.yaml
+//go:embed providers/*.yaml signatures/*.yaml
 var files embed.FS
 
 // Provider is one file of providers/: a preset that a policy can name.

@@ -15,57 +15,55 @@ import (
 func Few() []signature.Signature {
 	ban, label := signature.Ban, signature.Label
 	return []signature.Signature{
-		{"scanner", "User-Agent", signature.Contains, "friendly-scanner", ban},
-		{"smap", "user-agent", signature.Exact, "smap", ban},
-		{"sip", "user-agent", signature.Prefix, "sip", label},
-		{"sipcli", "user-agent", signature.Prefix, "sipcli/", ban},
-		{"sipsak", "user-agent", signature.Prefix, "sipsak", label},
-		{"agent", "user-agent", signature.Exact, "Test Agent", ban},
-		{"agents", "user-agent", signature.Contains, "st  agents", label},
-		{"vicious", "from", signature.Contains, `"sipvicious"`, ban},
-		{"hundred", "f", signature.Contains, "sip:100@1.1.1.1", ban},
-		{"hundreds", "to", signature.Contains, "sip:100@1.1.1.1", label},
-		{"quoted", "to", signature.Prefix, `"sipvicious"`, ban},
-		{"contact", "contact", signature.Exact, "sip:123@1.1.1.1", ban},
-		{"tag", "m", signature.Contains, ";tag=3206210844", label},
-		{"performance", "subject", signature.Exact, "Performance Test", label},
-		{"canary", signature.RequestLine, signature.Contains, "sip:thisisthecanary@", ban},
-		{"probe", signature.RequestLine, signature.Exact, "OPTIONS sip:nm SIP/2.0", ban},
-		{"options", signature.RequestLine, signature.Prefix, "OPTIONS sip:nm", label},
-		{"eight", "user-agent", signature.Contains, "h\xc3\xa9ros\xff", label},
+		one("scanner", "User-Agent", signature.Contains, "friendly-scanner", ban),
+		one("smap", "user-agent", signature.Exact, "smap", ban),
+		one("sip", "user-agent", signature.Exact, "sip", label),
+		one("sipcli", "user-agent", signature.Prefix, "sipcli/", ban),
+		one("sipsak", "user-agent", signature.Prefix, "sipsak", label),
+		one("sipsaks", "user-agent", signature.Prefix, "sipsaks", ban),
+		one("agent", "user-agent", signature.Exact, "Test Agent", ban),
+		one("agents", "user-agent", signature.Contains, "st  agents", label),
+		one("vicious", "from", signature.Contains, `"sipvicious"`, ban),
+		one("hundred", "f", signature.Contains, "sip:100@1.1.1.1", ban),
+		one("hundreds", "to", signature.Contains, "sip:100@1.1.1.1", label),
+		one("quoted", "to", signature.Prefix, `"sipvicious"`, ban),
+		one("contact", "contact", signature.Exact, "sip:123@1.1.1.1", ban),
+		one("tag", "m", signature.Contains, ";tag=3206210844", label),
+		one("performance", "subject", signature.Exact, "Performance Test", label),
+		one("canary", signature.RequestLine, signature.Contains, "sip:thisisthecanary@", ban),
+		one("probe", signature.RequestLine, signature.Exact, "OPTIONS sip:nm SIP/2.0", ban),
+		one("options", signature.RequestLine, signature.Prefix, "OPTIONS sip:nm", label),
+		one("eight", "user-agent", signature.Contains, "h\xc3\xa9ros\xff", label),
 	}
 }
 
-// Short are signatures for which the sieve is too coarse.
-func Short() []signature.Signature {
-	return append(Few(),
-		signature.Signature{"short", "via", signature.Contains, "nm", signature.Label},
-		signature.Signature{"bits", "call-id", signature.Exact, "50000", signature.Ban})
+func one(name, header string, match signature.Match, value string, class signature.Class) signature.Signature {
+	return signature.Signature{Name: name, Header: header, Match: match, Value: value, Class: class}
 }
 
-// Many are n signatures as a list of that length would have them: most of them of
-// User-Agents.
+// Short are signatures some of which are too short for the sieve.
+func Short() []signature.Signature {
+	return append(Few(),
+		one("short", "via", signature.Contains, "nm", signature.Label),
+		one("bits", "call-id", signature.Exact, "50000", signature.Ban))
+}
+
+// Many are n signatures that no real message matches, mixed as the shipped ones
+// are: seven of ten look at User-Agents, and most of those at how they begin.
 func Many(n int) []signature.Signature {
 	r := rand.New(rand.NewPCG(1, 2))
-	headers := []string{"user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "from", "to", "contact", "via"}
-	matches := []signature.Match{signature.Prefix, signature.Prefix, signature.Exact, signature.Contains}
+	headers := []string{"user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "from", "contact", "via"}
 	var list []signature.Signature
 	for i := range n {
 		s := signature.Signature{
 			Name:   fmt.Sprintf("signature-%d", i),
 			Header: headers[i%len(headers)],
-			Match:  matches[r.IntN(len(matches))],
+			Match:  []signature.Match{signature.Prefix, signature.Exact, signature.Prefix, signature.Exact, signature.Contains}[r.IntN(5)],
 			Class:  []signature.Class{signature.Ban, signature.Ban, signature.Ban, signature.Label}[r.IntN(4)],
+			Value:  word(r, 3+r.IntN(8)),
 		}
-		if s.Header != "user-agent" {
-			s.Match = signature.Contains
-		}
-		s.Value = word(r, 3+r.IntN(8))
-		if s.Match == signature.Contains {
-			s.Value = word(r, 8+r.IntN(8))
-		}
-		if r.IntN(3) == 0 {
-			s.Value += "/" + fmt.Sprint(r.IntN(10))
+		if s.Header != "user-agent" || s.Match == signature.Contains {
+			s.Match, s.Value = signature.Contains, word(r, 8+r.IntN(8))
 		}
 		list = append(list, s)
 	}
@@ -151,6 +149,10 @@ func Mutant(r *rand.Rand, list []signature.Signature) []byte {
 		}
 		if r.IntN(60) == 0 {
 			b.WriteString("Max-Forwards: " + strings.Repeat("7", 1900) + eol())
+		}
+		if r.IntN(60) == 0 {
+			// More of it than anybody would send.
+			b.WriteString(pick("From: ", "To: ", "Max-Forwards: ", "User-Agent: ") + strings.Repeat(value()+pick(" ", "\r\n ", ","), r.IntN(60)) + eol())
 		}
 		b.WriteString(twist(pick(forms...)) + pick("", "", "", " ", "\t ", "\r", "\n ") + pick(":", ":", ":", ":", ":", "") + gap() + value() + eol())
 	}
