@@ -14,9 +14,9 @@ import (
 // aligned to. So for each signature four groups are kept, one for each way in
 // which its text can be aligned, out of its value where that is long enough, else
 // out of its header's name; and a message that holds none of them matches
-// nothing. Bytes are compared with bit 0x20 set, which makes lower
-// case of upper case and confuses some others: a group that is found means
-// nothing before the automaton has read the header that it is in.
+// nothing. Bytes are compared with bit 0x20 set, which makes lower case of upper
+// case and confuses some others: a group that is found means nothing before the
+// automaton has read the header that it is in.
 type Sieve struct {
 	// Groups is a hash table whose length is a power of two: a group g, its first
 	// byte the lowest one, can only be at g * Multiplier >> Shift. 0 is free.

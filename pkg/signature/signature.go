@@ -65,6 +65,8 @@ const (
 	// MaxTrailing is how many bytes of white space may stand behind the version
 	// in a request line; RFC 3261 section 25.1 allows none, some senders send it.
 	MaxTrailing = 64
+	// MaxName is how many bytes a signature's name may have.
+	MaxName = 64
 )
 
 // Mark is what the classifier writes on a packet.
@@ -110,6 +112,8 @@ func (s Signature) Check() error {
 	switch {
 	case s.Name == "":
 		return errors.New("a signature without a name")
+	case len(s.Name) > MaxName:
+		return fmt.Errorf("signature %q: a name has at most %d bytes", s.Name, MaxName)
 	case !token.MatchString(s.Header):
 		return fmt.Errorf("signature %q: %q is no header's name", s.Name, s.Header)
 	case s.Match != Contains && s.Match != Prefix && s.Match != Exact:
