@@ -24,16 +24,33 @@ func shipped(t *testing.T) []Signature {
 	return all
 }
 
-// TestSignaturesCompile makes the automaton of everything, on and off.
-func TestSignaturesCompile(t *testing.T) {
+// TestEachIsRecognised makes the automaton of everything, on and off: a request
+// with a signature's own text is named after it, and after no other one.
+func TestEachIsRecognised(t *testing.T) {
 	var list []signature.Signature
 	for _, s := range shipped(t) {
 		list = append(list, signature.Signature{
 			Name: s.Name, Header: s.Header, Match: signature.Match(s.Match()), Value: s.Value(), Class: signature.Class(s.Class),
 		})
 	}
-	if _, err := signature.Compile(list, nil); err != nil {
-		t.Error(err)
+	a, err := signature.Compile(list, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Sieve().EveryHeader {
+		t.Error("some signature is too short for the sieve")
+	}
+	for _, s := range list {
+		message := "OPTIONS sip:a SIP/2.0\r\n" + s.Header + ": " + s.Value + "\r\n\r\n"
+		if s.Header == signature.RequestLine {
+			message = strings.TrimSuffix(s.Value, " SIP/2.0") + " SIP/2.0\r\n\r\n"
+			if s.Match == signature.Contains {
+				message = "INVITE " + message
+			}
+		}
+		if got := a.Match([]byte(message)); got.Signature != s.Name || (got.Mark == signature.Scanner) != (s.Class == signature.Ban) {
+			t.Errorf("%+v: %v", s, got)
+		}
 	}
 }
 

@@ -1,7 +1,7 @@
 package classifier_test
 
 import (
-	"encoding/binary"
+	"maps"
 	"math/rand/v2"
 	"testing"
 
@@ -13,62 +13,81 @@ import (
 	"github.com/ringfence/ringfence/pkg/signature/signaturetest"
 )
 
-var sipPorts = classifier.Ports{UDP: []uint16{5060, 5061}, TCP: []uint16{5060}}
+// before is a mark all of whose bits must stay but those of the nibble.
+const before, without = 0xfedcba98, 0xf0dcba98
 
-func udp4(payload []byte) []byte {
-	p := make([]byte, 14+28+len(payload))
-	copy(p, []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0})
-	ip := p[14:]
-	ip[0] = 0x45
-	binary.BigEndian.PutUint16(ip[2:], uint16(28+len(payload)))
-	ip[8], ip[9] = 64, 17
-	copy(ip[12:], []byte{192, 0, 2, 1, 192, 0, 2, 2})
-	u := ip[20:]
-	binary.BigEndian.PutUint16(u, 5060)
-	binary.BigEndian.PutUint16(u[2:], 5060)
-	binary.BigEndian.PutUint16(u[4:], uint16(8+len(payload)))
-	copy(u[8:], payload)
-	return p
+func mark(m signature.Mark) uint32 { return without | uint32(m)<<classifier.MarkShift }
+
+// judge runs the program on a frame and wants a certain mark.
+func judge(t *testing.T, l *classifier.Loaded, frame []byte, want signature.Mark, about any) {
+	t.Helper()
+	got, err := l.Run(frame, before)
+	labtest.Must(t, err)
+	if got != mark(want) {
+		t.Fatalf("the mark is %#x, want %#x: %q", got, mark(want), about)
+	}
 }
 
+// TestKernelAgrees holds the program in the kernel against the automaton in Go, on
+// RFC 4475's messages and on messages that lie in wait for both: the marks, and
+// which signature is counted.
 func TestKernelAgrees(t *testing.T) {
 	for _, c := range []struct {
+		name     string
 		list     []signature.Signature
 		required []string
 	}{
-		{signaturetest.Few(), nil}, {signaturetest.Short(), nil}, {signaturetest.Few(), []string{"Yealink", "sipsak", "h\xc3\xa9ros"}}, {signaturetest.Many(300), nil}, {nil, []string{"a b"}},
+		{"few", signaturetest.Few(), nil},
+		{"some too short for the sieve", signaturetest.Short(), nil},
+		{"with a required User-Agent", signaturetest.Few(), []string{"Yealink", "sipsak", "h\xc3\xa9ros"}},
+		{"the shipped ones", signaturetest.Shipped(), nil},
+		{"a thousand", signaturetest.Many(1000), nil},
+		{"none", nil, nil},
+		{"only a required User-Agent", nil, []string{"a b"}},
 	} {
-		a, err := signature.Compile(c.list, c.required)
-		labtest.Must(t, err)
-		l, err := classifier.New(a, sipPorts).Load()
-		labtest.Must(t, err)
-		r := rand.New(rand.NewPCG(5, 6))
-		list := c.list
-		if len(list) == 0 {
-			list = signaturetest.Few()
-		}
-		want := map[string]uint64{}
-		for _, s := range c.list {
-			want[s.Name] = 0
-		}
-		for range labtest.Count(20_000, 1_000_000) {
-			m := signaturetest.Mutant(r, list)
-			m = m[:min(len(m), 3000)]
-			got, err := l.Run(udp4(m), 0xfedcba98)
+		t.Run(c.name, func(t *testing.T) {
+			l := loaded(t, c.list, c.required...)
+			a, err := signature.Compile(c.list, c.required)
 			labtest.Must(t, err)
-			result := a.Match(m)
-			if result.Signature != "" {
-				want[result.Signature]++
+			want := map[string]uint64{}
+			for _, s := range c.list {
+				want[s.Name] = 0
 			}
-			if got != 0xf0dcba98|uint32(result.Mark)<<classifier.MarkShift {
-				t.Fatalf("kernel %#x want %v\n%q", got, result, m)
+			compare := func(message []byte) {
+				result := a.Match(message)
+				if result.Signature != "" {
+					want[result.Signature]++
+				}
+				judge(t, l, plain(message), result.Mark, message)
 			}
-		}
-		counts, err := l.Counts()
-		labtest.Must(t, err)
-		if diff := cmp.Diff(want, counts); diff != "" {
-			t.Error(diff)
-		}
-		l.Close()
+			for _, m := range signaturetest.Torture() {
+				// What BPF_PROG_TEST_RUN takes fits into a page.
+				compare(m.Bytes[:min(len(m.Bytes), 3000)])
+			}
+			of := c.list
+			if len(of) == 0 {
+				of = signaturetest.Few()
+			}
+			r := rand.New(rand.NewPCG(9, uint64(len(c.name))))
+			for range labtest.Count(10_000, 1_000_000) {
+				m := signaturetest.Mutant(r, of)
+				compare(m[:min(len(m), 3000)])
+			}
+			for range labtest.Count(1000, 100_000) {
+				compare(signaturetest.Benign(r))
+			}
+			got, err := l.Counts()
+			labtest.Must(t, err)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("hits: %s", diff)
+			}
+			matched := 0
+			for n := range maps.Values(got) {
+				if n > 0 {
+					matched++
+				}
+			}
+			t.Logf("%d of %d signatures have matched", matched, len(c.list))
+		})
 	}
 }

@@ -716,9 +716,25 @@ static __always_inline int is_fenced(__u8 protocol, __be16 port)
 	return ports[protocol == IPPROTO_TCP][p / 8] >> p % 8 & 1;
 }
 
-/* Bytes of a packet, by their place behind the beginning of the network header. */
+/* More than the link header of any packet is long. */
+#define MAX_LINK_HEADER 64
+
+/*
+ * Loads bytes of a packet, by their place behind the beginning of the network
+ * header: so it does not matter what link header there is, or whether there is
+ * one. The helper only sees the linear part of the packet; where bytes lie in
+ * fragments, as TCP's do, they are pulled into it first.
+ */
 static __always_inline int load(struct __sk_buff *skb, __u32 offset, void *to, __u32 length)
 {
+	__u32 linear = MAX_LINK_HEADER + offset + length;
+
+	if (!bpf_skb_load_bytes_relative(skb, offset, to, length, BPF_HDR_START_NET))
+		return 1;
+	if (linear > skb->len)
+		linear = skb->len;
+	if (bpf_skb_pull_data(skb, linear))
+		return 0;
 	return !bpf_skb_load_bytes_relative(skb, offset, to, length, BPF_HDR_START_NET);
 }
 

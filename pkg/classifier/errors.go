@@ -34,12 +34,19 @@ func kernelError(err, memlock error) error {
 	switch {
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("%w: it has no eBPF (CONFIG_BPF_SYSCALL) (%w)", ErrUnsupported, err)
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && missing() != "":
-		return fmt.Errorf("%w: %s (%w)", ErrPermission, reason(memlock), err)
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EACCES), errors.Is(err, unix.E2BIG), errors.Is(err, ebpf.ErrNotSupported):
+	case errors.Is(err, unix.EPERM), refusal(err) && missing() != "":
+		// Without CAP_PERFMON the verifier refuses what it would else accept.
+		return fmt.Errorf("%w: %s (%w)", ErrPermission, reason(memlock), brief(err))
+	case refusal(err):
 		return fmt.Errorf("%w: it lacks something that came with Linux 5.10 at the latest (%w)", ErrUnsupported, brief(err))
 	}
 	return brief(err)
+}
+
+// refusal reports whether the kernel has looked at a program or map and does not
+// want it.
+func refusal(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.E2BIG) || errors.Is(err, ebpf.ErrNotSupported)
 }
 
 // reason is why eBPF is refused.

@@ -1,6 +1,7 @@
 package classifier
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -54,5 +55,9 @@ func Probe() error {
 	if err != nil {
 		return fmt.Errorf("probe eBPF: %w", kernelError(err, nil))
 	}
-	return p.Close()
+	if lacking := missing(); lacking != "" {
+		// The kernel would only say so when the program is to be attached.
+		err = fmt.Errorf("probe eBPF: %w: %s", ErrPermission, reason(nil))
+	}
+	return errors.Join(err, p.Close())
 }

@@ -1,0 +1,38 @@
+package classifier_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+)
+
+// TestObjectsAreOfThisSource holds the lines that the committed objects were
+// compiled from against the source: whoever changes one must run scripts/generate.
+func TestObjectsAreOfThisSource(t *testing.T) {
+	text, err := os.ReadFile("classifier.c")
+	labtest.Must(t, err)
+	source := strings.Split(string(text), "\n")
+	for _, object := range []string{"program_bpfel.o", "program_bpfeb.o"} {
+		spec, err := ebpf.LoadCollectionSpec(object)
+		labtest.Must(t, err)
+		compared := map[uint32]bool{}
+		for _, instruction := range spec.Programs["ringfence"].Instructions {
+			line, ok := instruction.Source().(*btf.Line)
+			if !ok || line.LineNumber() == 0 || compared[line.LineNumber()] {
+				continue
+			}
+			compared[line.LineNumber()] = true
+			if n := int(line.LineNumber()); n > len(source) || source[n-1] != line.Line() {
+				t.Fatalf("%s was compiled from another classifier.c: line %d was %q there; run scripts/generate", object, n, line.Line())
+			}
+		}
+		if len(compared) < 100 {
+			t.Errorf("%s says of %d lines only that it was compiled from them", object, len(compared))
+		}
+	}
+}
