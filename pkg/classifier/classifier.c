@@ -90,6 +90,7 @@ struct message {
 	__u32 length;
 	__u32 request; /* where the request line begins */
 	__u32 headers; /* where the first header begins */
+	__u32 sieved;  /* up to where the sieve has been */
 	__u32 walked;  /* up to where whole headers have been read */
 	__u32 kept;
 	__u16 signature;
@@ -125,11 +126,17 @@ struct {
 /* Keeps the compiler from knowing what is in a variable, so that it stays in its register. */
 #define in_register(x) asm volatile("" : "+r"(x))
 
-/* Makes the verifier forget what it knows of a number: else it looks at all that follows once for each. */
+/*
+ * Reads a field of the message again: it can be anything then. Else the verifier
+ * looks at all that follows once for each thing that it has found out about it.
+ */
+#define again(field) (*(volatile __u32 *)&(field))
+
+/* The same for a number that is in no field. */
 static __always_inline __u32 anything(struct message *m, __u32 number)
 {
-	*(volatile __u32 *)&m->kept = number;
-	return *(volatile __u32 *)&m->kept;
+	again(m->kept) = number;
+	return again(m->kept);
 }
 
 static __always_inline struct message *message(void)
@@ -153,6 +160,14 @@ static __always_inline __u64 word_at(const struct message *m, __u32 at)
 	word = __builtin_bswap64(word);
 #endif
 	return word;
+}
+
+/* Eight bytes from any byte on, the first the lowest. */
+static __always_inline __u64 eight_at(const struct message *m, __u32 at)
+{
+	__u32 shift = at % WORD * 8;
+
+	return word_at(m, at) >> shift | word_at(m, at + WORD) << 1 << (63 - shift);
 }
 
 /* One of the aligned groups from a byte on, in lower case, its first byte the lowest. */
@@ -323,6 +338,18 @@ __noinline int take(__u32 at, __u32 state)
 	return e->ban;
 }
 
+/*
+ * One step of the automaton. Each needs the one before, so what does not is done
+ * first: there is only a shift and an addition between two states.
+ */
+static __always_inline __u32 next_state(const __u8 *table, const __u8 *column, __u32 state, __u8 c)
+{
+	const __u8 *row = table + column[c];
+
+	in_register(row);
+	return *(const __u16 *)(row + (state << ROW_SHIFT));
+}
+
 #define STRETCH 256
 
 /*
@@ -344,7 +371,7 @@ __noinline __u64 stretch(__u32 at, __u32 length, __u32 state, __u32 stop)
 	for (int i = 0; i < STRETCH; i++) {
 		if (at >= length)
 			break;
-		state = *(const __u16 *)(table + (state << ROW_SHIFT) + column[byte_at(m, at)]);
+		state = next_state(table, column, state, byte_at(m, at));
 		at++;
 		if (state - stop >= width)
 			break;
@@ -491,16 +518,16 @@ __noinline __u32 trim(__u32 end)
 static __always_inline __u32 find_request(struct message *m, __u32 length)
 {
 	__u32 start = 0, end, last;
-	__u8 c = byte_at(m, 0);
+	__u64 text = eight_at(m, 0);
+	__u8 c = text;
 
 	if (c == '\r' || c == '\n') {
 		start = line_breaks();
-		c = byte_at(m, start);
+		text = eight_at(m, start);
+		c = text;
 	}
-	if (is_blank(c) || c == '\r')
-		return 0;
-	if ((c | 0x20) == 's' && (byte_at(m, start + 1) | 0x20) == 'i' && (byte_at(m, start + 2) | 0x20) == 'p' &&
-	    byte_at(m, start + 3) == '/')
+	/* "SIP/", the beginning of a response. */
+	if (is_blank(c) || c == '\r' || (__u32)(text | 0x00202020) == 0x2f706973)
 		return 0;
 	m->request = start;
 	end = first_line_feed(m, start, length);
@@ -511,16 +538,13 @@ static __always_inline __u32 find_request(struct message *m, __u32 length)
 		last--;
 	if (byte_at(m, last) != '0')
 		last = trim(end) - 1;
-	if ((__s32)(last - start) < 10 || byte_at(m, last) != '0' || byte_at(m, last - 1) != '.' ||
-	    byte_at(m, last - 2) != '2' || byte_at(m, last - 3) != '/' || (byte_at(m, last - 4) | 0x20) != 'p' ||
-	    (byte_at(m, last - 5) | 0x20) != 'i' || (byte_at(m, last - 6) | 0x20) != 's' || !is_blank(byte_at(m, last - 7)))
+	if ((__s32)(last - start) < 10)
+		return 0;
+	/* A blank, and "SIP/2.0". */
+	text = eight_at(m, last - 7);
+	if (!is_blank(text) || (text | 0x20202000) >> 8 != 0x302e322f706973)
 		return 0;
 	return end + 1;
-}
-
-static __always_inline __u32 step(__u32 state, __u8 c)
-{
-	return *(const __u16 *)((const __u8 *)next + (state << ROW_SHIFT) + classes[c]);
 }
 
 #define SAMPLE(i)                                                                                      \
@@ -572,9 +596,12 @@ hit:
 static __always_inline __u32 glance(struct message *m, __u32 *at, __u32 state, __u32 stop)
 {
 	__u32 width = configuration.event - stop, i = 0;
+	const __u8 *table = (const __u8 *)next, *column = classes;
 
+	in_register(table);
+	in_register(column);
 	do {
-		state = step(state, byte_at(m, *at + i));
+		state = next_state(table, column, state, byte_at(m, *at + i));
 		i++;
 	} while (state - stop < width && i < GLANCE);
 	*at = anything(m, *at + i);
@@ -606,57 +633,53 @@ static __always_inline __u32 line_start(struct message *m, __u32 at)
 #define HITS 16
 
 /* Reads what the sieve finds. */
-static __always_inline enum outcome read_hits(struct message *m, __u32 length, __u32 headers)
+static __always_inline enum outcome read_hits(struct message *m)
 {
-	__u32 at = 0;
-
+	m->sieved = 0;
 	for (int i = 0; i < HITS; i++) {
-		__u64 hit = sieve(at, length);
-		__u32 name = hit >> 32, start, end, state, stop, walked = m->walked;
+		__u32 length = again(m->length), headers = again(m->headers);
+		__u64 hit = sieve(m->sieved, length);
+		__u32 at = hit, name = hit >> 32, start, end, state, stop, walked = m->walked;
 
-		at = hit;
 		if (at >= length)
 			return JUDGED;
+		m->sieved = at + GROUP;
 		if (name) {
 			/* What the sieve finds in the value is not read with this. */
 			stop = configuration.resting;
 			start = at - name + 2;
-			at += GROUP;
 			if (start < headers || start >= length || byte_at(m, start - 1) != '\n')
 				continue;
 		} else {
-			stop = ASKED;
-			start = at;
-			at += GROUP;
-			if (start < walked)
+			if (at < walked)
 				continue;
-			walked = at;
-			start = line_start(m, start);
+			stop = ASKED;
+			start = line_start(m, at);
 			if (start < headers || is_blank(byte_at(m, start))) {
-				enum outcome outcome = read_header(at - GROUP);
+				enum outcome outcome = read_header(at);
 
 				if (outcome != GO_ON)
 					return outcome;
 				continue;
 			}
+			walked = at;
 		}
 		end = start;
 		state = glance(m, &end, configuration.line, stop);
-		if (state < stop) {
-			m->walked = walked;
-			continue;
+		if (state >= stop) {
+			if (end > length) {
+				/* Behind the message stands the one before it. */
+				end = start;
+				state = configuration.line;
+			} else if (state >= configuration.event && take(end, state)) {
+				return JUDGED;
+			}
+			if (walk(end, state, stop))
+				return JUDGED;
+			if (!name && m->walked > walked)
+				continue;
 		}
-		if (end > length) {
-			/* Behind the message stands the one before it. */
-			end = start;
-			state = configuration.line;
-		} else if (state >= configuration.event && take(end, state)) {
-			return JUDGED;
-		}
-		if (walk(end, state, stop))
-			return JUDGED;
-		if (name || m->walked < walked)
-			m->walked = walked;
+		m->walked = walked;
 	}
 	return TOO_MUCH;
 }
@@ -692,7 +715,7 @@ static __always_inline enum class judge(struct message *m, __u32 length)
 		read_all(m);
 	} else if (!configuration.request_line || !read_request(m)) {
 		m->walked = 0;
-		if (read_hits(m, length, headers) == TOO_MUCH)
+		if (read_hits(m) == TOO_MUCH)
 			read_all(m);
 	}
 	if (m->signature) {

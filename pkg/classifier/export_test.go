@@ -2,6 +2,7 @@ package classifier
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -19,4 +20,10 @@ func (l *Loaded) Run(frame []byte, before uint32) (after uint32, err error) {
 // Counts are the program's hits by the signatures' names.
 func (l *Loaded) Counts() (map[string]uint64, error) {
 	return read(l.objects.Maps[programMapHits], l.objects.Maps[programMapSignatures])
+}
+
+// Time is what one run of the program on a frame takes.
+func (l *Loaded) Time(frame []byte, runs int) (time.Duration, error) {
+	_, took, err := l.program().Benchmark(frame, runs, nil)
+	return took, err
 }

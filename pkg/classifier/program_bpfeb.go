@@ -45,6 +45,7 @@ type programMessage struct {
 	Length    uint32
 	Request   uint32
 	Headers   uint32
+	Sieved    uint32
 	Walked    uint32
 	Kept      uint32
 	Signature uint16

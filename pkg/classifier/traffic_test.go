@@ -101,14 +101,30 @@ func TestRealScanners(t *testing.T) {
 		pbx, outside := pair(t)
 		answer(t, pbx)
 		change(t, pbx, fresh(t, l), "eth0")
-		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		args := strings.Fields(strings.NewReplacer("PBX4", pbx4, "PBX6", pbx6, "OUTSIDE4", outside4, "OUTSIDE6", outside6).Replace(scan.command))
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		cmd.Dir, cmd.WaitDelay = t.TempDir(), time.Second
 		labtest.Must(t, outside.Start(cmd))
 		group.Go(func() {
-			cmd.Wait() // a scanner that finds nobody may say so by its status
+			ended := make(chan struct{})
+			go func() {
+				cmd.Wait() // a scanner that finds nobody may say so by its status
+				close(ended)
+			}()
+			// Some would go on for minutes.
+			tick := time.NewTicker(100 * time.Millisecond)
+			defer tick.Stop()
+			for on := true; on && hits(t, pbx)[scan.names[0]] == 0; {
+				select {
+				case <-ended:
+					on = false
+				case <-tick.C:
+				}
+			}
+			cancel()
+			<-ended
 			found := hits(t, pbx)
 			t.Logf("%s: %v", scan.name, found)
 			if found[scan.names[0]] == 0 {

@@ -23,23 +23,25 @@ func long(i int, match signature.Match) signature.Signature {
 func TestManySignatures(t *testing.T) {
 	list := signaturetest.Many(1000)
 	a := compiled(t, list)
-	for _, s := range list {
-		agree(t, a, []byte(request(s.Header+": "+s.Value)))
-		explained := a.Explain([]byte(request(s.Header + ": " + s.Value)))
-		if len(explained.Findings) == 0 {
+	for i, s := range list {
+		message := []byte(request(s.Header + ": " + s.Value))
+		if a.Match(message).Signature == "" {
 			t.Errorf("%+v is not recognised", s)
+		}
+		if i%20 == 0 {
+			agree(t, a, message)
 		}
 	}
 }
 
 func TestTooMany(t *testing.T) {
 	var states []signature.Signature
-	for i := range 1000 {
+	for i := range 600 {
 		states = append(states, long(i, signature.Exact))
 	}
 	_, err := signature.Compile(states, nil)
 	if !errors.Is(err, signature.ErrTooMany) {
-		t.Fatalf("a thousand long signatures: %v", err)
+		t.Fatalf("600 long signatures: %v", err)
 	}
 	t.Log(err)
 	if !strings.Contains(err.Error(), "16384 states") {
@@ -114,9 +116,9 @@ func TestMistakes(t *testing.T) {
 
 // TestSameTable: what is compiled depends on the signatures and on nothing else.
 func TestSameTable(t *testing.T) {
-	for _, list := range [][]signature.Signature{signaturetest.Shipped(), signaturetest.Many(300)} {
+	for _, list := range [][]signature.Signature{signaturetest.Shipped(), signaturetest.Many(200)} {
 		first := compiled(t, list, "Yealink")
-		for range 5 {
+		for range 3 {
 			again := compiled(t, list, "Yealink")
 			if diff := cmp.Diff(first.Table(), again.Table()); diff != "" {
 				t.Error(diff)

@@ -37,6 +37,8 @@ type Sieve struct {
 const (
 	group     = 4
 	leastText = 2*group - 1
+	// mostName is how much of a header's name is looked for.
+	mostName = 64
 	// The sizes that the hash table may have. The smaller it is the more of it
 	// stays in the processor's cache.
 	leastBits, mostBits = 10, 14
@@ -72,18 +74,23 @@ type text struct {
 // alike. The ones that are rare in messages come first.
 type choice struct {
 	text
-	begins []int
+	groups []placed
+}
+
+// placed is a group and where in its text it begins.
+type placed struct {
+	group uint32
+	begin int
 }
 
 func (t text) choices(usual map[uint32]int) []choice {
 	choices := make([]choice, group)
-	all := groups(t.bytes)
-	for begin := range all {
-		choices[begin%group].begins = append(choices[begin%group].begins, begin)
+	for begin, g := range groups(t.bytes) {
+		choices[begin%group].groups = append(choices[begin%group].groups, placed{g, begin})
 	}
 	for i := range choices {
 		choices[i].text = t
-		slices.SortStableFunc(choices[i].begins, func(a, b int) int { return usual[all[a]] - usual[all[b]] })
+		slices.SortStableFunc(choices[i].groups, func(a, b placed) int { return usual[a.group] - usual[b.group] })
 	}
 	return choices
 }
@@ -137,7 +144,7 @@ func newSieve(list []Signature, required []string) (s Sieve, sieved func(header 
 // enough.
 func nameText(header string) (text, bool) {
 	_, hasOther := compact[header]
-	t := text{"\n" + header, true}
+	t := text{("\n" + header)[:min(1+len(header), mostName)], true}
 	return t, !hasOther && len(t.bytes) >= leastText
 }
 
@@ -165,11 +172,13 @@ func (s *Sieve) fill(texts map[text]bool) bool {
 	// Those with the least freedom first; otherwise any order that is always the
 	// same.
 	slices.SortFunc(choices, func(a, b choice) int {
-		return cmp.Or(cmp.Compare(len(a.begins), len(b.begins)), strings.Compare(a.bytes, b.bytes), cmp.Compare(a.begins[0], b.begins[0]))
+		return cmp.Or(cmp.Compare(len(a.groups), len(b.groups)), strings.Compare(a.bytes, b.bytes), cmp.Compare(a.groups[0].begin%group, b.groups[0].begin%group))
 	})
 	for size := leastBits; size <= mostBits; size++ {
+		s.Groups, s.Names = make([]uint32, 1<<size), make([]uint8, 1<<size)
 		for try := range uint32(multipliers) {
-			s.Groups, s.Names = make([]uint32, 1<<size), make([]uint8, 1<<size)
+			clear(s.Groups)
+			clear(s.Names)
 			s.Multiplier, s.Shift = 0x9e3779b1+2*0x1000193*try, uint8(32-size)
 			if !slices.ContainsFunc(choices, func(c choice) bool { return !s.keep(c) }) {
 				return true
@@ -182,21 +191,19 @@ func (s *Sieve) fill(texts map[text]bool) bool {
 // keep puts one group of a choice into the table; false if there is room for
 // none of them.
 func (s *Sieve) keep(c choice) bool {
-	all := groups(c.bytes)
-	for _, begin := range c.begins {
-		g := all[begin]
-		slot := g * s.Multiplier >> s.Shift
-		if s.Groups[slot] != 0 && s.Groups[slot] != g {
+	for _, g := range c.groups {
+		slot := g.group * s.Multiplier >> s.Shift
+		if s.Groups[slot] != 0 && s.Groups[slot] != g.group {
 			continue
 		}
 		names := uint8(0)
 		if c.name {
-			names = uint8(begin + 1)
+			names = uint8(g.begin + 1)
 		}
-		if s.Groups[slot] == g && s.Names[slot] != names {
+		if s.Groups[slot] == g.group && s.Names[slot] != names {
 			names = 0 // it may be part of a value, so that header has to be read whole
 		}
-		s.Groups[slot], s.Names[slot] = g, names
+		s.Groups[slot], s.Names[slot] = g.group, names
 		return true
 	}
 	return false
