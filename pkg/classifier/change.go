@@ -24,12 +24,12 @@ type Attached struct {
 // List returns all filters of ringfence's, by interface.
 func List() ([]Attached, error) {
 	var list []Attached
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
 	for _, link := range links {
-		here, _, err := filters(link)
+		here, err := filters(link)
 		if errors.Is(err, ErrNoInterface) {
 			continue // gone since it was listed
 		}
@@ -110,7 +110,7 @@ func (c *Change) stage(name string) error {
 	}
 	// From here on Undo has something to do.
 	c.staged[name] = true
-	here, _, err := filters(link)
+	here, err := filters(link)
 	if err == nil {
 		err = guard(link, place, here[place])
 	}
@@ -148,7 +148,7 @@ func (c *Change) Finish() error {
 	problems = append(problems, err)
 	for _, a := range list {
 		if !c.wanted[a.Interface] {
-			problems = append(problems, clear(a.Interface))
+			problems = append(problems, withdraw(a.Interface, place, next))
 		}
 	}
 	return errors.Join(problems...)
@@ -162,7 +162,7 @@ func (c *Change) settle(name string) error {
 	if err != nil {
 		return err
 	}
-	here, _, err := filters(link)
+	here, err := filters(link)
 	if err != nil {
 		return err
 	}
@@ -181,9 +181,6 @@ func (c *Change) Undo() error {
 	return errors.Join(problems...)
 }
 
-// clear removes all of ringfence's from an interface.
-func clear(name string) error { return withdraw(name, place, next) }
-
 // withdraw removes ringfence's filters at some preferences, and the qdisc if that
 // was ringfence's and nobody has a filter there any more.
 func withdraw(name string, preferences ...uint16) error {
@@ -194,7 +191,7 @@ func withdraw(name string, preferences ...uint16) error {
 	if err != nil {
 		return err
 	}
-	here, _, err := filters(link)
+	here, err := filters(link)
 	if err != nil {
 		return err
 	}

@@ -92,11 +92,12 @@ struct message {
 	__u32 headers; /* where the first header begins */
 	__u32 sieved;  /* up to where the sieve has been */
 	__u32 walked;  /* up to where whole headers have been read */
-	__u32 kept;
+	__u32 kept;    /* for anything() */
 	__u16 signature;
 	__u8 ban, allowed, every;
 };
 
+/* A processor receives one packet at a time: bottom halves are off while it does. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -340,11 +341,12 @@ __noinline int take(__u32 at, __u32 state)
 
 /*
  * One step of the automaton. Each needs the one before, so what does not is done
- * first: there is only a shift and an addition between two states.
+ * first: there is only a shift and an addition between two states. Columns are
+ * even; where alignment matters the verifier wants to see it.
  */
 static __always_inline __u32 next_state(const __u8 *table, const __u8 *column, __u32 state, __u8 c)
 {
-	const __u8 *row = table + column[c];
+	const __u8 *row = table + (column[c] & 0x7e);
 
 	in_register(row);
 	return *(const __u16 *)(row + (state << ROW_SHIFT));
@@ -379,9 +381,12 @@ __noinline __u64 stretch(__u32 at, __u32 length, __u32 state, __u32 stop)
 	return at | (__u64)state << 32;
 }
 
-/* How many stretches a walk is: each message's and one for each line and event. */
+/*
+ * A walk is at most one stretch for each 256 bytes, and one for each two: for each
+ * line that nobody asks about, and for each state that says something.
+ */
 #define STRETCHES 64
-#define WALKS 24
+#define WALKS (MAX_LENGTH / 2 / STRETCHES + 2)
 
 /* A part of a walk. Returns 0 for the end of it, 1 if there is more, 2 if the message is judged. */
 __noinline __u64 walk_on(__u32 at, __u32 state, __u32 stop)
@@ -430,7 +435,7 @@ __noinline int walk(__u32 at, __u32 state, __u32 stop)
 	return 1;
 }
 
-/* What came of reading a part of the message. */
+/* What comes of reading a part of the message. */
 enum outcome {
 	GO_ON = 0,
 	JUDGED = 1,
@@ -455,11 +460,11 @@ static __always_inline enum outcome read_from(struct message *m, __u32 at, __u32
 /* How many lines of one header are looked for. */
 #define FOLDS 32
 
-/* Reads the whole header that a byte is in, or the request line. */
-__noinline enum outcome read_header(__u32 at)
+/* Reads the whole header that a byte is in, or the request line. Returns an outcome. */
+__noinline int read_header(__u32 at)
 {
 	struct message *m = message();
-	__u32 line_feed = at;
+	__u32 line = at;
 
 	if (!m)
 		return JUDGED;
@@ -468,14 +473,14 @@ __noinline enum outcome read_header(__u32 at)
 	if (at < m->headers)
 		return read_from(m, m->request, configuration.request);
 	for (int i = 0; i < FOLDS; i++) {
-		__u32 found = line_feed_before(line_feed, m->walked);
+		__u32 found = line_feed_before(line, m->walked);
 
 		/* The header begins where it was read before, or goes on with the request line. */
-		if (found == line_feed || found + 1 < m->headers)
+		if (found == line || found + 1 < m->headers)
 			return GO_ON;
-		line_feed = found;
-		if (!is_blank(byte_at(m, line_feed + 1))) {
-			enum outcome outcome = read_from(m, line_feed + 1, configuration.line);
+		line = found;
+		if (!is_blank(byte_at(m, line + 1))) {
+			enum outcome outcome = read_from(m, line + 1, configuration.line);
 
 			if (m->walked < at)
 				m->walked = at;
@@ -632,8 +637,8 @@ static __always_inline __u32 line_start(struct message *m, __u32 at)
 /* How many hits of the sieve are worth while. */
 #define HITS 16
 
-/* Reads what the sieve finds. */
-static __always_inline enum outcome read_hits(struct message *m)
+/* Reads what the sieve finds. Returns an outcome. */
+static __always_inline int read_hits(struct message *m)
 {
 	m->sieved = 0;
 	for (int i = 0; i < HITS; i++) {
@@ -656,7 +661,7 @@ static __always_inline enum outcome read_hits(struct message *m)
 			stop = ASKED;
 			start = line_start(m, at);
 			if (start < headers || is_blank(byte_at(m, start))) {
-				enum outcome outcome = read_header(at);
+				int outcome = read_header(at);
 
 				if (outcome != GO_ON)
 					return outcome;
@@ -854,7 +859,7 @@ static __always_inline int find_transport6(struct __sk_buff *skb, struct part *p
 	return 0;
 }
 
-/* Finds the payload of a packet for a fenced port. Returns its length. */
+/* Finds the payload of a packet for a fenced port. Returns its length, as far as it is read; 0 for no request. */
 static __always_inline __u32 find_payload(struct __sk_buff *skb, struct part *p)
 {
 	__u32 length;

@@ -26,8 +26,8 @@ import (
 // sees: a signature.Mark, so that no other program's value there is ever taken for
 // one. All other bits stay as they are.
 const (
-	MarkMask  uint32 = 0x0f000000
-	MarkShift        = 24
+	MarkMask  uint32 = 0xf << MarkShift
+	MarkShift uint32 = 24
 )
 
 // prefix begins the names of ringfence's filters.

@@ -27,3 +27,32 @@ func (l *Loaded) Time(frame []byte, runs int) (time.Duration, error) {
 	_, took, err := l.program().Benchmark(frame, runs, nil)
 	return took, err
 }
+
+// LoadAligned loads the program as on a machine on which every access has to be
+// aligned.
+func (p *Program) LoadAligned() error {
+	spec, err := loadProgram()
+	if err != nil {
+		return err
+	}
+	if err := p.fill(spec); err != nil {
+		return err
+	}
+	const strictAlignment = 1 // BPF_F_STRICT_ALIGNMENT
+	spec.Programs[programProgRingfence].Flags |= strictAlignment
+	objects, err := ebpf.NewCollection(spec)
+	if err == nil {
+		objects.Close()
+	}
+	return err
+}
+
+// VerifiedSteps is how many instructions the verifier has looked at.
+func (l *Loaded) VerifiedSteps() (uint32, error) {
+	info, err := l.program().Info()
+	if err != nil {
+		return 0, err
+	}
+	steps, _ := info.VerifiedInstructions()
+	return steps, nil
+}

@@ -44,21 +44,35 @@ func linkOf(name string) (netlink.Link, error) {
 	return link, nil
 }
 
-// filters lists what stands on the ingress side of an interface: what is where
-// ringfence's filters belong, by preference, and how many others there are.
-func filters(link netlink.Link) (here map[uint16]*filter, others int, err error) {
-	list, err := netlink.FilterList(link, netlink.HANDLE_MIN_INGRESS)
-	if err != nil {
-		return nil, 0, fmt.Errorf("list filters of %s: %w", link.Attrs().Name, linkError(err))
+// whole reads a list from the kernel until nobody has changed it meanwhile.
+func whole[T any](read func() ([]T, error)) ([]T, error) {
+	const tries = 20
+	for try := 1; ; try++ {
+		list, err := read()
+		if try == tries || !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return list, err
+		}
 	}
-	here = map[uint16]*filter{}
+}
+
+func filtersOf(link netlink.Link, side uint32) ([]netlink.Filter, error) {
+	list, err := whole(func() ([]netlink.Filter, error) { return netlink.FilterList(link, side) })
+	if err != nil {
+		return nil, fmt.Errorf("list filters of %s: %w", link.Attrs().Name, linkError(err))
+	}
+	return list, nil
+}
+
+// filters returns, by preference, what is where ringfence's filters belong.
+func filters(link netlink.Link) (map[uint16]*filter, error) {
+	list, err := filtersOf(link, netlink.HANDLE_MIN_INGRESS)
+	if err != nil {
+		return nil, err
+	}
+	here := map[uint16]*filter{}
 	for _, f := range list {
 		a := f.Attrs()
-		if a.Handle == 0 {
-			continue // the head of a preference's list
-		}
 		if a.Priority != place && a.Priority != next || a.Handle != handle {
-			others++
 			continue
 		}
 		here[a.Priority] = &filter{}
@@ -66,7 +80,7 @@ func filters(link netlink.Link) (here map[uint16]*filter, others int, err error)
 			*here[a.Priority] = filter{name: bpf.Name, id: uint32(bpf.Id), owner: bpf.ClassId == owner}
 		}
 	}
-	return here, others, nil
+	return here, nil
 }
 
 // guard refuses to touch what is not ringfence's.
@@ -151,9 +165,9 @@ func makeQdisc(link netlink.Link) (bool, error) {
 // filter there.
 func dropQdisc(link netlink.Link) error {
 	for _, side := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
-		list, err := netlink.FilterList(link, side)
+		list, err := filtersOf(link, side)
 		if err != nil {
-			return fmt.Errorf("list filters of %s: %w", link.Attrs().Name, linkError(err))
+			return err
 		}
 		if len(list) > 0 {
 			return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/pkg/signature/signaturetest"
 )
 
 // TestObjectsAreOfThisSource holds the lines that the committed objects were
@@ -34,5 +35,22 @@ func TestObjectsAreOfThisSource(t *testing.T) {
 		if len(compared) < 100 {
 			t.Errorf("%s says of %d lines only that it was compiled from them", object, len(compared))
 		}
+	}
+}
+
+// TestLoadsEverywhere: the verifier content with aligned accesses only is content
+// on all machines, and with so few steps on all kernels.
+func TestLoadsEverywhere(t *testing.T) {
+	needBPF(t)
+	for _, required := range [][]string{nil, {"Yealink"}} {
+		labtest.Must(t, program(t, signaturetest.Few(), required...).LoadAligned())
+		labtest.Must(t, program(t, signaturetest.Short(), required...).LoadAligned())
+	}
+	steps, err := loaded(t, signaturetest.Few(), "Yealink").VerifiedSteps()
+	labtest.Must(t, err)
+	t.Logf("%d instructions verified", steps)
+	// A million is the limit since 5.2; older verifiers see less that is the same.
+	if steps > 250_000 {
+		t.Errorf("the verifier takes %d steps", steps)
 	}
 }

@@ -89,7 +89,7 @@ func TestStaleMessage(t *testing.T) {
 	const head = "OPTIONS sip:a SIP/2.0\r\n"
 	for cut := range len("User-Agent: friendly-scanner") {
 		judge(t, l, plain([]byte(head+"User-Agent: friendly-scanner\r\n")), signature.Scanner, "all")
-		judge(t, l, plain([]byte(head + "User-Agent: friendly-scanner"[:cut])), signature.None, "User-Agent: friendly-scanner"[:cut])
+		judge(t, l, plain([]byte(head+"User-Agent: friendly-scanner"[:cut])), signature.None, "User-Agent: friendly-scanner"[:cut])
 	}
 	for _, exact := range []string{"User-Agent: smap\r\n x", "User-Agent: smap\r\n\r\n"} {
 		judge(t, l, plain([]byte(head+exact)), map[bool]signature.Mark{true: signature.Scanner}[exact[18] == '\r'], exact)

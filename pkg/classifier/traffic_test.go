@@ -179,8 +179,10 @@ func TestUserAgentsOfTheList(t *testing.T) {
 	}
 	labtest.Must(t, os.WriteFile(filepath.Join(folder, "agents.csv"), []byte(agents), 0o644))
 	for _, by := range []struct{ name, transport, from, to string }{
-		{"UDP", "u1", outside4, pbx4 + ":5060"}, {"TCP", "t1", outside4, pbx4 + ":5060"},
-		{"UDP by IPv6", "u1", outside6, "[" + pbx6 + "]:5060"}, {"TCP by IPv6", "t1", outside6, "[" + pbx6 + "]:5060"},
+		{"UDP", "u1", outside4, pbx4 + ":5060"},
+		{"TCP", "t1", outside4, pbx4 + ":5060"},
+		{"UDP by IPv6", "u1", outside6, "[" + pbx6 + "]:5060"},
+		{"TCP by IPv6", "t1", outside6, "[" + pbx6 + "]:5060"},
 	} {
 		t.Run(by.name, func(t *testing.T) {
 			t.Parallel()

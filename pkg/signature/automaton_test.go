@@ -319,7 +319,7 @@ func TestNoFalseMatch(t *testing.T) {
 func TestRealScanners(t *testing.T) {
 	a := compiled(t, signaturetest.Shipped())
 	for message, want := range map[string]signature.Result{
-		signaturetest.Svmap: {Mark: signature.Scanner, Signature: "sipvicious-callee"},
+		signaturetest.Svmap:                   {Mark: signature.Scanner, Signature: "sipvicious-callee"},
 		request("User-Agent: sipsak 0.9.8.1"): {Mark: signature.None, Signature: "sipsak"},
 		"OPTIONS sip:nm SIP/2.0\r\nVia: SIP/2.0/TCP nm;branch=foo\r\nFrom: <sip:nm@nm>;tag=root\r\nTo: <sip:nm2@nm2>\r\nCall-ID: 50000\r\n\r\n": {
 			Mark: signature.Scanner, Signature: "nmap-address",

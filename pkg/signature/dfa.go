@@ -64,15 +64,14 @@ func (e Event) labels() bool { return e.Signature != 0 && !e.Ban && !e.Allowed }
 // dfa is the automaton while it is made: its states are numbered as they are
 // found.
 type dfa struct {
-	nfa      *nfa
-	list     []Signature
-	classes  [256]uint8
-	bytes    []byte // one of each class
-	sets     [][]position
-	numbers  map[string]int32
-	next     []int32 // as Table.Next; -1-i is the end with signature i
-	key      []byte
-	tooLarge bool
+	nfa     *nfa
+	list    []Signature
+	classes [256]uint8
+	bytes   []byte // one of each class
+	sets    [][]position
+	numbers map[string]int32
+	next    []int32 // as Table.Next; -1-i is the end with signature i
+	key     []byte
 }
 
 // determine makes the DFA by the subset construction. It returns nil if there

@@ -26,12 +26,12 @@ const (
 type stance int32
 
 const (
-	at         stance = iota // the node's last byte was the last that counts
-	behind                   // white space followed a name, or a value that must end
-	atBreak                  // as at, and the line has ended
-	pastBreak                // as behind, and the line has ended
-	stances    = 4
-	blankByte  = ' ' // stands for all white space in a trie
+	at        stance = iota // the node's last byte was the last that counts
+	behind                  // white space followed a name, or a value that must end
+	atBreak                 // as at, and the line has ended
+	pastBreak               // as behind, and the line has ended
+	stances   = 4
+	blankByte = ' ' // stands for all white space in a trie
 )
 
 // node is one byte of a name or value, and all that went before it.

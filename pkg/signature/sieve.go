@@ -151,7 +151,7 @@ func nameText(header string) (text, bool) {
 // valueText is the longest part of a value that white space cannot stretch.
 func valueText(value string) (text, bool) {
 	longest := ""
-	for _, part := range strings.Fields(normal(value)) {
+	for part := range strings.FieldsSeq(normal(value)) {
 		if len(part) > len(longest) {
 			longest = part
 		}

@@ -25,7 +25,9 @@ func Benign(r *rand.Rand) []byte {
 	host := func() string {
 		return pick("sip.example.com", "pbx.example.org", "atlanta.example.net", fmt.Sprintf("192.0.2.%d", r.IntN(256)), fmt.Sprintf("10.1.1.%d:5062", r.IntN(256)), "[2001:db8::5]")
 	}
-	user := func() string { return pick("100", "101", fmt.Sprint(r.IntN(100_000)), "+4930"+fmt.Sprint(r.IntN(1_000_000)), "alice") }
+	user := func() string {
+		return pick("100", "101", fmt.Sprint(r.IntN(100_000)), "+4930"+fmt.Sprint(r.IntN(1_000_000)), "alice")
+	}
 	address := func() string { return fmt.Sprintf("%q <sip:%s@%s>", name(), user(), host()) }
 	method := pick("INVITE", "REGISTER", "OPTIONS", "SUBSCRIBE", "NOTIFY", "MESSAGE", "BYE", "ACK")
 	headers := []string{
