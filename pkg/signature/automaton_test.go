@@ -104,6 +104,7 @@ func TestMatch(t *testing.T) {
 		{"request line", "OPTIONS sip:nm SIP/2.0\r\n\r\n", "probe"},
 		{"request line, more white space", "options  sip:nm\tSIP/2.0 \r\n\r\n", "probe"},
 		{"part of the request line", "INVITE sip:thisisthecanary@192.0.2.1 SIP/2.0\r\n\r\n", "canary"},
+		{"in a header of that name", request("Request-Line: OPTIONS sip:nm SIP/2.0"), ""},
 		{"of the request line, in a header", request("To: sip:thisisthecanary@192.0.2.1"), ""},
 		{"prefix of the request line", "OPTIONS sip:nmap.example SIP/2.0\r\n\r\n", "options"},
 

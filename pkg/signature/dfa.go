@@ -26,9 +26,10 @@ var ErrTooMany = errors.New("too many signatures")
 // number says what to do there:
 //
 //	0                      the headers are over
-//	1                      in a header that nobody asks about, or what nobody asks about of one
-//	2 .. Resting-1         in a header whose value may still contain something: what
-//	                       that is, the sieve knows
+//	1                      in a header, or a rest of one, that nobody asks about
+//	2                      the same of the request line
+//	3 .. Resting-1         in a value that may still contain something, all of which the
+//	                       sieve finds
 //	Resting .. Event-1     on the way
 //	Event .. Sink-1        something was found: Events[state-Event]; below Judging only
 //	                       a signature of class Label, which is of no interest any more

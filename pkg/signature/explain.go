@@ -139,7 +139,7 @@ func newField(message []byte, at, end int, complete bool) field {
 		return f
 	}
 	f.name = strings.TrimRight(text[:colon], " \t")
-	if f.name != "" && !strings.ContainsAny(f.name, " \t\r\n") {
+	if f.name != "" && !strings.ContainsAny(f.name, " \t\r\n") && !strings.EqualFold(f.name, RequestLine) {
 		f.of = header(f.name)
 	}
 	f.take(message, at+colon+1, end)

@@ -51,6 +51,6 @@ func forms(name string) []string {
 
 const userAgent = "user-agent"
 
-// IsRequestLine reports whether the signature looks at the request line, not at
+// isRequestLine reports whether the signature looks at the request line, not at
 // a header.
 func (s Signature) isRequestLine() bool { return strings.EqualFold(s.Header, RequestLine) }

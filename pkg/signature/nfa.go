@@ -2,6 +2,7 @@ package signature
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -38,7 +39,7 @@ const (
 type node struct {
 	next map[byte]int
 	kind nodeKind
-	root bool
+	root bool // nothing went before it: a value begins here
 	// space is set if the node's byte is white space: more of it may follow.
 	space bool
 	// header is the one whose name ends here.
@@ -88,7 +89,7 @@ func newNFA(list []Signature, required []string) *nfa {
 	for _, r := range required {
 		n.nodes[n.value(Signature{Header: userAgent, Match: Prefix, Value: r})].allowed = true
 	}
-	for header := range n.values {
+	for _, header := range slices.Sorted(maps.Keys(n.values)) {
 		if header == RequestLine {
 			continue
 		}
