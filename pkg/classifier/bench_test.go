@@ -1,7 +1,6 @@
 package classifier_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -175,7 +174,8 @@ func BenchmarkLoad(b *testing.B) {
 					if err == nil {
 						err = c.Finish()
 					}
-					if err := errors.Join(err, l.Close()); err != nil {
+					l.Close()
+					if err != nil {
 						return err
 					}
 				}

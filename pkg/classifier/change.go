@@ -78,7 +78,7 @@ func (p *Program) On(interfaces []string) ruleset.Classifier {
 type Change struct {
 	program *Loaded
 	wanted  map[string]bool
-	staged  map[string]bool // interfaces on which something has changed
+	staged  map[string]bool // interfaces on which it stands behind another, or alone
 }
 
 // Begin puts a program on interfaces, behind what stands there. A nil program is
@@ -108,23 +108,31 @@ func (c *Change) stage(name string) error {
 	if err != nil {
 		return err
 	}
-	// From here on Undo has something to do.
-	c.staged[name] = true
-	here, err := filters(link)
-	if err == nil {
-		err = guard(link, place, here[place])
-	}
-	if err != nil {
+	if err := c.stageOn(link, made); err != nil {
 		if made {
 			err = errors.Join(err, dropQdisc(link))
 		}
 		return err
 	}
-	if f := here[place]; f != nil && f.name == c.program.Name() && here[next] == nil {
-		delete(c.staged, name)
-		return nil
+	return nil
+}
+
+func (c *Change) stageOn(link netlink.Link, ownsQdisc bool) error {
+	here, err := filters(link)
+	if err != nil {
+		return err
 	}
-	return put(link, next, c.program, here[next], made || owned(here))
+	if err := guard(link, place, here[place]); err != nil {
+		return err
+	}
+	if f := here[place]; f != nil && f.name == c.program.Name() && here[next] == nil {
+		return nil // it is there already, with its counters
+	}
+	if err := put(link, next, c.program, here[next], ownsQdisc || owned(here)); err != nil {
+		return err
+	}
+	c.staged[link.Attrs().Name] = true
+	return nil
 }
 
 func owned(here map[uint16]*filter) bool {

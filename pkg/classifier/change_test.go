@@ -173,6 +173,26 @@ func TestForeignFilter(t *testing.T) {
 	}
 }
 
+// TestForeignPreference: a preference can be taken without anybody standing in
+// ringfence's very place.
+func TestForeignPreference(t *testing.T) {
+	l := loaded(t, signaturetest.Few())
+	h := host(t, "eth0")
+	labtest.Run(t, h, "tc", "qdisc", "add", "dev", "eth0", "clsact")
+	labtest.Run(t, h, "tc", "filter", "add", "dev", "eth0", "ingress", "protocol", "ip", "pref", "6", "handle", "0x1", "bpf", "da", "bytecode", "1,6 0 0 4294967295")
+	shown := tc(t, h, "eth0")
+	err := h.Do(func() error {
+		_, err := classifier.Begin(l, []string{"eth0"})
+		return err
+	})
+	if !errors.Is(err, classifier.ErrForeign) || !strings.Contains(err.Error(), "ingress pref 6 of interface eth0 is for another protocol or kind of filter") {
+		t.Errorf("error: %v", err)
+	}
+	if got := tc(t, h, "eth0"); got != shown {
+		t.Errorf("changed all the same:\n%s", got)
+	}
+}
+
 func TestSharedQdisc(t *testing.T) {
 	l := loaded(t, signaturetest.Few())
 	for _, test := range []struct {

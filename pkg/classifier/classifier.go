@@ -12,7 +12,6 @@ package classifier
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -160,7 +159,8 @@ func (p *Program) Load() (*Loaded, error) {
 	l := &Loaded{p, objects}
 	// This keeps the names as long as the program.
 	if err := l.program().BindMap(objects.Maps[programMapSignatures]); err != nil {
-		return nil, errors.Join(fmt.Errorf("load classifier: keep the signatures' names: %w", kernelError(err, nil)), l.Close())
+		l.Close()
+		return nil, fmt.Errorf("load classifier: keep the signatures' names: %w", kernelError(err, nil))
 	}
 	return l, nil
 }
@@ -198,7 +198,4 @@ func (p *Program) fill(spec *ebpf.CollectionSpec) error {
 func (l *Loaded) program() *ebpf.Program { return l.objects.Programs[programProgRingfence] }
 
 // Close lets go of the program. Where it is attached, it stays.
-func (l *Loaded) Close() error {
-	l.objects.Close()
-	return nil
-}
+func (l *Loaded) Close() { l.objects.Close() }

@@ -115,7 +115,12 @@ func put(link netlink.Link, preference uint16, l *Loaded, there *filter, ownsQdi
 	if there != nil {
 		act = netlink.FilterReplace
 	}
-	if err := act(f); err != nil {
+	err := act(f)
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EINVAL) {
+		// All filters of a preference are of one kind and for one protocol.
+		return fmt.Errorf("%w: ingress pref %d of interface %s is for another protocol or kind of filter (%w)", ErrForeign, preference, link.Attrs().Name, err)
+	}
+	if err != nil {
 		return fmt.Errorf("put filter on %s: %w", link.Attrs().Name, linkError(err))
 	}
 	return nil

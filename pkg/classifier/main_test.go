@@ -40,7 +40,7 @@ func loaded(t testing.TB, list []signature.Signature, required ...string) *class
 	needBPF(t)
 	l, err := program(t, list, required...).Load()
 	labtest.Must(t, err)
-	t.Cleanup(func() { labtest.Must(t, l.Close()) })
+	t.Cleanup(l.Close)
 	return l
 }
 

@@ -145,7 +145,7 @@ func fresh(t *testing.T, l *classifier.Loaded) *classifier.Loaded {
 	t.Helper()
 	again, err := l.Load()
 	labtest.Must(t, err)
-	t.Cleanup(func() { labtest.Must(t, again.Close()) })
+	t.Cleanup(again.Close)
 	return again
 }
 
