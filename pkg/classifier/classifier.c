@@ -85,7 +85,7 @@ struct configuration {
 const volatile struct configuration configuration;
 
 struct message {
-	__u8 bytes[MAX_LENGTH];
+	__u8 bytes[MAX_LENGTH]; /* behind length stands what the messages before have left */
 	__u8 behind[BLOCK];
 	__u32 length;
 	__u32 request; /* where the request line begins */
@@ -912,12 +912,8 @@ int ringfence(struct __sk_buff *skb)
 	if (length >= SHORTEST && length <= MAX_LENGTH) {
 		struct message *m = message();
 
-		if (m && load(skb, part.offset, m->bytes, length)) {
-			/* What is read in words ends with zeros. */
-			for (int i = 0; i < WORD; i++)
-				m->bytes[length + i] = 0;
+		if (m && load(skb, part.offset, m->bytes, length))
 			class = judge(m, length);
-		}
 	}
 	/* Whatever stood in the nibble before is not ours. */
 	skb->mark = (skb->mark & ~MARK) | class << MARK_SHIFT;

@@ -106,12 +106,21 @@ func TestTooManyHits(t *testing.T) {
 	}
 	judge(t, l, plain(append(full, "User-Agent: x\r\n\r\n"...)), signature.None, "full")
 	judge(t, l, plain(append(full, "User-Agent: friendly-scanner\r\n\r\n"...)), signature.Scanner, "full, with a scanner")
-	folded := []byte("OPTIONS sip:a SIP/2.0\r\nUser-Agent:\r\n")
+	// More lines of one header than are looked for.
+	folded := []byte("OPTIONS sip:a SIP/2.0\r\nFrom:\r\n")
 	for len(folded) < 1800 {
 		folded = append(folded, " .\r\n"...)
 	}
-	judge(t, l, plain(append(folded, " friendly-scanner\r\n\r\n"...)), signature.Scanner, "folded")
-	judge(t, l, plain(append(folded, "X: friendly-scanner\r\n\r\n"...)), signature.None, "folded, another header")
+	judge(t, l, plain(append(folded, " \"sipvicious\"\r\n\r\n"...)), signature.Scanner, "folded")
+	judge(t, l, plain(append(folded, "X: \"sipvicious\"\r\n\r\n"...)), signature.None, "folded, another header")
+}
+
+// TestRequestLineIsNoHeader: what goes on with the request line is no header's,
+// even where the request line looks like one.
+func TestRequestLineIsNoHeader(t *testing.T) {
+	l := loaded(t, signaturetest.Few())
+	judge(t, l, plain([]byte("\nf:\tOPTIONS sip:nm SIP/2.0\r\n \"sipvicious\"\r\nMax-Forwards: 70\r\n\r\n")), signature.None, "continued")
+	judge(t, l, plain([]byte("\nf:\tOPTIONS sip:nm SIP/2.0\r\nf: \"sipvicious\"\r\nMax-Forwards: 70\r\n\r\n")), signature.Scanner, "not continued")
 }
 
 // TestForgedNibble: a mark that another program has set in the nibble does not stay,

@@ -425,7 +425,7 @@ func TestRequiredUserAgent(t *testing.T) {
 	counter other { }
 	chain prerouting {
 		type filter hook prerouting priority raw - 20; policy accept;
-		udp dport != 5060 accept
+		meta l4proto != udp accept
 		meta mark & 0x0f000000 == 0x01000000 counter name scanner drop
 		meta mark & 0x0f000000 == 0x02000000 counter name allowed drop
 		meta mark & 0x0f000000 == 0x03000000 counter name refused drop
