@@ -1,7 +1,7 @@
 // Package classifier puts a program into the kernel that recognises SIP scanners
 // on their way in, and marks their packets. It is the only room that speaks eBPF.
 //
-// The program (classifier.c) runs on the ingress side of a clsact qdisc and drops
+// The program (bpf/classifier.c) runs on the ingress side of a clsact qdisc and drops
 // nothing: it writes one nibble of each packet's mark, and rules act on that. What
 // it looks for is the automaton of pkg/signature. Which interfaces it stands on,
 // and what happens to a marked packet, is decided elsewhere.

@@ -46,7 +46,12 @@ func kernelError(err, memlock error) error {
 // refusal reports whether the kernel has looked at a program or map and does not
 // want it.
 func refusal(err error) bool {
-	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.E2BIG) || errors.Is(err, ebpf.ErrNotSupported)
+	for _, errno := range []unix.Errno{unix.EINVAL, unix.EACCES, unix.E2BIG, unix.EFAULT} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return errors.Is(err, ebpf.ErrNotSupported)
 }
 
 // reason is why eBPF is refused.

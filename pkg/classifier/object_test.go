@@ -1,7 +1,9 @@
 package classifier_test
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,22 +17,29 @@ import (
 // TestObjectsAreOfThisSource holds the lines that the committed objects were
 // compiled from against the source: whoever changes one must run scripts/generate.
 func TestObjectsAreOfThisSource(t *testing.T) {
-	text, err := os.ReadFile("classifier.c")
+	source := map[string][]string{}
+	files, err := filepath.Glob("bpf/*")
 	labtest.Must(t, err)
-	source := strings.Split(string(text), "\n")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		labtest.Must(t, err)
+		source[filepath.Base(file)] = strings.Split(string(text), "\n")
+	}
 	for _, object := range []string{"program_bpfel.o", "program_bpfeb.o"} {
 		spec, err := ebpf.LoadCollectionSpec(object)
 		labtest.Must(t, err)
-		compared := map[uint32]bool{}
+		compared := map[string]bool{}
 		for _, instruction := range spec.Programs["ringfence"].Instructions {
 			line, ok := instruction.Source().(*btf.Line)
-			if !ok || line.LineNumber() == 0 || compared[line.LineNumber()] {
+			if !ok || line.LineNumber() == 0 {
 				continue
 			}
-			compared[line.LineNumber()] = true
-			if n := int(line.LineNumber()); n > len(source) || source[n-1] != line.Line() {
-				t.Fatalf("%s was compiled from another classifier.c: line %d was %q there; run scripts/generate", object, n, line.Line())
+			file, n := filepath.Base(line.FileName()), int(line.LineNumber())
+			place := fmt.Sprintf("%s:%d", file, n)
+			if n > len(source[file]) || source[file][n-1] != line.Line() {
+				t.Fatalf("%s was compiled from another bpf/%s, in which this was %q: run scripts/generate", object, place, line.Line())
 			}
+			compared[place] = true
 		}
 		if len(compared) < 100 {
 			t.Errorf("%s says of %d lines only that it was compiled from them", object, len(compared))
