@@ -1,6 +1,6 @@
-// Package rules holds the data that ringfence ships: what is known of
-// providers, and what makes phones refuse strangers' calls. It decides nothing;
-// every datum names its source.
+// Package rules holds the data that ringfence ships: what is known of providers
+// and of scanners, and what makes phones refuse strangers' calls. It decides
+// nothing; every datum names its source.
 package rules
 
 import (
@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-//go:embed providers/*.yaml phones/*.yaml
+//go:embed providers/*.yaml phones/*.yaml signatures/*.yaml
 var files embed.FS
 
 // Providers reads all shipped providers, by name.

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+
+/* What the program knows, and what it keeps of the message that it reads. */
+
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+/* As in pkg/signature. */
+#define MAX_LENGTH 2048
+#define MAX_LINE_BREAKS 64
+#define MAX_TRAILING 64
+#define SHORTEST 12 /* "A b SIP/2.0" and a line feed */
+
+#define WORD 8
+#define GROUP 4
+#define BLOCK 64 /* the sieve's step */
+
+/*
+ * A state is four times its number in pkg/signature: a row of the table has 64
+ * columns of two bytes, so the row begins at 32 times the state, and no state
+ * that fits into two bytes leads out of the table.
+ */
+#define ROW_SHIFT 5
+#define UNASKED 4	  /* in a header that nobody asks about */
+#define UNASKED_REQUEST 8 /* the same of the request line */
+#define ASKED 12	  /* the least state in which there is something to find */
+
+struct event {
+	__u16 signature; /* from 1, 0 is none */
+	__u8 ends, ban, allowed, unused[3];
+};
+
+__u16 next[(1 << 20) + 256];
+__u8 classes[256]; /* twice the class: a column's place in its row */
+struct event events[1 << 14];
+
+#define SLOTS (1 << 14)
+__u32 groups[SLOTS];
+__u8 names[SLOTS]; /* of the group in the same slot */
+
+__u8 ports[2][1 << 13]; /* a bit for each port, by UDP and by TCP */
+
+struct configuration {
+	__u32 multiplier, shift; /* of groups; the shift gives bytes */
+	__u16 line, request;
+	__u16 resting, event, judging, sink;
+	__u8 every_header, request_line, require_user_agent, unused;
+};
+
+const volatile struct configuration configuration;
+
+struct message {
+	__u8 bytes[MAX_LENGTH]; /* behind length stands what the messages before have left */
+	__u8 behind[BLOCK];
+	__u32 length;
+	__u32 request; /* where the request line begins */
+	__u32 headers; /* where the first header begins */
+	__u32 sieved;  /* up to where the sieve has been */
+	__u32 walked;  /* up to where whole headers have been read */
+	__u32 kept;    /* for anything() */
+	__u16 signature;
+	__u8 ban, allowed, every;
+};
+
+/* A processor receives one packet at a time: bottom halves are off while it does. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct message);
+} messages SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} hits SEC(".maps"); /* by signature */
+
+/* What hits are of. The program does not need it; whoever reads hits does. */
+struct name {
+	__u8 text[64];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct name);
+} signatures SEC(".maps");
+
+/* Keeps the compiler from knowing what is in a variable, so that it stays in its register. */
+#define in_register(x) asm volatile("" : "+r"(x))
+
+/*
+ * Reads a field of the message again: it can be anything then. Else the verifier
+ * looks at all that follows once for each thing that it has found out about it.
+ */
+#define again(field) (*(volatile __u32 *)&(field))
+
+/* The same for a number that is in no field. */
+static __always_inline __u32 anything(struct message *m, __u32 number)
+{
+	again(m->kept) = number;
+	return again(m->kept);
+}
+
+static __always_inline struct message *message(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&messages, &zero);
+}

@@ -1,0 +1,137 @@
+package classifier_test
+
+import (
+	"errors"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ringfence/ringfence/pkg/classifier"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/pkg/signature/signaturetest"
+)
+
+// keep leaves the thread only some capabilities.
+func keep(capabilities ...uint) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	for _, c := range capabilities {
+		sets[c/32].Effective |= 1 << (c % 32)
+		sets[c/32].Permitted |= 1 << (c % 32)
+	}
+	return unix.Capset(&header, &sets[0])
+}
+
+// with runs f on a thread that has only some capabilities.
+func with(t *testing.T, f func() error, capabilities ...uint) error {
+	t.Helper()
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if err := keep(capabilities...); err != nil {
+			failed <- err
+			return
+		}
+		failed <- f()
+	}()
+	return <-failed
+}
+
+// TestLeastPrivilege does everything but reading hits with three capabilities.
+func TestLeastPrivilege(t *testing.T) {
+	first := loaded(t, signaturetest.Few())
+	h := host(t, "eth0")
+	clean := tc(t, h, "eth0")
+	change(t, h, first, "eth0")
+	// A thread whose capabilities are gone is gone too when In returns.
+	labtest.In(t, h, func() error {
+		if err := keep(unix.CAP_NET_ADMIN, unix.CAP_BPF, unix.CAP_PERFMON); err != nil {
+			return err
+		}
+		l, err := program(t, signaturetest.Few()[1:]).Load()
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		c, err := classifier.Begin(l, []string{"eth0"})
+		if err != nil {
+			return err
+		}
+		if err := c.Finish(); err != nil {
+			return err
+		}
+		if observed, err := classifier.Observe(); err != nil || !observed.Equal(l.On([]string{"eth0"})) {
+			t.Errorf("observed %v, %v", observed, err)
+		}
+		if c, err = classifier.Begin(nil, nil); err != nil {
+			return err
+		}
+		return c.Finish()
+	})
+	if got := tc(t, h, "eth0"); got != clean {
+		t.Errorf("left\n%s", got)
+	}
+}
+
+// TestCapabilities: what a process lacks is named, and nothing more is needed.
+func TestCapabilities(t *testing.T) {
+	// The library asks once what the kernel can do, and must not ask where it would
+	// be told nothing.
+	loaded(t, signaturetest.Few())
+	if err := with(t, classifier.Probe, unix.CAP_NET_ADMIN, unix.CAP_BPF, unix.CAP_PERFMON); err != nil {
+		t.Error(err)
+	}
+	for want, capabilities := range map[string][]uint{
+		"run as root, or give it CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON": nil,
+		"run as root, or give it CAP_BPF, CAP_PERFMON":                {unix.CAP_NET_ADMIN},
+		"run as root, or give it CAP_PERFMON":                         {unix.CAP_NET_ADMIN, unix.CAP_BPF},
+		// This is only needed for attaching.
+		"run as root, or give it CAP_NET_ADMIN": {unix.CAP_SYS_ADMIN},
+	} {
+		for name, act := range map[string]func() error{
+			"probe": classifier.Probe,
+			"load": func() error {
+				l, err := program(t, signaturetest.Few()).Load()
+				if err == nil {
+					l.Close()
+				}
+				return err
+			},
+		} {
+			err := with(t, act, capabilities...)
+			if name == "load" && slices.Contains(capabilities, unix.CAP_SYS_ADMIN) {
+				continue
+			}
+			if !errors.Is(err, classifier.ErrPermission) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v\nwant %s", name, err, want)
+			}
+		}
+	}
+}
+
+// TestHitsArePrivate: whoever has no CAP_SYS_ADMIN sees the filters, and is told
+// why not the hits.
+func TestHitsArePrivate(t *testing.T) {
+	l := loaded(t, signaturetest.Few())
+	h := host(t, "eth0")
+	change(t, h, l, "eth0")
+	labtest.In(t, h, func() error {
+		if err := keep(); err != nil {
+			return err
+		}
+		if _, err := classifier.Hits(); !errors.Is(err, classifier.ErrPermission) {
+			t.Errorf("hits: %v", err)
+		}
+		if observed, err := classifier.Observe(); err != nil || !maps.Equal(observed, l.On([]string{"eth0"})) {
+			t.Errorf("observed %v, %v", observed, err)
+		}
+		if _, err := classifier.Begin(l, []string{"eth0"}); err != nil && !errors.Is(err, classifier.ErrPermission) {
+			t.Errorf("begin: %v", err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,218 @@
+package classifier
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// Attached is what is known of a filter of ringfence's on an interface.
+type Attached struct {
+	Interface string
+	// Name is the program's.
+	Name string
+	// ID is the program's number in the kernel, for Hits.
+	ID uint32
+}
+
+// List returns all filters of ringfence's, by interface.
+func List() ([]Attached, error) {
+	var list []Attached
+	links, err := whole(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, link := range links {
+		here, err := filters(link)
+		if errors.Is(err, ErrNoInterface) {
+			continue // gone since it was listed
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, preference := range []uint16{place, next} {
+			if f := here[preference]; f != nil && f.ours() {
+				list = append(list, Attached{link.Attrs().Name, f.name, f.id})
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Attached) int { return strings.Compare(a.Interface, b.Interface) })
+	return list, nil
+}
+
+// Observe returns which program stands on which interface. Where a change was
+// broken off there are two, which no desired state has.
+func Observe() (ruleset.Classifier, error) {
+	list, err := List()
+	if err != nil {
+		return nil, err
+	}
+	observed := ruleset.Classifier{}
+	for _, a := range list {
+		if first, ok := observed[a.Interface]; ok {
+			a.Name = first + " " + a.Name
+		}
+		observed[a.Interface] = a.Name
+	}
+	return observed, nil
+}
+
+// On is the desired state in which the program stands on the given interfaces.
+func (p *Program) On(interfaces []string) ruleset.Classifier {
+	desired := ruleset.Classifier{}
+	for _, name := range interfaces {
+		desired[name] = p.Name()
+	}
+	return desired
+}
+
+// Change is a program on its way in. What stood on the interfaces before still
+// stands there, but what the new program marks counts. Either Finish or Undo ends
+// it.
+type Change struct {
+	program *Loaded
+	wanted  map[string]bool
+	staged  map[string]bool // interfaces on which it stands behind another, or alone
+}
+
+// Begin puts a program on interfaces, behind what stands there. A nil program is
+// none: then Finish takes away what there is. After an error nothing has changed.
+// An interface that is not there is an error that wraps ErrNoInterface; another
+// program's filter in ringfence's place is one that wraps ErrForeign.
+func Begin(l *Loaded, interfaces []string) (*Change, error) {
+	c := &Change{program: l, wanted: map[string]bool{}, staged: map[string]bool{}}
+	if l == nil {
+		return c, nil
+	}
+	for _, name := range interfaces {
+		c.wanted[name] = true
+		if err := c.stage(name); err != nil {
+			return nil, errors.Join(err, c.Undo())
+		}
+	}
+	return c, nil
+}
+
+func (c *Change) stage(name string) error {
+	link, err := linkOf(name)
+	if err != nil {
+		return err
+	}
+	made, err := makeQdisc(link)
+	if err != nil {
+		return err
+	}
+	if err := c.stageOn(link, made); err != nil {
+		if made {
+			err = errors.Join(err, dropQdisc(link))
+		}
+		return err
+	}
+	return nil
+}
+
+func (c *Change) stageOn(link netlink.Link, ownsQdisc bool) error {
+	here, err := filters(link)
+	if err != nil {
+		return err
+	}
+	if err := guard(link, place, here[place]); err != nil {
+		return err
+	}
+	if f := here[place]; f != nil && f.name == c.program.Name() && here[next] == nil {
+		return nil // it is there already, with its counters
+	}
+	if err := put(link, next, c.program, here[next], ownsQdisc || owned(here)); err != nil {
+		return err
+	}
+	c.staged[link.Attrs().Name] = true
+	return nil
+}
+
+func owned(here map[uint16]*filter) bool {
+	for _, f := range here {
+		if f.owner {
+			return true
+		}
+	}
+	return false
+}
+
+// Finish takes out what stood on the interfaces before, and whatever of ringfence's
+// stands on others. It does as much as it can: whoever gets an error should
+// Observe and begin again.
+func (c *Change) Finish() error {
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(c.staged)) {
+		problems = append(problems, c.settle(name))
+	}
+	list, err := List()
+	problems = append(problems, err)
+	for _, a := range list {
+		if !c.wanted[a.Interface] {
+			problems = append(problems, withdraw(a.Interface, place, next))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (c *Change) settle(name string) error {
+	link, err := linkOf(name)
+	if errors.Is(err, ErrNoInterface) {
+		return nil // and its filters with it
+	}
+	if err != nil {
+		return err
+	}
+	here, err := filters(link)
+	if err != nil {
+		return err
+	}
+	if err := put(link, place, c.program, here[place], owned(here)); err != nil {
+		return err
+	}
+	return take(link, next, here[next])
+}
+
+// Undo takes the new program out again.
+func (c *Change) Undo() error {
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(c.staged)) {
+		problems = append(problems, withdraw(name, next))
+	}
+	return errors.Join(problems...)
+}
+
+// withdraw removes ringfence's filters at some preferences, and the qdisc if that
+// was ringfence's and nobody has a filter there any more.
+func withdraw(name string, preferences ...uint16) error {
+	link, err := linkOf(name)
+	if errors.Is(err, ErrNoInterface) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	here, err := filters(link)
+	if err != nil {
+		return err
+	}
+	ours := owned(here)
+	for _, preference := range preferences {
+		if f := here[preference]; f != nil && f.ours() {
+			if err := take(link, preference, f); err != nil {
+				return err
+			}
+		}
+	}
+	if ours {
+		return dropQdisc(link)
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+// Package classifier puts a program into the kernel that recognises SIP scanners
+// on their way in, and marks their packets. It is the only room that speaks eBPF.
+//
+// The program (bpf/classifier.c) runs on the ingress side of a clsact qdisc and drops
+// nothing: it writes one nibble of each packet's mark, and rules act on that. What
+// it looks for is the automaton of pkg/signature. Which interfaces it stands on,
+// and what happens to a marked packet, is decided elsewhere.
+//
+// All functions act in the network namespace of the calling thread.
+package classifier
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/ringfence/ringfence/pkg/signature"
+)
+
+// The part of a packet's mark that the program writes, on every packet that it
+// sees: a signature.Mark, so that no other program's value there is ever taken for
+// one. All other bits stay as they are.
+const (
+	MarkMask  uint32 = 0xf << MarkShift
+	MarkShift uint32 = 24
+)
+
+// prefix begins the names of ringfence's filters.
+const prefix = "ringfence:"
+
+// Ports are the ports whose packets are read.
+type Ports struct{ UDP, TCP []uint16 }
+
+// Program is a classifier for certain signatures and ports.
+type Program struct {
+	automaton *signature.Automaton
+	ports     Ports
+	name      string
+}
+
+// New makes a program. It is not in the kernel yet.
+func New(automaton *signature.Automaton, ports Ports) *Program {
+	p := &Program{automaton: automaton, ports: ports}
+	hash := sha256.New()
+	hash.Write(_ProgramBytes)
+	for _, part := range []any{
+		*p.configuration(), p.next(), p.events(), automaton.Table().Classes, automaton.Sieve().Groups, automaton.Sieve().Names, p.portBits(),
+	} {
+		// Little-endian here, so that only the code tells machines apart.
+		if err := binary.Write(hash, binary.LittleEndian, part); err != nil {
+			panic("hash a program: " + err.Error())
+		}
+	}
+	for _, s := range automaton.Signatures() {
+		fmt.Fprintf(hash, "%s\n", s.Name)
+	}
+	p.name = fmt.Sprintf("%s%x", prefix, hash.Sum(nil)[:8])
+	return p
+}
+
+// Name tells programs apart: "ringfence:" and 16 hexadecimal digits of a hash over
+// the code, the tables and the ports. Filters carry it.
+func (p *Program) Name() string { return p.name }
+
+// A state is four times its number, so that its row begins at a multiple that the
+// program reaches by one shift, and no state of two bytes leads out of the table.
+const perState = 4
+
+func (p *Program) configuration() *programConfiguration {
+	t, s := p.automaton.Table(), p.automaton.Sieve()
+	return &programConfiguration{
+		Multiplier: s.Multiplier,
+		// The program wants the place of a slot in bytes.
+		Shift:            uint32(s.Shift) - 2,
+		Line:             t.Line * perState,
+		Request:          t.Request * perState,
+		Resting:          t.Resting * perState,
+		Event:            t.Event * perState,
+		Judging:          t.Judging * perState,
+		Sink:             t.Sink * perState,
+		EveryHeader:      number(s.EveryHeader),
+		RequestLine:      number(s.RequestLine),
+		RequireUserAgent: number(p.automaton.RequiresUserAgent()),
+	}
+}
+
+func number(b bool) uint8 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (p *Program) next() []uint16 {
+	next := make([]uint16, len(p.automaton.Table().Next))
+	for i, state := range p.automaton.Table().Next {
+		next[i] = state * perState
+	}
+	return next
+}
+
+func (p *Program) events() []programEvent {
+	t := p.automaton.Table()
+	events := make([]programEvent, t.Sink)
+	for i, e := range t.Events {
+		events[int(t.Event)+i] = programEvent{
+			Signature: e.Signature, Ends: number(e.Ends), Ban: number(e.Ban), Allowed: number(e.Allowed),
+		}
+	}
+	return events
+}
+
+func (p *Program) classes() [256]uint8 {
+	classes := p.automaton.Table().Classes
+	for i := range classes {
+		classes[i] *= 2 // a column has two bytes
+	}
+	return classes
+}
+
+func (p *Program) portBits() [2][1 << 13]uint8 {
+	var bits [2][1 << 13]uint8
+	for i, list := range [][]uint16{p.ports.UDP, p.ports.TCP} {
+		for _, port := range list {
+			bits[i][port/8] |= 1 << (port % 8)
+		}
+	}
+	return bits
+}
+
+// Loaded is a program in the kernel. It stays there until it is closed and stands
+// on no interface.
+type Loaded struct {
+	*Program
+	objects *ebpf.Collection
+}
+
+// Load brings the program into the kernel; it marks nothing before it is attached.
+// Its error wraps ErrPermission or ErrUnsupported where these are the cause.
+func (p *Program) Load() (*Loaded, error) {
+	spec, err := loadProgram()
+	if err != nil {
+		return nil, fmt.Errorf("read classifier: %w", err)
+	}
+	if err := p.fill(spec); err != nil {
+		return nil, fmt.Errorf("fill in classifier: %w", err)
+	}
+	// Before 5.11 the kernel counts maps as locked memory. Where the limit cannot
+	// be raised, loading says so.
+	memlock := rlimit.RemoveMemlock()
+	objects, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return nil, fmt.Errorf("load classifier: %w", kernelError(err, memlock))
+	}
+	l := &Loaded{p, objects}
+	// This keeps the names as long as the program.
+	if err := l.program().BindMap(objects.Maps[programMapSignatures]); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("load classifier: keep the signatures' names: %w", kernelError(err, nil))
+	}
+	return l, nil
+}
+
+func (p *Program) fill(spec *ebpf.CollectionSpec) error {
+	s := p.automaton.Sieve()
+	for name, value := range map[string]any{
+		programVarConfiguration: p.configuration(),
+		programVarNext:          p.next(),
+		programVarEvents:        p.events(),
+		programVarClasses:       p.classes(),
+		programVarGroups:        s.Groups,
+		programVarNames:         s.Names,
+		programVarPorts:         p.portBits(),
+	} {
+		variable := spec.Variables[name]
+		data, err := binary.Append(nil, binary.NativeEndian, value)
+		if err != nil || variable == nil || uint64(len(data)) > uint64(len(variable.Value)) {
+			return fmt.Errorf("%s has no room for %d bytes: %w", name, len(data), err)
+		}
+		variable.Value = slices.Concat(data, make([]byte, len(variable.Value)-len(data)))
+	}
+	signatures := p.automaton.Signatures()
+	for _, name := range []string{programMapHits, programMapSignatures} {
+		spec.Maps[name].MaxEntries = uint32(max(len(signatures), 1))
+	}
+	for i, s := range signatures {
+		var name programName
+		copy(name.Text[:], s.Name)
+		spec.Maps[programMapSignatures].Contents = append(spec.Maps[programMapSignatures].Contents, ebpf.MapKV{Key: uint32(i), Value: name})
+	}
+	return nil
+}
+
+func (l *Loaded) program() *ebpf.Program { return l.objects.Programs[programProgRingfence] }
+
+// Close lets go of the program. Where it is attached, it stays.
+func (l *Loaded) Close() { l.objects.Close() }

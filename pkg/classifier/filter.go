@@ -1,0 +1,198 @@
+package classifier
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Where ringfence's filters stand on an interface: on the ingress side of clsact,
+// for all protocols. clsact is the one way that works from Linux 5.4 on without a
+// process or a pin that keeps the program: any administrator sees the filter (tc
+// filter show dev X ingress), and whoever has CAP_NET_ADMIN can take it away.
+const (
+	// place is the preference of the filter in force. next is that of one that is
+	// to follow it: it stands behind, so that what it marks counts.
+	place, next = 5, 6
+	handle      = 0x5060
+	// owner is put into the filter's class, which nothing else uses, where ringfence
+	// has made the qdisc. It is what tells that the qdisc may go with the filter.
+	owner = 0x52460001
+)
+
+// filter is one of ringfence's filters, or one that stands in its place.
+type filter struct {
+	name  string
+	id    uint32 // of the program in the kernel
+	owner bool
+}
+
+func (f *filter) ours() bool { return strings.HasPrefix(f.name, prefix) }
+
+// linkOf finds an interface.
+func linkOf(name string) (netlink.Link, error) {
+	link, err := netlink.LinkByName(name)
+	if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
+		return nil, fmt.Errorf("%w: %s", ErrNoInterface, name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find interface %s: %w", name, err)
+	}
+	return link, nil
+}
+
+// whole reads a list from the kernel until nobody has changed it meanwhile.
+func whole[T any](read func() ([]T, error)) ([]T, error) {
+	const tries = 20
+	for try := 1; ; try++ {
+		list, err := read()
+		if try == tries || !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return list, err
+		}
+	}
+}
+
+func filtersOf(link netlink.Link, side uint32) ([]netlink.Filter, error) {
+	list, err := whole(func() ([]netlink.Filter, error) { return netlink.FilterList(link, side) })
+	if err != nil {
+		return nil, fmt.Errorf("list filters of %s: %w", link.Attrs().Name, linkError(err))
+	}
+	return list, nil
+}
+
+// filters returns, by preference, what is where ringfence's filters belong.
+func filters(link netlink.Link) (map[uint16]*filter, error) {
+	list, err := filtersOf(link, netlink.HANDLE_MIN_INGRESS)
+	if err != nil {
+		return nil, err
+	}
+	here := map[uint16]*filter{}
+	for _, f := range list {
+		a := f.Attrs()
+		if a.Priority != place && a.Priority != next || a.Handle != handle {
+			continue
+		}
+		here[a.Priority] = &filter{}
+		if bpf, ok := f.(*netlink.BpfFilter); ok {
+			*here[a.Priority] = filter{name: bpf.Name, id: uint32(bpf.Id), owner: bpf.ClassId == owner}
+		}
+	}
+	return here, nil
+}
+
+// guard refuses to touch what is not ringfence's.
+func guard(link netlink.Link, preference uint16, there *filter) error {
+	if there == nil || there.ours() {
+		return nil
+	}
+	what := "without a name"
+	if there.name != "" {
+		what = fmt.Sprintf("%q", there.name)
+	}
+	return fmt.Errorf("%w: %s, on interface %s at ingress pref %d handle %#x", ErrForeign, what, link.Attrs().Name, preference, handle)
+}
+
+// put makes a program's filter at a preference, in place of one of ringfence's own.
+func put(link netlink.Link, preference uint16, l *Loaded, there *filter, ownsQdisc bool) error {
+	if err := guard(link, preference, there); err != nil {
+		return err
+	}
+	f := &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{
+			LinkIndex: link.Attrs().Index, Parent: netlink.HANDLE_MIN_INGRESS,
+			Handle: handle, Priority: preference, Protocol: unix.ETH_P_ALL,
+		},
+		Fd: l.program().FD(), Name: l.Name(), DirectAction: true,
+	}
+	if ownsQdisc {
+		f.ClassId = owner
+	}
+	// Nothing is replaced but what was just seen to be ours.
+	act := netlink.FilterAdd
+	if there != nil {
+		act = netlink.FilterReplace
+	}
+	err := act(f)
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EINVAL) {
+		// All filters of a preference are of one kind and for one protocol.
+		return fmt.Errorf("%w: ingress pref %d of interface %s is for another protocol or kind of filter (%w)", ErrForeign, preference, link.Attrs().Name, err)
+	}
+	if err != nil {
+		return fmt.Errorf("put filter on %s: %w", link.Attrs().Name, linkError(err))
+	}
+	return nil
+}
+
+// take removes ringfence's filter at a preference, if there is one.
+func take(link netlink.Link, preference uint16, there *filter) error {
+	if there == nil {
+		return nil
+	}
+	if err := guard(link, preference, there); err != nil {
+		return err
+	}
+	err := netlink.FilterDel(&netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{
+		LinkIndex: link.Attrs().Index, Parent: netlink.HANDLE_MIN_INGRESS,
+		Handle: handle, Priority: preference, Protocol: unix.ETH_P_ALL,
+	}})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("take filter from %s: %w", link.Attrs().Name, linkError(err))
+	}
+	return nil
+}
+
+func clsact(link netlink.Link) *netlink.GenericQdisc {
+	return &netlink.GenericQdisc{
+		QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+		},
+		QdiscType: "clsact",
+	}
+}
+
+// makeQdisc makes the qdisc that filters stand on; false if there was one, a
+// clsact or an ingress one.
+func makeQdisc(link netlink.Link) (bool, error) {
+	err := netlink.QdiscAdd(clsact(link))
+	switch {
+	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.EBUSY):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("make clsact on %s: %w", link.Attrs().Name, linkError(err))
+	}
+	return true, nil
+}
+
+// dropQdisc removes the qdisc that ringfence has made, unless somebody else has a
+// filter there.
+func dropQdisc(link netlink.Link) error {
+	for _, side := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
+		list, err := filtersOf(link, side)
+		if err != nil {
+			return err
+		}
+		if len(list) > 0 {
+			return nil
+		}
+	}
+	if err := netlink.QdiscDel(clsact(link)); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("remove clsact of %s: %w", link.Attrs().Name, linkError(err))
+	}
+	return nil
+}
+
+// linkError says what a user can do about an error of rtnetlink's.
+func linkError(err error) error {
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("%w (%w)", ErrNoInterface, err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: run as root, or give it CAP_NET_ADMIN (%w)", ErrPermission, err)
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("%w: it has no clsact (CONFIG_NET_CLS_ACT, CONFIG_NET_CLS_BPF) (%w)", ErrUnsupported, err)
+	}
+	return err
+}

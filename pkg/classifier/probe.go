@@ -1,0 +1,63 @@
+package classifier
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+// Probe finds out whether the kernel would let this process load a classifier. It
+// asks the kernel with a small program that does what the classifier does and old
+// or locked kernels, or processes without the right capabilities, cannot: read
+// packets relative to the network header (4.18), loop (5.3), and add numbers to
+// pointers (CAP_PERFMON). Its error is a sentence that says why not, and wraps
+// ErrPermission or ErrUnsupported where these are the cause.
+func Probe() error {
+	memlock := rlimit.RemoveMemlock()
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "probe", Type: ebpf.Array, KeySize: 4, ValueSize: 64, MaxEntries: 1})
+	if err != nil {
+		return fmt.Errorf("probe eBPF: %w", kernelError(err, memlock))
+	}
+	defer m.Close()
+	const networkHeader = 1 // BPF_HDR_START_NET
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "probe", Type: ebpf.SchedCLS, License: "GPL",
+		Instructions: asm.Instructions{
+			asm.Mov.Reg(asm.R6, asm.R1),
+			asm.StoreImm(asm.RFP, -4, 0, asm.Word),
+			asm.LoadMapPtr(asm.R1, m.FD()),
+			asm.Mov.Reg(asm.R2, asm.RFP),
+			asm.Add.Imm(asm.R2, -4),
+			asm.FnMapLookupElem.Call(),
+			asm.JEq.Imm(asm.R0, 0, "out"),
+			asm.Mov.Reg(asm.R7, asm.R0),
+			asm.Mov.Reg(asm.R1, asm.R6),
+			asm.Mov.Imm(asm.R2, 0),
+			asm.Mov.Reg(asm.R3, asm.R7),
+			asm.Mov.Imm(asm.R4, 20),
+			asm.Mov.Imm(asm.R5, networkHeader),
+			asm.FnSkbLoadBytesRelative.Call(),
+			asm.Mov.Imm(asm.R8, 0),
+			asm.LoadMem(asm.R9, asm.R7, 0, asm.Byte).WithSymbol("loop"),
+			asm.And.Imm(asm.R9, 31),
+			asm.Mov.Reg(asm.R1, asm.R7),
+			asm.Add.Reg(asm.R1, asm.R9),
+			asm.LoadMem(asm.R9, asm.R1, 0, asm.Byte),
+			asm.Add.Imm(asm.R8, 1),
+			asm.JLT.Imm32(asm.R8, 8, "loop"),
+			asm.Mov.Imm(asm.R0, -1).WithSymbol("out"),
+			asm.Return(),
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("probe eBPF: %w", kernelError(err, nil))
+	}
+	if lacking := missing(); lacking != "" {
+		// The kernel would only say so when the program is to be attached.
+		err = fmt.Errorf("probe eBPF: %w: %s", ErrPermission, reason(nil))
+	}
+	return errors.Join(err, p.Close())
+}

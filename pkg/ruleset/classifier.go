@@ -1,0 +1,28 @@
+package ruleset
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Classifier says which program marks packets on which interface: the program's
+// name, which holds a hash of all that it does, by the interface's. An interface
+// without one is not in it; the zero Classifier is none anywhere.
+type Classifier map[string]string
+
+// Interfaces are those with a program, sorted.
+func (c Classifier) Interfaces() []string { return slices.Sorted(maps.Keys(c)) }
+
+// Equal reports whether the same programs stand on the same interfaces.
+func (c Classifier) Equal(o Classifier) bool { return maps.Equal(c, o) }
+
+// String writes one line an interface, sorted; "" for none.
+func (c Classifier) String() string {
+	var b strings.Builder
+	for _, name := range c.Interfaces() {
+		fmt.Fprintf(&b, "classifier %q %s\n", name, c[name])
+	}
+	return b.String()
+}

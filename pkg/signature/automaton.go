@@ -1,0 +1,65 @@
+package signature
+
+import "slices"
+
+// Automaton knows all signatures at once.
+type Automaton struct {
+	signatures []Signature
+	required   []string
+	table      Table
+	sieve      Sieve
+}
+
+// Signatures are those that the automaton was made of. Their order is that of
+// Table's indexes.
+func (a *Automaton) Signatures() []Signature { return slices.Clone(a.signatures) }
+
+// RequiresUserAgent reports whether a request is marked by its User-Agent.
+func (a *Automaton) RequiresUserAgent() bool { return len(a.required) > 0 }
+
+// Table is the automaton itself. It must not be changed.
+func (a *Automaton) Table() *Table { return &a.table }
+
+// Sieve is a way to tell quickly that nothing matches. It must not be changed.
+func (a *Automaton) Sieve() *Sieve { return &a.sieve }
+
+// Match says what a packet is by its payload: a UDP datagram's, or a TCP
+// segment's. It walks the table from the request line to the end of the headers.
+func (a *Automaton) Match(payload []byte) Result {
+	payload = payload[:min(len(payload), MaxLength)]
+	start, _, ok := request(payload)
+	if !ok {
+		return Result{}
+	}
+	t := &a.table
+	r := Result{}
+	allowed := false
+	for state, i := t.Request, start; i < len(payload) && state != endedState; i++ {
+		state = t.Next[int(state)*MaxClasses+int(t.Classes[payload[i]])]
+		if state >= t.Sink {
+			return Result{Scanner, a.signatures[state-t.Sink].Name}
+		}
+		if state < t.Event {
+			continue
+		}
+		e := t.Events[state-t.Event]
+		allowed = allowed || e.Allowed
+		if e.Signature == 0 || e.Ends && i+1 < len(payload) && isBlank(payload[i+1]) {
+			continue
+		}
+		switch name := a.signatures[e.Signature-1].Name; {
+		case e.Ban:
+			return Result{Scanner, name}
+		case r.Signature == "":
+			r.Signature = name
+		}
+	}
+	switch {
+	case !a.RequiresUserAgent():
+	case allowed:
+		r.Mark = Allowed
+	default:
+		r.Mark = NotAllowed
+	}
+	return r
+}

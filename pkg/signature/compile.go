@@ -1,0 +1,129 @@
+package signature
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+)
+
+// Size of the table.
+const (
+	// MaxStates is how many states an automaton may have, those at which it ends
+	// included.
+	MaxStates = 16384
+	// MaxClasses is how many bytes it may tell apart. Bytes that no signature and
+	// no header's name uses are one class.
+	MaxClasses = 64
+)
+
+// ErrTooMany says that the automaton of all signatures would be too large.
+var ErrTooMany = errors.New("too many signatures")
+
+// Compile makes the automaton of signatures, and of the User-Agents of which one
+// is required (none = none is; a User-Agent is allowed if its value begins with
+// one of them). Its error names the signature that is wrong, or wraps ErrTooMany
+// and names the limit and the signature that crossed it.
+func Compile(list []Signature, requireUserAgent []string) (*Automaton, error) {
+	if err := check(list, requireUserAgent); err != nil {
+		return nil, err
+	}
+	classes, bytes, crossed := classify(list, requireUserAgent)
+	if crossed >= 0 {
+		return nil, fmt.Errorf("%w: %s is the one with which they use more than the %d different bytes that can be told apart: leave some out",
+			ErrTooMany, nameOf(crossed, list, requireUserAgent), MaxClasses)
+	}
+	sieve, sieved := newSieve(list, requireUserAgent)
+	d := determine(newNFA(list, requireUserAgent), list, classes, bytes)
+	if d == nil {
+		crossed := sort.Search(len(list)+len(requireUserAgent), func(i int) bool {
+			some, require := list[:min(i+1, len(list))], requireUserAgent[:max(i+1-len(list), 0)]
+			return determine(newNFA(some, require), some, classes, bytes) == nil
+		})
+		return nil, fmt.Errorf("%w: %s is the one with which they need more than the %d states that there is room for: leave some out",
+			ErrTooMany, nameOf(crossed, list, requireUserAgent), MaxStates)
+	}
+	return &Automaton{
+		signatures: slices.Clone(list),
+		required:   slices.Clone(requireUserAgent),
+		table:      d.table(sieved),
+		sieve:      sieve,
+	}, nil
+}
+
+// classify divides the bytes into classes that no signature and no name tells
+// apart. It returns one byte of each, or the index of the signature for which
+// there was no class left (the required User-Agents come after the signatures).
+func classify(list []Signature, required []string) (classes [256]uint8, bytes []byte, crossed int) {
+	own := map[byte]bool{}
+	use := func(text string) int {
+		for i := range len(text) {
+			if !isSpace(text[i]) {
+				own[text[i]] = true
+			}
+		}
+		return len(own)
+	}
+	// Besides their own: any other byte, white space, carriage return.
+	const others = 3
+	use("\n:")
+	for i, s := range list {
+		if !s.isRequestLine() {
+			for _, form := range forms(s.Header) {
+				use(form)
+			}
+		}
+		if use(normal(s.Value))+others > MaxClasses {
+			return classes, nil, i
+		}
+	}
+	for i, r := range required {
+		if use(normal(userAgent+r))+others > MaxClasses {
+			return classes, nil, len(list) + i
+		}
+	}
+	number := map[byte]uint8{}
+	for b := range 256 {
+		key := fold(byte(b))
+		switch {
+		case isBlank(key):
+			key = ' '
+		case !own[key] && key != '\r':
+			key = 0 // no text holds it
+		}
+		class, ok := number[key]
+		if !ok {
+			class = uint8(len(bytes))
+			number[key] = class
+			bytes = append(bytes, byte(b))
+		}
+		classes[b] = class
+	}
+	return classes, bytes, -1
+}
+
+func check(list []Signature, required []string) error {
+	var problems []error
+	first := map[string]bool{}
+	for _, s := range list {
+		if err := s.Check(); err != nil {
+			problems = append(problems, err)
+		} else if first[s.Name] {
+			problems = append(problems, fmt.Errorf("signature %q is there twice", s.Name))
+		}
+		first[s.Name] = true
+	}
+	for _, r := range required {
+		if err := checkValue(r); err != nil {
+			problems = append(problems, fmt.Errorf("required User-Agent: %w", err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func nameOf(index int, list []Signature, required []string) string {
+	if index < len(list) {
+		return fmt.Sprintf("signature %q", list[index].Name)
+	}
+	return fmt.Sprintf("required User-Agent %q", required[index-len(list)])
+}

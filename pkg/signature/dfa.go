@@ -1,0 +1,249 @@
+package signature
+
+import (
+	"encoding/binary"
+	"slices"
+	"sort"
+)
+
+// Table is the automaton, as it is walked byte by byte from the first header (or
+// the request line) on. Its states are in order, so that comparing a state's
+// number says what to do there:
+//
+//	0                      the headers are over
+//	1                      in a header, or a rest of one, that nobody asks about
+//	2                      the same of the request line
+//	3 .. Resting-1         in a value that may still contain something, all of which the
+//	                       sieve finds
+//	Resting .. Event-1     on the way
+//	Event .. Sink-1        something was found: Events[state-Event]; below Judging only
+//	                       a signature of class Label, which is of no interest any more
+//	                       once one was found
+//	Sink + i               signature i, of class Ban, was found: the end
+type Table struct {
+	Next    []uint16   // the next state by state * MaxClasses + class
+	Classes [256]uint8 // the class of a byte
+
+	Resting, Event, Judging, Sink uint16
+	// Line is the state before the first byte of a header, Request the one before
+	// the request line.
+	Line, Request uint16
+	Events        []Event
+}
+
+// Event is what a state says about the message.
+type Event struct {
+	// Signature is one more than the signature's index, 0 for none.
+	Signature uint16
+	// Ends is set if the signature only matches where the header ends here: where
+	// neither a space nor a tab follows.
+	Ends bool
+	// Ban is the signature's class. It is only set together with Ends: a signature
+	// of class Ban that matches at once has its own state.
+	Ban bool
+	// Allowed is set if a required User-Agent was found.
+	Allowed bool
+}
+
+func (e Event) labels() bool { return e.Signature != 0 && !e.Ban && !e.Allowed }
+
+// dfa is the automaton while it is made: its states are numbered as they are
+// found.
+type dfa struct {
+	nfa     *nfa
+	list    []Signature
+	classes [256]uint8
+	bytes   []byte // one of each class
+	sets    [][]position
+	numbers map[string]int32
+	next    []int32 // as Table.Next; -1-i is the end with signature i
+	key     []byte
+}
+
+// determine makes the DFA by the subset construction. It returns nil if there
+// are too many states.
+func determine(n *nfa, list []Signature, classes [256]uint8, bytes []byte) *dfa {
+	d := &dfa{nfa: n, list: list, classes: classes, bytes: bytes, numbers: map[string]int32{}}
+	d.number([]position{ended})
+	d.number([]position{inLine})
+	d.number([]position{newLine})
+	d.number(d.nfa.start())
+	d.number([]position{inRequest})
+	var to []position
+	for state := 0; state < len(d.sets); state++ {
+		if len(d.sets)+len(list) > MaxStates {
+			return nil
+		}
+		row := make([]int32, MaxClasses)
+		for class, b := range bytes {
+			to = n.step(d.sets[state], b, to)
+			row[class] = d.number(to)
+		}
+		d.next = append(d.next, row...)
+	}
+	return d
+}
+
+// The states that are numbered first.
+const (
+	endedState = iota
+	inLineState
+	newLineState
+	requestState
+)
+
+// number returns the state that stands for a set of positions.
+func (d *dfa) number(set []position) int32 {
+	if found := d.banned(set); found >= 0 {
+		return int32(-1 - found)
+	}
+	d.key = d.key[:0]
+	for _, p := range set {
+		d.key = binary.LittleEndian.AppendUint32(d.key, uint32(p))
+	}
+	state, ok := d.numbers[string(d.key)]
+	if !ok {
+		state = int32(len(d.sets))
+		d.numbers[string(d.key)] = state
+		d.sets = append(d.sets, slices.Clone(set))
+	}
+	return state
+}
+
+// banned returns the first signature of class Ban that matches at a set of
+// positions whatever follows, -1 for none.
+func (d *dfa) banned(set []position) int {
+	found := -1
+	for _, i := range d.found(set, Ban, false) {
+		if found < 0 || i < found {
+			found = i
+		}
+	}
+	return found
+}
+
+// found returns the signatures of a class that match at a set of positions, at
+// once or if the header ends.
+func (d *dfa) found(set []position, class Class, ends bool) []int {
+	var found []int
+	for _, p := range set {
+		if p < firstNode {
+			continue
+		}
+		x := &d.nfa.nodes[p.node()]
+		ofRequests := x.kind == ofRequest || x.kind == inRequests
+		var signatures []int
+		switch {
+		case p.stance() == at && !ends:
+			signatures = x.here
+		case p.stance() == pastBreak && ends != ofRequests:
+			signatures = x.ends
+		}
+		for _, i := range signatures {
+			if d.list[i].Class == class {
+				found = append(found, i)
+			}
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// event returns what a state says.
+func (d *dfa) event(state int) Event {
+	set := d.sets[state]
+	var e Event
+	for _, p := range set {
+		if p >= firstNode && p.stance() == at && d.nfa.nodes[p.node()].allowed {
+			e.Allowed = true
+		}
+	}
+	if found := d.found(set, Label, false); len(found) > 0 {
+		e.Signature = uint16(1 + found[0])
+	} else if found := d.found(set, Ban, true); len(found) > 0 {
+		e.Signature, e.Ends, e.Ban = uint16(1+found[0]), true, true
+	} else if found := d.found(set, Label, true); len(found) > 0 {
+		e.Signature, e.Ends = uint16(1+found[0]), true
+	}
+	return e
+}
+
+// rests reports whether a state only waits for what the sieve finds, or, in the
+// request line, for nothing.
+func (d *dfa) rests(state int, sieved func(header string) bool) bool {
+	set := d.sets[state]
+	if len(set) != 2 || set[0] != inLine && set[0] != inRequest || set[1] < firstNode || set[1].stance() != at {
+		return false
+	}
+	for header, roots := range d.nfa.values {
+		if set[1].node() == roots.anywhere {
+			return sieved(header)
+		}
+	}
+	return false
+}
+
+// table puts the states into the table's order.
+func (d *dfa) table(sieved func(header string) bool) Table {
+	const (
+		over = iota
+		unasked
+		unaskedRequest
+		resting
+		ordinary
+		labelling
+		event
+	)
+	kinds, events := make([]int, len(d.sets)), make([]Event, len(d.sets))
+	order := make([]int, len(d.sets))
+	for state := range d.sets {
+		order[state] = state
+		events[state] = d.event(state)
+		switch {
+		case state == endedState:
+			kinds[state] = over
+		case state == inLineState:
+			kinds[state] = unasked
+		case len(d.sets[state]) == 1 && d.sets[state][0] == inRequest:
+			kinds[state] = unaskedRequest
+		case events[state].labels():
+			kinds[state] = labelling
+		case events[state] != Event{}:
+			kinds[state] = event
+		case d.rests(state, sieved):
+			kinds[state] = resting
+		default:
+			kinds[state] = ordinary
+		}
+	}
+	sort.SliceStable(order, func(i, j int) bool { return kinds[order[i]] < kinds[order[j]] })
+
+	numbers := make([]uint16, len(order))
+	t := Table{Classes: d.classes, Sink: uint16(len(order)), Event: uint16(len(order)), Judging: uint16(len(order))}
+	for i, state := range order {
+		numbers[state] = uint16(i)
+		if kinds[state] <= resting {
+			t.Resting = uint16(i + 1)
+		}
+		if kinds[state] >= labelling {
+			t.Event = min(t.Event, uint16(i))
+			t.Events = append(t.Events, events[state])
+		}
+		if kinds[state] >= event {
+			t.Judging = min(t.Judging, uint16(i))
+		}
+	}
+	t.Line, t.Request = numbers[newLineState], numbers[requestState]
+	t.Next = make([]uint16, len(order)*MaxClasses)
+	for i, state := range order {
+		for class := range d.bytes {
+			next := d.next[state*MaxClasses+class]
+			if next < 0 {
+				t.Next[i*MaxClasses+class] = t.Sink + uint16(-1-next)
+			} else {
+				t.Next[i*MaxClasses+class] = numbers[next]
+			}
+		}
+	}
+	return t
+}

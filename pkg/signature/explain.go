@@ -1,0 +1,194 @@
+package signature
+
+import "strings"
+
+// Finding is one signature that matches a message, and where.
+type Finding struct {
+	Signature Signature
+	// Header is the header's name as the message has it, "" for the request line.
+	Header string
+	// Line and Column are where what matches begins, from 1; the column counts
+	// bytes.
+	Line, Column int
+	// From and To are the bytes of the message that match, with the line break if
+	// the header had to end for it.
+	From, To int
+}
+
+// Explanation is everything that is to be said of a message.
+type Explanation struct {
+	// Request is false for anything but a request (or the beginning of one).
+	Request  bool
+	Findings []Finding // every signature once, in the order in which they were given
+	// Allowed is the required User-Agent that the message has, "" for none.
+	Allowed string
+	// Result is what the classifier makes of it.
+	Result Result
+}
+
+// Explain matches a message as Match does, slowly and in the open: it takes the
+// message apart into headers and compares strings. It is what Match is tested
+// against, and it says which signature matches what.
+func (a *Automaton) Explain(message []byte) Explanation {
+	message = message[:min(len(message), MaxLength)]
+	start, headers, ok := request(message)
+	if !ok {
+		return Explanation{}
+	}
+	e := Explanation{Request: true}
+	fields := append([]field{requestField(message, start, headers)}, fieldsOf(message, headers)...)
+	for _, s := range a.signatures {
+		for _, f := range fields {
+			if finding, ok := f.matches(s); ok {
+				finding.Line = 1 + strings.Count(string(message[:finding.From]), "\n")
+				finding.Column = finding.From - strings.LastIndexByte(string(message[:finding.From]), '\n')
+				e.Findings = append(e.Findings, finding)
+				break
+			}
+		}
+	}
+	for _, f := range fields {
+		for _, r := range a.required {
+			if _, ok := f.matches(Signature{Header: userAgent, Match: Prefix, Value: r}); ok && e.Allowed == "" {
+				e.Allowed = r
+			}
+		}
+	}
+	e.Result = a.judge(e)
+	return e
+}
+
+func (a *Automaton) judge(e Explanation) Result {
+	for _, class := range []Class{Ban, Label} {
+		var first *Finding
+		for i, f := range e.Findings {
+			if f.Signature.Class == class && (first == nil || f.To < first.To) {
+				first = &e.Findings[i]
+			}
+		}
+		if first != nil && class == Ban {
+			return Result{Scanner, first.Signature.Name}
+		}
+		if first != nil {
+			e.Result.Signature = first.Signature.Name
+		}
+	}
+	if a.RequiresUserAgent() {
+		e.Result.Mark = NotAllowed
+		if e.Allowed != "" {
+			e.Result.Mark = Allowed
+		}
+	}
+	return e.Result
+}
+
+// field is a header or the request line.
+type field struct {
+	name string // as written
+	of   string // long and in lower case, or RequestLine
+	// value is the value in lower case, without white space at its ends, and with
+	// one space for all white space inside; at holds the place of each of its bytes
+	// in the message.
+	value string
+	at    []int
+	// end is the byte behind the value's last line, -1 if the message ends before.
+	end int
+}
+
+func requestField(message []byte, start, headers int) field {
+	f := field{of: RequestLine, end: headers}
+	f.take(message, start, headers)
+	return f
+}
+
+// fieldsOf takes the headers apart (RFC 3261 section 7.3.1), up to the empty line
+// or the message's end.
+func fieldsOf(message []byte, at int) []field {
+	var fields []field
+	for at < len(message) {
+		end, complete := lineEnd(message, at)
+		if line := string(message[at:end]); line == "\n" || line == "\r\n" {
+			break
+		}
+		for complete && end < len(message) && isBlank(message[end]) {
+			end, complete = lineEnd(message, end)
+		}
+		fields = append(fields, newField(message, at, end, complete))
+		at = end
+	}
+	return fields
+}
+
+// lineEnd returns where the next line begins, and whether there is a line break
+// before that.
+func lineEnd(message []byte, at int) (int, bool) {
+	if i := strings.IndexByte(string(message[at:]), '\n'); i >= 0 {
+		return at + i + 1, true
+	}
+	return len(message), false
+}
+
+func newField(message []byte, at, end int, complete bool) field {
+	f := field{end: -1}
+	if complete {
+		f.end = end
+	}
+	text := string(message[at:end])
+	colon := strings.IndexByte(text, ':')
+	if colon < 0 {
+		return f
+	}
+	f.name = strings.TrimRight(text[:colon], " \t")
+	if f.name != "" && !strings.ContainsAny(f.name, " \t\r\n") && !strings.EqualFold(f.name, RequestLine) {
+		f.of = header(f.name)
+	}
+	f.take(message, at+colon+1, end)
+	return f
+}
+
+// take puts the bytes of a value into their normal form.
+func (f *field) take(message []byte, from, to int) {
+	space := false
+	var value []byte
+	for i := from; i < to; i++ {
+		if b := message[i]; isSpace(b) || b == '\n' {
+			space = true
+		} else {
+			if space && len(value) > 0 {
+				value, f.at = append(value, ' '), append(f.at, i-1)
+			}
+			space = false
+			value, f.at = append(value, fold(b)), append(f.at, i)
+		}
+	}
+	f.value = string(value)
+}
+
+// matches compares the field with a signature.
+func (f *field) matches(s Signature) (Finding, bool) {
+	of := header(s.Header)
+	if s.isRequestLine() {
+		of = RequestLine
+	}
+	if f.of != of {
+		return Finding{}, false
+	}
+	value := normal(s.Value)
+	from := -1
+	switch {
+	case s.Match == Contains:
+		from = strings.Index(f.value, value)
+	case s.Match == Prefix && strings.HasPrefix(f.value, value):
+		from = 0
+	case s.Match == Exact && f.value == value && f.end >= 0:
+		from = 0
+	}
+	if from < 0 {
+		return Finding{}, false
+	}
+	finding := Finding{Signature: s, Header: f.name, From: f.at[from], To: f.at[from+len(value)-1] + 1}
+	if s.Match == Exact {
+		finding.To = f.end
+	}
+	return finding, true
+}

@@ -1,0 +1,282 @@
+package signature
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// The NFA. At every byte of a message it is in a set of positions. One of them
+// says which kind of line the byte is in; the others are nodes of tries, one trie
+// for the names of headers and two for the values of each header: what a value
+// begins with, and what may stand anywhere in it.
+type position int32
+
+// The positions that are no nodes.
+const (
+	ended   position = iota // behind the empty line that ends the headers
+	newLine                 // before the first byte of a line that begins a header
+	inLine                  // in a header, and anything may follow
+	broken                  // behind a header's line break: white space goes on with it
+	blank                   // behind the carriage return of a line that may be empty
+	inRequest
+	firstNode
+)
+
+// stance is how a position stands to its node.
+type stance int32
+
+const (
+	at        stance = iota // the node's last byte was the last that counts
+	behind                  // white space followed a name, or a value that must end
+	atBreak                 // as at, and the line has ended
+	pastBreak               // as behind, and the line has ended
+	stances   = 4
+	blankByte = ' ' // stands for all white space in a trie
+)
+
+// node is one byte of a name or value, and all that went before it.
+type node struct {
+	next map[byte]int
+	kind nodeKind
+	root bool // nothing went before it: a value begins here
+	// space is set if the node's byte is white space: more of it may follow.
+	space bool
+	// header is the one whose name ends here.
+	header string
+	// here are the signatures whose value ends here, ends those whose value must
+	// be the whole of the header's.
+	here, ends []int
+	// allowed is set if a required User-Agent ends here.
+	allowed bool
+}
+
+type nodeKind uint8
+
+const (
+	name       nodeKind = iota
+	beginning           // a trie of what a value begins with
+	anywhere            // a trie of what stands anywhere in a value
+	ofRequest           // as beginning, of the request line
+	inRequests          // as anywhere, of the request line
+)
+
+// nfa is the whole of it.
+type nfa struct {
+	nodes []node
+	names int
+	// values are the tries of a header's values, by its long name.
+	values map[string]tries
+}
+
+// tries are the roots of a header's values; 0 is none.
+type tries struct{ beginning, anywhere int }
+
+// newNFA makes the NFA of signatures and required User-Agents. The signatures
+// are checked ones.
+func newNFA(list []Signature, required []string) *nfa {
+	n := &nfa{nodes: make([]node, 1), values: map[string]tries{}}
+	n.names = n.add(name)
+	for i, s := range list {
+		end := n.value(s)
+		switch s.Match {
+		case Exact:
+			n.nodes[end].ends = append(n.nodes[end].ends, i)
+		default:
+			n.nodes[end].here = append(n.nodes[end].here, i)
+		}
+	}
+	for _, r := range required {
+		n.nodes[n.value(Signature{Header: userAgent, Match: Prefix, Value: r})].allowed = true
+	}
+	for _, header := range slices.Sorted(maps.Keys(n.values)) {
+		if header == RequestLine {
+			continue
+		}
+		for _, form := range forms(header) {
+			n.nodes[n.path(n.names, form)].header = header
+		}
+	}
+	return n
+}
+
+func (n *nfa) add(kind nodeKind) int {
+	n.nodes = append(n.nodes, node{kind: kind, next: map[byte]int{}})
+	return len(n.nodes) - 1
+}
+
+// path returns the node that text leads to.
+func (n *nfa) path(from int, text string) int {
+	for i := range len(text) {
+		to, ok := n.nodes[from].next[text[i]]
+		if !ok {
+			to = n.add(n.nodes[from].kind)
+			n.nodes[to].space = text[i] == blankByte
+			n.nodes[from].next[text[i]] = to
+		}
+		from = to
+	}
+	return from
+}
+
+// value returns the node at which the signature's value ends.
+func (n *nfa) value(s Signature) int {
+	of, kinds := header(s.Header), [2]nodeKind{beginning, anywhere}
+	if s.isRequestLine() {
+		of, kinds = RequestLine, [2]nodeKind{ofRequest, inRequests}
+	}
+	roots := n.values[of]
+	root, kind := &roots.beginning, kinds[0]
+	if s.Match == Contains {
+		root, kind = &roots.anywhere, kinds[1]
+	}
+	if *root == 0 {
+		*root = n.add(kind)
+		n.nodes[*root].root = true
+	}
+	n.values[of] = roots
+	return n.path(*root, normal(s.Value))
+}
+
+func where(node int, s stance) position { return firstNode + position(node*stances) + position(s) }
+
+func (p position) node() int      { return int(p-firstNode) / stances }
+func (p position) stance() stance { return stance(p-firstNode) % stances }
+
+// enter returns the positions before the first byte of a header's value.
+func (n *nfa) enter(to []position, header string) []position {
+	roots := n.values[header]
+	for _, root := range []int{roots.beginning, roots.anywhere} {
+		if root != 0 {
+			to = append(to, where(root, at))
+		}
+	}
+	return to
+}
+
+// start returns the positions before the first byte of the request line.
+func (n *nfa) start() []position { return n.enter([]position{inRequest}, RequestLine) }
+
+// step returns where a byte leads from a set of positions, sorted.
+func (n *nfa) step(from []position, b byte, to []position) []position {
+	b = fold(b)
+	to = to[:0]
+	for _, p := range from {
+		switch p {
+		case ended:
+			to = append(to, ended)
+		case newLine:
+			to = n.lineStep(to, b)
+		case broken:
+			if isBlank(b) {
+				to = append(to, inLine)
+			} else {
+				to = n.lineStep(to, b)
+			}
+		case blank:
+			if b == '\n' {
+				return append(to[:0], ended)
+			}
+		case inLine:
+			if b == '\n' {
+				to = append(to, broken)
+			} else {
+				to = append(to, inLine)
+			}
+		case inRequest:
+			if b == '\n' {
+				to = append(to, newLine)
+			} else {
+				to = append(to, inRequest)
+			}
+		default:
+			to = n.nodeStep(to, p, b)
+		}
+	}
+	slices.SortFunc(to, cmp.Compare[position])
+	return slices.Compact(to)
+}
+
+// lineStep reads the first byte of a header's line, which white space is not
+// unless it is the first line of all.
+func (n *nfa) lineStep(to []position, b byte) []position {
+	switch next, ok := n.nodes[n.names].next[b]; {
+	case b == '\n':
+		return append(to, ended)
+	case b == '\r':
+		return append(to, inLine, blank)
+	case ok:
+		return append(to, inLine, where(next, at))
+	}
+	return append(to, inLine)
+}
+
+func (n *nfa) nodeStep(to []position, p position, b byte) []position {
+	index, stands := p.node(), p.stance()
+	x := &n.nodes[index]
+	if stands == atBreak || stands == pastBreak {
+		// Only a line that begins with white space goes on with the header, and
+		// none goes on with the request line.
+		if isBlank(b) && x.kind != ofRequest && x.kind != inRequests {
+			to = append(to, where(index, stands-atBreak))
+		}
+		return to
+	}
+	switch x.kind {
+	case name:
+		if x.header != "" && b == ':' {
+			return n.enter(to, x.header)
+		}
+		if isBlank(b) && (x.header != "" || stands == behind) {
+			return append(to, where(index, behind))
+		}
+		if next, ok := x.next[b]; ok && stands == at {
+			to = append(to, where(next, at))
+		}
+		return to
+	case ofRequest, inRequests:
+		if b == '\n' {
+			if len(x.ends) > 0 {
+				to = append(to, where(index, pastBreak))
+			}
+			return to
+		}
+	case beginning, anywhere:
+		if b == '\n' {
+			for _, q := range n.spaceStep(nil, index, stands) {
+				to = append(to, q+position(atBreak))
+			}
+			return to
+		}
+	}
+	if isSpace(b) {
+		return n.spaceStep(to, index, stands)
+	}
+	if stands == at {
+		if next, ok := x.next[b]; ok {
+			to = append(to, where(next, at))
+		}
+		if x.root && (x.kind == anywhere || x.kind == inRequests) {
+			to = append(to, p)
+		}
+	}
+	return to
+}
+
+// spaceStep reads white space inside a value.
+func (n *nfa) spaceStep(to []position, index int, stands stance) []position {
+	x := &n.nodes[index]
+	if stands == behind {
+		return append(to, where(index, behind))
+	}
+	if next, ok := x.next[blankByte]; ok {
+		to = append(to, where(next, at))
+	}
+	if x.space || x.root {
+		to = append(to, where(index, at))
+	}
+	if len(x.ends) > 0 {
+		to = append(to, where(index, behind))
+	}
+	return to
+}

@@ -1,0 +1,174 @@
+// Package signaturetest makes messages and signatures for tests of what matches
+// them.
+package signaturetest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/ringfence/ringfence/pkg/signature"
+)
+
+// Few are signatures that lie in each other's way: one's value within another's,
+// the same value in several headers, with white space, 8-bit bytes, short ones.
+func Few() []signature.Signature {
+	ban, label := signature.Ban, signature.Label
+	return []signature.Signature{
+		one("scanner", "User-Agent", signature.Contains, "friendly-scanner", ban),
+		one("smap", "user-agent", signature.Exact, "smap", ban),
+		one("sip", "user-agent", signature.Exact, "sip", label),
+		one("sipcli", "user-agent", signature.Prefix, "sipcli/", ban),
+		one("sipsak", "user-agent", signature.Prefix, "sipsak", label),
+		one("sipsaks", "user-agent", signature.Prefix, "sipsaks", ban),
+		one("agent", "user-agent", signature.Exact, "Test Agent", ban),
+		one("agents", "user-agent", signature.Contains, "st  agents", label),
+		one("vicious", "from", signature.Contains, `"sipvicious"`, ban),
+		one("hundred", "f", signature.Contains, "sip:100@1.1.1.1", ban),
+		one("hundreds", "to", signature.Contains, "sip:100@1.1.1.1", label),
+		one("quoted", "to", signature.Prefix, `"sipvicious"`, ban),
+		one("contact", "contact", signature.Exact, "sip:123@1.1.1.1", ban),
+		one("tag", "m", signature.Contains, ";tag=3206210844", label),
+		one("performance", "subject", signature.Exact, "Performance Test", label),
+		one("canary", signature.RequestLine, signature.Contains, "sip:thisisthecanary@", ban),
+		one("probe", signature.RequestLine, signature.Exact, "OPTIONS sip:nm SIP/2.0", ban),
+		one("options", signature.RequestLine, signature.Prefix, "OPTIONS sip:nm", label),
+		one("eight", "user-agent", signature.Contains, "h\xc3\xa9ros\xff", label),
+	}
+}
+
+func one(name, header string, match signature.Match, value string, class signature.Class) signature.Signature {
+	return signature.Signature{Name: name, Header: header, Match: match, Value: value, Class: class}
+}
+
+// Short are signatures some of which are too short for the sieve.
+func Short() []signature.Signature {
+	return append(Few(),
+		one("short", "via", signature.Contains, "nm", signature.Label),
+		one("bits", "call-id", signature.Exact, "50000", signature.Ban))
+}
+
+// Many are n signatures that no real message matches, mixed as the shipped ones
+// are: seven of ten look at User-Agents, and most of those at how they begin.
+func Many(n int) []signature.Signature {
+	r := rand.New(rand.NewPCG(1, 2))
+	headers := []string{"user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "from", "contact", "via"}
+	var list []signature.Signature
+	for i := range n {
+		s := signature.Signature{
+			Name:   fmt.Sprintf("signature-%d", i),
+			Header: headers[i%len(headers)],
+			Match:  []signature.Match{signature.Prefix, signature.Exact, signature.Prefix, signature.Exact, signature.Contains}[r.IntN(5)],
+			Class:  []signature.Class{signature.Ban, signature.Ban, signature.Ban, signature.Label}[r.IntN(4)],
+			Value:  word(r, 3+r.IntN(8)),
+		}
+		if s.Header != "user-agent" || s.Match == signature.Contains {
+			s.Match, s.Value = signature.Contains, word(r, 8+r.IntN(8))
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+func word(r *rand.Rand, n int) string {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+	var b strings.Builder
+	for range n {
+		b.WriteByte(letters[r.IntN(len(letters))])
+	}
+	return b.String()
+}
+
+// Mutant is a message made of what signatures look for and of what lies in the
+// way: folded lines, odd case, compact forms, white space, bare line feeds, 8-bit
+// bytes, NUL, cut anywhere, begun anywhere.
+func Mutant(r *rand.Rand, list []signature.Signature) []byte {
+	pick := func(of ...string) string { return of[r.IntN(len(of))] }
+	eol := func() string { return pick("\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r\r\n", " \r\n") }
+	gap := func() string {
+		return pick(" ", " ", " ", "", "  ", "\t", "\r\n ", "\n\t", " \r\n \t", " \r\n \r\n ", "\r", "\x00")
+	}
+	twist := func(s string) string {
+		b := []byte(s)
+		for i := range b {
+			switch r.IntN(12) {
+			case 0:
+				b[i] ^= 0x20
+			case 1:
+				if b[i] == ' ' {
+					return string(b[:i]) + gap() + string(b[i+1:])
+				}
+			}
+		}
+		return string(b)
+	}
+	value := func() string {
+		s := list[r.IntN(len(list))]
+		v := s.Value
+		switch r.IntN(8) {
+		case 0:
+			v = v[:r.IntN(len(v)+1)]
+		case 1:
+			v = v[r.IntN(len(v)):]
+		case 2:
+			v += pick("x", " x", ";lr", "\xff", gap())
+		case 3:
+			v = pick("x", `"`, "<", gap(), word(r, r.IntN(9))) + v
+		case 4:
+			v = word(r, r.IntN(40))
+		case 5:
+			v += gap() + list[r.IntN(len(list))].Value
+		}
+		if r.IntN(2) == 0 {
+			v = twist(v)
+		}
+		return v
+	}
+	var b strings.Builder
+	if r.IntN(12) == 0 {
+		b.WriteString(pick("\r\n", "\r\n\r\n", "\n", strings.Repeat("\r\n", 31+r.IntN(3)), " "))
+	}
+	switch r.IntN(12) {
+	case 0:
+		b.WriteString("SIP/2.0 200 OK" + pick("", " SIP/2.0"))
+	case 1:
+		b.WriteString(word(r, r.IntN(20)))
+	case 2, 3:
+		b.WriteString(value())
+	case 4:
+		b.WriteString("A b SIP/2.0" + strings.Repeat(" ", 62+r.IntN(4)))
+	default:
+		b.WriteString(pick("OPTIONS ", "INVITE ", "register ") + pick("sip:100@192.0.2.1", "sip:nm", "sip:"+value(), "tel:+1", "") +
+			pick(" SIP/2.0", " SIP/2.0", " SIP/2.0", " sip/2.0", "\tSIP/2.0 ", "SIP/2.0", " SIP/3.0"))
+	}
+	b.WriteString(eol())
+	forms := []string{"User-Agent", "From", "f", "To", "t", "Via", "v", "Contact", "m", "Subject", "s", "Call-ID", "i", "Max-Forwards", "x", "User-Agen", "User-Agents", ""}
+	for range r.IntN(9) {
+		if r.IntN(40) == 0 {
+			b.WriteString(pick("\r\n", "\n", "\r", "\r\r\n", " \r\n", "\x00\n"))
+		}
+		if r.IntN(60) == 0 {
+			b.WriteString("Max-Forwards: " + strings.Repeat("7", 1900) + eol())
+		}
+		if r.IntN(60) == 0 {
+			// More of it than anybody would send.
+			b.WriteString(pick("From: ", "To: ", "Max-Forwards: ", "User-Agent: ") + strings.Repeat(value()+pick(" ", "\r\n ", ","), r.IntN(60)) + eol())
+		}
+		b.WriteString(twist(pick(forms...)) + pick("", "", "", " ", "\t ", "\r", "\n ") + pick(":", ":", ":", ":", ":", "") + gap() + value() + eol())
+	}
+	if r.IntN(2) == 0 {
+		b.WriteString(pick("\r\n", "\n") + pick("v=0\r\n", "OPTIONS sip:nm SIP/2.0\r\n") + "User-Agent: " + value() + "\r\n\r\n")
+	}
+	message := []byte(b.String())
+	switch r.IntN(6) {
+	case 0:
+		message = message[:r.IntN(len(message)+1)]
+	case 1:
+		message = message[r.IntN(len(message)+1):]
+	case 2:
+		if len(message) > 0 {
+			message[r.IntN(len(message))] = byte(r.IntN(256))
+		}
+	}
+	return message
+}

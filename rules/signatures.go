@@ -1,0 +1,123 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// SignatureList is one file of signatures/: a list that a policy can name.
+type SignatureList struct {
+	Name string `yaml:"-"` // the file's name
+	// Checked is when the sources were last read.
+	Checked    string      `yaml:"checked"`
+	Signatures []Signature `yaml:"signatures"`
+}
+
+// Signature is one entry of a list: what a scanner writes into one header, or
+// into the request line ("request-line"), in any case.
+type Signature struct {
+	Name   string `yaml:"name"`
+	Header string `yaml:"header"` // in lower case; the long form also stands for the compact one
+	// One of these is written.
+	Contains string `yaml:"contains"`
+	Prefix   string `yaml:"prefix"`
+	Exact    string `yaml:"exact"`
+	Class    string `yaml:"class"` // ban or label
+	// Off is set if the signature is listed, but not looked for.
+	Off    bool   `yaml:"off"`
+	Source string `yaml:"source"` // where the text is known from
+	Note   string `yaml:"note"`
+}
+
+// Match is how the text is compared: contains, prefix or exact.
+func (s Signature) Match() string {
+	switch {
+	case s.Contains != "":
+		return "contains"
+	case s.Prefix != "":
+		return "prefix"
+	}
+	return "exact"
+}
+
+// Value is the text.
+func (s Signature) Value() string { return s.Contains + s.Prefix + s.Exact }
+
+// SignatureLists reads all shipped lists, by name.
+func SignatureLists() (map[string]SignatureList, error) {
+	found, err := fs.Glob(files, "signatures/*.yaml")
+	if err != nil {
+		return nil, fmt.Errorf("list signatures: %w", err)
+	}
+	lists := map[string]SignatureList{}
+	for _, file := range found {
+		data, err := files.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read signatures: %w", err)
+		}
+		name := strings.TrimSuffix(path.Base(file), ".yaml")
+		if lists[name], err = readSignatures(name, data); err != nil {
+			return nil, fmt.Errorf("read signatures %s: %w", name, err)
+		}
+	}
+	return lists, nil
+}
+
+func readSignatures(name string, data []byte) (SignatureList, error) {
+	list := SignatureList{Name: name}
+	if err := yaml.Load(data, &list, yaml.WithKnownFields()); err != nil {
+		return list, err
+	}
+	var problems []error
+	first := map[string]int{}
+	for i, s := range list.Signatures {
+		if err := s.check(); err != nil {
+			problems = append(problems, fmt.Errorf("signature %d (%s): %w", i+1, s.Name, err))
+		}
+		if j, ok := first[s.Name]; ok {
+			problems = append(problems, fmt.Errorf("signature %d (%s): signature %d has the same name", i+1, s.Name, j+1))
+		} else {
+			first[s.Name] = i
+		}
+	}
+	return list, errors.Join(problems...)
+}
+
+var (
+	signatureName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
+	// headerName is a token of RFC 3261 section 25.1, in lower case and not in its
+	// compact form.
+	headerName = regexp.MustCompile("^[a-z0-9.!%*_+`'~-]{2,}$")
+)
+
+// LeastContained is how long a text must be to be looked for anywhere in a header:
+// shorter ones occur by chance in tags, branches and call identifiers.
+const LeastContained = 8
+
+func (s Signature) check() error {
+	written := slices.DeleteFunc([]string{s.Contains, s.Prefix, s.Exact}, func(v string) bool { return v == "" })
+	switch {
+	case !signatureName.MatchString(s.Name):
+		return fmt.Errorf("name is %q, want lower-case letters, digits and hyphens", s.Name)
+	case !headerName.MatchString(s.Header):
+		return fmt.Errorf("header is %q, want a header's long name in lower case", s.Header)
+	case len(written) != 1:
+		return errors.New("want one of contains, prefix and exact")
+	case strings.TrimSpace(written[0]) != written[0]:
+		return fmt.Errorf("%q has white space at its ends", written[0])
+	case s.Contains != "" && len(s.Contains) < LeastContained:
+		return fmt.Errorf("contains is %q, want at least %d characters, or prefix or exact", s.Contains, LeastContained)
+	case s.Class != "ban" && s.Class != "label":
+		return fmt.Errorf("class is %q, want ban or label", s.Class)
+	case s.Source == "" || s.Note == "":
+		return errors.New("want a source and a note")
+	}
+	return nil
+}
