@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/compile"
-	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
@@ -89,17 +88,18 @@ func (a *app) apply(ctx context.Context, o applyOptions) error {
 	}
 	defer leave()
 
-	d, newest, err := a.desire(s, true)
+	before, newest, err := a.background(s, true)
 	if err != nil {
 		return err
 	}
-	if d.Guards, err = a.guards(s, o, newest); err != nil {
+	sync := syncOptions{before: before, strict: true}
+	if sync.guards, err = a.guards(s, o, newest); err != nil {
 		return err
 	}
 	if asked {
-		d.Guards = append(d.Guards, sameAs(confirmed))
+		sync.guards = append(sync.guards, sameAs(confirmed))
 	}
-	p, generation, err := a.commit(ctx, s, d, newest, "apply")
+	p, generation, err := a.commit(ctx, s, sync, newest, "apply")
 	if err != nil {
 		return err
 	}
@@ -169,11 +169,11 @@ func (a *app) foreignTable(adopt bool) ([]plan.Guard, error) {
 // was agreed to. The site is
 // a copy, because nothing of this is kept.
 func (a *app) confirm(ctx context.Context, s site, o applyOptions) ([]plan.Change, error) {
-	d, newest, err := a.desire(&s, false)
+	before, newest, err := a.background(&s, false)
 	if err != nil {
 		return nil, err
 	}
-	p, err := control.Controller{Kernel: a.kernel(false)}.Plan(ctx, d)
+	p, err := a.planFor(ctx, a.kernel(false), &s, before)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,9 @@ func (a *app) check() error {
 		return err
 	}
 	compile.State(p, nil, ruleset.Host{})
+	if _, err := automatonOf(p); err != nil {
+		return err
+	}
 	if err := a.warnOfPresets(p, time.Now()); err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ type app struct {
 	onTerminal bool         // somebody reads standard output
 	dial       resolve.Dial // to name servers; nil is the usual way
 	inForce    bool         // what the command is for has been done in the kernel
+	engineWhy  error        // why scanners cannot be recognised on this host
 	log        *slog.Logger
 	started    time.Time
 }
@@ -123,7 +124,7 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	root.AddCommand(
 		a.initCommand(), a.checkCommand(), a.diffCommand(), a.applyCommand(), a.rollbackCommand(), a.historyCommand(),
 		a.refreshCommand(), a.runCommand(), a.upCommand(), a.downCommand(), a.statusCommand(), a.resolveCommand(),
-		a.banCommand(), a.unbanCommand(), a.bansCommand(), a.providersCommand(), a.phoneCommand(),
+		a.banCommand(), a.unbanCommand(), a.bansCommand(), a.signaturesCommand(), a.providersCommand(), a.phoneCommand(),
 		a.demoCommand(), a.versionCommand(),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")

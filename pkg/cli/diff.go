@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/plan"
 )
 
@@ -36,11 +35,11 @@ func (a *app) diff(ctx context.Context, offline, full bool) error {
 	if err != nil {
 		return err
 	}
-	d, newest, err := a.desire(s, false)
+	before, newest, err := a.background(s, false)
 	if err != nil {
 		return err
 	}
-	p, err := control.Controller{Kernel: a.kernel(full)}.Plan(ctx, d)
+	p, err := a.planFor(ctx, a.kernel(full), s, before)
 	if err != nil {
 		return err
 	}

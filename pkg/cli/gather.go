@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/host"
@@ -30,10 +32,22 @@ func available() (policy.Available, error) {
 			return policy.Available{}, err
 		}
 	}
+	lists, err := rules.SignatureLists()
+	if err != nil {
+		return policy.Available{}, err
+	}
+	var signatures []string
+	for _, list := range lists {
+		for _, s := range list.Signatures {
+			signatures = append(signatures, s.Name)
+		}
+	}
 	return policy.Available{
 		Presets:        presets,
-		SignatureLists: []string{"scanners"},
+		Signatures:     signatures,
+		SignatureLists: slices.Sorted(maps.Keys(lists)),
 		Backends:       []policy.Backend{policy.BackendNFTables},
+		Engines:        []policy.Engine{policy.EngineBPF},
 	}, nil
 }
 
@@ -80,6 +94,7 @@ func (a *app) readHost() (ruleset.Host, error) {
 	for _, s := range servers {
 		h.NameServers = append(h.NameServers, s.Addr().WithZone(""))
 	}
+	a.probeEngine(&h)
 	return h, nil
 }
 

@@ -212,16 +212,15 @@ func (k *keeper) sync(ctx context.Context, s *site, full bool, begin func()) (*p
 		return nil, err
 	}
 	s.remember(k.memory, k.clock())
-	d := s.desired(k.siteBefore(s, k.newest, k.memory))
 	tables := &nft.Kernel{Log: k.log, Known: k.known}
 	if full {
 		tables.Known = nil
 	}
-	kernel := k.table
-	if kernel == nil {
-		kernel = tables
+	kernel := withClassifier(tables)
+	if k.table != nil {
+		kernel = func(*site) control.Kernel { return k.table }
 	}
-	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(*plan.Plan) error {
+	o := syncOptions{kernel: kernel, before: k.siteBefore(s, k.newest, k.memory), begin: func(*plan.Plan, *ruleset.State) error {
 		if begin != nil {
 			begin()
 		}
@@ -229,7 +228,8 @@ func (k *keeper) sync(ctx context.Context, s *site, full bool, begin func()) (*p
 			k.log.Error("save the facts of the host", "error", err)
 		}
 		return nil // a disk that is full must not keep the fence down, or a registrar out
-	})
+	}}
+	p, err := k.app.sync(ctx, s, o)
 	if err != nil {
 		k.known = nil
 		return p, err

@@ -349,7 +349,7 @@ func TestStatusAsJSON(t *testing.T) {
 	s.must(t, 0, "apply")
 	v := read()
 	for key, want := range map[string]any{
-		"mode": "enforce", "backend": "nftables", "engine": "off", "generation": 1.0, "pending": nil, "drift": false,
+		"mode": "enforce", "backend": "nftables", "engine": "bpf", "generation": 1.0, "pending": nil, "drift": false,
 	} {
 		if got, ok := v[key]; !ok || got != want {
 			t.Errorf("%s is %v, want %v", key, got, want)

@@ -62,9 +62,11 @@ func (a *app) writePlan(out io.Writer, p *plan.Plan) {
 		case fresh && c.Kind == plan.KindTable:
 			fmt.Fprintf(out, "%s table inet %s  %s, %s, %s\n", sign, c.Name,
 				count(len(p.Want.Sets), "set"), count(len(p.Want.Chains), "chain"), count(len(p.Want.Counters), "counter"))
-		case fresh && c.Kind != plan.KindElement:
+		case fresh && c.Kind != plan.KindElement && c.Kind != plan.KindClassifier:
 		case c.Kind == plan.KindElement:
 			fmt.Fprintf(w, "%s %s\t%s\t%s\n", sign, c.Name, c.Value, c.Reason)
+		case c.Kind == plan.KindClassifier: // its value is a hash, for programs
+			fmt.Fprintf(w, "%s classifier\t%s\t%s\n", sign, c.Name, c.Reason)
 		case c.Value == "":
 			fmt.Fprintf(w, "%s %s %s\t%s\n", sign, c.Kind, c.Name, c.Reason)
 		default:

@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 type refreshOptions struct {
@@ -122,7 +122,7 @@ func (a *app) tellNothing(why string) error {
 	if err != nil {
 		return err
 	}
-	return a.tellPlan(&plan.Plan{}, numberOf(newest))
+	return a.tellPlan(plan.Diff(&ruleset.State{}, &ruleset.State{}), numberOf(newest))
 }
 
 // generation reads the newest generation, without which there is nothing to
@@ -161,14 +161,13 @@ func (a *app) refreshFrom(ctx context.Context, from *journal.Entry, s *site) (ov
 	s.remember(old, a.now())
 	kernel := a.kernel(false)
 	before := a.siteBefore(s, from, old)
-	d := s.desired(before)
 	var unsaved error
-	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(p *plan.Plan) error {
+	p, err := a.sync(ctx, s, syncOptions{kernel: withClassifier(kernel), before: before, begin: func(p *plan.Plan, _ *ruleset.State) error {
 		if unsaved = a.keep(s); unsaved != nil && p.Empty() {
 			return unsaved
 		}
 		return nil // a disk that is full must not keep a registrar out
-	})
+	}})
 	if err != nil {
 		return false, err
 	}
@@ -178,6 +177,7 @@ func (a *app) refreshFrom(ctx context.Context, from *journal.Entry, s *site) (ov
 		return false, err
 	}
 	a.warnOfNewCut(s, before)
+	a.warnOfEngine(s)
 	err = a.tellNames(s)
 	if unsaved != nil {
 		a.say("warning", "the kernel is up to date, but what it goes by could not be saved: "+unsaved.Error())

@@ -91,10 +91,9 @@ func (a *app) rollback(ctx context.Context, args []string, o applyOptions) error
 	if err != nil {
 		return err
 	}
-	d := s.desired(a.siteBefore(s, newest, memory))
 	o.allowCutInside = true // what was in force before must be possible again: it is only said
-	d.Guards = s.guards(o.asBefore(then))
-	p, generation, err := a.commit(ctx, s, d, newest, fmt.Sprintf("rollback %d", target.Number))
+	sync := syncOptions{before: a.siteBefore(s, newest, memory), guards: s.guards(o.asBefore(then))}
+	p, generation, err := a.commit(ctx, s, sync, newest, fmt.Sprintf("rollback %d", target.Number))
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (a *app) settleGeneration(ctx context.Context) error {
 	if err := errors.Join(json.Unmarshal(pending.State, &state), json.Unmarshal(pending.Addresses, &memory)); err != nil {
 		return pending.Discard()
 	}
-	have, err := a.kernel(true).Observe(ctx)
+	have, err := kernelOf(a.kernel(true), nil).Observe(ctx)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (a *app) settleDown(ctx context.Context) error {
 		return a.journal().ClearDown()
 	case have.Exists:
 		a.say("note", "an earlier ringfence down was killed before it was done: taking the fence down now")
-		if _, err := (control.Controller{Kernel: a.kernel(true)}).Sync(ctx, control.Desired{State: &ruleset.State{}}, func(*plan.Plan) error { return nil }); err != nil {
+		if _, err := (control.Controller{Kernel: kernelOf(a.kernel(true), nil)}).Sync(ctx, control.Desired{State: &ruleset.State{}}, func(*plan.Plan) error { return nil }); err != nil {
 			return err
 		}
 	}

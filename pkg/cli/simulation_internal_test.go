@@ -98,7 +98,8 @@ func (s *simulation) apply(a *app, text string) {
 	site := &site{policy: p, text: text, asked: true}
 	site.answers = questions{targets: targets(p), terms: site.terms()}.ask(s.t.Context(), s.lookup, s.lookup)
 	site.remember(resolve.NewMemory(), s.now())
-	d := site.desired(nil)
+	d, err := site.desired(nil)
+	labtest.Must(s.t, err)
 	_, err = control.Controller{Kernel: s.kernel}.Sync(s.t.Context(), d, func(*plan.Plan) error { return nil })
 	labtest.Must(s.t, err)
 	pending, err := a.beginGeneration(site, d.State, "apply")

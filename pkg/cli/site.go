@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -28,6 +29,13 @@ type site struct {
 	// retired is what is remembered of other names: a rollback may bring them
 	// back.
 	retired resolve.Memory
+	// program recognises scanners, eyes is where it stands; both are nil if nobody
+	// does. present are the names of the interfaces that there are now, nil if
+	// those of host are.
+	program    *classifier.Program
+	signatures int // that it knows
+	eyes       ruleset.Classifier
+	present    []string
 }
 
 // keepRetired is how long a name is remembered that no policy in force asks for.
@@ -102,10 +110,15 @@ func (s site) compile() (*ruleset.State, ruleset.Origins) {
 	return compile.State(s.policy, addresses, s.host)
 }
 
-// desired makes the desired state. before is what the addresses that are there
-// now were compiled from; nil is not known.
-func (s site) desired(before *site) control.Desired {
+// desired makes the desired state, with the classifier. before is what the
+// addresses that are there now were compiled from; nil is not known. Its error is
+// about signatures.
+func (s *site) desired(before *site) (control.Desired, error) {
+	if err := s.classify(); err != nil {
+		return control.Desired{}, err
+	}
 	state, origins := s.compile()
+	state.Classifier = s.eyes
 	d := control.Desired{State: state, Will: origins}
 	if before != nil {
 		d.Why = s.differsFrom(before)
@@ -114,7 +127,7 @@ func (s site) desired(before *site) control.Desired {
 			return was
 		}
 	}
-	return d
+	return d, nil
 }
 
 // differsFrom says in a few words what makes the rules of a site, other than its
@@ -133,6 +146,8 @@ func (s site) differsFrom(before *site) string {
 	note(now.Unknown.AllowReplies != then.Unknown.AllowReplies, "unknown.allow_replies is %t, it was %t", now.Unknown.AllowReplies, then.Unknown.AllowReplies)
 	note(s.host.Forwards && !before.host.Forwards, "this host forwards now")
 	note(!s.host.Forwards && before.host.Forwards, "this host does not forward any more")
+	engine, engineThen := compile.Engine(now, s.host), compile.Engine(then, before.host)
+	note(engine != engineThen, "the engine is %s, it was %s", engine, engineThen)
 	return strings.Join(differences, "; ")
 }
 

@@ -39,7 +39,7 @@ func (a *app) kernel(full bool) *nft.Kernel {
 // error.
 func (a *app) noteKernel(k *nft.Kernel, p *plan.Plan) *nft.Known {
 	generation := p.Base
-	if !p.Empty() {
+	if len(p.Steps) > 0 {
 		generation = nft.NextGeneration(p.Base)
 	}
 	if k.Known.Holds(generation) {

@@ -34,12 +34,15 @@ server and changes nothing.`,
 
 // statusReport is the object that status prints.
 type statusReport struct {
-	Alarms     []resolve.Alarm   `json:"alarms"`
-	Fence      bool              `json:"fence"` // there is a table in the kernel
-	Mode       string            `json:"mode"`
-	Backend    string            `json:"backend"`
-	Engine     string            `json:"engine"`
-	EngineWhy  string            `json:"engine_reason,omitempty"`
+	Alarms    []resolve.Alarm `json:"alarms"`
+	Fence     bool            `json:"fence"` // there is a table in the kernel
+	Mode      string          `json:"mode"`
+	Backend   string          `json:"backend"`
+	Engine    string          `json:"engine"`
+	EngineWhy string          `json:"engine_reason,omitempty"`
+	// Signatures are the packets that each signature has matched, null if that is
+	// not known.
+	Signatures map[string]uint64 `json:"signatures"`
 	Generation int               `json:"generation"`
 	Made       *time.Time        `json:"made"`
 	MadeBy     string            `json:"made_by,omitempty"`
@@ -89,7 +92,7 @@ func (a *app) status(ctx context.Context) error {
 
 func (a *app) report(ctx context.Context) (*statusReport, error) {
 	kernel := a.kernel(false)
-	have, err := kernel.Observe(ctx)
+	have, err := kernelOf(kernel, nil).Observe(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +130,11 @@ func (a *app) report(ctx context.Context) (*statusReport, error) {
 		return nil, err
 	}
 	s.remember(memory, a.now())
+	if err := s.classify(); err != nil {
+		return nil, err
+	}
 	state, origins := s.compile()
+	state.Classifier = s.eyes
 	if down != nil {
 		r.Down, state = &down.Time, &ruleset.State{}
 	}
@@ -136,6 +143,7 @@ func (a *app) report(ctx context.Context) (*statusReport, error) {
 	r.describe(s, newest, origins)
 	r.Alarms = append(r.Alarms, s.memory.Alarms(s.terms(), a.now())...)
 	r.LeftOut = leftOut(s.memory)
+	a.describeEngine(r, s, have)
 	a.warnOf(s)
 	a.warnOfCut(s)
 	return r, nil
@@ -148,10 +156,6 @@ func (r *statusReport) describe(s *site, newest *journal.Entry, origins ruleset.
 		r.Mode = "monitor"
 	}
 	r.names = len(targets(s.policy))
-	r.EngineWhy = "this version has no engine that reads SIP headers"
-	if s.policy.Signatures.Engine == "off" {
-		r.EngineWhy = "the policy switches it off"
-	}
 	for _, name := range origins.Providers {
 		r.Providers = append(r.Providers, allowedReport{name, addressesOf(name, "providers", origins, s.memory)})
 	}
@@ -237,6 +241,7 @@ func (a *app) writeStatus(r *statusReport) {
 		writeAddresses(out, "trusted", r.Trusted)
 	}
 	writeLeftOut(out, r.LeftOut)
+	writeHits(out, r.Signatures)
 	if len(r.Counters) == 0 {
 		return
 	}

@@ -45,7 +45,7 @@ func (a *app) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d, size, err := a.asSaved(newest)
+	saved, err := a.asSaved(newest)
 	if err != nil {
 		return err
 	}
@@ -54,12 +54,13 @@ func (a *app) up(ctx context.Context) error {
 		return err
 	}
 	kernel := a.kernel(false)
-	p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(*plan.Plan) error {
+	begin := func(*plan.Plan, *ruleset.State) error {
 		if down == nil {
 			return nil
 		}
 		return a.setPhase(*down, journal.Coming)
-	})
+	}
+	p, err := a.putUp(ctx, kernel, saved, begin)
 	if err != nil {
 		return a.restoreDown(down, err)
 	}
@@ -69,37 +70,61 @@ func (a *app) up(ctx context.Context) error {
 	if a.json() {
 		return a.tellPlan(p, newest.Number)
 	}
-	fmt.Fprintf(a.stdout, "Generation %d, %s: %s.\n", newest.Number, size, summary(p))
+	fmt.Fprintf(a.stdout, "Generation %d, %s: %s.\n", newest.Number, saved.size, summary(p))
 	return nil
 }
 
-// asSaved is what a generation asks for with the addresses that were saved. If
-// this version cannot read its policy any more, the rules that it was compiled
-// to still stand: a host must not boot without a fence because of an upgrade.
-func (a *app) asSaved(e *journal.Entry) (control.Desired, string, error) {
+// saved is what a generation asks for with the addresses that were saved: a
+// site or, if this version cannot read its policy any more, the rules that it was
+// compiled to. A host must not boot without a fence because of an upgrade.
+type saved struct {
+	site  *site
+	state *ruleset.State
+	size  string
+}
+
+func (a *app) asSaved(e *journal.Entry) (saved, error) {
 	memory, err := a.recall(true, e)
 	if err != nil {
-		return control.Desired{}, "", err
+		return saved{}, err
 	}
 	s, err := siteOf(e, memory)
 	if mistakes, ok := errors.AsType[policy.Mistakes](err); ok {
 		a.say("warning", mistakes[0].Error()+"; putting up the rules as they were compiled")
 		var state ruleset.State
 		if err := json.Unmarshal(e.State, &state); err != nil {
-			return control.Desired{}, "", fmt.Errorf("read rules of generation %d: %w", e.Number, err)
+			return saved{}, fmt.Errorf("read rules of generation %d: %w", e.Number, err)
 		}
-		return control.Desired{State: &state}, "its rules as compiled", nil
+		state.Classifier = nil // whatever it looked for, nobody knows any more
+		return saved{state: &state, size: "its rules as compiled"}, nil
 	}
 	if err != nil {
-		return control.Desired{}, "", err
+		return saved{}, err
 	}
 	now, err := a.readHost()
 	if err != nil {
-		return control.Desired{}, "", err
+		return saved{}, err
 	}
 	s.host = both(a.lastHost(e), now)
+	s.present = []string{}
+	for _, i := range now.Interfaces {
+		s.present = append(s.present, i.Name)
+	}
 	s.remember(memory, a.now())
-	return s.desired(s), "as saved, " + s.size(), nil
+	return saved{site: s, size: "as saved, " + s.size()}, nil
+}
+
+// putUp brings the kernel to what was saved.
+func (a *app) putUp(ctx context.Context, tables control.Kernel, s saved, begin func(*plan.Plan, *ruleset.State) error) (*plan.Plan, error) {
+	if s.site == nil {
+		return control.Controller{Kernel: kernelOf(tables, nil)}.Sync(ctx, control.Desired{State: s.state}, func(p *plan.Plan) error { return begin(p, s.state) })
+	}
+	before := *s.site
+	p, err := a.sync(ctx, s.site, syncOptions{kernel: withClassifier(tables), before: &before, begin: begin})
+	if err == nil {
+		a.warnOfEngine(s.site)
+	}
+	return p, err
 }
 
 // both are the facts of the host as they were saved together with those of now:
@@ -147,7 +172,7 @@ func (a *app) down(ctx context.Context, adopt bool) error {
 		return err
 	}
 	begun, now := false, journal.Down{Time: time.Now(), User: userName()}
-	p, err := control.Controller{Kernel: a.kernel(false)}.Sync(ctx, d, func(*plan.Plan) error {
+	p, err := control.Controller{Kernel: kernelOf(a.kernel(false), nil)}.Sync(ctx, d, func(*plan.Plan) error {
 		begun = true
 		return a.setPhase(now, journal.Going)
 	})

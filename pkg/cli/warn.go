@@ -17,6 +17,7 @@ func (a *app) warnOf(s *site) {
 	for _, text := range interfaceWarnings(s.policy, s.host) {
 		a.say("warning", text)
 	}
+	a.warnOfEngine(s)
 }
 
 // interfaceWarnings say which of the listed interfaces fence nothing, and what
@@ -75,10 +76,7 @@ func (a *app) warnOfPolicy(p *policy.Policy) {
 	if len(p.Allowed())+len(compile.Names(p)) == 0 && !p.Unknown.Accept && !p.Monitor {
 		a.say("warning", "nobody is allowed: with this policy every call is dropped")
 	}
-	if p.Unknown.Accept {
-		a.say("warning", "unknown.action is accept, and this version has no engine that recognises scanners: whoever is not in bans.addresses passes")
-	}
-	if len(p.Signatures.Deny) > 0 {
-		a.say("warning", "signatures.deny has no effect: this version has no engine that reads SIP headers")
+	if p.Unknown.Accept && p.Signatures.Engine == policy.EngineOff {
+		a.say("warning", "unknown.action is accept, and signatures.engine is off: whoever is not banned passes, scanners too")
 	}
 }

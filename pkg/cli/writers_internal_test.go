@@ -137,7 +137,8 @@ func firstGeneration(t *testing.T, a *app, kernel control.Kernel, text string) {
 	p, err := parsePolicy("policy.yaml", []byte(text))
 	labtest.Must(t, err)
 	s := &site{policy: p, text: text, memory: resolve.NewMemory()}
-	d := s.desired(nil)
+	d, err := s.desired(nil)
+	labtest.Must(t, err)
 	_, err = control.Controller{Kernel: kernel}.Sync(t.Context(), d, func(*plan.Plan) error { return nil })
 	labtest.Must(t, err)
 	pending, err := a.beginGeneration(s, d.State, "apply")

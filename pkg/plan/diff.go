@@ -22,6 +22,34 @@ import (
 //	flags of the table          the whole table is deleted and added: the kernel
 //	                            refuses a new base chain beside a change of flags
 func Diff(have, want *ruleset.State) *Plan {
+	p := diffTable(have, want)
+	p.Changes = append(p.Changes, diffClassifier(have.Classifier, want.Classifier)...)
+	return p
+}
+
+// diffClassifier compares what stands on each interface.
+func diffClassifier(have, want ruleset.Classifier) []Change {
+	var changes []Change
+	for _, link := range bothNames(have, want) {
+		was, had := have[link]
+		will, wanted := want[link]
+		c := Change{Kind: KindClassifier, Name: link, Value: will}
+		switch {
+		case was == will:
+			continue
+		case !wanted:
+			c.Action, c.Value, c.Reason = Delete, was, "nothing is to be recognised there"
+		case !had:
+			c.Action, c.Reason = Add, "it recognises scanners"
+		default:
+			c.Action, c.Reason = Modify, "it looks for something else than before"
+		}
+		changes = append(changes, c)
+	}
+	return changes
+}
+
+func diffTable(have, want *ruleset.State) *Plan {
 	p := &Plan{Base: have.Generation, Have: have, Want: want}
 	switch {
 	case !want.Exists && !have.Exists:

@@ -27,14 +27,18 @@ type Plan struct {
 	// Was and Will say where the addresses of Have and Want come from. Diff
 	// leaves them empty; Explain fills them in.
 	Was, Will ruleset.Origins
-	// Changes are for people and programs, sorted by kind and name.
+	// Changes are for people and programs, by kind and name.
 	Changes []Change
 	// Steps are for the kernel, to be done in this order, all or none.
 	Steps []Step
 }
 
 // Empty reports whether there is nothing to do.
-func (p *Plan) Empty() bool { return len(p.Steps) == 0 }
+func (p *Plan) Empty() bool { return len(p.Steps) == 0 && p.KeepsClassifier() }
+
+// KeepsClassifier reports whether the classifier stays as it is. It is no part
+// of the steps: it goes in before them and out after them.
+func (p *Plan) KeepsClassifier() bool { return p.Have.Classifier.Equal(p.Want.Classifier) }
 
 // Action is what happens to a thing.
 type Action string
@@ -51,11 +55,12 @@ type Kind string
 
 // The kinds.
 const (
-	KindTable   Kind = "table"
-	KindChain   Kind = "chain"
-	KindSet     Kind = "set"
-	KindElement Kind = "element"
-	KindCounter Kind = "counter"
+	KindTable      Kind = "table"
+	KindChain      Kind = "chain"
+	KindSet        Kind = "set"
+	KindElement    Kind = "element"
+	KindCounter    Kind = "counter"
+	KindClassifier Kind = "classifier"
 )
 
 // Change is one thing that differs between what is and what should be.
@@ -63,7 +68,7 @@ type Change struct {
 	Action Action `json:"action"`
 	Kind   Kind   `json:"kind"`
 	// Name is the name of the table, chain, set or counter; for an element that
-	// of its set.
+	// of its set, for a classifier that of its interface.
 	Name string `json:"name"`
 	// Value is an element's prefix or port; for another kind what it will be,
 	// or was if it goes.

@@ -354,7 +354,7 @@ providers:
 		{
 			"signatures", "version: 1\nsignatures:\n  presets: [spammers]\n  deny:\n  - {name: Bad, header: user agent, contains: ''}\n  - {name: a, header: from, prefix: x, exact: y}\n  - {name: a, header: from}\n",
 			"3:13: there is no signature list \"spammers\": the lists are scanners\n" +
-				"5:12: a signature needs a name of lower-case letters, digits and hyphens\n" +
+				"5:12: a signature needs a name of lower-case letters, digits and hyphens, at most 64 of them\n" +
 				"5:12: a signature needs the header that it looks at, such as header: user-agent\n" +
 				"5:47: an empty contains matches everybody: write what the scanner sends\n" +
 				"6:12: a signature needs one of contains, prefix and exact\n" +

@@ -196,6 +196,8 @@ type Parameter struct {
 type Available struct {
 	Presets        map[string]Preset
 	SignatureLists []string
-	Backends       []Backend
-	Engines        []Engine
+	// Signatures are the names in those lists; nil is not known.
+	Signatures []string
+	Backends   []Backend
+	Engines    []Engine
 }

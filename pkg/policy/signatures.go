@@ -9,6 +9,9 @@ import (
 // headerName is a token of RFC 3261 section 25.1, in lower case.
 var headerName = regexp.MustCompile("^[a-z0-9.!%*_+`'~-]+$")
 
+// longestName is what the kernel's counters have room for.
+const longestName = 64
+
 func (c *checker) signatures(whole *file) Signatures {
 	f := whole.Signatures
 	s := Signatures{
@@ -24,9 +27,19 @@ func (c *checker) signatures(whole *file) Signatures {
 			}
 		}
 	}
+	if c.available.Signatures != nil {
+		for i, name := range s.Except {
+			if name != "" && !slices.Contains(c.available.Signatures, name) {
+				c.mistake(f.Except[i], "there is no signature %q in any list: see ringfence signatures --all", name)
+			}
+		}
+	}
 	first := map[string]int{}
 	for i, deny := range f.Deny {
 		signature := c.signature(deny, whole.place("signatures", "deny", i))
+		if slices.Contains(c.available.Signatures, signature.Name) && !slices.Contains(s.Except, signature.Name) {
+			c.mistake(deny.Name, "signature %q is already in a list: give it another name, or leave the other one out under except", signature.Name)
+		}
 		if line := first[signature.Name]; line > 0 && signature.Name != "" {
 			c.mistake(deny.Name, "signature %q is already there in line %d: give one of them another name", signature.Name, line)
 		}
@@ -63,8 +76,8 @@ func (c *checker) signature(f signatureFile, at scalar) Signature {
 	if f.Name.written() {
 		at = f.Name
 	}
-	if !providerName.MatchString(s.Name) {
-		c.mistake(at, "a signature needs a name of lower-case letters, digits and hyphens")
+	if !providerName.MatchString(s.Name) || len(s.Name) > longestName {
+		c.mistake(at, "a signature needs a name of lower-case letters, digits and hyphens, at most %d of them", longestName)
 	}
 	if !headerName.MatchString(s.Header) {
 		c.mistake(at, "a signature needs the header that it looks at, such as header: user-agent")
@@ -76,6 +89,8 @@ func (c *checker) signature(f signatureFile, at scalar) Signature {
 		c.mistake(written[0], "an empty %s matches everybody: write what the scanner sends", s.Match)
 	case strings.ContainsAny(s.Value, "\r\n"):
 		c.mistake(written[0], "a header's value has no line break: remove it")
+	case strings.TrimSpace(s.Value) != s.Value:
+		c.mistake(written[0], "white space at the ends of a header's value does not count: remove it")
 	}
 	return s
 }

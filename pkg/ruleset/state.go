@@ -32,6 +32,8 @@ type State struct {
 	// Strangers are objects of kinds that ringfence never makes, put into its
 	// table by another program: quotas, limits, flowtables.
 	Strangers []Stranger `json:"strangers,omitempty"`
+	// Classifier marks packets before the table sees them.
+	Classifier Classifier `json:"classifier,omitempty"`
 }
 
 // OwnWords reports whether the table holds nothing but what ringfence could have

@@ -8,13 +8,16 @@ import (
 )
 
 // String writes the state in nft's syntax, sorted, so that it can be read,
-// compared and, unless it holds something foreign, loaded by nft -f. The zero
-// State is the empty text.
+// compared and, unless it holds something foreign, loaded by nft -f; to that, the
+// classifier is a comment. The zero State is the empty text.
 func (s *State) String() string {
-	if !s.Exists {
-		return ""
-	}
 	var b strings.Builder
+	for line := range strings.Lines(s.Classifier.String()) {
+		b.WriteString("# " + line)
+	}
+	if !s.Exists {
+		return b.String()
+	}
 	fmt.Fprintf(&b, "table inet %s {\n", Table)
 	if s.Flags != "" {
 		fmt.Fprintf(&b, "\tflags %s\n", s.Flags)

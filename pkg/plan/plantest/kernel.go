@@ -64,6 +64,7 @@ func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 			return fmt.Errorf("step %d, %T: %w", i+1, step, err)
 		}
 	}
+	next.Classifier = maps.Clone(p.Want.Classifier)
 	next.Generation++
 	k.state = *next
 	k.Commits++
@@ -96,6 +97,7 @@ func Copy(s *ruleset.State) *ruleset.State {
 		chain.Rules = slices.Clone(chain.Rules)
 		c.Chains[name] = chain
 	}
+	c.Classifier = maps.Clone(s.Classifier)
 	c.Counters, c.Strangers = slices.Clone(s.Counters), slices.Clone(s.Strangers)
 	return &c
 }

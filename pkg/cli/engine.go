@@ -1,0 +1,283 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/ringfence/ringfence/pkg/classifier"
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/signature"
+	"github.com/ringfence/ringfence/rules"
+)
+
+// kernelOf is the kernel with the classifier before its rules that a site wants;
+// a nil site wants none.
+func kernelOf(tables control.Kernel, s *site) control.Kernel {
+	e := engine{}
+	if s != nil {
+		e.program = s.program
+	}
+	return control.Classified{Rules: tables, Classifier: e}
+}
+
+// withClassifier makes the kernel of each site out of the same tables.
+func withClassifier(tables control.Kernel) func(*site) control.Kernel {
+	return func(s *site) control.Kernel { return kernelOf(tables, s) }
+}
+
+// engine is the classifier as control wants it.
+type engine struct{ program *classifier.Program }
+
+func (engine) Observe() (ruleset.Classifier, error) { return classifier.Observe() }
+
+// Begin loads the program and puts it where it is wanted, which is where it can
+// be: an interface that has gone meanwhile is missed by the next run.
+func (e engine) Begin(want ruleset.Classifier) (control.Change, error) {
+	if len(want) == 0 || e.program == nil {
+		return classifier.Begin(nil, nil)
+	}
+	loaded, err := e.program.Load()
+	if err != nil {
+		return nil, err
+	}
+	there := slices.DeleteFunc(want.Interfaces(), func(name string) bool {
+		_, err := net.InterfaceByName(name)
+		return err != nil
+	})
+	change, err := classifier.Begin(loaded, there)
+	if err != nil {
+		loaded.Close()
+		return nil, err
+	}
+	return loadedChange{change, loaded}, nil
+}
+
+// loadedChange lets go of the program at the end; where it stands, it stays.
+type loadedChange struct {
+	*classifier.Change
+	loaded *classifier.Loaded
+}
+
+func (c loadedChange) Finish() error {
+	defer c.loaded.Close()
+	return c.Change.Finish()
+}
+
+func (c loadedChange) Undo() error {
+	defer c.loaded.Close()
+	return c.Change.Undo()
+}
+
+// probeEngine finds out whether this host can recognise scanners.
+func (a *app) probeEngine(h *ruleset.Host) {
+	a.engineWhy = classifier.Probe()
+	if a.engineWhy == nil {
+		h.Engine = string(policy.EngineBPF)
+	}
+}
+
+// classify fills in the program that the site wants, and where. Its error is
+// about signatures.
+func (s *site) classify() error {
+	s.eyes = nil
+	if compile.Engine(s.policy, s.host) == policy.EngineOff {
+		return nil
+	}
+	if s.program == nil {
+		automaton, err := automatonOf(s.policy)
+		if err != nil {
+			return err
+		}
+		s.signatures = len(automaton.Signatures())
+		s.program = classifier.New(automaton, classifier.Ports{UDP: s.policy.Ports.UDP, TCP: s.policy.Ports.TCP})
+	}
+	s.eyes = s.program.On(classifiedInterfaces(s.policy, s.host, s.present))
+	return nil
+}
+
+// automatonOf knows the signatures of a policy, and the User-Agents that it
+// requires.
+func automatonOf(p *policy.Policy) (*signature.Automaton, error) {
+	list, err := signaturesOf(p)
+	if err != nil {
+		return nil, err
+	}
+	var wanted []signature.Signature
+	for _, s := range list {
+		wanted = append(wanted, s.Signature)
+	}
+	automaton, err := signature.Compile(wanted, p.Unknown.RequireUserAgent)
+	if errors.Is(err, signature.ErrTooMany) {
+		err = withHint(err, "leave some out under signatures.except, or shorten signatures.deny")
+	}
+	return automaton, err
+}
+
+// known is a signature with what is known of it.
+type known struct {
+	signature.Signature
+	List   string // the list that it is in; "" for the policy's own
+	Source string
+	Note   string
+}
+
+// signaturesOf are those that a policy looks for: its lists, without those that
+// are off and those that it leaves out, and its own, which ban.
+func signaturesOf(p *policy.Policy) ([]known, error) {
+	lists, err := rules.SignatureLists()
+	if err != nil {
+		return nil, err
+	}
+	var wanted []known
+	for _, name := range p.Signatures.Presets {
+		for _, s := range lists[name].Signatures {
+			if !s.Off && !slices.Contains(p.Signatures.Except, s.Name) {
+				wanted = append(wanted, shipped(name, s))
+			}
+		}
+	}
+	for _, s := range p.Signatures.Deny {
+		wanted = append(wanted, known{
+			Signature: signature.Signature{Name: s.Name, Header: s.Header, Match: signature.Match(s.Match), Value: s.Value, Class: signature.Ban},
+			Source:    "the policy",
+		})
+	}
+	return wanted, nil
+}
+
+func shipped(list string, s rules.Signature) known {
+	return known{
+		Signature: signature.Signature{
+			Name: s.Name, Header: s.Header, Match: signature.Match(s.Match()), Value: s.Value(), Class: signature.Class(s.Class),
+		},
+		List: list, Source: s.Source, Note: s.Note,
+	}
+}
+
+// classifiedInterfaces are those whose packets are read: the fenced ones that are
+// listed; else those that lead outside; else all. Of these, those that are
+// present: nil is all that the host has.
+func classifiedInterfaces(p *policy.Policy, h ruleset.Host, present []string) []string {
+	var names []string
+	for _, i := range h.Interfaces {
+		outside := len(p.Interfaces) > 0 || len(h.Outside) == 0 || slices.Contains(h.Outside, i.Name)
+		here := present == nil || slices.Contains(present, i.Name)
+		if outside && here && p.Fences(i.Name) && i.Name != "lo" && !slices.Contains(names, i.Name) {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
+// insists returns why a policy cannot do without the engine on a host that has
+// none, "" if it can.
+func (s *site) insists() string {
+	switch {
+	case s.policy.Signatures.Engine == policy.EngineBPF:
+		return "signatures.engine is bpf"
+	case len(s.policy.Unknown.RequireUserAgent) > 0:
+		return "unknown.require_user_agent needs an engine"
+	}
+	return ""
+}
+
+// needsEngine refuses a new policy that cannot do without the engine on a host
+// that has none.
+func (a *app) needsEngine(s *site) error {
+	why := s.insists()
+	if why == "" || s.host.Engine != "" || s.policy.Signatures.Engine == policy.EngineOff {
+		return nil
+	}
+	return withHint(fmt.Errorf("%s, and scanners cannot be recognised here: %w", why, a.engineWhy),
+		"mend that, or write signatures.engine: auto and leave require_user_agent out")
+}
+
+// sync brings the kernel to what a site wants. begin is as in control, with the
+// state that is wanted. If the classifier cannot be put in place, the fence
+// stands without it, unless the site is strict and cannot do without.
+func (a *app) sync(ctx context.Context, s *site, o syncOptions) (*plan.Plan, error) {
+	for {
+		d, err := s.desired(o.before)
+		if err != nil {
+			return nil, err
+		}
+		d.Guards = o.guards
+		p, err := control.Controller{Kernel: o.kernel(s)}.Sync(ctx, d, func(p *plan.Plan) error { return o.begin(p, d.State) })
+		if !errors.Is(err, control.ErrClassifier) || o.strict && s.insists() != "" {
+			return p, err
+		}
+		a.engineWhy = err
+		a.say("warning", fmt.Sprintf("%v; the fence stands without it", err))
+		s.host.Engine = ""
+	}
+}
+
+type syncOptions struct {
+	kernel func(s *site) control.Kernel
+	before *site // what the kernel's rules were made from, nil if that is not known
+	guards []plan.Guard
+	begin  func(p *plan.Plan, want *ruleset.State) error
+	strict bool
+}
+
+// describeEngine says what recognises scanners and what it has seen.
+func (a *app) describeEngine(r *statusReport, s *site, have *ruleset.State) {
+	switch {
+	case s.policy.Signatures.Engine == policy.EngineOff:
+		r.EngineWhy = "the policy switches it off"
+		return
+	case s.host.Engine == "":
+		r.EngineWhy = a.engineWhy.Error()
+		return
+	case len(have.Classifier) == 0:
+		r.EngineWhy = "the classifier stands nowhere"
+		return
+	}
+	r.Engine = string(policy.EngineBPF)
+	signatures := count(s.signatures, "signature")
+	r.EngineWhy = signatures + " on " + strings.Join(have.Classifier.Interfaces(), ", ")
+	hits, err := classifier.Hits()
+	if err != nil {
+		a.say("note", fmt.Sprintf("which signatures were matched is not known: %v", err))
+		return
+	}
+	r.Signatures = hits
+}
+
+// writeHits prints which signatures were matched how often.
+func writeHits(out io.Writer, hits map[string]uint64) {
+	names := slices.Sorted(maps.Keys(hits))
+	names = slices.DeleteFunc(names, func(name string) bool { return hits[name] == 0 })
+	if len(names) == 0 {
+		return
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(hits[b], hits[a]) })
+	fmt.Fprintf(out, "\npackets that match a signature\n")
+	table(out, func(w io.Writer) {
+		for _, name := range names {
+			fmt.Fprintf(w, "  %s\t%d\n", name, hits[name])
+		}
+	})
+}
+
+// warnOfEngine tells why nobody is recognised, where somebody should be.
+func (a *app) warnOfEngine(s *site) {
+	switch {
+	case s.policy.Signatures.Engine == policy.EngineOff || s.host.Engine != "" || a.engineWhy == nil:
+	case len(s.policy.Unknown.RequireUserAgent) > 0:
+		a.say("warning", fmt.Sprintf("unknown phones are dropped, because nobody reads their User-Agent: %v", a.engineWhy))
+	case s.policy.Unknown.Accept:
+		a.say("warning", fmt.Sprintf("unknown.action is accept, and scanners are not recognised: %v; whoever is not banned passes", a.engineWhy))
+	}
+}

@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/classifier"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/signature"
+	"github.com/ringfence/ringfence/rules"
+)
+
+func (a *app) signaturesCommand() *cobra.Command {
+	var all bool
+	c := &cobra.Command{
+		Use:   "signatures",
+		Short: "Show what scanners are recognised by, and how often they were",
+		Long: `signatures lists what the kernel recognises scanners by: the signatures of the
+lists that the policy names, without those that it leaves out, and its own. Each
+has the header that it looks at, the text, and its class: with unknown.action
+accept, whoever sends one of class ban is banned; one of class label is only
+counted. As root it also shows how many packets have matched.`,
+		Example: `  ringfence signatures
+  ringfence signatures --all              also those that are off
+  ringfence signatures test message.txt   what would this message match?`,
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error { return a.signatures(all) },
+	}
+	c.Flags().BoolVar(&all, "all", false, "also those that are off or left out")
+	c.AddCommand(&cobra.Command{
+		Use:   "test FILE|-",
+		Short: "Show which signatures a SIP message matches, and where",
+		Long: `test reads a SIP message from a file, or from standard input (-), and says which
+signatures it matches, in which line and column, and what the kernel would make
+of it. Nothing is changed, and no root is needed.
+
+Exit status: 0 it was read, whatever it matches; 1 error.`,
+		Example: `  ringfence signatures test message.txt
+  tshark -r scan.pcap -T fields -e udp.payload | xxd -r -p | ringfence signatures test -`,
+		RunE: func(_ *cobra.Command, args []string) error { return a.testMessage(args) },
+	})
+	return c
+}
+
+// listedSignature is the object that signatures prints for one.
+type listedSignature struct {
+	Name   string          `json:"name"`
+	Header string          `json:"header"`
+	Match  signature.Match `json:"match"`
+	Value  string          `json:"value"`
+	Class  signature.Class `json:"class"`
+	On     bool            `json:"on"`
+	List   string          `json:"list,omitempty"`
+	Source string          `json:"source"`
+	Note   string          `json:"note,omitempty"`
+	// Packets have matched; null if that is not known.
+	Packets *uint64 `json:"packets"`
+}
+
+func (a *app) signatures(all bool) error {
+	p, err := a.policyOrNone()
+	if err != nil {
+		return err
+	}
+	wanted, err := signaturesOf(p)
+	if err != nil {
+		return err
+	}
+	hits, err := classifier.Hits()
+	if err != nil {
+		a.log.Info("read how often signatures were matched", "error", err)
+	}
+	list := []listedSignature{}
+	add := func(k known, on bool) {
+		s := listedSignature{k.Name, k.Header, k.Match, k.Value, k.Class, on, k.List, k.Source, k.Note, nil}
+		if n, ok := hits[k.Name]; ok && on {
+			s.Packets = &n
+		}
+		list = append(list, s)
+	}
+	for _, k := range wanted {
+		add(k, true)
+	}
+	if all {
+		others, err := shippedSignatures()
+		if err != nil {
+			return err
+		}
+		for _, k := range others {
+			if !slices.ContainsFunc(wanted, func(w known) bool { return w.Name == k.Name }) {
+				add(k, false)
+			}
+		}
+	}
+	if a.json() {
+		return a.writeJSON(list)
+	}
+	table(a.stdout, func(w io.Writer) {
+		fmt.Fprintln(w, "NAME\tCLASS\tHEADER\tMATCH\tPACKETS")
+		for _, s := range list {
+			packets := "-"
+			switch {
+			case !s.On:
+				packets = "off"
+			case s.Packets != nil:
+				packets = fmt.Sprint(*s.Packets)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s %q\t%s\n", s.Name, s.Class, s.Header, s.Match, s.Value, packets)
+		}
+	})
+	return nil
+}
+
+// shippedSignatures are all of all lists.
+func shippedSignatures() ([]known, error) {
+	lists, err := rules.SignatureLists()
+	if err != nil {
+		return nil, err
+	}
+	var all []known
+	for _, list := range lists {
+		for _, s := range list.Signatures {
+			all = append(all, shipped(list.Name, s))
+		}
+	}
+	slices.SortFunc(all, func(a, b known) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// policyOrNone is the policy or, where there is none, one with the defaults.
+func (a *app) policyOrNone() (*policy.Policy, error) {
+	p, _, err := a.readPolicy()
+	if errors.Is(err, fs.ErrNotExist) {
+		return parsePolicy("default", []byte("version: 1\n"))
+	}
+	return p, err
+}
+
+// testedMessage is the object that signatures test prints.
+type testedMessage struct {
+	Request  bool             `json:"request"`
+	Verdict  string           `json:"verdict"`
+	Named    string           `json:"named,omitempty"` // the signature that counts
+	Findings []messageFinding `json:"findings"`
+}
+
+type messageFinding struct {
+	Signature string          `json:"signature"`
+	Class     signature.Class `json:"class"`
+	Header    string          `json:"header"`
+	Line      int             `json:"line"`
+	Column    int             `json:"column"`
+	Text      string          `json:"text"`
+}
+
+func (a *app) testMessage(args []string) error {
+	if len(args) != 1 {
+		return withHint(errors.New("signatures test needs one file, or - for standard input"), "for example: ringfence signatures test message.txt")
+	}
+	message, err := a.readMessage(args[0])
+	if err != nil {
+		return err
+	}
+	p, err := a.policyOrNone()
+	if err != nil {
+		return err
+	}
+	automaton, err := automatonOf(p)
+	if err != nil {
+		return err
+	}
+	e := automaton.Explain(message)
+	t := testedMessage{Request: e.Request, Named: e.Result.Signature, Verdict: verdictText(e, automaton), Findings: []messageFinding{}}
+	for _, f := range e.Findings {
+		header := f.Header
+		if header == "" {
+			header = signature.RequestLine
+		}
+		t.Findings = append(t.Findings, messageFinding{
+			f.Signature.Name, f.Signature.Class, header, f.Line, f.Column, strings.TrimRight(string(message[f.From:f.To]), "\r\n"),
+		})
+	}
+	slices.SortStableFunc(t.Findings, func(a, b messageFinding) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	if a.json() {
+		return a.writeJSON(t)
+	}
+	fmt.Fprintln(a.stdout, t.Verdict)
+	table(a.stdout, func(w io.Writer) {
+		for _, f := range t.Findings {
+			fmt.Fprintf(w, "  %d:%d\t%s\t%s\t%s: %q\n", f.Line, f.Column, f.Signature, f.Class, f.Header, f.Text)
+		}
+	})
+	return nil
+}
+
+// maxMessage is the most that is read of a message: a UDP datagram holds no more.
+const maxMessage = 65535
+
+func (a *app) readMessage(path string) ([]byte, error) {
+	var from io.Reader = a.stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("read message: %w", err)
+		}
+		defer f.Close()
+		from = f
+	}
+	message, err := io.ReadAll(io.LimitReader(from, maxMessage))
+	if err != nil {
+		return nil, fmt.Errorf("read message: %w", err)
+	}
+	return message, nil
+}
+
+// verdictText says what the kernel would make of a message.
+func verdictText(e signature.Explanation, automaton *signature.Automaton) string {
+	switch {
+	case e.Result.Mark == signature.Scanner:
+		return fmt.Sprintf("It comes from a scanner: %s.", e.Result.Signature)
+	case !e.Request:
+		return "It is no SIP request, so nothing is looked for."
+	case e.Result.Mark == signature.NotAllowed:
+		return "Its User-Agent is none of those that the policy requires."
+	case e.Result.Mark == signature.Allowed:
+		return fmt.Sprintf("Its User-Agent is one of those that the policy requires: %s.", e.Allowed)
+	case e.Result.Signature != "":
+		return fmt.Sprintf("It is only counted: %s.", e.Result.Signature)
+	}
+	return fmt.Sprintf("It matches none of %s.", count(len(automaton.Signatures()), "signature"))
+}
