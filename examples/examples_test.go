@@ -26,6 +26,7 @@ var update = flag.Bool("update", false, "write the golden listings anew")
 // hosts are the machines that the examples are for.
 var hosts = map[string]ruleset.Host{
 	"pbx": {
+		Engine:      "bpf",
 		Interfaces:  []ruleset.Interface{{Name: "eth0", Addresses: prefixes("192.168.1.5/24", "fe80::5/64")}},
 		Gateways:    addresses("192.168.1.1"),
 		NameServers: addresses("192.168.1.1"),
@@ -46,7 +47,7 @@ var hosts = map[string]ruleset.Host{
 		},
 		Gateways: addresses("192.168.1.1"),
 	},
-	"unknown-phones": {Interfaces: []ruleset.Interface{{Name: "eth0", Addresses: prefixes("198.51.100.5/24")}}},
+	"unknown-phones": {Engine: "bpf", Interfaces: []ruleset.Interface{{Name: "eth0", Addresses: prefixes("198.51.100.5/24")}}},
 	"reference":      {Interfaces: []ruleset.Interface{{Name: "eth0", Addresses: prefixes("192.168.1.5/24")}}},
 	"monitor":        {Interfaces: []ruleset.Interface{{Name: "eth0", Addresses: prefixes("192.168.1.5/24")}}},
 }

@@ -36,7 +36,7 @@ func kernelError(err, memlock error) error {
 		return fmt.Errorf("%w: it has no eBPF (CONFIG_BPF_SYSCALL) (%w)", ErrUnsupported, err)
 	case errors.Is(err, unix.EPERM), refusal(err) && missing() != "":
 		// Without CAP_PERFMON the verifier refuses what it would else accept.
-		return fmt.Errorf("%w: %s (%w)", ErrPermission, reason(memlock), brief(err))
+		return fmt.Errorf("%w: %s", ErrPermission, reason(memlock))
 	case refusal(err):
 		return fmt.Errorf("%w: it lacks something that came with Linux 5.10 at the latest (%w)", ErrUnsupported, brief(err))
 	}

@@ -19,7 +19,7 @@ func Probe() error {
 	memlock := rlimit.RemoveMemlock()
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "probe", Type: ebpf.Array, KeySize: 4, ValueSize: 64, MaxEntries: 1})
 	if err != nil {
-		return fmt.Errorf("probe eBPF: %w", kernelError(err, memlock))
+		return kernelError(err, memlock)
 	}
 	defer m.Close()
 	const networkHeader = 1 // BPF_HDR_START_NET
@@ -53,11 +53,11 @@ func Probe() error {
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("probe eBPF: %w", kernelError(err, nil))
+		return kernelError(err, nil)
 	}
 	if lacking := missing(); lacking != "" {
 		// The kernel would only say so when the program is to be attached.
-		err = fmt.Errorf("probe eBPF: %w: %s", ErrPermission, reason(nil))
+		err = fmt.Errorf("%w: %s", ErrPermission, reason(nil))
 	}
 	return errors.Join(err, p.Close())
 }

@@ -207,7 +207,7 @@ func (a *app) testMessage(args []string) error {
 const maxMessage = 65535
 
 func (a *app) readMessage(path string) ([]byte, error) {
-	var from io.Reader = a.stdin
+	from := a.stdin
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
