@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/lab"
 )
 
@@ -234,6 +237,7 @@ func (p *demoPlay) fencing(ctx context.Context) error {
 		}
 		p.report.add(demoProbe{probe.target, probe.who, probe.method, probe.by(), without[i], with, without[i] == arrives && with == wanted(probe.allowed)})
 	}
+	defer p.named()
 	table(p.out, func(w io.Writer) {
 		fmt.Fprintf(w, "to\tfrom\tmessage\tby\twithout fence\twith fence\n")
 		for _, row := range p.report.Probes {
@@ -241,6 +245,20 @@ func (p *demoPlay) fencing(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+// named tells what the kernel has recognised of the scanner.
+func (p *demoPlay) named() {
+	var hits map[string]uint64
+	err := p.pbx.Do(func() (err error) { hits, err = classifier.Hits(); return err })
+	if err != nil || len(hits) == 0 {
+		return // this kernel has no eBPF for us, and apply has said so
+	}
+	for _, name := range slices.Sorted(maps.Keys(hits)) {
+		if hits[name] > 0 {
+			p.tell("\nThe PBX recognised %s by their SIP header: %s.", count(int(hits[name]), "packet"), name)
+		}
+	}
 }
 
 func wanted(allowed bool) string {
