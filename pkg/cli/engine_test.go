@@ -382,3 +382,51 @@ func TestWithoutCapabilities(t *testing.T) {
 		t.Errorf("an engine that is off is %+v", v)
 	}
 }
+
+// forgeScans sends a scanner's request with each of the given sources.
+const forgeScans = `
+import socket, sys
+from scapy.all import *
+conf.verb = 0
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+pbx, sources = sys.argv[1], sys.argv[2:]
+message = b"OPTIONS sip:100@pbx SIP/2.0\r\nVia: SIP/2.0/UDP x\r\nUser-Agent: friendly-scanner\r\n\r\n"
+for source in sources:
+    for _ in range(3): raw.sendto(bytes(IP(src=source, dst=pbx) / UDP(sport=5060, dport=5060) / Raw(message)), (pbx, 0))
+`
+
+// TestBansCannotBeTurnedAgainstYou: no forged packet bans whom calls depend on,
+// and more sources than the set holds are dropped all the same.
+func TestBansCannotBeTurnedAgainstYou(t *testing.T) {
+	w := newWorld(t)
+	stranger, _, _ := w.stranger(t, 1)
+	e := listen(t, w.pbx, 5060, pbx4)
+	s := newSite(t, w.pbx, openPolicy+"bans: {size: 50}\ndns: {servers: ["+nameServer+"]}\ntrusted: {addresses: [198.51.100.200]}\n")
+	s.must(t, 0, "apply")
+	forge := func(sources ...string) {
+		t.Helper()
+		labtest.Run(t, stranger, "/usr/bin/python3", append([]string{"-c", forgeScans, pbx4}, sources...)...)
+	}
+	const gateway = "198.51.100.1"
+	forge(edge1, nameServer, gateway, pbx4, "198.51.100.200", labtest.NameServer, "224.0.0.5", "255.255.255.255", "192.0.2.77")
+	until(t, "the last forged packet", func() bool { return len(s.banned(t)) > 0 })
+	if banned := s.banned(t); len(banned) != 1 || banned[0] != "192.0.2.77" {
+		t.Errorf("banned are %q, want only the one that nobody needs", banned)
+	}
+	var many []string
+	for i := range 200 {
+		many = append(many, fmt.Sprintf("198.18.0.%d", i+1))
+	}
+	before := s.recognised(t).Counters
+	forge(many...)
+	until(t, "all are dropped", func() bool {
+		now := s.recognised(t).Counters
+		return now["dropped_signature"]+now["dropped_banned"]-before["dropped_signature"]-before["dropped_banned"] == 600
+	})
+	if n := len(s.banned(t)); n > 50 {
+		t.Errorf("%d are banned, more than bans.size", n)
+	}
+	if n := e.From(many...); n != 0 {
+		t.Errorf("%d packets of sources beyond bans.size arrived", n)
+	}
+}
