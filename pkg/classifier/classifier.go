@@ -48,7 +48,7 @@ func New(automaton *signature.Automaton, ports Ports) *Program {
 	hash := sha256.New()
 	hash.Write(_ProgramBytes)
 	for _, part := range []any{
-		*p.configuration(), p.next(), p.events(), automaton.Table().Classes, automaton.Sieve().Groups, automaton.Sieve().Names, p.portBits(),
+		*p.configuration(), p.next(), p.events(), p.shortcuts(), automaton.Table().Classes, automaton.Sieve().Groups, automaton.Sieve().Names, p.portBits(),
 	} {
 		// Little-endian here, so that only the code tells machines apart.
 		if err := binary.Write(hash, binary.LittleEndian, part); err != nil {
@@ -79,6 +79,7 @@ func (p *Program) configuration() *programConfiguration {
 		Line:             t.Line * perState,
 		Request:          t.Request * perState,
 		Resting:          t.Resting * perState,
+		Shortcut:         t.Shortcut * perState,
 		Event:            t.Event * perState,
 		Judging:          t.Judging * perState,
 		Sink:             t.Sink * perState,
@@ -112,6 +113,30 @@ func (p *Program) events() []programEvent {
 		}
 	}
 	return events
+}
+
+func (p *Program) shortcuts() []programShortcut {
+	shortcuts := make([]programShortcut, len(p.automaton.Table().Shortcuts))
+	for i, s := range p.automaton.Table().Shortcuts {
+		var text, fold, keep [signature.MaxShortcut]byte
+		for j := range copy(text[:], s.Text) {
+			keep[j] = 0xff
+			if c := s.Text[j]; 'a' <= c && c <= 'z' {
+				fold[j] = 0x20
+			}
+		}
+		to := &shortcuts[i]
+		to.Length, to.To = uint32(len(s.Text)), s.To*perState
+		for j := range to.Text {
+			to.Text[j], to.Fold[j], to.Keep[j] = word(text, j), word(fold, j), word(keep, j)
+		}
+	}
+	return shortcuts
+}
+
+// word is one of the two words of a text, its first byte the lowest.
+func word(text [signature.MaxShortcut]byte, i int) uint64 {
+	return binary.LittleEndian.Uint64(text[8*i:])
 }
 
 func (p *Program) classes() [256]uint8 {
@@ -171,6 +196,7 @@ func (p *Program) fill(spec *ebpf.CollectionSpec) error {
 		programVarConfiguration: p.configuration(),
 		programVarNext:          p.next(),
 		programVarEvents:        p.events(),
+		programVarShortcuts:     p.shortcuts(),
 		programVarClasses:       p.classes(),
 		programVarGroups:        s.Groups,
 		programVarNames:         s.Names,

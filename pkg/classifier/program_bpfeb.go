@@ -20,13 +20,14 @@ type programConfiguration struct {
 	Line             uint16
 	Request          uint16
 	Resting          uint16
+	Shortcut         uint16
 	Event            uint16
 	Judging          uint16
 	Sink             uint16
 	EveryHeader      uint8
 	RequestLine      uint8
 	RequireUserAgent uint8
-	Unused           uint8
+	Unused           [3]uint8
 }
 
 type programEvent struct {
@@ -41,7 +42,7 @@ type programEvent struct {
 type programMessage struct {
 	_         structs.HostLayout
 	Bytes     [2048]uint8
-	Behind    [64]uint8
+	Behind    [32]uint8
 	Length    uint32
 	Request   uint32
 	Headers   uint32
@@ -60,6 +61,16 @@ type programName struct {
 	Text [64]uint8
 }
 
+type programShortcut struct {
+	_      structs.HostLayout
+	Text   [2]uint64
+	Fold   [2]uint64
+	Keep   [2]uint64
+	Length uint32
+	To     uint16
+	Unused [5]uint16
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -75,6 +86,7 @@ const (
 	programVarNames         = "names"
 	programVarNext          = "next"
 	programVarPorts         = "ports"
+	programVarShortcuts     = "shortcuts"
 )
 
 // loadProgram returns the embedded CollectionSpec for program.
@@ -142,6 +154,7 @@ type programVariableSpecs struct {
 	Names         *ebpf.VariableSpec `ebpf:"names"`
 	Next          *ebpf.VariableSpec `ebpf:"next"`
 	Ports         *ebpf.VariableSpec `ebpf:"ports"`
+	Shortcuts     *ebpf.VariableSpec `ebpf:"shortcuts"`
 }
 
 // programObjects contains all objects after they have been loaded into the kernel.
@@ -188,6 +201,7 @@ type programVariables struct {
 	Names         *ebpf.Variable `ebpf:"names"`
 	Next          *ebpf.Variable `ebpf:"next"`
 	Ports         *ebpf.Variable `ebpf:"ports"`
+	Shortcuts     *ebpf.Variable `ebpf:"shortcuts"`
 }
 
 // programPrograms contains all programs after they have been loaded into the kernel.

@@ -46,7 +46,7 @@ func Compile(list []Signature, requireUserAgent []string) (*Automaton, error) {
 	return &Automaton{
 		signatures: slices.Clone(list),
 		required:   slices.Clone(requireUserAgent),
-		table:      d.table(sieved),
+		table:      d.table(requireUserAgent, sieved),
 		sieve:      sieve,
 	}, nil
 }

@@ -15,7 +15,8 @@ import (
 //	2                      the same of the request line
 //	3 .. Resting-1         in a value that may still contain something, all of which the
 //	                       sieve finds
-//	Resting .. Event-1     on the way
+//	Resting .. Event-1     on the way; from Shortcut on there is a faster way as well:
+//	                       Shortcuts[state-Shortcut]
 //	Event .. Sink-1        something was found: Events[state-Event]; below Judging only
 //	                       a signature of class Label, which is of no interest any more
 //	                       once one was found
@@ -24,11 +25,12 @@ type Table struct {
 	Next    []uint16   // the next state by state * MaxClasses + class
 	Classes [256]uint8 // the class of a byte
 
-	Resting, Event, Judging, Sink uint16
+	Resting, Shortcut, Event, Judging, Sink uint16
 	// Line is the state before the first byte of a header, Request the one before
 	// the request line.
 	Line, Request uint16
 	Events        []Event
+	Shortcuts     []Shortcut
 }
 
 // Event is what a state says about the message.
@@ -184,13 +186,14 @@ func (d *dfa) rests(state int, sieved func(header string) bool) bool {
 }
 
 // table puts the states into the table's order.
-func (d *dfa) table(sieved func(header string) bool) Table {
+func (d *dfa) table(required []string, sieved func(header string) bool) Table {
 	const (
 		over = iota
 		unasked
 		unaskedRequest
 		resting
 		ordinary
+		fast
 		labelling
 		event
 	)
@@ -216,14 +219,22 @@ func (d *dfa) table(sieved func(header string) bool) Table {
 			kinds[state] = ordinary
 		}
 	}
+	shortcuts := d.shortcuts(required, func(state int32) bool { return kinds[state] == ordinary && state != newLineState })
+	for state := range shortcuts {
+		kinds[state] = fast
+	}
 	sort.SliceStable(order, func(i, j int) bool { return kinds[order[i]] < kinds[order[j]] })
 
 	numbers := make([]uint16, len(order))
-	t := Table{Classes: d.classes, Sink: uint16(len(order)), Event: uint16(len(order)), Judging: uint16(len(order))}
+	t := Table{Classes: d.classes, Sink: uint16(len(order))}
+	t.Shortcut, t.Event, t.Judging = t.Sink, t.Sink, t.Sink
 	for i, state := range order {
 		numbers[state] = uint16(i)
 		if kinds[state] <= resting {
 			t.Resting = uint16(i + 1)
+		}
+		if kinds[state] >= fast {
+			t.Shortcut = min(t.Shortcut, uint16(i))
 		}
 		if kinds[state] >= labelling {
 			t.Event = min(t.Event, uint16(i))
@@ -233,16 +244,21 @@ func (d *dfa) table(sieved func(header string) bool) Table {
 			t.Judging = min(t.Judging, uint16(i))
 		}
 	}
+	number := func(state int32) uint16 {
+		if state < 0 {
+			return t.Sink + uint16(-1-state)
+		}
+		return numbers[state]
+	}
 	t.Line, t.Request = numbers[newLineState], numbers[requestState]
 	t.Next = make([]uint16, len(order)*MaxClasses)
 	for i, state := range order {
 		for class := range d.bytes {
-			next := d.next[state*MaxClasses+class]
-			if next < 0 {
-				t.Next[i*MaxClasses+class] = t.Sink + uint16(-1-next)
-			} else {
-				t.Next[i*MaxClasses+class] = numbers[next]
-			}
+			t.Next[i*MaxClasses+class] = number(d.next[state*MaxClasses+class])
+		}
+		if kinds[state] == fast {
+			s := shortcuts[state]
+			t.Shortcuts = append(t.Shortcuts, Shortcut{s.text, number(s.to)})
 		}
 	}
 	return t

@@ -41,7 +41,7 @@ const (
 	mostName = 64
 	// The sizes that the hash table may have. The smaller it is the more of it
 	// stays in the processor's cache.
-	leastBits, mostBits = 10, 14
+	leastBits, mostBits = 8, 14
 	// multipliers are how many are tried for each size.
 	multipliers = 1000
 )
@@ -52,7 +52,7 @@ sip:100@10.0.0.1 sip:1001@172.16.0.1 sip:1234@example.org "100" <sip:100@127.0.0
 OPTIONS REGISTER SUBSCRIBE NOTIFY MESSAGE sips: tel:+
 Via: SIP/2.0/UDP 192.168.1.10:5060;rport;branch=z9hG4bK
 Via: SIP/2.0/TCP Via: SIP/2.0/TLS Record-Route: Route: <sip:10.0.0.1;lr>
-From: "anonymous" <sip:anonymous@anonymous.invalid>;tag=
+From: "anonymous" <sip:anonymous@anonymous.invalid>;tag= "sip:user@domain" "sipgate" "sip phone"
 To: <sip: Call-ID: CSeq: 1 INVITE
 Contact: <sip: ;expires=3600;ob;+sip.instance="<urn:uuid: ;reg-id=1
 Max-Forwards: 70 Content-Type: application/sdp Content-Length: 0

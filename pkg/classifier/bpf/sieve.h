@@ -19,14 +19,11 @@
  * Finds the next group from a byte on that the sieve knows. Returns where that
  * is, and its name in the upper half; length or more if there is none.
  */
-__noinline __u64 sieve(__u32 at, __u32 length)
+static __always_inline __u64 sieve(struct message *m, __u32 at, __u32 length)
 {
-	struct message *m = message();
 	__u32 multiplier = configuration.multiplier, shift = configuration.shift, g;
 	const __u8 *table = (const __u8 *)groups;
 
-	if (!m)
-		return length;
 	in_register(table);
 	in_register(multiplier);
 	in_register(shift);
@@ -34,7 +31,6 @@ __noinline __u64 sieve(__u32 at, __u32 length)
 		if (at >= length)
 			return length;
 		SAMPLE(0); SAMPLE(1); SAMPLE(2); SAMPLE(3); SAMPLE(4); SAMPLE(5); SAMPLE(6); SAMPLE(7);
-		SAMPLE(8); SAMPLE(9); SAMPLE(10); SAMPLE(11); SAMPLE(12); SAMPLE(13); SAMPLE(14); SAMPLE(15);
 		at += BLOCK;
 	}
 	return length;
@@ -43,10 +39,26 @@ hit:
 	return at | (__u64)names[(g * multiplier >> shift) / 4 & (SLOTS - 1)] << 32;
 }
 
-/* How many bytes of a header are read without a call. */
+/* How many bytes of a header are read without a call, up to each shortcut. */
 #define GLANCE 32
+/* How many shortcuts are taken. */
+#define GLANCES 4
 /* How far back the beginning of a header is looked for without one. */
 #define NEAR 128
+
+/* Takes a state's shortcut, if it is what the message goes on with. Returns its length, else 0. */
+static __always_inline __u32 take_shortcut(struct message *m, __u32 at, __u32 *state)
+{
+	__u32 place = (*state - configuration.shortcut) * (sizeof(struct shortcut) / 4);
+	const struct shortcut *s =
+		(const void *)((const __u8 *)shortcuts + (place & (SHORTCUTS - 1) * sizeof(*s)));
+
+	if ((((eight_at(m, at) | s->fold[0]) ^ s->text[0]) & s->keep[0]) |
+	    (((eight_at(m, at + WORD) | s->fold[1]) ^ s->text[1]) & s->keep[1]))
+		return 0;
+	*state = s->to;
+	return s->length;
+}
 
 /*
  * Reads what begins at a byte, from a state on, until that is below the state stop
@@ -54,16 +66,27 @@ hit:
  */
 static __always_inline __u32 glance(struct message *m, __u32 *at, __u32 state, __u32 stop)
 {
-	__u32 width = configuration.event - stop, i = 0;
+	__u32 width = configuration.shortcut - stop;
 	const __u8 *table = (const __u8 *)next, *column = classes;
 
 	in_register(table);
 	in_register(column);
-	do {
-		state = next_state(table, column, state, byte_at(m, *at + i));
-		i++;
-	} while (state - stop < width && i < GLANCE);
-	*at = anything(m, *at + i);
+	for (int n = 0; n < GLANCES; n++) {
+		__u32 i = 0, length;
+
+		do {
+			state = next_state(table, column, state, byte_at(m, *at + i));
+			i++;
+		} while (state - stop < width && i < GLANCE);
+		*at = anything(m, *at + i);
+		state = anything(m, state);
+		if (state < configuration.shortcut || state >= configuration.event)
+			break;
+		length = take_shortcut(m, *at, &state);
+		*at = anything(m, *at + length);
+		if (state >= configuration.event)
+			break;
+	}
 	return anything(m, state);
 }
 
@@ -88,6 +111,57 @@ static __always_inline __u32 line_start(struct message *m, __u32 at)
 	return anything(m, start);
 }
 
+/* Reads the header that the sieve has found something in. Returns an outcome. */
+__noinline int read_next(void)
+{
+	struct message *m = message();
+	__u32 at, name, start, end, state, stop, length, walked;
+	__u64 hit;
+
+	if (!m)
+		return JUDGED;
+	length = m->length;
+	walked = m->walked;
+	hit = sieve(m, m->sieved, length);
+	at = hit;
+	name = hit >> 32;
+	if (at >= length)
+		return JUDGED;
+	m->sieved = at + GROUP;
+	if (name) {
+		/* What the sieve finds in the value is not read with this. */
+		stop = configuration.resting;
+		start = at - name + 2;
+		if (start < m->headers || start >= length || byte_at(m, start - 1) != '\n')
+			return GO_ON;
+	} else {
+		if (at < walked)
+			return GO_ON;
+		stop = ASKED;
+		start = line_start(m, at);
+		if (start < m->headers || is_blank(byte_at(m, start)))
+			return read_header(at);
+		walked = at;
+	}
+	end = start;
+	state = glance(m, &end, configuration.line, stop);
+	if (state >= stop) {
+		if (end > length) {
+			/* Behind the message stands the one before it. */
+			end = start;
+			state = configuration.line;
+		} else if (state >= configuration.event && take(end, state)) {
+			return JUDGED;
+		}
+		if (walk(end, state, stop))
+			return JUDGED;
+		if (!name && m->walked > walked)
+			return GO_ON;
+	}
+	m->walked = walked;
+	return GO_ON;
+}
+
 /* How many hits of the sieve are worth while. */
 #define HITS 16
 
@@ -96,49 +170,10 @@ static __always_inline int read_hits(struct message *m)
 {
 	m->sieved = 0;
 	for (int i = 0; i < HITS; i++) {
-		__u32 length = again(m->length), headers = again(m->headers);
-		__u64 hit = sieve(m->sieved, length);
-		__u32 at = hit, name = hit >> 32, start, end, state, stop, walked = m->walked;
+		int outcome = read_next();
 
-		if (at >= length)
-			return JUDGED;
-		m->sieved = at + GROUP;
-		if (name) {
-			/* What the sieve finds in the value is not read with this. */
-			stop = configuration.resting;
-			start = at - name + 2;
-			if (start < headers || start >= length || byte_at(m, start - 1) != '\n')
-				continue;
-		} else {
-			if (at < walked)
-				continue;
-			stop = ASKED;
-			start = line_start(m, at);
-			if (start < headers || is_blank(byte_at(m, start))) {
-				int outcome = read_header(at);
-
-				if (outcome != GO_ON)
-					return outcome;
-				continue;
-			}
-			walked = at;
-		}
-		end = start;
-		state = glance(m, &end, configuration.line, stop);
-		if (state >= stop) {
-			if (end > length) {
-				/* Behind the message stands the one before it. */
-				end = start;
-				state = configuration.line;
-			} else if (state >= configuration.event && take(end, state)) {
-				return JUDGED;
-			}
-			if (walk(end, state, stop))
-				return JUDGED;
-			if (!name && m->walked > walked)
-				continue;
-		}
-		m->walked = walked;
+		if (outcome != GO_ON)
+			return outcome;
 	}
 	return TOO_MUCH;
 }

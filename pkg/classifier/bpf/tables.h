@@ -15,7 +15,7 @@
 
 #define WORD 8
 #define GROUP 4
-#define BLOCK 64 /* the sieve's step */
+#define BLOCK 32 /* the sieve's step */
 
 /*
  * A state is four times its number in pkg/signature: a row of the table has 64
@@ -36,6 +36,19 @@ __u16 next[(1 << 20) + 256];
 __u8 classes[256]; /* twice the class: a column's place in its row */
 struct event events[1 << 14];
 
+/* A text that leads from one state to another. */
+#define SHORTCUTS (1 << 12)
+
+struct shortcut {
+	__u64 text[2]; /* the first byte the lowest, in lower case */
+	__u64 fold[2]; /* 0x20 where the text has a letter */
+	__u64 keep[2]; /* 0xff for each byte of the text */
+	__u32 length;
+	__u16 to, unused[5];
+};
+
+struct shortcut shortcuts[SHORTCUTS]; /* of the states from configuration.shortcut on */
+
 #define SLOTS (1 << 14)
 __u32 groups[SLOTS];
 __u8 names[SLOTS]; /* of the group in the same slot */
@@ -45,8 +58,8 @@ __u8 ports[2][1 << 13]; /* a bit for each port, by UDP and by TCP */
 struct configuration {
 	__u32 multiplier, shift; /* of groups; the shift gives bytes */
 	__u16 line, request;
-	__u16 resting, event, judging, sink;
-	__u8 every_header, request_line, require_user_agent, unused;
+	__u16 resting, shortcut, event, judging, sink;
+	__u8 every_header, request_line, require_user_agent, unused[3];
 };
 
 const volatile struct configuration configuration;

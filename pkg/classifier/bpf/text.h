@@ -209,6 +209,16 @@ __noinline int ends_in(__u32 word, __u32 headers, __u32 before)
 	return ends;
 }
 
+/*
+ * Whether a word may hold a line feed: always if it does, and hardly ever if it
+ * holds nothing else than letters, digits and signs. With 0x60 added to them,
+ * these have their bit 0x80 set.
+ */
+static __always_inline int may_feed(__u64 word)
+{
+	return ((word + 0x60 * ONES) & 0x80 * ONES) != 0x80 * ONES;
+}
+
 /* Whether the headers end before a byte. */
 static __always_inline int headers_end(struct message *m, __u32 headers, __u32 before)
 {
@@ -216,14 +226,17 @@ static __always_inline int headers_end(struct message *m, __u32 headers, __u32 b
 	__u64 last = 0;
 
 	for (int i = 0; i < MAX_LENGTH / WORD; i++) {
-		__u64 found;
+		__u64 text, found = 0;
 
 		if (word >= before)
 			break;
-		found = line_feeds(word_at(m, word));
-		/* Two line feeds with nothing between them, or one byte. */
-		if (found & (found << 8 | last >> 56 | found << 16 | last >> 48) && ends_in(word, headers, before))
-			return 1;
+		text = word_at(m, word);
+		if (may_feed(text)) {
+			found = line_feeds(text);
+			/* Two line feeds with nothing between them, or one byte. */
+			if (found & (found << 8 | last >> 56 | found << 16 | last >> 48) && ends_in(word, headers, before))
+				return 1;
+		}
 		last = found;
 		word += WORD;
 	}
