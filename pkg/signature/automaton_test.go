@@ -50,7 +50,10 @@ func TestMatch(t *testing.T) {
 		{"cut behind the value", "OPTIONS sip:a SIP/2.0\r\nUser-Agent: friendly-scanner", "scanner"},
 		{"cut within the value", "OPTIONS sip:a SIP/2.0\r\nUser-Agent: friendly-scanne", ""},
 		{"line breaks before the request line", "\r\n\r\n" + request("User-Agent: friendly-scanner"), "scanner"},
-		{"too many line breaks", strings.Repeat("\r\n", 33) + request("User-Agent: friendly-scanner"), ""},
+		{"many line breaks", strings.Repeat("\r\n", 500) + request("User-Agent: friendly-scanner"), "scanner"},
+		{"white space before the request line", "\r\n \t\r\n " + request("User-Agent: friendly-scanner"), "scanner"},
+		{"much white space behind the version", strings.Replace(request("User-Agent: friendly-scanner"), "SIP/2.0", "SIP/2.0"+strings.Repeat(" ", 500), 1), "scanner"},
+		{"nothing but white space", strings.Repeat(" \r\n", 900), ""},
 		{"white space behind the version", strings.Replace(request("User-Agent: friendly-scanner"), "/2.0\r", "/2.0 \t \r", 1), "scanner"},
 		{"version in lower case", strings.Replace(request("User-Agent: friendly-scanner"), "SIP/2.0", "sip/2.0", 1), "scanner"},
 

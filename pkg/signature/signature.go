@@ -59,12 +59,6 @@ const (
 	// MaxLength is how many bytes of a message are read. What stands behind them
 	// is not there.
 	MaxLength = 2048
-	// MaxLineBreaks is how many bytes of line breaks before the request line are
-	// passed over (RFC 3261 section 7.5).
-	MaxLineBreaks = 64
-	// MaxTrailing is how many bytes of white space may stand behind the version
-	// in a request line; RFC 3261 section 25.1 allows none, some senders send it.
-	MaxTrailing = 64
 	// MaxName is how many bytes a signature's name may have.
 	MaxName = 64
 )
@@ -170,11 +164,15 @@ func isSpace(b byte) bool { return isBlank(b) || b == '\r' }
 
 // request finds the request line: where it begins and where the first header
 // does. It is the first line of the message; it ends in white space and the
-// version, and does not begin with the version, as a response does, nor with
-// white space. Anything else is no request: responses, keep-alives, RTP, TLS,
-// a TCP segment out of the middle of a message.
+// version, and does not begin with the version, as a response does. Anything else
+// is no request: responses, keep-alives, RTP, TLS, a TCP segment out of the middle
+// of a message.
+//
+// Line breaks before it are passed over, as they should be (RFC 3261 section 7.5),
+// and so is white space before and behind it, which section 25.1 does not allow:
+// some servers take it, and nobody is to get past the signatures with it.
 func request(message []byte) (start, headers int, ok bool) {
-	for start < len(message) && start < MaxLineBreaks && (message[start] == '\r' || message[start] == '\n') {
+	for start < len(message) && (isSpace(message[start]) || message[start] == '\n') {
 		start++
 	}
 	end := start
@@ -185,12 +183,12 @@ func request(message []byte) (start, headers int, ok bool) {
 		return 0, 0, false
 	}
 	headers = end + 1
-	for trailing := 0; trailing < MaxTrailing && end > start && isSpace(message[end-1]); trailing++ {
+	for end > start && isSpace(message[end-1]) {
 		end--
 	}
 	line := string(message[start:end])
 	const version = "sip/2.0"
-	if len(line) < len("A b ")+len(version) || isSpace(line[0]) || lower(line[:4]) == version[:4] {
+	if len(line) < len("A b ")+len(version) || lower(line[:4]) == version[:4] {
 		return 0, 0, false
 	}
 	before, after := line[:len(line)-len(version)], line[len(line)-len(version):]

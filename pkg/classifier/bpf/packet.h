@@ -74,8 +74,11 @@ static __always_inline int find_transport4(struct __sk_buff *skb, struct part *p
 	return p->offset == sizeof(h.ip) || load(skb, p->offset, &p->transport, sizeof(p->transport));
 }
 
-/* How many extension headers a packet may have. */
-#define EXTENSIONS 8
+/*
+ * How many extension headers a packet may have. RFC 8200 section 4.1 has no use for
+ * more than eight of them; receivers take any number.
+ */
+#define EXTENSIONS 64
 
 struct extension {
 	__u8 next, length;
@@ -100,7 +103,7 @@ static __always_inline int find_transport6(struct __sk_buff *skb, struct part *p
 	p->end = sizeof(h.ip) + bpf_ntohs(h.ip.payload_len);
 	if (!h.ip.payload_len)
 		p->end = 0;
-	for (int i = 0; i < EXTENSIONS; i++) {
+	for (int i = 0; i <= EXTENSIONS; i++) {
 		__u32 length = (h.extension.length + 1) * 8;
 
 		switch (p->protocol) {

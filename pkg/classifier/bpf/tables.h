@@ -9,8 +9,6 @@
 
 /* As in pkg/signature. */
 #define MAX_LENGTH 2048
-#define MAX_LINE_BREAKS 64
-#define MAX_TRAILING 64
 #define SHORTEST 12 /* "A b SIP/2.0" and a line feed */
 
 #define WORD 8

@@ -126,31 +126,67 @@ __noinline __u32 line_feed_before(__u32 at, __u32 floor)
 	return at;
 }
 
-__noinline __u32 line_breaks(void)
-{
-	struct message *m = message();
+/* How many bytes of white space are passed over at a time: the verifier follows no more of them at once. */
+#define SPACES 256
 
-	if (!m)
-		return 0;
-	for (int at = 0; at < MAX_LINE_BREAKS; at++)
-		if (byte_at(m, at) != '\r' && byte_at(m, at) != '\n')
-			return at;
-	return MAX_LINE_BREAKS;
+static __always_inline int is_space(__u8 c)
+{
+	return is_blank(c) || c == '\r';
 }
 
-/* The end of a line without the white space there. */
-__noinline __u32 trim(__u32 end)
+/* How many bytes from one on are line breaks and white space, up to SPACES. */
+__noinline __u32 space_from(__u32 at)
 {
 	struct message *m = message();
 
 	if (!m)
 		return 0;
-	for (int i = 0; i < MAX_TRAILING; i++) {
-		__u8 c = byte_at(m, end - 1);
+	for (int i = 0; i < SPACES; i++) {
+		__u8 c = byte_at(m, at + i);
 
-		if (!is_blank(c) && c != '\r')
+		if (!is_space(c) && c != '\n')
+			return i;
+	}
+	return SPACES;
+}
+
+/* How many bytes before one are white space, up to SPACES. */
+__noinline __u32 space_before(__u32 at)
+{
+	struct message *m = message();
+
+	if (!m)
+		return 0;
+	for (int i = 0; i < SPACES; i++)
+		if (!is_space(byte_at(m, at - 1 - i)))
+			return i;
+	return SPACES;
+}
+
+/* Where something else than line breaks and white space begins. */
+__noinline __u32 first_text(void)
+{
+	__u32 at = 0;
+
+	for (int i = 0; i < MAX_LENGTH / SPACES; i++) {
+		__u32 space = space_from(at);
+
+		at += space;
+		if (space < SPACES)
 			break;
-		end--;
+	}
+	return at;
+}
+
+/* The end of a line without the white space there; the line has something else. */
+__noinline __u32 trim(__u32 end)
+{
+	for (int i = 0; i < MAX_LENGTH / SPACES; i++) {
+		__u32 space = space_before(end);
+
+		end -= space;
+		if (space < SPACES)
+			break;
 	}
 	return end;
 }
@@ -162,13 +198,12 @@ static __always_inline __u32 find_request(struct message *m, __u32 length)
 	__u64 text = eight_at(m, 0);
 	__u8 c = text;
 
-	if (c == '\r' || c == '\n') {
-		start = line_breaks();
+	if (is_blank(c) || c == '\r' || c == '\n') {
+		start = first_text();
 		text = eight_at(m, start);
-		c = text;
 	}
 	/* "SIP/", the beginning of a response. */
-	if (is_blank(c) || c == '\r' || (__u32)(text | 0x00202020) == 0x2f706973)
+	if ((__u32)(text | 0x00202020) == 0x2f706973)
 		return 0;
 	m->request = start;
 	end = first_line_feed(m, start, length);

@@ -118,6 +118,9 @@ func Mutant(r *rand.Rand, list []signature.Signature) []byte {
 			v = word(r, r.IntN(40))
 		case 5:
 			v += gap() + list[r.IntN(len(list))].Value
+		case 6:
+			// Another header inside of it, where the sieve may find its name.
+			v = word(r, r.IntN(9)) + pick(" ", "", "\t") + s.Header + ": " + v
 		}
 		if r.IntN(2) == 0 {
 			v = twist(v)
@@ -126,7 +129,7 @@ func Mutant(r *rand.Rand, list []signature.Signature) []byte {
 	}
 	var b strings.Builder
 	if r.IntN(12) == 0 {
-		b.WriteString(pick("\r\n", "\r\n\r\n", "\n", strings.Repeat("\r\n", 31+r.IntN(3)), " "))
+		b.WriteString(pick("\r\n", "\r\n\r\n", "\n", strings.Repeat("\r\n", r.IntN(70)), strings.Repeat(" ", r.IntN(9)), "\r\n \t\r"))
 	}
 	switch r.IntN(12) {
 	case 0:
@@ -136,7 +139,7 @@ func Mutant(r *rand.Rand, list []signature.Signature) []byte {
 	case 2, 3:
 		b.WriteString(value())
 	case 4:
-		b.WriteString("A b SIP/2.0" + strings.Repeat(" ", 62+r.IntN(4)))
+		b.WriteString("A b SIP/2.0" + strings.Repeat(pick(" ", "\t", "\r"), r.IntN(70)))
 	default:
 		b.WriteString(pick("OPTIONS ", "INVITE ", "register ") + pick("sip:100@192.0.2.1", "sip:nm", "sip:"+value(), "tel:+1", "") +
 			pick(" SIP/2.0", " SIP/2.0", " SIP/2.0", " sip/2.0", "\tSIP/2.0 ", "SIP/2.0", " SIP/3.0"))
