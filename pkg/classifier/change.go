@@ -63,6 +63,28 @@ func Observe() (ruleset.Classifier, error) {
 	return observed, nil
 }
 
+// Foreign says of interfaces on which another program stands in ringfence's place
+// which that is; the error of each wraps ErrForeign.
+func Foreign(interfaces []string) map[string]error {
+	taken := map[string]error{}
+	for _, name := range interfaces {
+		link, err := linkOf(name)
+		if err != nil {
+			continue // Begin says so
+		}
+		list, err := filtersOf(link, netlink.HANDLE_MIN_INGRESS)
+		if err != nil {
+			continue
+		}
+		for _, f := range list {
+			if err := guardAgainst(link, f); err != nil && taken[name] == nil {
+				taken[name] = err
+			}
+		}
+	}
+	return taken
+}
+
 // On is the desired state in which the program stands on the given interfaces.
 func (p *Program) On(interfaces []string) ruleset.Classifier {
 	desired := ruleset.Classifier{}

@@ -71,16 +71,38 @@ func filters(link netlink.Link) (map[uint16]*filter, error) {
 	}
 	here := map[uint16]*filter{}
 	for _, f := range list {
-		a := f.Attrs()
-		if a.Priority != place && a.Priority != next || a.Handle != handle {
-			continue
-		}
-		here[a.Priority] = &filter{}
-		if bpf, ok := f.(*netlink.BpfFilter); ok {
-			*here[a.Priority] = filter{name: bpf.Name, id: uint32(bpf.Id), owner: bpf.ClassId == owner}
+		if a := f.Attrs(); (a.Priority == place || a.Priority == next) && a.Handle == handle {
+			here[a.Priority] = filterOf(f)
 		}
 	}
 	return here, nil
+}
+
+func filterOf(f netlink.Filter) *filter {
+	if bpf, ok := f.(*netlink.BpfFilter); ok {
+		return &filter{name: bpf.Name, id: uint32(bpf.Id), owner: bpf.ClassId == owner}
+	}
+	return &filter{}
+}
+
+// guardAgainst refuses a preference of ringfence's that a filter keeps it from
+// using.
+func guardAgainst(link netlink.Link, f netlink.Filter) error {
+	a := f.Attrs()
+	switch _, isBPF := f.(*netlink.BpfFilter); {
+	case a.Priority != place && a.Priority != next:
+		return nil
+	case !isBPF || a.Protocol != unix.ETH_P_ALL:
+		return taken(link, a.Priority)
+	case a.Handle == handle:
+		return guard(link, a.Priority, filterOf(f))
+	}
+	return nil
+}
+
+// taken: all filters of a preference are of one kind and for one protocol.
+func taken(link netlink.Link, preference uint16) error {
+	return fmt.Errorf("%w: ingress pref %d of interface %s is for another protocol or kind of filter", ErrForeign, preference, link.Attrs().Name)
 }
 
 // guard refuses to touch what is not ringfence's.
@@ -117,8 +139,7 @@ func put(link netlink.Link, preference uint16, l *Loaded, there *filter, ownsQdi
 	}
 	err := act(f)
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EINVAL) {
-		// All filters of a preference are of one kind and for one protocol.
-		return fmt.Errorf("%w: ingress pref %d of interface %s is for another protocol or kind of filter (%w)", ErrForeign, preference, link.Attrs().Name, err)
+		return fmt.Errorf("%w (%w)", taken(link, preference), err)
 	}
 	if err != nil {
 		return fmt.Errorf("put filter on %s: %w", link.Attrs().Name, linkError(err))

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/ringfence/ringfence/pkg/classifier"
-	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
@@ -79,33 +78,6 @@ func (c loadedChange) Undo() error {
 	return c.Change.Undo()
 }
 
-// probeEngine finds out whether this host can recognise scanners.
-func (a *app) probeEngine(h *ruleset.Host) {
-	a.engineWhy = classifier.Probe()
-	if a.engineWhy == nil {
-		h.Engine = string(policy.EngineBPF)
-	}
-}
-
-// classify fills in the program that the site wants, and where. Its error is
-// about signatures.
-func (s *site) classify() error {
-	s.eyes = nil
-	if compile.Engine(s.policy, s.host) == policy.EngineOff {
-		return nil
-	}
-	if s.program == nil {
-		automaton, err := automatonOf(s.policy)
-		if err != nil {
-			return err
-		}
-		s.signatures = len(automaton.Signatures())
-		s.program = classifier.New(automaton, classifier.Ports{UDP: s.policy.Ports.UDP, TCP: s.policy.Ports.TCP})
-	}
-	s.eyes = s.program.On(classifiedInterfaces(s.policy, s.host, s.present))
-	return nil
-}
-
 // automatonOf knows the signatures of a policy, and the User-Agents that it
 // requires.
 func automatonOf(p *policy.Policy) (*signature.Automaton, error) {
@@ -165,21 +137,6 @@ func shipped(list string, s rules.Signature) known {
 	}
 }
 
-// classifiedInterfaces are those whose packets are read: the fenced ones that are
-// listed; else those that lead outside; else all. Of these, those that are
-// present: nil is all that the host has.
-func classifiedInterfaces(p *policy.Policy, h ruleset.Host, present []string) []string {
-	var names []string
-	for _, i := range h.Interfaces {
-		outside := len(p.Interfaces) > 0 || len(h.Outside) == 0 || slices.Contains(h.Outside, i.Name)
-		here := present == nil || slices.Contains(present, i.Name)
-		if outside && here && p.Fences(i.Name) && i.Name != "lo" && !slices.Contains(names, i.Name) {
-			names = append(names, i.Name)
-		}
-	}
-	return names
-}
-
 // insists returns why a policy cannot do without the engine on a host that has
 // none, "" if it can.
 func (s *site) insists() string {
@@ -204,8 +161,9 @@ func (a *app) needsEngine(s *site) error {
 }
 
 // sync brings the kernel to what a site wants. begin is as in control, with the
-// state that is wanted. If the classifier cannot be put in place, the fence
-// stands without it, unless the site is strict and cannot do without.
+// state that is wanted. If the classifier cannot be put in place, what stands
+// there stays, if that will do; else the fence stands without it, unless the site
+// is strict and cannot do without.
 func (a *app) sync(ctx context.Context, s *site, o syncOptions) (*plan.Plan, error) {
 	for {
 		d, err := s.desired(o.before)
@@ -216,6 +174,10 @@ func (a *app) sync(ctx context.Context, s *site, o syncOptions) (*plan.Plan, err
 		p, err := control.Controller{Kernel: o.kernel(s)}.Sync(ctx, d, func(p *plan.Plan) error { return o.begin(p, d.State) })
 		if !errors.Is(err, control.ErrClassifier) || o.strict && s.insists() != "" {
 			return p, err
+		}
+		if s.standing == nil && s.settle(o.strict) {
+			a.say("warning", fmt.Sprintf("%v; the classifier stays as it is, on %s", err, strings.Join(s.standing.Interfaces(), ", ")))
+			continue
 		}
 		a.engineWhy = err
 		a.say("warning", fmt.Sprintf("%v; the fence stands without it", err))
@@ -238,7 +200,7 @@ func (a *app) describeEngine(r *statusReport, s *site, have *ruleset.State) {
 		r.EngineWhy = "the policy switches it off"
 		return
 	case s.host.Engine == "":
-		r.EngineWhy = a.engineWhy.Error()
+		r.EngineWhy = a.whyBlind(s).Error()
 		return
 	case len(have.Classifier) == 0:
 		r.EngineWhy = "the classifier stands nowhere"
@@ -247,6 +209,9 @@ func (a *app) describeEngine(r *statusReport, s *site, have *ruleset.State) {
 	r.Engine = string(policy.EngineBPF)
 	signatures := count(s.signatures, "signature")
 	r.EngineWhy = signatures + " on " + strings.Join(have.Classifier.Interfaces(), ", ")
+	for _, name := range slices.Sorted(maps.Keys(s.blind)) {
+		r.EngineWhy += fmt.Sprintf("; none on %s: %v", name, s.blind[name])
+	}
 	hits, err := classifier.Hits()
 	if err != nil {
 		a.say("note", fmt.Sprintf("which signatures were matched is not known: %v", err))
@@ -273,11 +238,17 @@ func writeHits(out io.Writer, hits map[string]uint64) {
 
 // warnOfEngine tells why nobody is recognised, where somebody should be.
 func (a *app) warnOfEngine(s *site) {
+	why := a.whyBlind(s)
 	switch {
-	case s.policy.Signatures.Engine == policy.EngineOff || s.host.Engine != "" || a.engineWhy == nil:
+	case s.policy.Signatures.Engine == policy.EngineOff:
+	case s.host.Engine != "" && s.policy.Unknown.Accept:
+		for _, name := range slices.Sorted(maps.Keys(s.blind)) {
+			a.say("warning", fmt.Sprintf("unknown.action is accept, and scanners that come in on %s are not recognised: %v; whoever is not banned passes", name, s.blind[name]))
+		}
+	case s.host.Engine != "" || why == nil:
 	case len(s.policy.Unknown.RequireUserAgent) > 0:
-		a.say("warning", fmt.Sprintf("unknown phones are dropped, because nobody reads their User-Agent: %v", a.engineWhy))
+		a.say("warning", fmt.Sprintf("unknown phones are dropped, because nobody reads their User-Agent: %v", why))
 	case s.policy.Unknown.Accept:
-		a.say("warning", fmt.Sprintf("unknown.action is accept, and scanners are not recognised: %v; whoever is not banned passes", a.engineWhy))
+		a.say("warning", fmt.Sprintf("unknown.action is accept, and scanners are not recognised: %v; whoever is not banned passes", why))
 	}
 }

@@ -336,18 +336,63 @@ func TestForeignFilter(t *testing.T) {
 	}
 	s.write(t, openPolicy)
 	o := s.must(t, 0, "apply")
-	if !strings.Contains(o.stderr, "the fence stands without it") || strings.Contains(s.ruleset(t), "0x01000000") {
+	if !strings.Contains(o.stderr, "scanners are not recognised: another program's filter is there") || strings.Contains(s.ruleset(t), "0x01000000") {
 		t.Errorf("apply says\n%s", o.stderr)
 	}
 	if now := labtest.Run(t, h, "tc", "filter", "show", "dev", "eth0", "ingress"); now != theirs {
 		t.Errorf("the other program's filter is now\n%s", now)
+	}
+	if v := s.recognised(t); v.Engine != "off" || v.Drift || !strings.Contains(v.Why, "another program's filter is there") {
+		t.Errorf("status says %+v", v)
+	}
+	// On another interface scanners are recognised all the same, and nothing is
+	// left to do.
+	labtest.Run(t, h, "ip", "link", "add", "eth1", "type", "bridge")
+	s.write(t, strings.Replace(openPolicy, "[eth0]", "[eth0, eth1]", 1))
+	if o := s.must(t, 0, "apply"); !strings.Contains(o.stderr, "scanners that come in on eth0 are not recognised: another program's filter is there") {
+		t.Errorf("apply says\n%s", o.stderr)
+	}
+	if v := s.recognised(t); v.Engine != "bpf" || v.Drift || !strings.Contains(v.Why, "signatures on eth1; none on eth0: another program's filter is there") {
+		t.Errorf("status says %+v", v)
+	}
+	if r := s.plan(t, 0, "refresh"); r.Changed {
+		t.Errorf("refresh finds %+v", r.Changes)
+	}
+	labtest.Run(t, h, "tc", "filter", "del", "dev", "eth0", "ingress", "pref", "5")
+	s.must(t, 0, "refresh")
+	if v := s.recognised(t); v.Drift || !strings.HasSuffix(v.Why, "signatures on eth0, eth1") {
+		t.Errorf("after the other program has gone, status says %+v", v)
+	}
+}
+
+// TestWatchedInterfaces: where unknown phones may call, scanners are recognised on
+// every interface that is fenced, also if it does not lead to a default route;
+// where they may not, only on those that lead outside.
+func TestWatchedInterfaces(t *testing.T) {
+	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
+	labtest.Link(t, lab.End{Host: h, Interface: "eth0", Addresses: []string{"192.0.2.1/24"}}, lab.End{Host: other, Interface: "eth0"})
+	labtest.Run(t, h, "ip", "route", "add", "default", "via", "192.0.2.2")
+	labtest.Run(t, h, "ip", "link", "add", "br0", "type", "bridge")
+	labtest.Run(t, h, "ip", "link", "add", "port", "type", "veth", "peer", "name", "eth1")
+	labtest.Run(t, h, "ip", "link", "set", "port", "master", "br0")
+	everywhere := strings.Replace(openPolicy, "interfaces: [eth0]\n", "", 1)
+	s := newSite(t, h, everywhere)
+	s.must(t, 0, "apply")
+	if v := s.recognised(t); !strings.HasSuffix(v.Why, "signatures on br0, eth0, eth1") {
+		t.Errorf("where unknown phones may call, there are %s", v.Why)
+	}
+	s.write(t, strings.Replace(everywhere, "unknown: {action: accept}\n", "", 1))
+	s.must(t, 0, "apply", "--allow-cut-inside")
+	if v := s.recognised(t); !strings.HasSuffix(v.Why, "signatures on eth0") {
+		t.Errorf("where they may not, there are %s", v.Why)
 	}
 }
 
 // TestWithoutCapabilities: with CAP_NET_ADMIN alone the fence stands, and status
 // says why nobody is recognised; what cannot do without the engine is refused.
 func TestWithoutCapabilities(t *testing.T) {
-	h := labtest.Host(t, "pbx")
+	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
+	labtest.Link(t, lab.End{Host: h, Interface: "eth0"}, lab.End{Host: other, Interface: "eth0"})
 	s := newSite(t, h, openPolicy)
 	limited := func(args ...string) outcome {
 		t.Helper()
@@ -369,12 +414,39 @@ func TestWithoutCapabilities(t *testing.T) {
 	s.write(t, strings.Replace(openPolicy, "action: accept", "action: accept, require_user_agent: [Yealink]", 1))
 	tellsClearly(t, limited("apply"), 1, []string{"unknown.require_user_agent needs an engine"})
 	s.must(t, 0, "apply")
-	// Later, without the capabilities, nobody passes whose User-Agent nobody reads.
+	// What stands stays, whoever runs refresh.
+	before := s.ruleset(t)
+	if o := limited("refresh"); o.status != 0 || o.stderr != "" || !strings.Contains(o.stdout, "othing to do") {
+		t.Errorf("refresh: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
+	}
+	if o := limited("status"); !strings.Contains(o.stdout, "signatures on eth0\n") || !strings.Contains(o.stdout, "drift       none") {
+		t.Errorf("status says\n%s", o.stdout)
+	}
+	if o := limited("diff"); o.status != 0 || s.ruleset(t) != before {
+		t.Errorf("diff: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
+	}
+	// Once it is gone, and cannot be put back, nobody passes whose User-Agent nobody
+	// reads.
+	labtest.Run(t, h, "tc", "qdisc", "del", "dev", "eth0", "clsact")
 	if o := limited("refresh"); o.status != 0 || !strings.Contains(o.stderr, "unknown phones are dropped, because nobody reads their User-Agent") {
 		t.Errorf("refresh: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
 	}
 	if !strings.Contains(s.ruleset(t), `counter name "dropped_user_agent" drop`) {
 		t.Errorf("unknown phones pass:\n%s", s.ruleset(t))
+	}
+	// What cannot be put onto a new interface stays on the others.
+	s.write(t, strings.Replace(openPolicy, "[eth0]", "[eth0, eth1]", 1))
+	s.must(t, 0, "apply")
+	labtest.Run(t, h, "ip", "link", "add", "eth1", "type", "bridge")
+	if o := limited("refresh"); o.status != 0 || !strings.Contains(o.stderr, "CAP_BPF, CAP_PERFMON; the classifier stays as it is, on eth0\n") {
+		t.Errorf("refresh: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
+	}
+	if o := limited("status"); !strings.Contains(o.stdout, "signatures on eth0\n") {
+		t.Errorf("status says\n%s", o.stdout)
+	}
+	s.must(t, 0, "refresh")
+	if v := s.recognised(t); !strings.HasSuffix(v.Why, "signatures on eth0, eth1") {
+		t.Errorf("root's refresh leaves %s", v.Why)
 	}
 	s.write(t, openPolicy+"signatures: {engine: off}\n")
 	s.must(t, 0, "apply")

@@ -30,12 +30,15 @@ type site struct {
 	// back.
 	retired resolve.Memory
 	// program recognises scanners, eyes is where it stands; both are nil if nobody
-	// does. present are the names of the interfaces that there are now, nil if
+	// does. blind says why it does not stand on an interface where it should;
+	// standing, if it is not nil, is what stays because nothing else can be put
+	// there. present are the names of the interfaces that there are now, nil if
 	// those of host are.
-	program    *classifier.Program
-	signatures int // that it knows
-	eyes       ruleset.Classifier
-	present    []string
+	program        *classifier.Program
+	signatures     int // that it knows
+	eyes, standing ruleset.Classifier
+	blind          map[string]error
+	present        []string
 }
 
 // keepRetired is how long a name is remembered that no policy in force asks for.
