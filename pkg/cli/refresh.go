@@ -56,7 +56,7 @@ func (a *app) refresh(ctx context.Context, o refreshOptions) error {
 		if down, err := a.saidDown(ctx); down || err != nil {
 			return err
 		}
-		newest, err := a.generation()
+		newest, err := a.generationOrKilled(ctx)
 		if err != nil {
 			return err
 		}
@@ -133,6 +133,24 @@ func (a *app) generation() (*journal.Entry, error) {
 		err = journal.ErrNone
 	}
 	return newest, err
+}
+
+// generationOrKilled is generation, also if the first apply of all was killed
+// before it had given its generation a number.
+func (a *app) generationOrKilled(ctx context.Context) (*journal.Entry, error) {
+	newest, err := a.generation()
+	if !errors.Is(err, journal.ErrNone) {
+		return newest, err
+	}
+	if !a.journal().Begun() {
+		return nil, err
+	}
+	leave, err := a.enter(ctx, "refresh")
+	if err != nil {
+		return nil, err
+	}
+	leave()
+	return a.generation()
 }
 
 // refreshFrom puts the answers for a generation into force. It does nothing,

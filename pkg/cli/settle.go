@@ -46,6 +46,10 @@ func (a *app) settleGeneration(ctx context.Context) error {
 	}
 	if !a.nearerTo(have, &state) {
 		a.say("note", fmt.Sprintf("an earlier %s was killed before the kernel had taken its rules: they are dropped", pending.Command))
+		if newest, err := a.newest(); err == nil && newest == nil && !have.Exists {
+			// Its classifier went in first.
+			return errors.Join(pending.Discard(), a.clear(ctx))
+		}
 		return pending.Discard()
 	}
 	if err := pending.Finish(); pending.Number == 0 {
@@ -61,6 +65,13 @@ func (a *app) settleGeneration(ctx context.Context) error {
 		names = append(names, resolve.Target{Name: k.Name, Registrar: k.Registrar})
 	}
 	return a.keep(&site{memory: memory, retired: old.Without(names), host: pending.Host})
+}
+
+// clear takes table and classifier out of the kernel, if they are there.
+func (a *app) clear(ctx context.Context) error {
+	nothing := control.Desired{State: &ruleset.State{}}
+	_, err := control.Controller{Kernel: kernelOf(a.kernel(true), nil)}.Sync(ctx, nothing, func(*plan.Plan) error { return nil })
+	return err
 }
 
 // nearerTo reports whether what the kernel has comes from a state rather than
@@ -86,7 +97,7 @@ func (a *app) settleDown(ctx context.Context) error {
 	if down == nil || err != nil || down.Phase == journal.Resting {
 		return err
 	}
-	have, err := a.kernel(true).Observe(ctx)
+	have, err := kernelOf(a.kernel(true), nil).Observe(ctx)
 	if err != nil {
 		return err
 	}
@@ -96,9 +107,9 @@ func (a *app) settleDown(ctx context.Context) error {
 		return a.journal().ClearDown()
 	case have.Exists:
 		a.say("note", "an earlier ringfence down was killed before it was done: taking the fence down now")
-		if _, err := (control.Controller{Kernel: kernelOf(a.kernel(true), nil)}).Sync(ctx, control.Desired{State: &ruleset.State{}}, func(*plan.Plan) error { return nil }); err != nil {
-			return err
-		}
+	}
+	if err := a.clear(ctx); err != nil {
+		return err
 	}
 	return a.setPhase(*down, journal.Resting)
 }

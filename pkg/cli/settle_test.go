@@ -53,6 +53,56 @@ func TestKilledWhileDown(t *testing.T) {
 	}
 }
 
+// TestKilledBesideClassifier: what recognises scanners goes with the fence, also if
+// the run that took it down was killed between the two, or the run that put it up.
+func TestKilledBesideClassifier(t *testing.T) {
+	for _, phase := range []journal.Phase{journal.Going, journal.Coming} {
+		h := labtest.Host(t, "pbx")
+		labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
+		s := newSite(t, h, openPolicy)
+		s.must(t, 0, "apply")
+		labtest.Must(t, journal.Journal{Folder: s.state()}.SetDown(journal.Down{Time: time.Now(), User: "admin", Phase: phase}))
+		labtest.Run(t, h, "nft", "delete", "table", "inet", "ringfence")
+		if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "but what recognises scanners is still there: ringfence down removes it") {
+			t.Errorf("%s: status says\n%s", phase, o.stdout)
+		}
+		s.must(t, 0, "refresh")
+		if left := labtest.Run(t, h, "tc", "qdisc", "show", "dev", "eth0"); strings.Contains(left, "clsact") {
+			t.Errorf("%s: left is\n%s", phase, left)
+		}
+	}
+}
+
+// TestFirstApplyKilled: the first generation of all gets its number by the next
+// refresh if the kernel has its rules, and leaves nothing behind if it has not.
+func TestFirstApplyKilled(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
+	s := newSite(t, h, openPolicy)
+	s.must(t, 0, "apply")
+	folder := filepath.Join(s.state(), "journal")
+	pending := func() {
+		t.Helper()
+		labtest.Must(t, os.Rename(filepath.Join(folder, "00000001.json"), filepath.Join(folder, "next.json")))
+	}
+	pending()
+	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "if that was killed, ringfence refresh makes it good") {
+		t.Errorf("status says\n%s", o.stdout)
+	}
+	if o := s.must(t, 0, "refresh"); !strings.Contains(o.stderr, "they are generation 1") {
+		t.Errorf("refresh says\n%s%s", o.stdout, o.stderr)
+	}
+	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "drift       none") {
+		t.Errorf("status says\n%s", o.stdout)
+	}
+	pending()
+	labtest.Run(t, h, "nft", "delete", "table", "inet", "ringfence")
+	tellsClearly(t, s.run(t, "refresh"), 1, []string{"they are dropped", "there is no generation yet"})
+	if left := labtest.Run(t, h, "tc", "qdisc", "show", "dev", "eth0"); strings.Contains(left, "clsact") {
+		t.Errorf("left is\n%s", left)
+	}
+}
+
 // TestKilledAndChanged: an apply that was killed after its commit is recognised
 // although another program has changed something since.
 func TestKilledAndChanged(t *testing.T) {

@@ -56,6 +56,7 @@ type statusReport struct {
 	LeftOut    []waiting         `json:"left_out"`
 
 	differences, names int
+	begun              bool // there is a table, and the first generation has no number yet
 }
 
 type allowedReport struct {
@@ -112,6 +113,7 @@ func (a *app) report(ctx context.Context) (*statusReport, error) {
 		return nil, err
 	}
 	if newest == nil {
+		r.begun = have.Exists && a.journal().Begun()
 		return r, nil
 	}
 	down, err := a.isDown()
@@ -196,16 +198,23 @@ func (a *app) writeStatus(r *statusReport) {
 		switch {
 		case r.Down != nil && r.Fence:
 			fmt.Fprintf(w, "fence\t%s\n", a.alarm("taken down "+ago(*r.Down)+", but there is a table: ringfence down removes it, ringfence up makes it the fence"))
+		case r.Down != nil && r.Drift:
+			fmt.Fprintf(w, "fence\t%s\n", a.alarm("taken down "+ago(*r.Down)+", but what recognises scanners is still there: ringfence down removes it"))
 		case r.Down != nil:
 			fmt.Fprintf(w, "fence\ttaken down %s; put it up with ringfence up\n", ago(*r.Down))
 		case !r.Fence && r.Generation > 0:
 			fmt.Fprintf(w, "fence\t%s\n", a.alarm("not in the kernel: nothing is dropped; put it up with ringfence up"))
 		case !r.Fence:
 			fmt.Fprintf(w, "fence\tnone\n")
+		case r.begun:
+			fmt.Fprintf(w, "fence\t%s\n", a.alarm("up, but its ringfence apply has not ended: if that was killed, ringfence refresh makes it good"))
 		case r.Generation == 0:
 			fmt.Fprintf(w, "fence\t%s\n", a.alarm("none of ringfence's, but there is a table inet "+ruleset.Table))
 		default:
 			fmt.Fprintf(w, "fence\tup\n")
+		}
+		if r.begun {
+			return
 		}
 		if r.Generation == 0 {
 			fmt.Fprintf(w, "generation\tnone: write a policy and run ringfence apply\n")

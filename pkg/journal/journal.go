@@ -163,6 +163,13 @@ func (j Journal) Interrupted() (*Pending, error) {
 	return p, nil
 }
 
+// Begun reports whether there is a generation that was begun and has no number:
+// a run is at it, or was killed while it was.
+func (j Journal) Begun() bool {
+	_, err := os.Stat(j.path(pendingFile))
+	return err == nil
+}
+
 // Finish gives the generation the next number, once it is in force, and forgets
 // the oldest ones. Its error says that it has no number; that an old one could
 // not be forgotten is none.
