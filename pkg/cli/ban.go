@@ -174,8 +174,10 @@ func (a *app) changeBans(ctx context.Context, command string, f func(kernel *nft
 // refusesBan is the guard of addresses that must not be banned: those that may
 // reach the SIP ports, and those that this host needs.
 func (a *app) refusesBan(have *ruleset.State, addr netip.Addr) error {
-	for _, set := range []struct{ name, is string }{
-		{"providers", "is allowed"}, {"trusted", "is trusted"}, {"protected", "is needed by this host"},
+	const allowed = "an allowed address is shut out by removing it from the policy"
+	for _, set := range []struct{ name, is, wayOut string }{
+		{"providers", "is allowed", allowed}, {"trusted", "is trusted", allowed},
+		{"protected", "is needed by this host", "no SIP comes from a gateway, a name server or this host itself: look at who it is"},
 	} {
 		name := set.name + familyOf(addr)
 		if !contains(have.Sets[name], addr) {
@@ -187,7 +189,7 @@ func (a *app) refusesBan(have *ruleset.State, addr netip.Addr) error {
 		}
 		return &plan.Refusal{
 			Guard: "protected", Why: why,
-			WayOut: "an allowed address is shut out by removing it from the policy",
+			WayOut: set.wayOut,
 			Flag:   "--allow-protected",
 		}
 	}
@@ -270,6 +272,9 @@ func (a *app) bans(ctx context.Context) error {
 		}
 		if entry.Why == "" {
 			entry.Why = "it sent what a scanner sends"
+		}
+		if contains(have.Sets["providers"+familyOf(b.Address)], b.Address) {
+			entry.Why += "; without effect, because it is a provider's now"
 		}
 		list = append(list, entry)
 	}

@@ -228,7 +228,7 @@ func writeHits(out io.Writer, hits map[string]uint64) {
 		return
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(hits[b], hits[a]) })
-	fmt.Fprintf(out, "\npackets that match a signature\n")
+	fmt.Fprintf(out, "\npackets that match a signature, since it is looked for\n")
 	table(out, func(w io.Writer) {
 		for _, name := range names {
 			fmt.Fprintf(w, "  %s\t%d\n", name, hits[name])

@@ -178,7 +178,7 @@ func (a *app) testMessage(args []string) error {
 		return err
 	}
 	e := automaton.Explain(message)
-	t := testedMessage{Request: e.Request, Named: e.Result.Signature, Verdict: verdictText(e, automaton), Findings: []messageFinding{}}
+	t := testedMessage{Request: e.Request, Named: e.Result.Signature, Verdict: verdictText(e, automaton, len(message)), Findings: []messageFinding{}}
 	for _, f := range e.Findings {
 		header := f.Header
 		if header == "" {
@@ -224,7 +224,7 @@ func (a *app) readMessage(path string) ([]byte, error) {
 }
 
 // verdictText says what the kernel would make of a message.
-func verdictText(e signature.Explanation, automaton *signature.Automaton) string {
+func verdictText(e signature.Explanation, automaton *signature.Automaton, length int) string {
 	switch {
 	case e.Result.Mark == signature.Scanner:
 		return fmt.Sprintf("It comes from a scanner: %s.", e.Result.Signature)
@@ -237,5 +237,9 @@ func verdictText(e signature.Explanation, automaton *signature.Automaton) string
 	case e.Result.Signature != "":
 		return fmt.Sprintf("It is only counted: %s.", e.Result.Signature)
 	}
-	return fmt.Sprintf("It matches none of %s.", count(len(automaton.Signatures()), "signature"))
+	verdict := fmt.Sprintf("It matches none of %s.", count(len(automaton.Signatures()), "signature"))
+	if length > signature.MaxLength {
+		verdict += fmt.Sprintf(" What stands behind the first %d bytes is not read.", signature.MaxLength)
+	}
+	return verdict
 }

@@ -79,4 +79,7 @@ func (a *app) warnOfPolicy(p *policy.Policy) {
 	if p.Unknown.Accept && p.Signatures.Engine == policy.EngineOff {
 		a.say("warning", "unknown.action is accept, and signatures.engine is off: whoever is not banned passes, scanners too")
 	}
+	for _, text := range hitsHonest(p) {
+		a.say("warning", text)
+	}
 }

@@ -50,13 +50,13 @@ func (c *checker) signatures(whole *file) Signatures {
 }
 
 func (c *checker) engine(s scalar) Engine {
-	if e := Engine(s.text); slices.Contains([]Engine{EngineBPF, EngineXTString}, e) && !slices.Contains(c.available.Engines, e) {
-		c.mistake(s, "engine %s is not there in this version: write auto or off", e)
-		return EngineAuto
-	}
 	words := []string{string(EngineAuto), string(EngineOff)}
 	for _, e := range c.available.Engines {
 		words = append(words, string(e))
+	}
+	if e := Engine(s.text); slices.Contains([]Engine{EngineBPF, EngineXTString}, e) && !slices.Contains(c.available.Engines, e) {
+		c.mistake(s, "engine %s is not there in this version: write %s", e, strings.Join(words, " or "))
+		return EngineAuto
 	}
 	return Engine(choice(c, s, "signatures.engine", words...))
 }
