@@ -147,6 +147,20 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// TestHitsOfTwoInterfaces: what one program has counted counts once, wherever it
+// stands.
+func TestHitsOfTwoInterfaces(t *testing.T) {
+	l := loaded(t, signaturetest.Few())
+	h := host(t, "eth0", "eth1")
+	change(t, h, l, "eth0", "eth1")
+	for range 3 {
+		judge(t, l, plain([]byte("OPTIONS sip:a SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n")), signature.Scanner, "a scanner")
+	}
+	if diff := cmp.Diff(map[string]uint64{"scanner": 3}, hits(t, h)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestForeignFilter: what others have put there stays, and what stands in
 // ringfence's place stops it before anything has changed.
 func TestForeignFilter(t *testing.T) {

@@ -86,6 +86,8 @@ func TestRealScanners(t *testing.T) {
 		{"nmap, IPv6", "nmap -6 -n -Pn -sU -p 5060 --script sip-methods PBX6", []string{"nmap", "nmap-address"}},
 		{"nmap by TCP, IPv6", "nmap -6 -n -Pn -sT -p 5060 --script sip-methods PBX6", []string{"nmap", "nmap-address"}},
 		{"nmap, users", "nmap -n -Pn -sU -p 5060 --script sip-enum-users --script-args sip-enum-users.padding=4,sip-enum-users.minext=100,sip-enum-users.maxext=103 PBX4", []string{"nmap", "nmap-address"}},
+		{"nmap, versions", "nmap -n -Pn -sU -sV -p 5060 PBX4", []string{"nmap-address"}},
+		{"nmap, versions by TCP", "nmap -n -Pn -sT -sV -p 5060 PBX4", []string{"nmap-address"}},
 		{"sipp", "sipp -sn uac -m 1 -nostdin -timeout 3 -i OUTSIDE4 PBX4:5060", []string{"sipp-address", "sipp-subject"}},
 		{"sipp by TCP", "sipp -sn uac -m 1 -t t1 -nostdin -timeout 3 -i OUTSIDE4 PBX4:5060", []string{"sipp-address", "sipp-subject"}},
 		{"sipp, IPv6", "sipp -sn uac -m 1 -nostdin -timeout 3 -i OUTSIDE6 [PBX6]:5060", []string{"sipp-address", "sipp-subject"}},

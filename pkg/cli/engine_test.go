@@ -146,6 +146,37 @@ func TestScannersAreNamed(t *testing.T) {
 	}
 }
 
+// TestScannersByAForwardedPort: on a router, scanners that come by a port forward
+// are recognised if the policy lists the forwarded port.
+func TestScannersByAForwardedPort(t *testing.T) {
+	o := newOffice(t)
+	stranger, stranger4, _ := o.stranger(t, 1)
+	e := listen(t, o.phone, 5060, phone4)
+	s := newSite(t, o.pbx, "ports: {udp: [5060, "+forwardedPort+"]}\n"+openPolicy)
+	s.must(t, 0, "apply")
+	scan(t, stranger, "svmap -p "+forwardedPort+" "+phoneOutside)
+	until(t, "the scanner is banned", func() bool { return strings.Contains(strings.Join(s.banned(t), " "), stranger4) })
+	if n := e.From(stranger4); n != 0 {
+		t.Errorf("%d packets of a scanner reached the phone", n)
+	}
+}
+
+// TestNobodyIsBannedThatIsNoSender: an address from which nothing can come is
+// never banned, whatever a neighbour writes into his packets.
+func TestNobodyIsBannedThatIsNoSender(t *testing.T) {
+	h, neighbour := labtest.Host(t, "pbx"), labtest.Host(t, "neighbour")
+	labtest.Link(t,
+		lab.End{Host: h, Interface: "eth0", Addresses: []string{"203.0.113.10/24"}},
+		lab.End{Host: neighbour, Interface: "eth0", Addresses: []string{"203.0.113.200/24"}})
+	s := newSite(t, h, openPolicy)
+	s.must(t, 0, "apply")
+	labtest.Run(t, neighbour, "/usr/bin/python3", "-c", forgeScans, "203.0.113.10", "224.0.0.5", "255.255.255.255", "203.0.113.255", "203.0.113.77")
+	until(t, "the last forged packet", func() bool { return len(s.banned(t)) > 0 })
+	if banned := s.banned(t); len(banned) != 1 || banned[0] != "203.0.113.77" {
+		t.Errorf("banned are %q, want only the one that can send", banned)
+	}
+}
+
 // TestRequiredUserAgent: only phones of the named makers reach the PBX, by UDP;
 // connections and answers pass.
 func TestRequiredUserAgent(t *testing.T) {
