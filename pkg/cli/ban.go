@@ -176,7 +176,8 @@ func (a *app) changeBans(ctx context.Context, command string, f func(kernel *nft
 func (a *app) refusesBan(have *ruleset.State, addr netip.Addr) error {
 	const allowed = "an allowed address is shut out by removing it from the policy"
 	for _, set := range []struct{ name, is, wayOut string }{
-		{"providers", "is allowed", allowed}, {"trusted", "is trusted", allowed},
+		{"providers", "is allowed", allowed},
+		{"trusted", "is trusted", allowed},
 		{"protected", "is needed by this host", "no SIP comes from a gateway, a name server or this host itself: look at who it is"},
 	} {
 		name := set.name + familyOf(addr)

@@ -111,7 +111,7 @@ static __always_inline __u32 line_start(struct message *m, __u32 at)
 	return anything(m, start);
 }
 
-/* Reads the header that the sieve has found something in. Returns an outcome. */
+/* Reads the header in which the sieve finds something next. Returns an outcome. */
 __noinline int read_next(void)
 {
 	struct message *m = message();
