@@ -132,7 +132,8 @@ func (c *Change) stage(name string) error {
 	}
 	if err := c.stageOn(link, made); err != nil {
 		if made {
-			err = errors.Join(err, dropQdisc(link))
+			_, failure := dropQdisc(link, 0)
+			err = errors.Join(err, failure)
 		}
 		return err
 	}
@@ -225,16 +226,23 @@ func withdraw(name string, preferences ...uint16) error {
 	if err != nil {
 		return err
 	}
-	ours := owned(here)
+	var leaving []uint16
 	for _, preference := range preferences {
 		if f := here[preference]; f != nil && f.ours() {
-			if err := take(link, preference, f); err != nil {
-				return err
-			}
+			leaving = append(leaving, preference)
 		}
 	}
-	if ours {
-		return dropQdisc(link)
+	if owned(here) {
+		// At once with the filters: whoever is killed in between leaves no qdisc that
+		// nobody knows to be ringfence's.
+		if gone, err := dropQdisc(link, len(leaving)); gone || err != nil {
+			return err
+		}
+	}
+	for _, preference := range leaving {
+		if err := take(link, preference, here[preference]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

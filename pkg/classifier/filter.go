@@ -187,22 +187,24 @@ func makeQdisc(link netlink.Link) (bool, error) {
 	return true, nil
 }
 
-// dropQdisc removes the qdisc that ringfence has made, unless somebody else has a
-// filter there.
-func dropQdisc(link netlink.Link) error {
+// dropQdisc removes the qdisc that ringfence has made, with as many filters of
+// ringfence's as there are, unless somebody else has one there too. It reports
+// whether it did.
+func dropQdisc(link netlink.Link, ours int) (bool, error) {
 	for _, side := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
 		list, err := filtersOf(link, side)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if len(list) > 0 {
-			return nil
-		}
+		ours -= len(list)
+	}
+	if ours < 0 {
+		return false, nil
 	}
 	if err := netlink.QdiscDel(clsact(link)); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("remove clsact of %s: %w", link.Attrs().Name, linkError(err))
+		return false, fmt.Errorf("remove clsact of %s: %w", link.Attrs().Name, linkError(err))
 	}
-	return nil
+	return true, nil
 }
 
 // linkError says what a user can do about an error of rtnetlink's.
