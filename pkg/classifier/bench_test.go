@@ -42,11 +42,11 @@ func BenchmarkPacket(b *testing.B) {
 }
 `
 	list := signaturetest.Shipped()[:25]
-	stringRules := func(h *lab.Namespace, list ...signature.Signature) {
-		for _, s := range list {
-			labtest.Run(b, h, "iptables-nft", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "--dport", "5060",
-				"-m", "string", "--algo", "bm", "--string", s.Value)
-		}
+	stringRule := func(h *lab.Namespace, s signature.Signature, options ...string) {
+		labtest.Run(b, h, "iptables-nft", append([]string{
+			"-t", "raw", "-A", "PREROUTING", "-p", "udp", "--dport", "5060",
+			"-m", "string", "--algo", "bm", "--string", s.Value,
+		}, options...)...)
 	}
 	configurations := []struct {
 		name string
@@ -59,10 +59,16 @@ func BenchmarkPacket(b *testing.B) {
 		}},
 		{"bpf25", func(h *lab.Namespace) { change(b, h, loaded(b, list), "eth0") }},
 		{"bpf1000", func(h *lab.Namespace) { change(b, h, loaded(b, thousand()), "eth0") }},
-		// One that matches svmap's packet, behind half of it, and one that does not.
-		{"string1", func(h *lab.Namespace) { stringRules(h, list[0]) }},
-		{"string1absent", func(h *lab.Namespace) { stringRules(h, list[1]) }},
-		{"string25", func(h *lab.Namespace) { stringRules(h, list...) }},
+		// One that matches svmap's packet, behind half of it, one that does so in any
+		// case, as the classifier does, and one that does not.
+		{"string1", func(h *lab.Namespace) { stringRule(h, list[0]) }},
+		{"string1anycase", func(h *lab.Namespace) { stringRule(h, list[0], "--icase") }},
+		{"string1absent", func(h *lab.Namespace) { stringRule(h, list[1]) }},
+		{"string25", func(h *lab.Namespace) {
+			for _, s := range list {
+				stringRule(h, s)
+			}
+		}},
 	}
 	packets := []struct {
 		name    string
