@@ -63,14 +63,19 @@ func Observe() (ruleset.Classifier, error) {
 	return observed, nil
 }
 
-// Foreign says of interfaces on which another program stands in ringfence's place
-// which that is; the error of each wraps ErrForeign.
+// Foreign says of interfaces on which another program keeps ringfence's filter out
+// which that is; the error of each wraps ErrForeign. Where ringfence's stands,
+// nobody does.
 func Foreign(interfaces []string) map[string]error {
 	taken := map[string]error{}
 	for _, name := range interfaces {
 		link, err := linkOf(name)
 		if err != nil {
 			continue // Begin says so
+		}
+		here, err := filters(link)
+		if f := here[place]; err != nil || f != nil && f.ours() {
+			continue
 		}
 		list, err := filtersOf(link, netlink.HANDLE_MIN_INGRESS)
 		if err != nil {

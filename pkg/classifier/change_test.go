@@ -204,6 +204,32 @@ func TestForeignPreference(t *testing.T) {
 	}
 }
 
+// TestWhoIsNoObstacle: what others put beside a filter that stands, or where no
+// packet comes by itself, does not count as standing in ringfence's place.
+func TestWhoIsNoObstacle(t *testing.T) {
+	l := loaded(t, signaturetest.Few())
+	h := host(t, "eth0", "eth1", "eth2")
+	change(t, h, l, "eth0")
+	labtest.Run(t, h, "tc", "qdisc", "add", "dev", "eth1", "clsact")
+	labtest.Run(t, h, "tc", "qdisc", "add", "dev", "eth2", "clsact")
+	other := func(link string, where ...string) {
+		labtest.Run(t, h, "tc", slices.Concat([]string{"filter", "add", "dev", link, "ingress"}, where, []string{"protocol", "ip", "bpf", "bytecode", "1,6 0 0 4294967295"})...)
+	}
+	other("eth0", "pref", "6")
+	other("eth1", "chain", "7", "pref", "5")
+	other("eth2", "pref", "6")
+	var taken map[string]error
+	labtest.In(t, h, func() error {
+		taken = classifier.Foreign([]string{"eth0", "eth1", "eth2", "none"})
+		return nil
+	})
+	if len(taken) != 1 || !errors.Is(taken["eth2"], classifier.ErrForeign) {
+		t.Errorf("taken are %v, want eth2", taken)
+	}
+	change(t, h, l, "eth0", "eth1")
+	wantObserved(t, h, l.On([]string{"eth0", "eth1"}))
+}
+
 func TestSharedQdisc(t *testing.T) {
 	l := loaded(t, signaturetest.Few())
 	for _, test := range []struct {

@@ -71,11 +71,18 @@ func filters(link netlink.Link) (map[uint16]*filter, error) {
 	}
 	here := map[uint16]*filter{}
 	for _, f := range list {
-		if a := f.Attrs(); (a.Priority == place || a.Priority == next) && a.Handle == handle {
+		if a := f.Attrs(); isFirst(f) && (a.Priority == place || a.Priority == next) && a.Handle == handle {
 			here[a.Priority] = filterOf(f)
 		}
 	}
 	return here, nil
+}
+
+// isFirst reports whether a filter is in the chain that packets come into. The
+// others are no obstacle to ringfence's.
+func isFirst(f netlink.Filter) bool {
+	chain := f.Attrs().Chain
+	return chain == nil || *chain == 0
 }
 
 func filterOf(f netlink.Filter) *filter {
@@ -90,7 +97,7 @@ func filterOf(f netlink.Filter) *filter {
 func guardAgainst(link netlink.Link, f netlink.Filter) error {
 	a := f.Attrs()
 	switch _, isBPF := f.(*netlink.BpfFilter); {
-	case a.Priority != place && a.Priority != next:
+	case !isFirst(f) || a.Priority != place && a.Priority != next:
 		return nil
 	case !isBPF || a.Protocol != unix.ETH_P_ALL:
 		return taken(link, a.Priority)

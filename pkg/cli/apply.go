@@ -92,7 +92,7 @@ func (a *app) apply(ctx context.Context, o applyOptions) error {
 	if err != nil {
 		return err
 	}
-	sync := syncOptions{before: before, strict: true}
+	sync := syncOptions{before: before, strict: true, otherPolicy: true}
 	if sync.guards, err = a.guards(s, o, newest); err != nil {
 		return err
 	}

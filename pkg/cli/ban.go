@@ -178,7 +178,7 @@ func (a *app) refusesBan(have *ruleset.State, addr netip.Addr) error {
 	for _, set := range []struct{ name, is, wayOut string }{
 		{"providers", "is allowed", allowed},
 		{"trusted", "is trusted", allowed},
-		{"protected", "is needed by this host", "no SIP comes from a gateway, a name server or this host itself: look at who it is"},
+		{"protected", "is needed by this host", "this host needs its gateways, its name servers and itself for more than SIP"},
 	} {
 		name := set.name + familyOf(addr)
 		if !contains(have.Sets[name], addr) {
@@ -274,8 +274,11 @@ func (a *app) bans(ctx context.Context) error {
 		if entry.Why == "" {
 			entry.Why = "it sent what a scanner sends"
 		}
-		if contains(have.Sets["providers"+familyOf(b.Address)], b.Address) {
-			entry.Why += "; without effect, because it is a provider's now"
+		for _, set := range []string{"providers", "trusted"} {
+			if contains(have.Sets[set+familyOf(b.Address)], b.Address) {
+				entry.Why += "; without effect, because the policy allows it now"
+				break
+			}
 		}
 		list = append(list, entry)
 	}

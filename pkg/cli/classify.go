@@ -61,24 +61,30 @@ func (s *site) classify() error {
 	return nil
 }
 
-// settle makes the site go by the classifier that stands: by one that another
-// version, or an earlier generation, has put there only if it is not strict. It
+// settle makes the site go by the classifier that stands, all of it: also by one
+// of another version, unless the policy is another one or cannot do without. It
 // reports whether that will do.
-func (s *site) settle(strict bool) bool {
+func (s *site) settle(otherPolicy bool) bool {
 	observed, err := classifier.Observe()
 	if err != nil {
 		return false
 	}
-	standing := ruleset.Classifier{}
-	for _, name := range s.eyes.Interfaces() {
-		if there, ok := observed[name]; ok && (there == s.program.Name() || !strict && s.insists() == "") {
-			standing[name] = there
+	watched := 0
+	for name, wanted := range s.eyes {
+		switch there := observed[name]; {
+		case there == wanted:
+			watched++
+		case there == "":
+		case otherPolicy || s.insists() != "":
+			return false
+		default:
+			watched++
 		}
 	}
-	if len(standing) == 0 || s.insists() != "" && len(standing) < len(s.eyes) {
+	if watched == 0 || s.insists() != "" && watched < len(s.eyes) {
 		return false
 	}
-	s.standing = standing
+	s.standing = observed
 	return true
 }
 
@@ -103,7 +109,7 @@ func classifiedInterfaces(p *policy.Policy, h ruleset.Host, present []string) []
 	for _, i := range h.Interfaces {
 		listed := len(p.Interfaces) > 0
 		outside := len(h.Outside) == 0 || slices.Contains(h.Outside, i.Name)
-		wanted := listed || outside || p.Unknown.Accept && i.Master == ""
+		wanted := listed || i.Master == "" && (outside || p.Unknown.Accept)
 		here := present == nil || slices.Contains(present, i.Name)
 		if wanted && here && p.Fences(i.Name) && i.Name != "lo" && !slices.Contains(names, i.Name) {
 			names = append(names, i.Name)

@@ -165,6 +165,7 @@ func (a *app) needsEngine(s *site) error {
 // there stays, if that will do; else the fence stands without it, unless the site
 // is strict and cannot do without.
 func (a *app) sync(ctx context.Context, s *site, o syncOptions) (*plan.Plan, error) {
+	s.standing = nil
 	for {
 		d, err := s.desired(o.before)
 		if err != nil {
@@ -175,7 +176,7 @@ func (a *app) sync(ctx context.Context, s *site, o syncOptions) (*plan.Plan, err
 		if !errors.Is(err, control.ErrClassifier) || o.strict && s.insists() != "" {
 			return p, err
 		}
-		if s.standing == nil && s.settle(o.strict) {
+		if s.standing == nil && s.settle(o.otherPolicy) {
 			a.say("warning", fmt.Sprintf("%v; the classifier stays as it is, on %s", err, strings.Join(s.standing.Interfaces(), ", ")))
 			continue
 		}
@@ -190,7 +191,9 @@ type syncOptions struct {
 	before *site // what the kernel's rules were made from, nil if that is not known
 	guards []plan.Guard
 	begin  func(p *plan.Plan, want *ruleset.State) error
-	strict bool
+	// strict refuses what cannot do without the classifier; otherPolicy says that
+	// what stands was not made for this one.
+	strict, otherPolicy bool
 }
 
 // describeEngine says what recognises scanners and what it has seen.
@@ -238,17 +241,25 @@ func writeHits(out io.Writer, hits map[string]uint64) {
 
 // warnOfEngine tells why nobody is recognised, where somebody should be.
 func (a *app) warnOfEngine(s *site) {
+	for _, text := range a.engineWarnings(s) {
+		a.say("warning", text)
+	}
+}
+
+func (a *app) engineWarnings(s *site) []string {
 	why := a.whyBlind(s)
+	var warnings []string
 	switch {
 	case s.policy.Signatures.Engine == policy.EngineOff:
 	case s.host.Engine != "" && s.policy.Unknown.Accept:
 		for _, name := range slices.Sorted(maps.Keys(s.blind)) {
-			a.say("warning", fmt.Sprintf("unknown.action is accept, and scanners that come in on %s are not recognised: %v; whoever is not banned passes", name, s.blind[name]))
+			warnings = append(warnings, fmt.Sprintf("unknown.action is accept, and scanners that come in on %s are not recognised: %v; whoever is not banned passes", name, s.blind[name]))
 		}
 	case s.host.Engine != "" || why == nil:
 	case len(s.policy.Unknown.RequireUserAgent) > 0:
-		a.say("warning", fmt.Sprintf("unknown phones are dropped, because nobody reads their User-Agent: %v", why))
+		warnings = append(warnings, fmt.Sprintf("unknown phones are dropped, because nobody reads their User-Agent: %v", why))
 	case s.policy.Unknown.Accept:
-		a.say("warning", fmt.Sprintf("unknown.action is accept, and scanners are not recognised: %v; whoever is not banned passes", why))
+		warnings = append(warnings, fmt.Sprintf("unknown.action is accept, and scanners are not recognised: %v; whoever is not banned passes", why))
 	}
+	return warnings
 }

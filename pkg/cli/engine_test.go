@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
@@ -479,10 +480,67 @@ func TestWithoutCapabilities(t *testing.T) {
 	if v := s.recognised(t); !strings.HasSuffix(v.Why, "signatures on eth0, eth1") {
 		t.Errorf("root's refresh leaves %s", v.Why)
 	}
+	// Nor does it leave the others when it is one of them that changes.
+	s.write(t, strings.Replace(openPolicy, "interfaces: [eth0]\n", "", 1))
+	s.must(t, 0, "apply")
+	labtest.Run(t, h, "ip", "link", "add", "br0", "type", "bridge")
+	labtest.Run(t, h, "ip", "link", "add", "port", "type", "veth", "peer", "name", "far")
+	s.must(t, 0, "refresh")
+	labtest.Run(t, h, "ip", "link", "set", "port", "master", "br0")
+	if o := limited("refresh"); o.status != 0 || strings.Contains(o.stderr, "without it") {
+		t.Errorf("refresh: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
+	}
+	if v := s.recognised(t); !strings.Contains(v.Why, "signatures on br0, eth0, eth1, far, port") {
+		t.Errorf("a limited refresh leaves %s", v.Why)
+	}
+	// A rollback is not said to be in force while another generation's signatures
+	// ban.
+	s.write(t, openPolicy)
+	s.must(t, 0, "apply")
+	s.write(t, openPolicy+"signatures: {deny: [{name: mistake, header: user-agent, contains: Yealink SIP}]}\n")
+	s.must(t, 0, "apply")
+	if o := limited("rollback"); o.status != 0 || !strings.Contains(o.stderr, "the fence stands without it") {
+		t.Errorf("rollback: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
+	}
+	if v := s.recognised(t); v.Why != "the classifier stands nowhere" {
+		t.Errorf("a limited rollback leaves %s", v.Why)
+	}
 	s.write(t, openPolicy+"signatures: {engine: off}\n")
 	s.must(t, 0, "apply")
 	if v := s.recognised(t); v.Engine != "off" || v.Why != "the policy switches it off" || strings.Contains(s.ruleset(t), "mark") {
 		t.Errorf("an engine that is off is %+v", v)
+	}
+}
+
+// TestUpWithoutItsPolicy: rules whose policy this version cannot read go on with
+// the classifier that stands; without one, nobody passes whose User-Agent nobody
+// reads.
+func TestUpWithoutItsPolicy(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
+	s := newSite(t, h, strings.Replace(openPolicy, "action: accept", "action: accept, require_user_agent: [Yealink]", 1))
+	s.must(t, 0, "apply")
+	j := journal.Journal{Folder: s.state()}
+	newest, err := j.Newest()
+	labtest.Must(t, err)
+	newest.Policy += "later: version\n"
+	pending, err := j.Begin(newest)
+	labtest.Must(t, err)
+	labtest.Must(t, pending.Finish())
+	filters := func() string { return labtest.Run(t, h, "tc", "filter", "show", "dev", "eth0", "ingress") }
+	before := filters()
+	if o := s.must(t, 0, "up"); !strings.Contains(o.stderr, "putting up the rules as they were compiled") || filters() != before {
+		t.Errorf("up says\n%s%s\nand leaves %q", o.stdout, o.stderr, filters())
+	}
+	if !strings.Contains(s.ruleset(t), `0x03000000 counter name "dropped_user_agent" drop`) {
+		t.Errorf("the rules are\n%s", s.ruleset(t))
+	}
+	labtest.Run(t, h, "tc", "qdisc", "del", "dev", "eth0", "clsact")
+	if o := s.must(t, 0, "up"); !strings.Contains(o.stderr, "unknown phones are dropped, because nobody reads their User-Agent") {
+		t.Errorf("up says\n%s%s", o.stdout, o.stderr)
+	}
+	if rules := s.ruleset(t); strings.Contains(rules, "0x03000000") || !strings.Contains(rules, `counter name "dropped_user_agent" drop`) {
+		t.Errorf("the rules are\n%s", rules)
 	}
 }
 

@@ -49,6 +49,8 @@ type keeper struct {
 	// wrong is what has been said to be wrong, and told how it goes.
 	wrong map[string]bool
 	told  string
+	// unwatched is what has been said of scanners that are not recognised.
+	unwatched string
 }
 
 func (a *app) newKeeper() *keeper {
@@ -238,6 +240,7 @@ func (k *keeper) sync(ctx context.Context, s *site, full bool, begin func()) (*p
 		k.known = k.noteKernel(tables, p)
 	}
 	k.report(s)
+	k.reportEngine(s)
 	return p, nil
 }
 
@@ -370,6 +373,20 @@ func (k *keeper) report(s *site) {
 		text += ", " + count(n, "alarm")
 	}
 	k.announce(text)
+}
+
+// reportEngine says where scanners are not recognised, and when they are again.
+func (k *keeper) reportEngine(s *site) {
+	text := strings.Join(k.engineWarnings(s), "; ")
+	if text == k.unwatched {
+		return
+	}
+	if text != "" {
+		k.log.Warn(text)
+	} else {
+		k.log.Info("over", "what", k.unwatched)
+	}
+	k.unwatched = text
 }
 
 // serversOf are those of the policy, or the host's.

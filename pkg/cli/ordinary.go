@@ -33,6 +33,9 @@ const ordinary = "INVITE sip:100@pbx.example.com;transport=udp SIP/2.0\r\n" +
 // are a given text by chance.
 const leastContains = 8
 
+// leastPrefix is the same for a header's beginning.
+const leastPrefix = 3
+
 // hitsHonest says which of a policy's own signatures honest phones match as well.
 func hitsHonest(p *policy.Policy) []string {
 	var warnings []string
@@ -45,9 +48,15 @@ func hitsHonest(p *policy.Policy) []string {
 		if found := automaton.Explain([]byte(ordinary)).Findings; len(found) > 0 {
 			text := strings.TrimSpace(ordinary[found[0].From:found[0].To])
 			warnings = append(warnings, fmt.Sprintf("signatures.deny: %s matches what honest phones send (%s: %q): they are taken for scanners", s.Name, s.Header, text))
-		} else if n := utf8.RuneCountInString(s.Value); s.Match == policy.Contains && n < leastContains {
-			warnings = append(warnings, fmt.Sprintf("signatures.deny: %s looks for only %s anywhere in a header, and honest phones may send those by chance: write prefix or exact, or at least %d",
+			continue
+		}
+		switch n := utf8.RuneCountInString(s.Value); {
+		case s.Match == policy.Contains && n < leastContains:
+			warnings = append(warnings, fmt.Sprintf("signatures.deny: %s looks for only %s anywhere in a header, and an honest phone may send those too: write prefix or exact, or at least %d",
 				s.Name, count(n, "character"), leastContains))
+		case s.Match == policy.Prefix && n < leastPrefix:
+			warnings = append(warnings, fmt.Sprintf("signatures.deny: %s looks for only %s that a header begins with, and an honest phone may send those too: write exact, or at least %d",
+				s.Name, count(n, "character"), leastPrefix))
 		}
 	}
 	return warnings

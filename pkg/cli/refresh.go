@@ -57,6 +57,9 @@ func (a *app) refresh(ctx context.Context, o refreshOptions) error {
 			return err
 		}
 		newest, err := a.generationOrKilled(ctx)
+		if errors.Is(err, journal.ErrLocked) {
+			return a.tellNothing(fmt.Sprintf("Nothing was done: %v.", err))
+		}
 		if err != nil {
 			return err
 		}

@@ -92,7 +92,7 @@ func (a *app) rollback(ctx context.Context, args []string, o applyOptions) error
 		return err
 	}
 	o.allowCutInside = true // what was in force before must be possible again: it is only said
-	sync := syncOptions{before: a.siteBefore(s, newest, memory), guards: s.guards(o.asBefore(then))}
+	sync := syncOptions{before: a.siteBefore(s, newest, memory), guards: s.guards(o.asBefore(then)), otherPolicy: true}
 	p, generation, err := a.commit(ctx, s, sync, newest, fmt.Sprintf("rollback %d", target.Number))
 	if err != nil {
 		return err

@@ -217,3 +217,18 @@ func TestRunBesideCron(t *testing.T) {
 		t.Errorf("the service says:\n%s", r.log())
 	}
 }
+
+// TestRunTellsOfBlindness: the daemon says when scanners are not recognised any
+// more.
+func TestRunTellsOfBlindness(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
+	labtest.Run(t, h, "tc", "qdisc", "add", "dev", "eth0", "clsact")
+	labtest.Run(t, h, "tc", "filter", "add", "dev", "eth0", "ingress", "pref", "5", "handle", "0x5060", "bpf", "da", "bytecode", "1,6 0 0 4294967295")
+	site := newSite(t, h, openPolicy)
+	site.must(t, 0, "apply")
+	s := serve(t, site)
+	s.until(t, "it says so", func() bool {
+		return strings.Contains(s.log(), "unknown.action is accept, and scanners are not recognised: another program's filter is there")
+	})
+}

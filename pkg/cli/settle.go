@@ -48,7 +48,9 @@ func (a *app) settleGeneration(ctx context.Context) error {
 		a.say("note", fmt.Sprintf("an earlier %s was killed before the kernel had taken its rules: they are dropped", pending.Command))
 		if newest, err := a.newest(); err == nil && newest == nil && !have.Exists {
 			// Its classifier went in first.
-			return errors.Join(pending.Discard(), a.clear(ctx))
+			if err := a.clear(ctx); err != nil {
+				return err
+			}
 		}
 		return pending.Discard()
 	}

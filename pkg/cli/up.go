@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -95,7 +97,7 @@ func (a *app) asSaved(e *journal.Entry) (saved, error) {
 		if err := json.Unmarshal(e.State, &state); err != nil {
 			return saved{}, fmt.Errorf("read rules of generation %d: %w", e.Number, err)
 		}
-		state.Classifier = nil // whatever it looked for, nobody knows any more
+		a.withWhatStands(&state)
 		return saved{state: &state, size: "its rules as compiled"}, nil
 	}
 	if err != nil {
@@ -112,6 +114,27 @@ func (a *app) asSaved(e *journal.Entry) (saved, error) {
 	}
 	s.remember(memory, a.now())
 	return saved{site: s, size: "as saved, " + s.size()}, nil
+}
+
+// withWhatStands completes rules of which nobody knows any more what their
+// classifier looked for: what stands in the kernel stays. If nothing does, nobody
+// has a User-Agent that they require.
+func (a *app) withWhatStands(state *ruleset.State) {
+	var err error
+	if state.Classifier, err = classifier.Observe(); err == nil && len(state.Classifier) > 0 {
+		return
+	}
+	for _, chain := range state.Chains {
+		for i, rule := range chain.Rules {
+			statements := slices.DeleteFunc(slices.Clone(rule.Statements()), func(s ruleset.Statement) bool {
+				return s == ruleset.Statement(ruleset.Mark{Class: ruleset.OtherAgent})
+			})
+			if len(statements) < len(rule.Statements()) {
+				a.say("warning", "unknown phones are dropped, because nobody reads their User-Agent: ringfence apply mends that")
+				chain.Rules[i] = ruleset.NewRule(statements...)
+			}
+		}
+	}
 }
 
 // putUp brings the kernel to what was saved.
