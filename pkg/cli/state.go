@@ -38,10 +38,7 @@ func (a *app) kernel(full bool) *nft.Kernel {
 // cannot be known. It is a shortcut for the next look only, so a failure is no
 // error.
 func (a *app) noteKernel(k *nft.Kernel, p *plan.Plan) *nft.Known {
-	generation := p.Base
-	if len(p.Steps) > 0 {
-		generation = nft.NextGeneration(p.Base)
-	}
+	generation := nft.GenerationAfter(p)
 	if k.Known.Holds(generation) {
 		return k.Known
 	}

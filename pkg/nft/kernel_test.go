@@ -73,6 +73,50 @@ func TestFailedPlan(t *testing.T) {
 	}
 }
 
+// TestFailedNewTable: a table is made in two transactions, and if the kernel refuses
+// the second nothing is left of the first.
+func TestFailedNewTable(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	p := difference(t, h, compiled(t, everything))
+	if n := len(p.Transactions()); n != 2 {
+		t.Fatalf("a new table takes %d transactions, want 2", n)
+	}
+	hooked := p.Want.Chains["prerouting"]
+	hooked.Type = "nothing"
+	for i, step := range p.Steps {
+		if add, ok := step.(plan.AddChain); ok && add.Name == "prerouting" {
+			p.Steps[i] = plan.AddChain{Name: add.Name, Chain: hooked}
+		}
+	}
+	err := h.Do(func() error { return new(nft.Kernel).Commit(t.Context(), p) })
+	if err == nil || !strings.Contains(err.Error(), "NFT_MSG_NEWCHAIN") {
+		t.Errorf("got %v, want an error that names the message", err)
+	}
+	if tables := labtest.Run(t, h, "nft", "list", "tables"); tables != "" {
+		t.Errorf("a failed plan left %s", tables)
+	}
+}
+
+// TestCutShort: a run that ended between the two transactions of a new table has left
+// one without hooks. The next run sees what is missing, and adds it.
+func TestCutShort(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	want := compiled(t, everything)
+	p := difference(t, h, want)
+	p.Steps = p.Transactions()[0]
+	labtest.In(t, h, func() error { return new(nft.Kernel).Commit(t.Context(), p) })
+	if rules := list(t, h); strings.Contains(rules, "hook") {
+		t.Errorf("the first transaction has made a hook:\n%s", rules)
+	}
+	if p = difference(t, h, want); p.Empty() {
+		t.Error("nothing is found missing")
+	}
+	apply(t, h, want)
+	if p := difference(t, h, want); !p.Empty() {
+		t.Errorf("after another run there is left to do: %v", p.Changes)
+	}
+}
+
 // TestKnown: what was committed is believed only while nobody has changed any
 // rule, in this namespace, since this boot.
 func TestKnown(t *testing.T) {
@@ -120,16 +164,18 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-func TestNextGeneration(t *testing.T) {
+func TestGenerationAfter(t *testing.T) {
 	h := labtest.Host(t, "pbx")
-	p := apply(t, h, compiled(t, everything))
-	labtest.In(t, h, func() error {
-		s, err := new(nft.Kernel).Observe(t.Context())
-		if err == nil && s.Generation != nft.NextGeneration(p.Base) {
-			err = fmt.Errorf("generation %d after a commit at %d, want %d", s.Generation, p.Base, nft.NextGeneration(p.Base))
-		}
-		return err
-	})
+	for _, text := range []string{everything, everything + "dns: {servers: [192.0.2.53]}\n", "interfaces: [eth0]\n"} {
+		p := apply(t, h, compiled(t, text))
+		labtest.In(t, h, func() error {
+			s, err := new(nft.Kernel).Observe(t.Context())
+			if err == nil && s.Generation != nft.GenerationAfter(p) {
+				err = fmt.Errorf("generation %d after a commit at %d, want %d", s.Generation, p.Base, nft.GenerationAfter(p))
+			}
+			return err
+		})
+	}
 	if got := nft.NextGeneration(1<<32 - 1); got != 1 {
 		t.Errorf("after the last generation comes %d, want 1", got)
 	}
