@@ -13,6 +13,7 @@ import (
 // any other table is.
 func TestWatch(t *testing.T) {
 	h := labtest.Host(t, "pbx")
+	other := labtest.StartNFT(t, h)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var touched <-chan nft.Touched
@@ -37,9 +38,9 @@ func TestWatch(t *testing.T) {
 		"add counter inet ringfence more",
 		"add table inet ringfence { flags dormant; }",
 	} {
-		labtest.Rules(t, h, "add table ip theirs; add chain ip theirs c; add rule ip theirs c accept; add table ip ringfence; add chain ip ringfence sip")
-		labtest.Rules(t, h, "delete table ip ringfence")
-		labtest.Rules(t, h, script)
+		other.Do(t, "add table ip theirs; add chain ip theirs c; add rule ip theirs c accept; add table ip ringfence; add chain ip ringfence sip")
+		other.Do(t, "delete table ip ringfence")
+		other.Do(t, script)
 		if got := <-touched; got.Program != "nft" || got.PID == 0 || got.Lost {
 			t.Errorf("%s: %+v", script, got)
 		}
@@ -62,6 +63,7 @@ func TestWatch(t *testing.T) {
 // very much is told that something was lost, or the last change.
 func TestWatchLosesNothingSilently(t *testing.T) {
 	h := labtest.Host(t, "pbx")
+	other := labtest.StartNFT(t, h)
 	var touched <-chan nft.Touched
 	labtest.In(t, h, func() (err error) {
 		touched, err = nft.Watch(t.Context())
@@ -70,7 +72,7 @@ func TestWatchLosesNothingSilently(t *testing.T) {
 	var last uint32
 	for range 50 {
 		apply(t, h, compiled(t, everything))
-		labtest.Rules(t, h, "delete table inet ringfence")
+		other.Do(t, "delete table inet ringfence")
 	}
 	labtest.In(t, h, func() error {
 		have, err := control.Controller{Kernel: &nft.Kernel{}}.Plan(t.Context(), control.Desired{State: compiled(t, everything)})
