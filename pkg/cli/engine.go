@@ -176,6 +176,9 @@ func (a *app) sync(ctx context.Context, s *site, o syncOptions) (*plan.Plan, err
 		if !errors.Is(err, control.ErrClassifier) || o.strict && s.insists() != "" {
 			return p, err
 		}
+		for _, line := range classifier.VerifierLog(err) {
+			a.log.Debug("verifier", "line", line)
+		}
 		if s.standing == nil && s.settle(o.otherPolicy) {
 			a.say("warning", fmt.Sprintf("%v; the classifier stays as it is, on %s", err, strings.Join(s.standing.Interfaces(), ", ")))
 			continue
