@@ -38,7 +38,9 @@ func StartNFT(t testing.TB, n *lab.Namespace) *NFT {
 			t.Errorf("nft: %v", err)
 		}
 	})
-	return &NFT{in: in, out: bufio.NewReader(out)}
+	nft := &NFT{in: in, out: bufio.NewReader(out)}
+	nft.Do(t, "") // it may have something to say about the terminal
+	return nft
 }
 
 // Do does a script as one transaction and returns what nft writes. An error ends
