@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
@@ -64,8 +66,31 @@ func TestNoPacketSlipsThroughAnUpdate(t *testing.T) {
 	got, leaked := sink.Received(fromProvider), sink.Received(fromStranger)
 	t.Logf("%d changes, %d packets of each in %.1f s (%.0f packets/s): %d of the provider's lost, %d of the stranger's arrived",
 		changes, sent, took.Seconds(), float64(2*sent)/took.Seconds(), sent-got, leaked)
+	if kernel := release(t); leaked == 0 && got != sent && losesElements(kernel) {
+		t.Skipf("Linux %s can miss an element while the set is rewritten (mended in 6.17 and in 6.12 since September 2025, by b2f742c846ca): %d of %d packets were lost", kernel, sent-got, sent)
+	}
 	if got != sent || leaked != 0 {
 		t.Errorf("of %d packets each, %d of the provider's were lost and %d of the stranger's arrived", sent, sent-got, leaked)
+	}
+}
+
+func release(t *testing.T) string {
+	t.Helper()
+	var name unix.Utsname
+	labtest.Must(t, unix.Uname(&name))
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+// losesElements reports whether a kernel is of a version in which a lookup that a
+// commit overtakes may find neither the old elements of a set nor the new ones.
+func losesElements(release string) bool {
+	var major, minor, patch int
+	_, _ = fmt.Sscanf(release, "%d.%d.%d", &major, &minor, &patch) // what is not there is 0
+	switch version := major*1000 + minor; {
+	case version == 6012:
+		return patch < 50
+	default:
+		return version < 6017
 	}
 }
 
