@@ -84,8 +84,10 @@ func (k *keeper) addressesFile() string { return filepath.Join(k.stateDir, "addr
 // Keep brings the kernel to what the newest generation asks for, with the
 // addresses that are remembered.
 func (k *keeper) Keep(ctx context.Context, e control.Event) error {
-	if k.known != nil && e.Generation == k.known.Generation {
-		return nil // it was this program
+	// What was changed up to the last commit was seen before it, or was that commit:
+	// it may take two transactions. The generation wraps around.
+	if k.known != nil && e.Generation != 0 && int32(e.Generation-k.known.Generation) <= 0 {
+		return nil
 	}
 	first := k.newest == nil
 	return k.locked(ctx, func() error {
