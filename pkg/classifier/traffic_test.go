@@ -107,7 +107,7 @@ func TestOnTheWire(t *testing.T) {
 		copy(frame, mac)
 		transmit(t, outside, "eth0", frame)
 		count++
-		until(t, name, func() bool { return watched(t, pbx)["marked"] == count })
+		labtest.Until(t, name, func() bool { return watched(t, pbx)["marked"] == count })
 	}
 	if got := watched(t, pbx); got["unmarked"] != 0 {
 		t.Errorf("%v", got)
@@ -149,19 +149,9 @@ func TestTun(t *testing.T) {
 		_, err := device.Write(packet)
 		labtest.Must(t, err)
 	}
-	until(t, "both packets", func() bool { return watched(t, pbx)["marked"] == 2 })
+	labtest.Until(t, "both packets", func() bool { return watched(t, pbx)["marked"] == 2 })
 	if got := hits(t, pbx); got["sipvicious-callee"] != 2 {
 		t.Errorf("counted was %v", got)
-	}
-}
-
-// until waits until something is so.
-func until(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not so after 10 s: %s", what)
-		}
 	}
 }
 
@@ -219,7 +209,7 @@ func TestNoPacketSlipsThroughASwap(t *testing.T) {
 	})
 	close(stop)
 	group.Wait()
-	until(t, "all packets", func() bool {
+	labtest.Until(t, "all packets", func() bool {
 		got := watched(t, pbx)
 		return got["marked"]+got["unmarked"] == sent && got["benign_marked"]+got["benign_unmarked"] == sent
 	})
@@ -261,7 +251,7 @@ func TestRequiredUserAgent(t *testing.T) {
 		labtest.Must(t, errors.Join(source.Burst(1), source.Close()))
 	}
 	want := map[string]int{"scanner": 1, "allowed": 1, "refused": 2, "other": 2}
-	until(t, "all packets", func() bool {
+	labtest.Until(t, "all packets", func() bool {
 		n := 0
 		for _, count := range watched(t, pbx) {
 			n += count
