@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -31,12 +32,16 @@ func (a *app) check() error {
 	compile.State(p, nil, ruleset.Host{})
 	if len(p.Signatures.Deny)+len(p.Unknown.RequireUserAgent) > 0 {
 		// Only what the policy adds can be too much: of the rest, tests take care.
-		if _, err := automatonOf(p); err != nil {
+		if _, err := catalog.AutomatonOf(p); err != nil {
 			return err
 		}
 	}
-	if err := a.warnOfPresets(p, time.Now()); err != nil {
+	old, err := catalog.PresetWarnings(p, time.Now())
+	if err != nil {
 		return err
+	}
+	for _, text := range old {
+		a.say("warning", text)
 	}
 	names := len(compile.Names(p))
 	if a.json() {

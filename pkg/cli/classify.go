@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/policy"
@@ -34,7 +35,7 @@ func (s *site) classify() error {
 		return nil
 	}
 	if s.program == nil {
-		automaton, err := automatonOf(s.policy)
+		automaton, err := catalog.AutomatonOf(s.policy)
 		if err != nil {
 			return err
 		}

@@ -16,8 +16,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
-	"github.com/ringfence/ringfence/pkg/signature"
-	"github.com/ringfence/ringfence/rules"
 )
 
 // kernelOf is the kernel with the classifier before its rules that a site wants;
@@ -76,65 +74,6 @@ func (c loadedChange) Finish() error {
 func (c loadedChange) Undo() error {
 	defer c.loaded.Close()
 	return c.Change.Undo()
-}
-
-// automatonOf knows the signatures of a policy, and the User-Agents that it
-// requires.
-func automatonOf(p *policy.Policy) (*signature.Automaton, error) {
-	list, err := signaturesOf(p)
-	if err != nil {
-		return nil, err
-	}
-	var wanted []signature.Signature
-	for _, s := range list {
-		wanted = append(wanted, s.Signature)
-	}
-	automaton, err := signature.Compile(wanted, p.Unknown.RequireUserAgent)
-	if errors.Is(err, signature.ErrTooMany) {
-		err = withHint(err, "leave some out under signatures.except, or shorten signatures.deny")
-	}
-	return automaton, err
-}
-
-// known is a signature with what is known of it.
-type known struct {
-	signature.Signature
-	List   string // the list that it is in; "" for the policy's own
-	Source string
-	Note   string
-}
-
-// signaturesOf are those that a policy looks for: its lists, without those that
-// are off and those that it leaves out, and its own, which ban.
-func signaturesOf(p *policy.Policy) ([]known, error) {
-	lists, err := rules.SignatureLists()
-	if err != nil {
-		return nil, err
-	}
-	var wanted []known
-	for _, name := range p.Signatures.Presets {
-		for _, s := range lists[name].Signatures {
-			if !s.Off && !slices.Contains(p.Signatures.Except, s.Name) {
-				wanted = append(wanted, shipped(name, s))
-			}
-		}
-	}
-	for _, s := range p.Signatures.Deny {
-		wanted = append(wanted, known{
-			Signature: signature.Signature{Name: s.Name, Header: s.Header, Match: signature.Match(s.Match), Value: s.Value, Class: signature.Ban},
-			Source:    "the policy",
-		})
-	}
-	return wanted, nil
-}
-
-func shipped(list string, s rules.Signature) known {
-	return known{
-		Signature: signature.Signature{
-			Name: s.Name, Header: s.Header, Match: signature.Match(s.Match()), Value: s.Value(), Class: signature.Class(s.Class),
-		},
-		List: list, Source: s.Source, Note: s.Note,
-	}
 }
 
 // insists returns why a policy cannot do without the engine on a host that has

@@ -13,6 +13,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/nft"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/signature"
 )
 
 // The exit statuses of every command.
@@ -79,6 +80,8 @@ func (a *app) hint(err error) string {
 		return fmt.Sprintf("%s; or say %s if you are sure", refusal.WayOut, refusal.Flag)
 	}
 	switch {
+	case errors.Is(err, signature.ErrTooMany):
+		return "leave some out under signatures.except, or shorten signatures.deny"
 	case errors.Is(err, nft.ErrPermission):
 		return "run it as root: sudo ringfence …"
 	case errors.Is(err, nft.ErrUnsupported):

@@ -1,55 +1,21 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net/netip"
 	"os"
-	"slices"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
-	"github.com/ringfence/ringfence/rules"
 )
-
-// available is what this version offers a policy.
-func available() (policy.Available, error) {
-	providers, err := rules.Providers()
-	if err != nil {
-		return policy.Available{}, err
-	}
-	presets := map[string]policy.Preset{}
-	for name, p := range providers {
-		if presets[name], err = presetOf(p); err != nil {
-			return policy.Available{}, err
-		}
-	}
-	lists, err := rules.SignatureLists()
-	if err != nil {
-		return policy.Available{}, err
-	}
-	var signatures []string
-	for _, list := range lists {
-		for _, s := range list.Signatures {
-			signatures = append(signatures, s.Name)
-		}
-	}
-	return policy.Available{
-		Presets:        presets,
-		Signatures:     signatures,
-		SignatureLists: slices.Sorted(maps.Keys(lists)),
-		Backends:       []policy.Backend{policy.BackendNFTables},
-		Engines:        []policy.Engine{policy.EngineBPF},
-	}, nil
-}
 
 // readPolicy reads and checks the policy file.
 func (a *app) readPolicy() (*policy.Policy, string, error) {
@@ -66,16 +32,8 @@ func (a *app) readPolicy() (*policy.Policy, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("read policy: %w", err)
 	}
-	p, err := parsePolicy(a.policyPath, text)
+	p, err := catalog.Parse(a.policyPath, text)
 	return p, string(text), err
-}
-
-func parsePolicy(name string, text []byte) (*policy.Policy, error) {
-	offered, err := available()
-	if err != nil {
-		return nil, err
-	}
-	return policy.Parse(name, bytes.NewReader(text), offered)
 }
 
 const resolvConf = "/etc/resolv.conf"

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -61,7 +62,7 @@ func (a *app) init(names []string) error {
 	}
 	draft := policy.NewDraft(h, servers, providers)
 	text := draft.Text(time.Now())
-	if _, err := parsePolicy(a.policyPath, []byte(text)); err != nil {
+	if _, err := catalog.Parse(a.policyPath, []byte(text)); err != nil {
 		return fmt.Errorf("draft policy: %w", err)
 	}
 	if err := a.writeNewPolicy(text); err != nil {
@@ -104,7 +105,7 @@ func (a *app) writeNewPolicy(text string) error {
 // draftProviders are the entries of a policy for what was given on the command
 // line, each with its lines.
 func (a *app) draftProviders(texts []string) ([][]string, error) {
-	presets, err := rules.Providers()
+	presets, err := catalog.Providers()
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/phone"
-	"github.com/ringfence/ringfence/rules"
 )
 
 // phoneFlags are the flags of phone.
@@ -61,7 +61,7 @@ nobody.
 		},
 		RunE: func(_ *cobra.Command, args []string) error { return a.phone(args, f) },
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			makers, _ := makers()
+			makers, _ := catalog.Makers()
 			var names []string
 			for _, m := range makers {
 				names = append(names, m.Name)
@@ -103,19 +103,11 @@ func word(arg string) string {
 	return arg
 }
 
-func makers() ([]phone.Maker, error) {
-	files, err := rules.Phones()
-	if err != nil {
-		return nil, err
-	}
-	return phone.Read(files)
-}
-
 func (a *app) phone(args []string, f phoneFlags) error {
 	if len(args) == 0 && f.Model == "" {
 		return a.phoneList(nil)
 	}
-	known, err := makers()
+	known, err := catalog.Makers()
 	if err != nil {
 		return err
 	}
@@ -214,7 +206,7 @@ func hasSRV(name string) (bool, error) {
 	if name == "" {
 		return false, nil
 	}
-	known, err := rules.Providers()
+	known, err := catalog.Providers()
 	if err != nil {
 		return false, err
 	}
@@ -241,7 +233,7 @@ type familyReport struct {
 }
 
 func (a *app) phoneList(args []string) error {
-	known, err := makers()
+	known, err := catalog.Makers()
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -39,7 +40,7 @@ your phones use and the addresses of the provider's help pages.`,
 			Args:  oneArgument("a provider, such as twilio"),
 			RunE:  func(_ *cobra.Command, args []string) error { return a.showProvider(args[0]) },
 			ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-				known, _ := rules.Providers()
+				known, _ := catalog.Providers()
 				return slices.Sorted(maps.Keys(known)), cobra.ShellCompDirectiveNoFileComp
 			},
 		},
@@ -95,7 +96,7 @@ func reportProvider(p rules.Provider, now time.Time) providerReport {
 }
 
 func (a *app) providers() error {
-	known, err := rules.Providers()
+	known, err := catalog.Providers()
 	if err != nil {
 		return err
 	}
@@ -132,7 +133,7 @@ func (r providerReport) knownBy() string {
 }
 
 func (a *app) showProvider(name string) error {
-	known, err := rules.Providers()
+	known, err := catalog.Providers()
 	if err != nil {
 		return err
 	}
@@ -195,7 +196,7 @@ func (a *app) checkProvider(path string) error {
 	if err != nil {
 		return providerMistakes(err)
 	}
-	preset, err := presetOf(p)
+	preset, err := catalog.Preset(p)
 	if err != nil {
 		return err
 	}
@@ -248,36 +249,4 @@ func providerMistakes(err error) error {
 		mistakes = append(mistakes, policy.Mistake(m))
 	}
 	return mistakes
-}
-
-// presetOf is what a policy needs of a provider.
-func presetOf(p rules.Provider) (policy.Preset, error) {
-	prefixes, err := p.Prefixes()
-	if err != nil {
-		return policy.Preset{}, err
-	}
-	preset := policy.Preset{Registrars: p.Registrars, Addresses: prefixes}
-	for _, parameter := range p.Parameters {
-		preset.Parameters = append(preset.Parameters, policy.Parameter(parameter))
-	}
-	return preset, nil
-}
-
-// warnOfPresets tells which of the policy's presets are old or weak.
-func (a *app) warnOfPresets(p *policy.Policy, now time.Time) error {
-	known, err := rules.Providers()
-	if err != nil {
-		return err
-	}
-	told := map[string]bool{}
-	for _, provider := range p.Providers {
-		if told[provider.Preset] {
-			continue
-		}
-		told[provider.Preset] = true
-		for _, warning := range known[provider.Preset].Warnings(now) {
-			a.say("warning", warning)
-		}
-	}
-	return nil
 }

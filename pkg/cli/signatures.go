@@ -12,10 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/signature"
-	"github.com/ringfence/ringfence/rules"
 )
 
 func (a *app) signaturesCommand() *cobra.Command {
@@ -61,7 +61,7 @@ type listedSignature struct {
 	List   string          `json:"list,omitempty"`
 	Source string          `json:"source"`
 	Note   string          `json:"note,omitempty"`
-	// Packets have matched; null if that is not known.
+	// Packets have matched; null if that is not catalog.Signature.
 	Packets *uint64 `json:"packets"`
 }
 
@@ -70,7 +70,7 @@ func (a *app) signatures(all bool) error {
 	if err != nil {
 		return err
 	}
-	wanted, err := signaturesOf(p)
+	wanted, err := catalog.SignaturesOf(p)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (a *app) signatures(all bool) error {
 		a.log.Info("read how often signatures were matched", "error", err)
 	}
 	list := []listedSignature{}
-	add := func(k known, on bool) {
+	add := func(k catalog.Signature, on bool) {
 		s := listedSignature{k.Name, k.Header, k.Match, k.Value, k.Class, on, k.List, k.Source, k.Note, nil}
 		if n, ok := hits[k.Name]; ok && on {
 			s.Packets = &n
@@ -90,12 +90,12 @@ func (a *app) signatures(all bool) error {
 		add(k, true)
 	}
 	if all {
-		others, err := shippedSignatures()
+		others, err := catalog.Signatures()
 		if err != nil {
 			return err
 		}
 		for _, k := range others {
-			if !slices.ContainsFunc(wanted, func(w known) bool { return w.Name == k.Name }) {
+			if !slices.ContainsFunc(wanted, func(w catalog.Signature) bool { return w.Name == k.Name }) {
 				add(k, false)
 			}
 		}
@@ -119,27 +119,11 @@ func (a *app) signatures(all bool) error {
 	return nil
 }
 
-// shippedSignatures are all of all lists.
-func shippedSignatures() ([]known, error) {
-	lists, err := rules.SignatureLists()
-	if err != nil {
-		return nil, err
-	}
-	var all []known
-	for _, list := range lists {
-		for _, s := range list.Signatures {
-			all = append(all, shipped(list.Name, s))
-		}
-	}
-	slices.SortFunc(all, func(a, b known) int { return strings.Compare(a.Name, b.Name) })
-	return all, nil
-}
-
 // policyOrNone is the policy or, where there is none, one with the defaults.
 func (a *app) policyOrNone() (*policy.Policy, error) {
 	p, _, err := a.readPolicy()
 	if errors.Is(err, fs.ErrNotExist) {
-		return parsePolicy("default", []byte("version: 1\n"))
+		return catalog.Parse("default", []byte("version: 1\n"))
 	}
 	return p, err
 }
@@ -173,7 +157,7 @@ func (a *app) testMessage(args []string) error {
 	if err != nil {
 		return err
 	}
-	automaton, err := automatonOf(p)
+	automaton, err := catalog.AutomatonOf(p)
 	if err != nil {
 		return err
 	}

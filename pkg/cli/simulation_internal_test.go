@@ -16,6 +16,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
@@ -93,7 +94,7 @@ func simulatePolicy(t *testing.T, policy, zone string, live func(s *simulation))
 // apply makes the first generation.
 func (s *simulation) apply(a *app, text string) {
 	s.t.Helper()
-	p, err := parsePolicy("policy.yaml", []byte(text))
+	p, err := catalog.Parse("policy.yaml", []byte(text))
 	labtest.Must(s.t, err)
 	site := &site{policy: p, text: text, asked: true}
 	site.answers = questions{targets: targets(p), terms: site.terms()}.ask(s.t.Context(), s.lookup, s.lookup)

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/nft"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -171,7 +172,7 @@ func (a *app) keepHost(h ruleset.Host) error {
 
 // siteOf is the site of a generation with the given memory of names.
 func siteOf(e *journal.Entry, memory resolve.Memory) (*site, error) {
-	p, err := parsePolicy(fmt.Sprintf("generation %d (%s)", e.Number, e.Source), []byte(e.Policy))
+	p, err := catalog.Parse(fmt.Sprintf("generation %d (%s)", e.Number, e.Source), []byte(e.Policy))
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
@@ -134,7 +135,7 @@ func (w *writer) write(t *testing.T, address string) error {
 // names.
 func firstGeneration(t *testing.T, a *app, kernel control.Kernel, text string) {
 	t.Helper()
-	p, err := parsePolicy("policy.yaml", []byte(text))
+	p, err := catalog.Parse("policy.yaml", []byte(text))
 	labtest.Must(t, err)
 	s := &site{policy: p, text: text, memory: resolve.NewMemory()}
 	d, err := s.desired(nil)
