@@ -17,9 +17,10 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/notice"
 )
 
-func (a *app) demoCommand() *cobra.Command {
+func demoCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
 		Short: "Show the whole product on a private network, in seconds",
@@ -34,7 +35,7 @@ Exit status: 0 everything was as it should be, 1 otherwise.`,
 		Example: `  sudo ringfence demo
   sudo go run ./cmd/ringfence demo     from the source, on a bare machine`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return a.demo(c.Context()) },
+		RunE: func(c *cobra.Command, _ []string) error { return runDemo(c.Context(), a) },
 	}
 }
 
@@ -130,18 +131,18 @@ type demoAction struct {
 }
 
 // demo builds the lab and plays in it.
-func (a *app) demo(ctx context.Context) (err error) {
+func runDemo(ctx context.Context, a *app) (err error) {
 	start := time.Now()
 	a.progress("building a small internet …")
 	d, err := newDemoLab()
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err != nil {
 		if errors.Is(err, unix.EPERM) {
-			return withHint(err, "the demo makes network namespaces of its own: sudo ringfence demo")
+			return notice.WithHint(err, "the demo makes network namespaces of its own: sudo ringfence demo")
 		}
 		return err
 	}
-	if err := a.play(ctx, d); err != nil {
+	if err := playDemo(ctx, a, d); err != nil {
 		return err
 	}
 	if !a.json() {
@@ -152,7 +153,7 @@ func (a *app) demo(ctx context.Context) (err error) {
 
 // play plays all acts and tells them. What differs from what should be is an
 // error.
-func (a *app) play(ctx context.Context, d *demoLab) error {
+func playDemo(ctx context.Context, a *app, d *demoLab) error {
 	play := &demoPlay{app: a, demoLab: d, out: a.stdout, report: demoReport{OK: true, Probes: []demoProbe{}, Steps: []demoAction{}}}
 	if a.json() {
 		play.out = io.Discard
@@ -256,7 +257,7 @@ func (p *demoPlay) named() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(hits)) {
 		if hits[name] > 0 {
-			p.tell("\nThe PBX recognised %s by their SIP header: %s.", count(int(hits[name]), "packet"), name)
+			p.tell("\nThe PBX recognised %s by their SIP header: %s.", notice.Count(int(hits[name]), "packet"), name)
 		}
 	}
 }

@@ -15,12 +15,13 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/rules"
 )
 
-func (a *app) providersCommand() *cobra.Command {
+func providersCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "providers",
 		Short: "List the providers that a policy can name",
@@ -31,14 +32,14 @@ your phones use and the addresses of the provider's help pages.`,
   ringfence providers show twilio
   ringfence providers check acme.yaml    is my own file about a provider right?`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return a.providers() },
+		RunE: func(*cobra.Command, []string) error { return runProviders(a) },
 	}
 	c.AddCommand(
 		&cobra.Command{
 			Use:   "show NAME",
 			Short: "Show everything that is known about a provider",
 			Args:  oneArgument("a provider, such as twilio"),
-			RunE:  func(_ *cobra.Command, args []string) error { return a.showProvider(args[0]) },
+			RunE:  func(_ *cobra.Command, args []string) error { return runShowProvider(a, args[0]) },
 			ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 				known, _ := catalog.Providers()
 				return slices.Sorted(maps.Keys(known)), cobra.ShellCompDirectiveNoFileComp
@@ -51,7 +52,7 @@ your phones use and the addresses of the provider's help pages.`,
 mistake in it with its line and column, and compiles a policy with it. It touches
 neither the kernel nor the network.`,
 			Args: oneArgument("a file, such as acme.yaml"),
-			RunE: func(_ *cobra.Command, args []string) error { return a.checkProvider(args[0]) },
+			RunE: func(_ *cobra.Command, args []string) error { return runCheckProvider(a, args[0]) },
 		},
 	)
 	return c
@@ -63,7 +64,7 @@ func oneArgument(what string) cobra.PositionalArgs {
 		if len(args) == 1 {
 			return nil
 		}
-		return withHint(fmt.Errorf("%s takes one argument, %s", c.CommandPath(), what), "see %s --help", c.CommandPath())
+		return notice.WithHint(fmt.Errorf("%s takes one argument, %s", c.CommandPath(), what), "see %s --help", c.CommandPath())
 	}
 }
 
@@ -95,7 +96,7 @@ func reportProvider(p rules.Provider, now time.Time) providerReport {
 	}
 }
 
-func (a *app) providers() error {
+func runProviders(a *app) error {
 	known, err := catalog.Providers()
 	if err != nil {
 		return err
@@ -121,10 +122,10 @@ func (a *app) providers() error {
 func (r providerReport) knownBy() string {
 	var parts []string
 	if n := len(r.Registrars); n > 0 {
-		parts = append(parts, count(n, "name"))
+		parts = append(parts, notice.Count(n, "name"))
 	}
 	if n := len(r.Addresses); n > 0 {
-		parts = append(parts, count(n, "prefix"))
+		parts = append(parts, notice.Count(n, "prefix"))
 	}
 	for _, p := range r.Parameters {
 		parts = append(parts, "and your "+p.Name)
@@ -132,14 +133,14 @@ func (r providerReport) knownBy() string {
 	return strings.Join(parts, ", ")
 }
 
-func (a *app) showProvider(name string) error {
+func runShowProvider(a *app, name string) error {
 	known, err := catalog.Providers()
 	if err != nil {
 		return err
 	}
 	p, ok := known[name]
 	if !ok {
-		return withHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; any other provider can be written by hand")
+		return notice.WithHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; any other provider can be written by hand")
 	}
 	r := reportProvider(p, time.Now())
 	if a.json() {
@@ -152,7 +153,7 @@ func (a *app) showProvider(name string) error {
 	fmt.Fprintln(a.stdout)
 	table(a.stdout, func(w io.Writer) { r.write(w) })
 	for _, warning := range r.Warnings {
-		a.say("warning", warning)
+		a.warn(warning)
 	}
 	return nil
 }
@@ -187,7 +188,7 @@ func (r providerReport) write(w io.Writer) {
 
 // checkProvider checks a file of somebody's own: its form, and that a policy
 // with it compiles.
-func (a *app) checkProvider(path string) error {
+func runCheckProvider(a *app, path string) error {
 	data, err := readSmall(path)
 	if err != nil {
 		return fmt.Errorf("read provider: %w", err)
@@ -216,7 +217,7 @@ func (a *app) checkProvider(path string) error {
 		fmt.Fprintf(a.stdout, "    %s\n", line)
 	}
 	for _, warning := range r.Warnings {
-		a.say("warning", warning)
+		a.warn(warning)
 	}
 	return nil
 }
