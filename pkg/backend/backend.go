@@ -113,8 +113,8 @@ type Snapshots interface {
 	// Snapshot returns what the next run should Restore, and whether that differs
 	// from what was restored or returned last.
 	Snapshot() (s Snapshot, changed bool)
-	// Wrote reports whether the kernel is at this generation since a change that
-	// this process has noted.
+	// Wrote reports whether what was changed up to this generation was seen before a
+	// change that this process has noted, or was a part of it.
 	Wrote(generation uint32) bool
 }
 

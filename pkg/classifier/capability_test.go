@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -110,6 +111,35 @@ func TestCapabilities(t *testing.T) {
 				t.Errorf("%s: %v\nwant %s", name, err, want)
 			}
 		}
+	}
+}
+
+// TestRefusal: of a program that the verifier refuses, the error says so, and what the
+// verifier says of it is there to be reported.
+func TestRefusal(t *testing.T) {
+	needBPF(t)
+	err := classifier.LoadRefused()
+	if !errors.Is(err, classifier.ErrUnsupported) || !strings.Contains(err.Error(), "verifier refuses the program: please report it with `uname -r`") {
+		t.Errorf("got %v", err)
+	}
+	if log := strings.Join(classifier.VerifierLog(err), "\n"); !strings.Contains(log, "R0 !read_ok") {
+		t.Errorf("the verifier's last lines are\n%s", log)
+	}
+}
+
+// TestUserNamespace: in an unprivileged container it is neither a capability nor the
+// limit of locked memory that is missing.
+func TestUserNamespace(t *testing.T) {
+	needBPF(t)
+	cmd := labtest.Program(t, "probe")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{Size: 1}}, GidMappings: []syscall.SysProcIDMap{{Size: 1}},
+	}
+	out, err := cmd.CombinedOutput()
+	labtest.Must(t, err)
+	if !strings.Contains(string(out), "it runs in a user namespace, as in an unprivileged container: run it on the host") {
+		t.Errorf("the reason is %q", out)
 	}
 }
 

@@ -31,16 +31,42 @@ var needed = []struct {
 // kernelError adds to an error of bpf(2) what is behind it, as far as that can be
 // found out. memlock is what came of raising the limit of locked memory.
 func kernelError(err, memlock error) error {
+	verdict := (*ebpf.VerifierError)(nil)
 	switch {
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("%w: it has no eBPF (CONFIG_BPF_SYSCALL) (%w)", ErrUnsupported, err)
-	case errors.Is(err, unix.EPERM), refusal(err) && missing() != "":
+	case errors.Is(err, unix.EPERM), refusal(err) && (inUserNamespace() || missing() != ""):
 		// Without CAP_PERFMON the verifier refuses what it would else accept.
 		return fmt.Errorf("%w: %s", ErrPermission, reason(memlock))
+	case errors.As(err, &verdict):
+		return &refused{verdict}
 	case refusal(err):
-		return fmt.Errorf("%w: it lacks something that came with Linux 5.10 at the latest (%w)", ErrUnsupported, brief(err))
+		return fmt.Errorf("%w: it refuses a map or a program of its kind (%w)", ErrUnsupported, err)
 	}
-	return brief(err)
+	return err
+}
+
+// refused is the verdict of a verifier that does not follow the program. It is a fault
+// of the program's, which the tests on many kernels are there to find.
+type refused struct{ *ebpf.VerifierError }
+
+func (r *refused) Error() string {
+	return fmt.Sprintf("%v: this kernel's verifier refuses the program: please report it with `uname -r` and the output of --log-level debug (%v)", ErrUnsupported, r.Cause)
+}
+
+func (r *refused) Unwrap() []error { return []error{ErrUnsupported, r.VerifierError} }
+
+// verdictLines is how much of a verifier's log says why it refuses a program.
+const verdictLines = 20
+
+// VerifierLog returns the last lines of what the kernel's verifier has said of the
+// program, if that is what err is about.
+func VerifierLog(err error) []string {
+	verdict := (*ebpf.VerifierError)(nil)
+	if !errors.As(err, &verdict) {
+		return nil
+	}
+	return verdict.Log[max(0, len(verdict.Log)-verdictLines):]
 }
 
 // refusal reports whether the kernel has looked at a program or map and does not
@@ -57,12 +83,13 @@ func refusal(err error) bool {
 // reason is why eBPF is refused.
 func reason(memlock error) string {
 	switch lacking := missing(); {
+	case inUserNamespace():
+		// Whatever it has there, the kernel asks for it in the first user namespace.
+		return "it runs in a user namespace, as in an unprivileged container: run it on the host"
 	case lacking != "":
 		return "run as root, or give it " + lacking
 	case memlock != nil:
 		return "the limit of locked memory is too low and cannot be raised (before Linux 5.11): run with LimitMEMLOCK=infinity"
-	case inUserNamespace():
-		return "it runs in a user namespace, as in an unprivileged container: run it on the host"
 	}
 	return "a security module, lockdown=confidentiality or a seccomp filter forbids it"
 }
@@ -91,16 +118,4 @@ func missing() string {
 func inUserNamespace() bool {
 	mapped, err := os.ReadFile("/proc/self/uid_map")
 	return err == nil && strings.Join(strings.Fields(string(mapped)), " ") != "0 0 4294967295"
-}
-
-// brief leaves out the verifier's log, of which an error only shows the end.
-func brief(err error) error {
-	if refusal := (*ebpf.VerifierError)(nil); errors.As(err, &refusal) && refusal.Cause != nil {
-		last := ""
-		if n := len(refusal.Log); n > 0 {
-			last = refusal.Log[n-1]
-		}
-		return fmt.Errorf("the verifier refuses it: %w: %s", refusal.Cause, last)
-	}
-	return err
 }

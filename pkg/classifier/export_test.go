@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 )
 
 // Run runs the program on a frame (BPF_PROG_TEST_RUN) whose mark was set to
@@ -45,6 +46,13 @@ func (p *Program) LoadAligned() error {
 		objects.Close()
 	}
 	return err
+}
+
+// LoadRefused loads a program that no verifier takes: it returns a register that nothing
+// was written to.
+func LoadRefused() error {
+	_, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Return()}})
+	return kernelError(err, nil)
 }
 
 // VerifiedSteps is how many instructions the verifier has looked at.

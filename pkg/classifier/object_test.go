@@ -1,8 +1,9 @@
 package classifier_test
 
 import (
+	"bytes"
+	"embed"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,19 +15,26 @@ import (
 	"github.com/ringfence/ringfence/pkg/signature/signaturetest"
 )
 
+// files are in the test binary, so that it can run far from its source.
+//
+//go:embed bpf program_bpfel.o program_bpfeb.o
+var files embed.FS
+
 // TestObjectsAreOfThisSource holds the lines that the committed objects were
 // compiled from against the source: whoever changes one must run scripts/generate.
 func TestObjectsAreOfThisSource(t *testing.T) {
 	source := map[string][]string{}
-	files, err := filepath.Glob("bpf/*")
+	entries, err := files.ReadDir("bpf")
 	labtest.Must(t, err)
-	for _, file := range files {
-		text, err := os.ReadFile(file)
+	for _, entry := range entries {
+		text, err := files.ReadFile("bpf/" + entry.Name())
 		labtest.Must(t, err)
-		source[filepath.Base(file)] = strings.Split(string(text), "\n")
+		source[entry.Name()] = strings.Split(string(text), "\n")
 	}
 	for _, object := range []string{"program_bpfel.o", "program_bpfeb.o"} {
-		spec, err := ebpf.LoadCollectionSpec(object)
+		code, err := files.ReadFile(object)
+		labtest.Must(t, err)
+		spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(code))
 		labtest.Must(t, err)
 		compared := map[string]bool{}
 		for _, instruction := range spec.Programs["ringfence"].Instructions {

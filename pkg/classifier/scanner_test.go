@@ -68,6 +68,7 @@ func answer(t *testing.T, h *lab.Namespace) {
 
 // TestRealScanners runs the tools themselves and wants each one named.
 func TestRealScanners(t *testing.T) {
+	labtest.Need(t, "svmap", "svwar", "svcrack", "sipsak", "nmap", "sipp")
 	l := loaded(t, signaturetest.Shipped())
 	scans := []struct {
 		name, command string
@@ -163,6 +164,7 @@ Content-Length: 0
 // TestUserAgentsOfTheList has sipp send each User-Agent of the list, and wants each
 // counted as often as it was sent.
 func TestUserAgentsOfTheList(t *testing.T) {
+	labtest.Need(t, "sipp")
 	l := loaded(t, signaturetest.Shipped())
 	folder := t.TempDir()
 	labtest.Must(t, os.WriteFile(filepath.Join(folder, "scanner.xml"), []byte(scenario), 0o644))

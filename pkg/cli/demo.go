@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,8 @@ import (
 )
 
 func demoCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	without := false
+	command := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the whole product on a private network, in seconds",
 		Long: `demo builds a small internet of network namespaces: a provider whose registrar
@@ -31,12 +33,15 @@ a fence and with one, moves the registrar to another address, makes a mistake,
 and goes back. It needs root. The network of this machine, its firewall and the
 policy of this host are not touched, and nothing is left behind.
 
-Exit status: 0 everything was as it should be, 1 otherwise.`,
+Exit status: 0 everything was as it should be, 1 otherwise; also 1 where the
+classifier is not a part of it, unless --without-classifier is given.`,
 		Example: `  sudo ringfence demo
   sudo go run ./cmd/ringfence demo     from the source, on a bare machine`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return runDemo(c.Context(), a) },
+		RunE: func(c *cobra.Command, _ []string) error { return runDemo(c.Context(), a, without) },
 	}
+	command.Flags().BoolVar(&without, "without-classifier", false, "show the fence alone, without what recognises scanners (eBPF)")
+	return command
 }
 
 // probe is one message of the demo.
@@ -131,7 +136,7 @@ type demoAction struct {
 }
 
 // demo builds the lab and plays in it.
-func runDemo(ctx context.Context, a *app) (err error) {
+func runDemo(ctx context.Context, a *app, without bool) (err error) {
 	start := time.Now()
 	a.progress("building a small internet …")
 	d, err := newDemoLab()
@@ -142,6 +147,7 @@ func runDemo(ctx context.Context, a *app) (err error) {
 		}
 		return err
 	}
+	d.withoutClassifier = without
 	if err := playDemo(ctx, a, d); err != nil {
 		return err
 	}
@@ -158,7 +164,7 @@ func playDemo(ctx context.Context, a *app, d *demoLab) error {
 	if a.json() {
 		play.out = io.Discard
 	}
-	for _, act := range []func(context.Context) error{play.fencing, play.moving, play.mistake} {
+	for _, act := range []func(context.Context) error{play.fencing, play.recognising, play.moving, play.mistake} {
 		if err := act(ctx); err != nil {
 			return err
 		}
@@ -167,6 +173,9 @@ func playDemo(ctx context.Context, a *app, d *demoLab) error {
 		if err := a.writeJSON(play.report); err != nil {
 			return err
 		}
+	}
+	if play.unrecognised != nil {
+		return play.unrecognised
 	}
 	if !play.report.OK {
 		return errors.New("the demo did not go as it should")
@@ -180,6 +189,8 @@ type demoPlay struct {
 	*demoLab
 	out    io.Writer
 	report demoReport
+	// unrecognised says why the classifier is no part of the demo, if it should be.
+	unrecognised error
 }
 
 // demoWidth is how wide the demo writes: as wide as the narrowest terminal.
@@ -203,6 +214,9 @@ func (p *demoPlay) command(ctx context.Context, h *lab.Namespace, args ...string
 
 // policy is the policy of the demo.
 func (p *demoPlay) policy(registrar, more string) string {
+	if p.withoutClassifier {
+		more += "signatures: {engine: \"off\"}\n"
+	}
 	return "version: 1\n" + more + "providers:\n  - name: acme\n    registrars: [" + registrar + "]\ndns:\n  servers: [" + demoNameServer + "]\n"
 }
 
@@ -238,7 +252,6 @@ func (p *demoPlay) fencing(ctx context.Context) error {
 		}
 		p.report.add(demoProbe{probe.target, probe.who, probe.method, probe.by(), without[i], with, without[i] == arrives && with == wanted(probe.allowed)})
 	}
-	defer p.named()
 	table(p.out, func(w io.Writer) {
 		fmt.Fprintf(w, "to\tfrom\tmessage\tby\twithout fence\twith fence\n")
 		for _, row := range p.report.Probes {
@@ -248,18 +261,29 @@ func (p *demoPlay) fencing(ctx context.Context) error {
 	return nil
 }
 
-// named tells what the kernel has recognised of the scanner.
-func (p *demoPlay) named() {
+// recognising shows what the kernel has recognised of the scanner. Where it has
+// recognised nothing, the demo goes on, and fails in the end.
+func (p *demoPlay) recognising(context.Context) error {
+	if p.withoutClassifier {
+		return nil
+	}
 	var hits map[string]uint64
 	err := p.pbx.Do(func() (err error) { hits, err = classifier.Hits(); return err })
-	if err != nil || len(hits) == 0 {
-		return // this kernel has no eBPF for us, and apply has said so
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(hits)), func(name string) bool { return hits[name] == 0 })
+	if err == nil && len(names) == 0 {
+		// Where it could not be attached, the reason is the probe's, or apply has said it.
+		err = cmp.Or(classifier.Probe(), errors.New("it has recognised nothing"))
 	}
-	for _, name := range slices.Sorted(maps.Keys(hits)) {
-		if hits[name] > 0 {
-			p.tell("\nThe PBX recognised %s by their SIP header: %s.", notice.Count(int(hits[name]), "packet"), name)
-		}
+	if err != nil {
+		p.report.OK = false
+		p.unrecognised = notice.WithHint(fmt.Errorf("the demo is without the classifier: %w", err),
+			"ringfence demo --without-classifier shows the fence alone")
+		return nil
 	}
+	for _, name := range names {
+		p.tell("\nThe PBX recognised %s by their SIP header: %s.", notice.Count(int(hits[name]), "packet"), name)
+	}
+	return nil
 }
 
 func wanted(allowed bool) string {

@@ -102,6 +102,27 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// TestDemoWithoutClassifier: where scanners cannot be recognised, the demo is not what it
+// says it is, and fails with the reason, unless it was asked for without.
+func TestDemoWithoutClassifier(t *testing.T) {
+	s := demoSite(t)
+	confined := func(args ...string) outcome {
+		cmd := s.command(t, args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+			UidMappings: []syscall.SysProcIDMap{{Size: 1}}, GidMappings: []syscall.SysProcIDMap{{Size: 1}},
+		}
+		return s.start(t, cmd)
+	}
+	o := confined("demo")
+	if o.status != 1 || !strings.Contains(o.stderr, "ringfence: error: the demo is without the classifier: ") || !strings.Contains(o.stderr, "--without-classifier") {
+		t.Errorf("the demo ends with %d and says\n%s", o.status, o.stderr)
+	}
+	if o = confined("demo", "--without-classifier"); o.status != 0 || !strings.Contains(o.stdout, "All as it should be, in ") {
+		t.Errorf("without the classifier the demo ends with %d and says\n%s%s", o.status, o.stdout, o.stderr)
+	}
+}
+
 // TestDemoInterrupted stops demos at random moments: whatever they were doing,
 // they leave nothing behind.
 func TestDemoInterrupted(t *testing.T) {

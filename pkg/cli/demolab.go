@@ -31,6 +31,7 @@ type demoLab struct {
 	names                          *lab.NameServer
 	atPBX, atPhone                 *lab.Ear
 	folder                         string
+	withoutClassifier              bool
 	wait                           time.Duration // how long a packet may be on its way before it is lost
 }
 

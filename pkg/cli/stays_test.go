@@ -1,14 +1,18 @@
 package cli_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 	"github.com/ringfence/ringfence/pkg/nft"
 )
@@ -85,5 +89,69 @@ func TestItStaysOn(t *testing.T) {
 		rounds, len(outage), outage[len(outage)/2], outage[len(outage)-1], late)
 	if os.Getenv("RINGFENCE_LONG") != "" && late > 0 {
 		t.Errorf("%d of %d times it took longer than 50 ms", late, rounds)
+	}
+}
+
+// TestHealingLosesNoPacket removes the table again and again while the provider and a
+// stranger call as fast as they can. The service makes it anew without losing one of the
+// provider's packets, and says each time that it was gone. What the
+// stranger gets through meanwhile is counted.
+func TestHealingLosesNoPacket(t *testing.T) {
+	pbx, outside := labtest.Host(t, "pbx"), labtest.Host(t, "outside")
+	labtest.Link(t,
+		lab.End{Host: pbx, Interface: "eth0", Addresses: []string{"203.0.113.1/24"}},
+		lab.End{Host: outside, Interface: "eth0", Addresses: []string{"203.0.113.5/24", "203.0.113.66/24"}})
+	s := newSite(t, pbx, "version: 1\ninterfaces: [eth0]\nproviders: [{name: acme, addresses: [203.0.113.5]}]\n")
+	s.must(t, 0, "apply")
+	r := serve(t, s)
+	sink, err := pbx.Listen(t.Context(), "203.0.113.1:5060")
+	labtest.Must(t, err)
+	defer sink.Close()
+	provider, err := outside.Send("203.0.113.5:5060", "203.0.113.1:5060", []byte{'P'})
+	labtest.Must(t, err)
+	defer provider.Close()
+	stranger, err := outside.Send("203.0.113.66:5060", "203.0.113.1:5060", []byte{'S'})
+	labtest.Must(t, err)
+	defer stranger.Close()
+
+	stop, sent := make(chan struct{}), make(chan int64)
+	go func() {
+		n := int64(0)
+		for {
+			select {
+			case <-stop:
+				sent <- n
+				return
+			default:
+			}
+			// A few hundred are under way at most: only the fence can lose one.
+			if sink.Received('P') < n-256 {
+				runtime.Gosched()
+				continue
+			}
+			if errors.Join(provider.Burst(32), stranger.Burst(32)) != nil {
+				close(sent)
+				return
+			}
+			n += 32
+		}
+	}()
+	rounds := labtest.Count(10, 200)
+	const healed = "the table was not as it should be; it is now"
+	for i := range rounds {
+		labtest.Run(t, pbx, "nft", "delete", "table", "inet", "ringfence")
+		r.until(t, fmt.Sprintf("the service says that it has put the table back the %d. time", i+1),
+			func() bool { return strings.Count(r.log(), healed) > i })
+	}
+	close(stop)
+	n, ok := <-sent
+	if !ok {
+		t.Fatal("the packets could not be sent")
+	}
+	r.until(t, "all of the provider's packets have come", func() bool { return sink.Received('P') == n })
+	t.Logf("%d tables put back, %d packets of each: %d of the provider's lost, %d of the stranger's passed while there was none",
+		rounds, n, n-sink.Received('P'), sink.Received('S'))
+	if !strings.Contains(r.log(), `by="nft (pid `) {
+		t.Errorf("the service never says that nft has removed the table:\n%s", r.log())
 	}
 }

@@ -180,7 +180,7 @@ func TestEntries(t *testing.T) {
 		{"some interfaces", "interfaces: [eth0, 'ppp*']", false, map[string]string{"prerouting": "iifname \"eth0\" jump fence\niifname \"ppp*\" jump fence"}, -310},
 		{"replies need connection tracking first", "unknown: {allow_replies: true}", false, map[string]string{"prerouting": `iifname != "lo" jump fence`}, -190},
 		{"a host that forwards", "interfaces: [wan]", true, map[string]string{
-			"prerouting": `iifname "wan" jump fence`, "forward": `iifname "wan" jump translated`, "input": `iifname "wan" jump translated`,
+			"prerouting": `iifname "wan" jump fence`, "after_dnat": `iifname "wan" jump translated`,
 			"translated": `ct status dnat ct direction original udp dport @ports_udp goto sip
 ct status dnat ct direction original tcp dport @ports_tcp goto sip
 ct status dnat ct direction original meta l4proto { dccp, sctp, udplite } th dport @ports_tcp goto sip`,
@@ -189,7 +189,7 @@ ct status dnat ct direction original meta l4proto { dccp, sctp, udplite } th dpo
 		t.Run(test.name, func(t *testing.T) {
 			s, _ := compile.State(parse(t, test.policy), nil, ruleset.Host{Forwards: test.forwards})
 			got := map[string]string{}
-			for _, name := range []string{"prerouting", "forward", "input", "translated"} {
+			for _, name := range []string{"prerouting", "after_dnat", "translated"} {
 				if c, ok := s.Chains[name]; ok {
 					got[name] = rules(c)
 				}

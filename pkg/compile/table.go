@@ -20,7 +20,12 @@ const (
 	// allow_replies needs, and before the translation of destinations (-100),
 	// which changes the port.
 	priorityAfterTracking = -190
-	priorityBeforeFilter  = -10
+	// priorityAfterTranslation is behind the translation of destinations (-100),
+	// where the port is the one that the packet is delivered to. It is still
+	// prerouting, which all packets pass that are delivered or forwarded later:
+	// Linux 5.10 takes the look at the way back (fib) nowhere else
+	// (nft_fib_validate).
+	priorityAfterTranslation = -10
 )
 
 // The sources that no router of the internet forwards. A packet from one that
@@ -85,10 +90,8 @@ func (t table) chains() map[string]ruleset.Chain {
 	if t.host.Forwards {
 		// A fenced port behind one that is not fenced: the translation of the
 		// destination happens after prerouting has looked at the port.
+		chains["after_dnat"] = base("prerouting", priorityAfterTranslation, t.entries("translated"))
 		chains["translated"] = ruleset.Chain{Rules: toPorts(ruleset.Translated, ruleset.Original)}
-		for _, hook := range []string{"forward", "input"} {
-			chains[hook] = base(hook, priorityBeforeFilter, t.entries("translated"))
-		}
 	}
 	return chains
 }

@@ -85,8 +85,8 @@ func (r *Reconciler) addressesFile() string {
 // Probe asks whether the back end works here.
 func (r *Reconciler) Probe(ctx context.Context) error { return r.kernel.Probe(ctx) }
 
-// Wrote reports whether the kernel is at this generation since a change that this
-// process has made.
+// Wrote reports whether what was changed up to this generation was seen before a
+// change that this process has made, or was a part of it.
 func (r *Reconciler) Wrote(generation uint32) bool { return r.kernel.Wrote(generation) }
 
 // Watch reports changes of the table, as the back end does.

@@ -47,7 +47,7 @@ func New(name string) (*Namespace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make network namespace %s: %w", name, err)
 	}
-	if n.links, err = netlink.NewHandleAt(n.handle); err != nil {
+	if n.links, err = netlink.NewHandleAt(n.handle, unix.NETLINK_ROUTE); err != nil {
 		n.handle.Close()
 		return nil, fmt.Errorf("open network namespace %s: %w", name, err)
 	}

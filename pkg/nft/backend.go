@@ -52,10 +52,7 @@ func (k *Kernel) Forget() { k.Known = nil }
 
 // Note notes that the plan is in force.
 func (k *Kernel) Note(p *plan.Plan) error {
-	generation := p.Base
-	if len(p.Steps) > 0 {
-		generation = NextGeneration(p.Base)
-	}
+	generation := GenerationAfter(p)
 	if k.Known.Holds(generation) {
 		return nil
 	}
@@ -79,8 +76,9 @@ func (k *Kernel) Snapshot() (s backend.Snapshot, changed bool) {
 	return s, true
 }
 
-// Wrote reports whether the kernel is at this generation since a change that this
-// process has noted.
+// Wrote reports whether the kernel has been at this generation before a change that
+// this process has noted, or since: what was changed up to then was seen before it, or
+// was a part of it, for it may take two transactions. The generation wraps around.
 func (k *Kernel) Wrote(generation uint32) bool {
-	return k.Known != nil && k.Known.Generation == generation
+	return k.Known != nil && int32(generation-k.Known.Generation) <= 0
 }

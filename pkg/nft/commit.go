@@ -107,8 +107,6 @@ func (b *batch) chain(name string) *nftables.Chain {
 
 var chainHooks = map[string]*nftables.ChainHook{
 	"prerouting": nftables.ChainHookPrerouting,
-	"input":      nftables.ChainHookInput,
-	"forward":    nftables.ChainHookForward,
 }
 
 func (b *batch) addChain(s plan.AddChain) error {

@@ -19,11 +19,12 @@ type rule struct{ chain, text, handle string }
 
 var ruleLine = regexp.MustCompile(`^\t\t(.*) # handle (\d+)$`)
 
-func rules(t *testing.T, h *lab.Namespace) []rule {
+// rules are the rules of a listing with handles.
+func rules(t *testing.T, listing string) []rule {
 	t.Helper()
 	var list []rule
 	chain := ""
-	for line := range strings.Lines(labtest.Run(t, h, "nft", "-a", "list", "table", "inet", "ringfence")) {
+	for line := range strings.Lines(listing) {
 		line = strings.TrimRight(line, "\n")
 		if name, ok := strings.CutPrefix(line, "\tchain "); ok {
 			chain = strings.Fields(name)[0]
@@ -43,10 +44,12 @@ func replaced(r rule, text string) string {
 	return fmt.Sprintf("add rule inet ringfence %s position %s %s\ndelete rule inet ringfence %s handle %s", r.chain, r.handle, text, r.chain, r.handle)
 }
 
-// blocks sorts the chains and sets of a listing: nft lists them in the order in
-// which they were made.
+var handle = regexp.MustCompile(`(?m) # handle \d+$`)
+
+// blocks are the chains and sets of a listing, sorted, without their handles:
+// nft lists them in the order in which they were made.
 func blocks(listing string) []string {
-	parts := strings.Split(listing, "\n\t}\n")
+	parts := strings.Split(handle.ReplaceAllString(listing, ""), "\n\t}\n")
 	for i, p := range parts {
 		parts[i] = strings.TrimPrefix(strings.TrimPrefix(p, "table inet ringfence {\n"), "\n")
 	}
@@ -55,19 +58,18 @@ func blocks(listing string) []string {
 }
 
 // mend checks that a change by another program shows, and that apply mends it.
-func (v vandal) mend(t *testing.T, what, script string) {
+func (v *vandal) mend(t *testing.T, what, script string) {
 	t.Helper()
-	labtest.Rules(t, v.host, script)
-	p := difference(t, v.host, v.want)
+	v.nft.Do(t, script)
+	p := apply(t, v.host, v.want)
 	if p.Empty() || len(p.Changes) == 0 {
 		t.Errorf("%s: not seen after\n%s", what, script)
-		return
 	}
-	apply(t, v.host, v.want)
 	if p := difference(t, v.host, v.want); !p.Empty() {
 		t.Errorf("%s: not mended: %+v", what, p.Changes)
 	}
-	if diff := cmp.Diff(blocks(v.golden), blocks(list(t, v.host))); diff != "" {
+	v.look(t)
+	if diff := cmp.Diff(v.golden, blocks(v.listing)); diff != "" {
 		t.Errorf("%s: mended to something else: %s", what, diff)
 	}
 }
@@ -75,7 +77,7 @@ func (v vandal) mend(t *testing.T, what, script string) {
 // TestEveryChangeOfARuleShows changes each rule in each way that the other
 // program nft knows.
 func TestEveryChangeOfARuleShows(t *testing.T) {
-	v := newVandal(t)
+	t.Parallel()
 	substitutions := [][2]string{
 		{"goto pass", "accept"},
 		{" drop", " accept"},
@@ -122,28 +124,42 @@ func TestEveryChangeOfARuleShows(t *testing.T) {
 		{"timeout 1h", ""},
 		{"{ ip saddr timeout", "{ ip daddr timeout"},
 	}
-	n := len(rules(t, v.host))
-	at := func(i int) rule { return rules(t, v.host)[i] }
-	for i := range n {
-		r := at(i)
-		in := fmt.Sprintf("chain %s, rule %q: ", r.chain, r.text)
-		v.mend(t, in+"deleted", fmt.Sprintf("delete rule inet ringfence %s handle %s", r.chain, r.handle))
-		r = at(i)
-		v.mend(t, in+"duplicated", fmt.Sprintf("add rule inet ringfence %s position %s %s", r.chain, r.handle, r.text))
-		r = at(i)
-		v.mend(t, in+"commented", replaced(r, r.text+` comment "mine"`))
-		r = at(i)
-		v.mend(t, in+"preceded", fmt.Sprintf("insert rule inet ringfence %s position %s meta mark 1", r.chain, r.handle))
-		if next := i + 1; next < n && at(next).chain == r.chain {
-			r, after := at(i), at(next)
-			v.mend(t, in+"swapped with the next", fmt.Sprintf("delete rule inet ringfence %s handle %s\nadd rule inet ringfence %s position %s %s",
-				r.chain, r.handle, r.chain, after.handle, r.text))
-		}
-		for _, s := range substitutions {
-			r := at(i)
-			if changed := strings.Replace(r.text, s[0], s[1], 1); changed != r.text {
-				v.mend(t, in+"now "+changed, replaced(r, changed))
+	// The kernel takes its time for each transaction: several hosts wait at once.
+	const hosts = 4
+	for first := range hosts {
+		t.Run(fmt.Sprintf("every %dth rule from %d", hosts, first), func(t *testing.T) {
+			t.Parallel()
+			v := newVandal(t)
+			n := len(rules(t, v.listing))
+			for i := first; i < n; i += hosts {
+				v.changeRule(t, i, substitutions)
 			}
+		})
+	}
+}
+
+// changeRule makes every change of the rule at a place in the listing.
+func (v *vandal) changeRule(t *testing.T, i int, substitutions [][2]string) {
+	t.Helper()
+	at := func(i int) rule { return rules(t, v.listing)[i] }
+	r := at(i)
+	in := fmt.Sprintf("chain %s, rule %q: ", r.chain, r.text)
+	v.mend(t, in+"deleted", fmt.Sprintf("delete rule inet ringfence %s handle %s", r.chain, r.handle))
+	r = at(i)
+	v.mend(t, in+"duplicated", fmt.Sprintf("add rule inet ringfence %s position %s %s", r.chain, r.handle, r.text))
+	r = at(i)
+	v.mend(t, in+"commented", replaced(r, r.text+` comment "mine"`))
+	r = at(i)
+	v.mend(t, in+"preceded", fmt.Sprintf("insert rule inet ringfence %s position %s meta mark 1", r.chain, r.handle))
+	if all := rules(t, v.listing); i+1 < len(all) && all[i+1].chain == all[i].chain {
+		r, after := all[i], all[i+1]
+		v.mend(t, in+"swapped with the next", fmt.Sprintf("delete rule inet ringfence %s handle %s\nadd rule inet ringfence %s position %s %s",
+			r.chain, r.handle, r.chain, after.handle, r.text))
+	}
+	for _, s := range substitutions {
+		r := at(i)
+		if changed := strings.Replace(r.text, s[0], s[1], 1); changed != r.text {
+			v.mend(t, in+"now "+changed, replaced(r, changed))
 		}
 	}
 }
@@ -151,6 +167,7 @@ func TestEveryChangeOfARuleShows(t *testing.T) {
 // TestExpressionsOfOthersShow inserts rules with expressions that the netlink
 // library drops or that nobody here writes.
 func TestExpressionsOfOthersShow(t *testing.T) {
+	t.Parallel()
 	v := newVandal(t)
 	unknown := 0
 	for _, text := range []string{
@@ -165,10 +182,9 @@ func TestExpressionsOfOthersShow(t *testing.T) {
 		"add @banned4 { ip saddr timeout 1h }", "accept", "drop", "goto pass", "jump pass",
 	} {
 		for _, how := range []string{"insert", "add"} {
-			out, err := labtest.TryInput(t, v.host, fmt.Sprintf("%s rule inet ringfence fence %s", how, text), "nft", "-f", "-")
-			if err != nil {
+			if _, err := v.nft.Try(t, fmt.Sprintf("%s rule inet ringfence fence %s", how, text)); err != nil {
 				unknown++
-				t.Logf("this kernel or nft does not know %q: %s", text, strings.TrimSpace(out))
+				t.Logf("this kernel or nft does not know %q: %v", text, err)
 				break
 			}
 			v.mend(t, how+" "+text, "")
@@ -180,6 +196,7 @@ func TestExpressionsOfOthersShow(t *testing.T) {
 }
 
 func TestEveryOtherChangeShows(t *testing.T) {
+	t.Parallel()
 	v := newVandal(t)
 	for _, test := range []struct{ name, script string }{
 		{"an address is added", "add element inet ringfence providers4 { 9.9.9.9 }"},
@@ -216,15 +233,15 @@ func TestEveryOtherChangeShows(t *testing.T) {
 
 		{"dormant", "add table inet ringfence { flags dormant; }"},
 		{"a policy", "chain inet ringfence prerouting { policy drop; }"},
-		{"a policy, input", "chain inet ringfence input { policy drop; }"},
+		{"a policy, after_dnat", "chain inet ringfence after_dnat { policy drop; }"},
 		{"a priority", "delete chain inet ringfence prerouting\nadd chain inet ringfence prerouting { type filter hook prerouting priority -300; policy accept; }"},
-		{"a priority, with the rules", "flush chain inet ringfence input\ndelete chain inet ringfence input\nadd chain inet ringfence input { type filter hook input priority 0; policy accept; iifname \"eth0\" jump translated; iifname \"ppp*\" jump translated; }"},
-		{"a hook", "flush chain inet ringfence input\ndelete chain inet ringfence input\nadd chain inet ringfence input { type filter hook output priority filter - 10; policy accept; }"},
+		{"a priority, with the rules", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat\nadd chain inet ringfence after_dnat { type filter hook prerouting priority 0; policy accept; iifname \"eth0\" jump translated; iifname \"ppp*\" jump translated; }"},
+		{"a hook", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat\nadd chain inet ringfence after_dnat { type filter hook output priority filter - 10; policy accept; }"},
 		{"a type", "flush chain inet ringfence prerouting\ndelete chain inet ringfence prerouting\nadd chain inet ringfence prerouting { type nat hook prerouting priority -190; policy accept; }"},
-		{"a base chain made regular", "flush chain inet ringfence forward\ndelete chain inet ringfence forward\nadd chain inet ringfence forward"},
-		{"a chain is gone", "flush chain inet ringfence forward\ndelete chain inet ringfence forward"},
+		{"a base chain made regular", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat\nadd chain inet ringfence after_dnat"},
+		{"a chain is gone", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat"},
 		{"a chain is empty", "flush chain inet ringfence pass"},
-		{"a chain's comment", "flush chain inet ringfence input\ndelete chain inet ringfence input\nadd chain inet ringfence input { comment \"mine\"; type filter hook input priority filter - 10; policy accept; iifname \"eth0\" jump translated; iifname \"ppp*\" jump translated; }"},
+		{"a chain's comment", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat\nadd chain inet ringfence after_dnat { comment \"mine\"; type filter hook prerouting priority filter - 10; policy accept; iifname \"eth0\" jump translated; iifname \"ppp*\" jump translated; }"},
 		{"all chains are gone", "flush table inet ringfence\n" + deleteChains},
 
 		{"a set's size", "flush table inet ringfence\ndelete set inet ringfence banned4\nadd set inet ringfence banned4 { type ipv4_addr; size 100; flags dynamic,timeout; }"},
@@ -249,20 +266,29 @@ func TestEveryOtherChangeShows(t *testing.T) {
 	}
 }
 
-const deleteChains = "delete chain inet ringfence prerouting\ndelete chain inet ringfence forward\ndelete chain inet ringfence input\n" +
+const deleteChains = "delete chain inet ringfence prerouting\ndelete chain inet ringfence after_dnat\n" +
 	"delete chain inet ringfence fence\ndelete chain inet ringfence translated\ndelete chain inet ringfence sip\ndelete chain inet ringfence pass"
 
 // vandal is another program on a host with a fence.
 type vandal struct {
-	host   *lab.Namespace
-	want   *ruleset.State
-	golden string
+	host    *lab.Namespace
+	nft     *labtest.NFT
+	want    *ruleset.State
+	golden  []string
+	listing string // of the table as it is, with handles
 }
 
-func newVandal(t *testing.T) vandal {
+func newVandal(t *testing.T) *vandal {
 	t.Helper()
-	v := vandal{host: labtest.Host(t, "pbx"), want: compiled(t, everything)}
+	v := &vandal{host: labtest.Host(t, "pbx"), want: compiled(t, everything)}
+	v.nft = labtest.StartNFT(t, v.host)
 	apply(t, v.host, v.want)
-	v.golden = list(t, v.host)
+	v.look(t)
+	v.golden = blocks(v.listing)
 	return v
+}
+
+func (v *vandal) look(t *testing.T) {
+	t.Helper()
+	v.listing = v.nft.Do(t, "list table inet ringfence")
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -114,22 +115,81 @@ func (k *Kernel) commit(ctx context.Context, p *plan.Plan) error {
 	if err != nil {
 		return err
 	}
+	generation := p.Base
+	for i, steps := range p.Transactions() {
+		if err := transact(ctx, generation, steps, carry); err != nil {
+			if i > 0 && !errors.Is(err, plan.ErrStale) {
+				err = errors.Join(err, undo(p))
+			}
+			return err
+		}
+		generation = NextGeneration(generation)
+	}
+	return nil
+}
+
+// transact does some steps of a plan as one transaction.
+func transact(ctx context.Context, generation uint32, steps []plan.Step, carry map[string][]nftables.SetElement) error {
 	b, err := newBatch(carry)
 	if err != nil {
 		return err
 	}
-	for _, step := range p.Steps {
+	for _, step := range steps {
 		if err := b.add(ctx, step); err != nil {
 			return err
 		}
 	}
-	if err := b.commit(p.Base); err != nil {
+	if err := b.commit(generation); err != nil {
 		if errors.Is(err, plan.ErrStale) {
 			return err
 		}
 		return fmt.Errorf("commit rules: %w", err)
 	}
 	return nil
+}
+
+// undo removes what the first transaction of a plan has made, when the second is
+// refused. A table that was there before and was made anew stays as it is, without
+// hooks: the next observation sees that.
+func undo(p *plan.Plan) error {
+	if slices.Contains(p.Steps, plan.Step(plan.DeleteTable{})) {
+		return nil
+	}
+	var steps []plan.Step
+	for _, step := range p.Transactions()[0] {
+		switch step := step.(type) {
+		case plan.AddTable:
+			return undoWith([]plan.Step{plan.DeleteTable{}})
+		case plan.AddSet:
+			steps = append(steps, plan.DeleteSet{Set: step.Name})
+		}
+	}
+	return undoWith(steps)
+}
+
+func undoWith(steps []plan.Step) error {
+	b, err := newBatch(nil)
+	for _, step := range steps {
+		if err == nil {
+			err = b.add(context.Background(), step)
+		}
+	}
+	if err == nil {
+		err = b.conn.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("remove what was made for it: %w", kernelError(err))
+	}
+	return nil
+}
+
+// GenerationAfter is the kernel's generation right after the plan was committed.
+func GenerationAfter(p *plan.Plan) uint32 {
+	generation := p.Base
+	for range p.Transactions() {
+		generation = NextGeneration(generation)
+	}
+	return generation
 }
 
 // NextGeneration is the kernel's generation right after a commit at base: every

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,50 @@ func TestFailedPlan(t *testing.T) {
 	}
 }
 
+// TestFailedNewTable: a table is made in two transactions, and if the kernel refuses
+// the second nothing is left of the first.
+func TestFailedNewTable(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	p := difference(t, h, compiled(t, everything))
+	if n := len(p.Transactions()); n != 2 {
+		t.Fatalf("a new table takes %d transactions, want 2", n)
+	}
+	hooked := p.Want.Chains["prerouting"]
+	hooked.Type = "nothing"
+	for i, step := range p.Steps {
+		if add, ok := step.(plan.AddChain); ok && add.Name == "prerouting" {
+			p.Steps[i] = plan.AddChain{Name: add.Name, Chain: hooked}
+		}
+	}
+	err := h.Do(func() error { return new(nft.Kernel).Commit(t.Context(), p) })
+	if err == nil || !strings.Contains(err.Error(), "NFT_MSG_NEWCHAIN") {
+		t.Errorf("got %v, want an error that names the message", err)
+	}
+	if tables := labtest.Run(t, h, "nft", "list", "tables"); tables != "" {
+		t.Errorf("a failed plan left %s", tables)
+	}
+}
+
+// TestCutShort: a run that ended between the two transactions of a new table has left
+// one without hooks. The next run sees what is missing, and adds it.
+func TestCutShort(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	want := compiled(t, everything)
+	p := difference(t, h, want)
+	p.Steps = p.Transactions()[0]
+	labtest.In(t, h, func() error { return new(nft.Kernel).Commit(t.Context(), p) })
+	if rules := list(t, h); strings.Contains(rules, "hook") {
+		t.Errorf("the first transaction has made a hook:\n%s", rules)
+	}
+	if p = difference(t, h, want); p.Empty() {
+		t.Error("nothing is found missing")
+	}
+	apply(t, h, want)
+	if p := difference(t, h, want); !p.Empty() {
+		t.Errorf("after another run there is left to do: %v", p.Changes)
+	}
+}
+
 // TestKnown: what was committed is believed only while nobody has changed any
 // rule, in this namespace, since this boot.
 func TestKnown(t *testing.T) {
@@ -120,16 +165,18 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-func TestNextGeneration(t *testing.T) {
+func TestGenerationAfter(t *testing.T) {
 	h := labtest.Host(t, "pbx")
-	p := apply(t, h, compiled(t, everything))
-	labtest.In(t, h, func() error {
-		s, err := new(nft.Kernel).Observe(t.Context())
-		if err == nil && s.Generation != nft.NextGeneration(p.Base) {
-			err = fmt.Errorf("generation %d after a commit at %d, want %d", s.Generation, p.Base, nft.NextGeneration(p.Base))
-		}
-		return err
-	})
+	for _, text := range []string{everything, everything + "dns: {servers: [192.0.2.53]}\n", "interfaces: [eth0]\n"} {
+		p := apply(t, h, compiled(t, text))
+		labtest.In(t, h, func() error {
+			s, err := new(nft.Kernel).Observe(t.Context())
+			if err == nil && s.Generation != nft.GenerationAfter(p) {
+				err = fmt.Errorf("generation %d after a commit at %d, want %d", s.Generation, p.Base, nft.GenerationAfter(p))
+			}
+			return err
+		})
+	}
 	if got := nft.NextGeneration(1<<32 - 1); got != 1 {
 		t.Errorf("after the last generation comes %d, want 1", got)
 	}
@@ -142,14 +189,30 @@ func TestBansSurvive(t *testing.T) {
 	labtest.Rules(t, h, "add element inet ringfence banned4 { 198.51.100.1 timeout 1h, 198.51.100.2 timeout 1h expires 10m }\n"+
 		"add element inet ringfence banned6 { 2001:db8::1 timeout 1h }")
 	apply(t, h, compiled(t, "unknown: {action: accept}\nbans: {size: 1000}"))
-	for _, set := range []string{"banned4", "banned6"} {
-		out := labtest.Run(t, h, "nft", "list", "set", "inet", "ringfence", set)
+	for _, test := range []struct {
+		set  string
+		left map[string]time.Duration
+	}{
+		{"banned4", map[string]time.Duration{"198.51.100.1": time.Hour, "198.51.100.2": 10 * time.Minute}},
+		{"banned6", map[string]time.Duration{"2001:db8::1": time.Hour}},
+	} {
+		out := labtest.Run(t, h, "nft", "list", "set", "inet", "ringfence", test.set)
 		if !strings.Contains(out, "size 1000") {
 			t.Errorf("the size has not changed:\n%s", out)
 		}
-		if set == "banned4" && (!strings.Contains(out, "198.51.100.1 timeout 59m") || !strings.Contains(out, "198.51.100.2 timeout 9m")) ||
-			set == "banned6" && !strings.Contains(out, "2001:db8::1 timeout 59m") {
-			t.Errorf("bans are gone or have another lifetime:\n%s", out)
+		for address, left := range test.left {
+			// Both are what was left when the set was made anew, rounded by nft to
+			// milliseconds.
+			found := regexp.MustCompile(address + ` timeout (\S+) expires ([^\s,]+)`).FindStringSubmatch(out)
+			if found == nil {
+				t.Errorf("the ban of %s is gone:\n%s", address, out)
+				continue
+			}
+			for _, text := range found[1:] {
+				if got, err := time.ParseDuration(text); err != nil || got > left || got < left*9/10 {
+					t.Errorf("%s is banned for %s, want what is left of %s:\n%s", address, text, left, out)
+				}
+			}
 		}
 	}
 }

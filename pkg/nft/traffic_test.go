@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
@@ -29,19 +31,7 @@ const (
 // ranges that grow, shrink, split and join.
 func TestNoPacketSlipsThroughAnUpdate(t *testing.T) {
 	changes := labtest.Count(200, 10_000)
-	pbx, outside := labtest.Host(t, "pbx"), labtest.Host(t, "outside")
-	labtest.Link(t,
-		lab.End{Host: pbx, Interface: "eth0", Addresses: []string{"192.0.2.10/24"}},
-		lab.End{Host: outside, Interface: "eth0", Addresses: []string{"192.0.2.100/24", "192.0.2.200/24"}})
-	sink, err := pbx.Listen(t.Context(), "192.0.2.10:5060")
-	labtest.Must(t, err)
-	provider, err := outside.Send("192.0.2.100:5060", "192.0.2.10:5060", []byte{fromProvider})
-	labtest.Must(t, err)
-	defer provider.Close()
-	stranger, err := outside.Send("192.0.2.200:5060", "192.0.2.10:5060", []byte{fromStranger})
-	labtest.Must(t, err)
-	defer stranger.Close()
-
+	pbx, sink, provider, stranger := underFlood(t)
 	state := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.100]}]")
 	apply(t, pbx, state)
 
@@ -76,8 +66,80 @@ func TestNoPacketSlipsThroughAnUpdate(t *testing.T) {
 	got, leaked := sink.Received(fromProvider), sink.Received(fromStranger)
 	t.Logf("%d changes, %d packets of each in %.1f s (%.0f packets/s): %d of the provider's lost, %d of the stranger's arrived",
 		changes, sent, took.Seconds(), float64(2*sent)/took.Seconds(), sent-got, leaked)
+	if kernel := release(t); leaked == 0 && got != sent && losesElements(kernel) {
+		t.Skipf("Linux %s can miss an element while the set is rewritten (mended in 6.17 and in 6.12 since September 2025, by b2f742c846ca): %d of %d packets were lost", kernel, sent-got, sent)
+	}
 	if got != sent || leaked != 0 {
 		t.Errorf("of %d packets each, %d of the provider's were lost and %d of the stranger's arrived", sent, sent-got, leaked)
+	}
+}
+
+func release(t *testing.T) string {
+	t.Helper()
+	var name unix.Utsname
+	labtest.Must(t, unix.Uname(&name))
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+// losesElements reports whether a kernel is of a version in which a lookup that a
+// commit overtakes may find neither the old elements of a set nor the new ones.
+func losesElements(release string) bool {
+	var major, minor, patch int
+	_, _ = fmt.Sscanf(release, "%d.%d.%d", &major, &minor, &patch) // what is not there is 0
+	switch version := major*1000 + minor; {
+	case version == 6012:
+		return patch < 50
+	default:
+		return version < 6017
+	}
+}
+
+// underFlood makes a host with a listener, and a provider and a stranger that send
+// to it.
+func underFlood(t *testing.T) (pbx *lab.Namespace, sink *lab.Sink, provider, stranger *lab.Source) {
+	t.Helper()
+	pbx, outside := labtest.Host(t, "pbx"), labtest.Host(t, "outside")
+	labtest.Link(t,
+		lab.End{Host: pbx, Interface: "eth0", Addresses: []string{"192.0.2.10/24"}},
+		lab.End{Host: outside, Interface: "eth0", Addresses: []string{"192.0.2.100/24", "192.0.2.200/24"}})
+	sink, err := pbx.Listen(t.Context(), "192.0.2.10:5060")
+	labtest.Must(t, err)
+	provider, err = outside.Send("192.0.2.100:5060", "192.0.2.10:5060", []byte{fromProvider})
+	labtest.Must(t, err)
+	t.Cleanup(func() { provider.Close() })
+	stranger, err = outside.Send("192.0.2.200:5060", "192.0.2.10:5060", []byte{fromStranger})
+	labtest.Must(t, err)
+	t.Cleanup(func() { stranger.Close() })
+	return pbx, sink, provider, stranger
+}
+
+// TestNewTableLosesNoPacket makes the table anew again and again while a provider and
+// a stranger send: whatever the order in which the kernel takes up what is new, none of
+// the provider's packets may be lost. The stranger's arrive while there is no table.
+func TestNewTableLosesNoPacket(t *testing.T) {
+	times := labtest.Count(50, 1000)
+	pbx, sink, provider, stranger := underFlood(t)
+	state := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.100]}]")
+	apply(t, pbx, state)
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	var sent int64
+	group.Go(func() { sent = flood(t, stop, sink, provider, stranger) })
+	for range times {
+		before := sink.Received(fromProvider)
+		labtest.Rules(t, pbx, "delete table inet ringfence")
+		apply(t, pbx, state)
+		if !waitFor(t, sink, before+1) { // there is traffic at all
+			break
+		}
+	}
+	close(stop)
+	group.Wait()
+	labtest.Must(t, sink.Close())
+	got, passed := sink.Received(fromProvider), sink.Received(fromStranger)
+	t.Logf("%d new tables, %d packets of each: %d of the provider's lost, %d of the stranger's passed while there was none", times, sent, sent-got, passed)
+	if got != sent {
+		t.Errorf("%d of the provider's %d packets were lost", sent-got, sent)
 	}
 }
 

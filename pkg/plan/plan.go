@@ -9,6 +9,7 @@ package plan
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -31,6 +32,41 @@ type Plan struct {
 	Changes []Change
 	// Steps are for the kernel, to be done in this order, all or none.
 	Steps []Step
+}
+
+// Transactions divides the steps into those that the kernel is given at once. There
+// are two where a set is new: it goes first, with what no packet reaches yet. Within
+// one transaction new rules judge packets before a new set answers (nf_tables_commit
+// changes the rules first and makes elements active at its end), so for a moment nobody
+// would be allowed.
+func (p *Plan) Transactions() [][]Step {
+	var first, second []Step
+	for _, step := range p.Steps {
+		if p.unreached(step) {
+			first = append(first, step)
+		} else {
+			second = append(second, step)
+		}
+	}
+	transactions := [][]Step{first, second}
+	return slices.DeleteFunc(transactions, func(steps []Step) bool { return len(steps) == 0 })
+}
+
+// unreached reports whether a step makes something that packets do not reach before
+// other steps are done. In a new table that is all but the chains at hooks; in one that
+// is there, a set of a new name.
+func (p *Plan) unreached(step Step) bool {
+	made := slices.ContainsFunc(p.Steps, func(s Step) bool { return s == Step(AddTable{}) })
+	switch step := step.(type) {
+	case AddSet:
+		_, replaced := p.Have.Sets[step.Name]
+		return made || !replaced
+	case AddChain:
+		return made && step.Chain.Hook == ""
+	case AddRules:
+		return made && p.Want.Chains[step.Chain].Hook == ""
+	}
+	return made
 }
 
 // Empty reports whether there is nothing to do.

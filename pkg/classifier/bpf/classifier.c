@@ -76,7 +76,7 @@ int ringfence(struct __sk_buff *skb)
 	if (length >= SHORTEST && length <= MAX_LENGTH) {
 		struct message *m = message();
 
-		if (m && load(skb, part.offset, m->bytes, length))
+		if (m && load_message(skb, part.offset, m, length))
 			class = judge(m, length);
 	}
 	/* Whatever stood in the nibble before is not ours. */

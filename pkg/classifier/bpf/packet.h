@@ -41,6 +41,19 @@ static __always_inline int load(struct __sk_buff *skb, __u32 offset, void *to, _
 	return !bpf_skb_load_bytes_relative(skb, offset, to, length, BPF_HDR_START_NET);
 }
 
+/*
+ * Loads a message. Its length is brought between 1 and MAX_LENGTH by arithmetic, which
+ * changes nothing here and which the verifier of every kernel can follow. Of a comparison
+ * it may learn nothing: the compiler is free to compare a copy, and Linux 6.12 and 6.18 then
+ * say that the register "invalid zero-sized read".
+ */
+static __always_inline int load_message(struct __sk_buff *skb, __u32 offset, struct message *m, __u32 length)
+{
+	in_register(length); /* the compiler knows the range, too, and would leave this out */
+	length = ((length - 1) & (MAX_LENGTH - 1)) + 1;
+	return load(skb, offset, m->bytes, length);
+}
+
 /* What TCP and UDP have at the same place; length and checksum are UDP's. */
 struct transport {
 	__be16 source, destination, length, checksum;
@@ -74,6 +87,11 @@ static __always_inline int find_transport4(struct __sk_buff *skb, struct part *p
 	return p->offset == sizeof(h.ip) || load(skb, p->offset, &p->transport, sizeof(p->transport));
 }
 
+static __always_inline int has_ports(__u32 protocol)
+{
+	return protocol == IPPROTO_UDP || protocol == IPPROTO_TCP;
+}
+
 /*
  * How many extension headers a packet may have. RFC 8200 section 4.1 has no use for
  * more than eight of them; receivers take any number.
@@ -86,15 +104,69 @@ struct extension {
 	__be32 more;
 };
 
+/*
+ * Passes over the extension header at an offset. Returns the offset of what is behind it,
+ * with its protocol in the low byte; 0 if this is no extension header, or what is behind it
+ * has no port.
+ */
+__noinline __u64 skip_extension(struct __sk_buff *skb, __u32 offset, __u32 protocol)
+{
+	struct extension e;
+	__u32 length;
+
+	if (!load(skb, offset, &e, sizeof(e)))
+		return 0;
+	length = (e.length + 1) * 8;
+	switch (protocol) {
+	case IPPROTO_FRAGMENT:
+		if (e.fragment & bpf_htons(0xfff8))
+			return 0;
+		length = 8;
+		break;
+	case IPPROTO_AH:
+		length = (e.length + 2) * 4;
+		break;
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_DSTOPTS:
+	case IPPROTO_MH:
+	case 139: /* host identity, RFC 7401 */
+	case 140: /* shim6, RFC 5533 */
+		break;
+	default:
+		return 0;
+	}
+	return (__u64)(offset + length) << 8 | e.next;
+}
+
+/*
+ * Passes over all extension headers. Returns as skip_extension does.
+ *
+ * The loop has nothing but a call and one way back. Before Linux 6.3 the verifier takes a
+ * loop only if a jump leads back ("back-edge from insn"), and where a body has several
+ * ways to its next round the compiler may let the last of them fall through to it.
+ */
+__noinline __u64 skip_extensions(struct __sk_buff *skb, __u32 offset, __u32 protocol)
+{
+	__u64 next = 0;
+
+	for (int i = 0; i < EXTENSIONS; i++) {
+		next = skip_extension(skb, offset, protocol);
+		offset = next >> 8;
+		protocol = next & 0xff;
+		if (!next || has_ports(protocol))
+			break;
+	}
+	return next;
+}
+
 static __always_inline int find_transport6(struct __sk_buff *skb, struct part *p)
 {
 	struct {
 		struct ipv6hdr ip;
-		union {
-			struct transport transport;
-			struct extension extension;
-		};
+		struct transport transport;
 	} h;
+	__u64 next;
 
 	if (!load(skb, 0, &h, sizeof(h)))
 		return 0;
@@ -103,38 +175,13 @@ static __always_inline int find_transport6(struct __sk_buff *skb, struct part *p
 	p->end = sizeof(h.ip) + bpf_ntohs(h.ip.payload_len);
 	if (!h.ip.payload_len)
 		p->end = 0;
-	for (int i = 0; i <= EXTENSIONS; i++) {
-		__u32 length = (h.extension.length + 1) * 8;
-
-		switch (p->protocol) {
-		case IPPROTO_UDP:
-		case IPPROTO_TCP:
-			p->transport = h.transport;
-			return 1;
-		case IPPROTO_FRAGMENT:
-			if (h.extension.fragment & bpf_htons(0xfff8))
-				return 0;
-			length = 8;
-			break;
-		case IPPROTO_AH:
-			length = (h.extension.length + 2) * 4;
-			break;
-		case IPPROTO_HOPOPTS:
-		case IPPROTO_ROUTING:
-		case IPPROTO_DSTOPTS:
-		case IPPROTO_MH:
-		case 139: /* host identity, RFC 7401 */
-		case 140: /* shim6, RFC 5533 */
-			break;
-		default:
-			return 0;
-		}
-		p->protocol = h.extension.next;
-		p->offset += length;
-		if (!load(skb, p->offset, &h.extension, sizeof(h.extension)))
-			return 0;
-	}
-	return 0;
+	p->transport = h.transport;
+	if (has_ports(p->protocol))
+		return 1;
+	next = skip_extensions(skb, p->offset, p->protocol);
+	p->protocol = next;
+	p->offset = next >> 8;
+	return has_ports(p->protocol) && load(skb, p->offset, &p->transport, sizeof(p->transport));
 }
 
 /* Finds the payload of a packet for a fenced port. Returns its length, as far as it is read; 0 for no request. */

@@ -1,9 +1,11 @@
 package system_test
 
 import (
+	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,7 +17,27 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-func TestMain(m *testing.M) { os.Exit(labtest.Main(m, nil)) }
+func TestMain(m *testing.M) {
+	os.Exit(labtest.Main(m, map[string]func() int{"liar": liar}))
+}
+
+// liar is a program with a name that is more than a name. It listens by UDP until
+// its input ends.
+func liar() int {
+	if err := os.WriteFile("/proc/self/comm", []byte("a\nmode: \x1b[1m#"), 0); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	socket, err := net.ListenPacket("udp6", "[::]:5070")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer socket.Close()
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
+}
 
 func read(t *testing.T, h *lab.Namespace) (facts ruleset.Host) {
 	t.Helper()
@@ -91,21 +113,18 @@ func TestListeners(t *testing.T) {
 		labtest.Must(t, err)
 		defer ear.Close()
 	}
-	liar := exec.CommandContext(t.Context(), "/usr/bin/python3", "-c", `
-import socket, sys
-open("/proc/self/comm", "w").write("a\nmode: \x1b[1m#")
-s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(("::", 5070))
-print("ready", flush=True); sys.stdin.read()`)
+	liar := labtest.Program(t, "liar")
 	out, err := liar.StdoutPipe()
 	labtest.Must(t, err)
 	in, err := liar.StdinPipe()
 	labtest.Must(t, err)
 	labtest.Must(t, h.Start(liar))
-	out.Read(make([]byte, 1))
+	_, err = io.ReadFull(out, make([]byte, len("ready")))
+	labtest.Must(t, err)
 	var got []ruleset.Listener
 	labtest.In(t, h, func() (err error) { got, err = system.Listeners(); return err })
-	in.Close()
-	liar.Wait()
+	labtest.Must(t, in.Close())
+	labtest.Must(t, liar.Wait())
 	want := []ruleset.Listener{
 		{Protocol: ruleset.TCP, Port: 5060, Program: "exe"},
 		{Protocol: ruleset.UDP, Port: 5060, Program: "exe"},

@@ -182,6 +182,23 @@ func Rules(t testing.TB, n *lab.Namespace, script string) {
 	RunInput(t, n, script, "nft", "-f", "-")
 }
 
+// Need skips a test whose peer programs are not on this machine, which is right
+// only where they cannot be: on a small machine that was made for the tests of
+// one kernel and has RINGFENCE_MACHINE set. Elsewhere scripts/test installs them,
+// and the test fails.
+func Need(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, name := range programs {
+		if _, err := exec.LookPath(name); err == nil {
+			continue
+		}
+		if os.Getenv("RINGFENCE_MACHINE") != "" {
+			t.Skipf("this machine has no %s", name)
+		}
+		t.Fatalf("this test needs %s, which scripts/test installs", name)
+	}
+}
+
 // Count is how often a test repeats what takes long: short in the ordinary
 // tests, long when RINGFENCE_LONG is set (scripts/faults sets it).
 func Count(short, long int) int {

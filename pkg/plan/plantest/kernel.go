@@ -61,7 +61,7 @@ func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 		return plan.ErrStale
 	}
 	next := Copy(&k.state)
-	for i, step := range p.Steps {
+	for i, step := range slices.Concat(p.Transactions()...) {
 		if i+1 == k.FailAt {
 			k.FailAt = 0
 			return k.Err
