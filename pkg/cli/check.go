@@ -6,11 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
 )
 
-func (a *app) checkCommand() *cobra.Command {
+func checkCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Check the policy file",
@@ -19,28 +22,32 @@ and column. It touches neither the kernel nor the network, and needs no root.`,
 		Example: `  ringfence check
   ringfence --policy new.yaml check`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return a.check() },
+		RunE: func(*cobra.Command, []string) error { return runCheck(a) },
 	}
 }
 
-func (a *app) check() error {
-	p, _, err := a.readPolicy()
+func runCheck(a *app) error {
+	p, err := readPolicy(a.policyPath)
 	if err != nil {
 		return err
 	}
-	compile.State(p, nil, ruleset.Host{})
+	compile.State(p.Policy, nil, ruleset.Host{})
 	if len(p.Signatures.Deny)+len(p.Unknown.RequireUserAgent) > 0 {
 		// Only what the policy adds can be too much: of the rest, tests take care.
-		if _, err := automatonOf(p); err != nil {
+		if _, err := catalog.AutomatonOf(p.Policy); err != nil {
 			return err
 		}
 	}
-	if err := a.warnOfPresets(p, time.Now()); err != nil {
+	old, err := catalog.PresetWarnings(p.Policy, time.Now())
+	if err != nil {
 		return err
 	}
-	names := len(compile.Names(p))
+	for _, text := range old {
+		a.warn(text)
+	}
+	names := len(compile.Names(p.Policy))
 	if a.json() {
-		a.warnOfPolicy(p)
+		a.printAll(site.PolicyWarnings(p.Policy))
 		return a.writeJSON(struct {
 			OK        bool `json:"ok"`
 			Providers int  `json:"providers"`
@@ -49,7 +56,7 @@ func (a *app) check() error {
 		}{true, len(p.Providers), names, len(p.Allowed())})
 	}
 	fmt.Fprintf(a.stdout, "%s is valid: %s, %s to resolve, %s.\n", a.policyPath,
-		count(len(p.Providers), "provider"), count(names, "name"), count(len(p.Allowed()), "listed prefix"))
-	a.warnOfPolicy(p)
+		notice.Count(len(p.Providers), "provider"), notice.Count(names, "name"), notice.Count(len(p.Allowed()), "listed prefix"))
+	a.printAll(site.PolicyWarnings(p.Policy))
 	return nil
 }

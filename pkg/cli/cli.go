@@ -14,11 +14,12 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
@@ -32,10 +33,10 @@ type app struct {
 
 	onTerminal bool         // somebody reads standard output
 	dial       resolve.Dial // to name servers; nil is the usual way
-	inForce    bool         // what the command is for has been done in the kernel
-	engineWhy  error        // why scanners cannot be recognised on this host
 	log        *slog.Logger
-	started    time.Time
+	// world is what the command works in; nil is this machine.
+	world *fence.World
+	work  *fence.Fence // what the command works with, nil if it needs none
 }
 
 // Main runs the program with the arguments behind its name and returns its exit
@@ -64,12 +65,12 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	err := root.ExecuteContext(ctx)
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted: nothing was changed")
-		if a.inForce {
+		if a.inForce() {
 			err = errors.New("interrupted: the change is in force")
 		}
 	}
-	if out.err != nil && a.inForce {
-		a.say("warning", fmt.Sprintf("the change is in force, but not all that there is to say could be written: %v", out.err))
+	if out.err != nil && a.inForce() {
+		a.warn(fmt.Sprintf("the change is in force, but not all that there is to say could be written: %v", out.err))
 		if errors.Is(err, out.err) {
 			err = nil
 		}
@@ -122,10 +123,10 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	flags.StringVarP(&a.output, "output", "o", "text", "text or json")
 	flags.StringVar(&a.logLevel, "log-level", "warn", "debug, info, warn or error")
 	root.AddCommand(
-		a.initCommand(), a.checkCommand(), a.diffCommand(), a.applyCommand(), a.rollbackCommand(), a.historyCommand(),
-		a.refreshCommand(), a.runCommand(), a.upCommand(), a.downCommand(), a.statusCommand(), a.resolveCommand(),
-		a.banCommand(), a.unbanCommand(), a.bansCommand(), a.signaturesCommand(), a.providersCommand(), a.phoneCommand(),
-		a.demoCommand(), a.versionCommand(),
+		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), rollbackCommand(a), historyCommand(a),
+		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), resolveCommand(a),
+		banCommand(a), unbanCommand(a), bansCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
+		demoCommand(a), versionCommand(a),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	root.InitDefaultCompletionCmd()
@@ -140,7 +141,7 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 		_ = root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return withHint(err, "see %s --help", c.CommandPath())
+		return notice.WithHint(err, "see %s --help", c.CommandPath())
 	})
 	root.SetHelpCommand(&cobra.Command{
 		Use: "help [COMMAND]", Short: "Help about a command",
@@ -169,7 +170,7 @@ func noSuchCommand(root *cobra.Command, args []string) error {
 	if near := root.SuggestionsFor(args[0]); len(near) > 0 && args[0] != "" {
 		hint = fmt.Sprintf("did you mean ringfence %s?", strings.Join(near, " or "))
 	}
-	return withHint(fmt.Errorf("unknown command %q", args[0]), "%s", hint)
+	return notice.WithHint(fmt.Errorf("unknown command %q", args[0]), "%s", hint)
 }
 
 // noArguments refuses arguments to a command that takes none.
@@ -177,7 +178,7 @@ func noArguments(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return withHint(fmt.Errorf("%s takes no argument, and %q is one", c.CommandPath(), args[0]),
+	return notice.WithHint(fmt.Errorf("%s takes no argument, and %q is one", c.CommandPath(), args[0]),
 		"to name a policy file: ringfence --policy FILE %s", c.Name())
 }
 
@@ -192,7 +193,7 @@ func fromEnv(name, byDefault string) string {
 func (a *app) prepare() error {
 	for flag, value := range map[string]string{"--policy": a.policyPath, "--state-dir": a.stateDir, "--run-dir": a.runDir} {
 		if value == "" {
-			return withHint(fmt.Errorf("%s is empty", flag), "leave it out, or name a path")
+			return notice.WithHint(fmt.Errorf("%s is empty", flag), "leave it out, or name a path")
 		}
 	}
 	if a.output != "text" && a.output != "json" {
@@ -203,9 +204,31 @@ func (a *app) prepare() error {
 		return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
 	}
 	a.log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
-	a.started = time.Now()
 	return nil
 }
+
+// fence is what the command works with.
+func (a *app) fence() *fence.Fence { return a.fenceFor(a.print) }
+
+// fenceFor is the same with others who hear of it.
+func (a *app) fenceFor(hear notice.Func) *fence.Fence {
+	world := a.world
+	if world == nil {
+		here := fence.System(a.log, a.dial)
+		world = &here
+	}
+	c := fence.Config{
+		StateDir: a.stateDir, RunDir: a.runDir, User: userName(), Version: version(), Notice: hear, Log: a.log,
+	}
+	if isTerminal(a.stderr) {
+		c.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
+	}
+	a.work = fence.New(c, *world)
+	return a.work
+}
+
+// inForce reports whether what the command is for has been done in the kernel.
+func (a *app) inForce() bool { return a.work != nil && a.work.InForce() }
 
 func (a *app) json() bool { return a.output == "json" }
 

@@ -18,9 +18,10 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/notice"
 )
 
-func (a *app) demoCommand() *cobra.Command {
+func demoCommand(a *app) *cobra.Command {
 	without := false
 	command := &cobra.Command{
 		Use:   "demo",
@@ -37,7 +38,7 @@ classifier is not a part of it, unless --without-classifier is given.`,
 		Example: `  sudo ringfence demo
   sudo go run ./cmd/ringfence demo     from the source, on a bare machine`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return a.demo(c.Context(), without) },
+		RunE: func(c *cobra.Command, _ []string) error { return runDemo(c.Context(), a, without) },
 	}
 	command.Flags().BoolVar(&without, "without-classifier", false, "show the fence alone, without what recognises scanners (eBPF)")
 	return command
@@ -135,19 +136,19 @@ type demoAction struct {
 }
 
 // demo builds the lab and plays in it.
-func (a *app) demo(ctx context.Context, without bool) (err error) {
+func runDemo(ctx context.Context, a *app, without bool) (err error) {
 	start := time.Now()
 	a.progress("building a small internet …")
 	d, err := newDemoLab()
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err != nil {
 		if errors.Is(err, unix.EPERM) {
-			return withHint(err, "the demo makes network namespaces of its own: sudo ringfence demo")
+			return notice.WithHint(err, "the demo makes network namespaces of its own: sudo ringfence demo")
 		}
 		return err
 	}
 	d.withoutClassifier = without
-	if err := a.play(ctx, d); err != nil {
+	if err := playDemo(ctx, a, d); err != nil {
 		return err
 	}
 	if !a.json() {
@@ -158,7 +159,7 @@ func (a *app) demo(ctx context.Context, without bool) (err error) {
 
 // play plays all acts and tells them. What differs from what should be is an
 // error.
-func (a *app) play(ctx context.Context, d *demoLab) error {
+func playDemo(ctx context.Context, a *app, d *demoLab) error {
 	play := &demoPlay{app: a, demoLab: d, out: a.stdout, report: demoReport{OK: true, Probes: []demoProbe{}, Steps: []demoAction{}}}
 	if a.json() {
 		play.out = io.Discard
@@ -275,12 +276,12 @@ func (p *demoPlay) recognising(context.Context) error {
 	}
 	if err != nil {
 		p.report.OK = false
-		p.unrecognised = withHint(fmt.Errorf("the demo is without the classifier: %w", err),
+		p.unrecognised = notice.WithHint(fmt.Errorf("the demo is without the classifier: %w", err),
 			"ringfence demo --without-classifier shows the fence alone")
 		return nil
 	}
 	for _, name := range names {
-		p.tell("\nThe PBX recognised %s by their SIP header: %s.", count(int(hits[name]), "packet"), name)
+		p.tell("\nThe PBX recognised %s by their SIP header: %s.", notice.Count(int(hits[name]), "packet"), name)
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func TestDemoNotices(t *testing.T) {
 			labtest.Rules(t, d.pbx, sabotage.rules)
 			var out bytes.Buffer
 			a := &app{stdout: &out, stderr: &out, output: "text"}
-			if err := a.play(t.Context(), d); err == nil || err.Error() != "the demo did not go as it should" {
+			if err := playDemo(t.Context(), a, d); err == nil || err.Error() != "the demo did not go as it should" {
 				t.Errorf("the demo ended with %v", err)
 			}
 			if !strings.Contains(out.String(), sabotage.says) {

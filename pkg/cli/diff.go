@@ -2,16 +2,15 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/fence"
 )
 
-func (a *app) diffCommand() *cobra.Command {
-	var offline, full bool
+func diffCommand(a *app) *cobra.Command {
+	var o fence.DiffOptions
 	c := &cobra.Command{
 		Use:   "diff",
 		Short: "Show what apply would change",
@@ -23,44 +22,31 @@ Exit status: 0 nothing would change, 1 error, 2 something would change.`,
 		Example: `  ringfence diff
   ringfence diff --offline -o json`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return a.diff(c.Context(), offline, full) },
+		RunE: func(c *cobra.Command, _ []string) error { return runDiff(c.Context(), a, o) },
 	}
-	c.Flags().BoolVar(&offline, "offline", false, "ask no name server, go by remembered addresses")
-	c.Flags().BoolVar(&full, "full", false, "read the whole table even if nobody has changed any rule")
+	c.Flags().BoolVar(&o.Offline, "offline", false, "ask no name server, go by remembered addresses")
+	c.Flags().BoolVar(&o.Full, "full", false, "read the whole table even if nobody has changed any rule")
 	return c
 }
 
-func (a *app) diff(ctx context.Context, offline, full bool) error {
-	s, err := a.gather(ctx, offline)
+func runDiff(ctx context.Context, a *app, o fence.DiffOptions) error {
+	p, err := readPolicy(a.policyPath)
 	if err != nil {
 		return err
 	}
-	before, newest, err := a.background(s, false)
+	d, err := a.fence().Diff(ctx, p, o)
 	if err != nil {
 		return err
 	}
-	p, err := a.planFor(ctx, a.kernel(full), s, before)
-	if err != nil {
+	if err := a.printPlan(d.Plan, d.Generation); err != nil {
 		return err
 	}
-	if err := a.tellPlan(p, numberOf(newest)); err != nil {
-		return err
+	a.printAll(d.Notices)
+	if d.Refusal != nil {
+		a.warn("apply would be " + d.Refusal.Error())
+		a.say("hint", hint(d.Refusal))
 	}
-	a.tellRejected(s.memory)
-	a.tellProblems(s.memory.Refresh.Failures)
-	if n := s.rememberedOnly(); n > 0 {
-		a.say("note", fmt.Sprintf("for %s this goes by addresses remembered from earlier answers", count(n, "name")))
-	}
-	a.warnOf(s)
-	guards, err := a.guards(s, applyOptions{}, newest)
-	if err != nil {
-		return err
-	}
-	if refusal, ok := errors.AsType[*plan.Refusal](p.Check(guards...)); ok {
-		a.say("warning", "apply would be "+refusal.Error())
-		a.say("hint", a.hint(refusal))
-	}
-	if p.Empty() {
+	if d.Plan.Empty() {
 		if !a.json() {
 			fmt.Fprintln(a.stdout, "No changes.")
 		}

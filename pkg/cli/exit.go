@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ringfence/ringfence/pkg/journal"
-	"github.com/ringfence/ringfence/pkg/nft"
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/signature"
 )
 
 // The exit statuses of every command.
@@ -30,19 +31,7 @@ type statusError int
 
 func (s statusError) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// hinted adds to an error what the user can do about it.
-type hinted struct {
-	error
-	hint string
-}
-
-func (h hinted) Unwrap() error { return h.error }
-
-func withHint(err error, format string, args ...any) error {
-	return hinted{err, fmt.Sprintf(format, args...)}
-}
-
-// fail tells the error, if there is one, and returns the exit status for it.
+// fail writes the error, if there is one, and returns the exit status for it.
 func (a *app) fail(err error) int {
 	if err == nil {
 		return exitDone
@@ -57,7 +46,7 @@ func (a *app) fail(err error) int {
 		return exitError
 	}
 	a.say("error", err.Error())
-	if hint := a.hint(err); hint != "" {
+	if hint := hint(err); hint != "" {
 		a.say("hint", hint)
 	}
 	if _, ok := errors.AsType[*plan.Refusal](err); ok {
@@ -66,24 +55,29 @@ func (a *app) fail(err error) int {
 	return exitError
 }
 
-// say writes one line to standard error, whatever is in the text.
-func (a *app) say(kind, text string) {
-	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, strings.ReplaceAll(text, "\n", "; "))
-}
-
-func (a *app) hint(err error) string {
-	if h, ok := errors.AsType[hinted](err); ok {
-		return h.hint
+// hint says what the user can do about an error, "" if nothing is known.
+func hint(err error) string {
+	if up, ok := errors.AsType[*fence.StillUp](err); ok {
+		alone := fmt.Sprintf("the table alone is removed by: %s; a refresh would put it back", up.Remove)
+		if more := hint(up.Err); more != "" {
+			return more + "; " + alone
+		}
+		return alone
+	}
+	if h := notice.Hint(err); h != "" {
+		return h
 	}
 	if refusal, ok := errors.AsType[*plan.Refusal](err); ok {
 		return fmt.Sprintf("%s; or say %s if you are sure", refusal.WayOut, refusal.Flag)
 	}
 	switch {
-	case errors.Is(err, nft.ErrPermission):
+	case errors.Is(err, signature.ErrTooMany):
+		return "leave some out under signatures.except, or shorten signatures.deny"
+	case errors.Is(err, backend.ErrPermission):
 		return "run it as root: sudo ringfence …"
-	case errors.Is(err, nft.ErrUnsupported):
+	case errors.Is(err, backend.ErrUnsupported):
 		return "load the module (modprobe nf_tables), or use a kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET"
-	case errors.Is(err, journal.ErrNone):
+	case errors.Is(err, fence.ErrNoGeneration):
 		return "write a policy and run: ringfence apply"
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOTDIR):
 		return "make it writable, or name another folder with --state-dir or --run-dir"
@@ -91,7 +85,7 @@ func (a *app) hint(err error) string {
 		return "free some space there, and run it again"
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		return "run it as root: sudo ringfence …"
-	case errors.Is(err, unix.EPERM):
+	case errors.Is(err, backend.ErrOwned), errors.Is(err, unix.EPERM):
 		return "another process may have taken the table for itself (nft list table inet ringfence shows \"flags owner\"): end it and run this again"
 	}
 	return ""

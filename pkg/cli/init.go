@@ -14,13 +14,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ringfence/ringfence/pkg/host"
+	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/rules"
 )
 
-func (a *app) initCommand() *cobra.Command {
+func initCommand(a *app) *cobra.Command {
 	var providers []string
 	c := &cobra.Command{
 		Use:   "init",
@@ -37,56 +38,57 @@ begins in monitor mode, which drops nothing.`,
   ringfence init --provider telnyx --provider sip.provider.example
   ringfence init --provider twilio:trunk=mycompany`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return a.init(providers) },
+		RunE: func(*cobra.Command, []string) error { return runInit(a, providers) },
 	}
 	c.Flags().StringArrayVar(&providers, "provider", nil, "a `preset` (with :parameter=value where it needs one), or the registrar's name")
 	return c
 }
 
-func (a *app) init(names []string) error {
+func runInit(a *app, names []string) error {
 	if _, err := os.Lstat(a.policyPath); err == nil {
-		return a.alreadyThere()
+		return alreadyThere(a)
 	}
-	providers, err := a.draftProviders(names)
+	providers, err := draftProviders(a, names)
 	if err != nil {
 		return err
 	}
-	h, err := a.readHost()
+	world := a.fence().World
+	h, err := world.Host()
 	if err != nil {
 		return err
 	}
-	servers, err := host.Listeners()
+	servers, err := world.Listeners()
 	if err != nil {
 		return err
 	}
 	draft := policy.NewDraft(h, servers, providers)
 	text := draft.Text(time.Now())
-	if _, err := parsePolicy(a.policyPath, []byte(text)); err != nil {
+	if _, err := catalog.Parse(a.policyPath, []byte(text)); err != nil {
 		return fmt.Errorf("draft policy: %w", err)
 	}
-	if err := a.writeNewPolicy(text); err != nil {
+	if err := writeNewPolicy(a, text); err != nil {
 		return err
 	}
 	if a.json() {
 		return a.writeJSON(draftReport(a.policyPath, draft))
 	}
-	a.tellDraft(draft)
+	printDraft(a, draft)
 	return nil
 }
 
-func (a *app) alreadyThere() error {
-	return withHint(fmt.Errorf("there already is %s: nothing was written", a.policyPath),
+func alreadyThere(a *app) error {
+	return notice.WithHint(fmt.Errorf("there already is %s: nothing was written", a.policyPath),
 		"to see what would be drafted, name another file: ringfence --policy FILE init")
 }
 
 // writeNewPolicy writes a file that must not be there, whole or not at all.
-func (a *app) writeNewPolicy(text string) error {
+func writeNewPolicy(a *app, text string) error {
 	if err := os.MkdirAll(filepath.Dir(a.policyPath), 0o750); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
 	f, err := os.OpenFile(a.policyPath, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
 	if errors.Is(err, fs.ErrExist) {
-		return a.alreadyThere()
+		return alreadyThere(a)
 	}
 	if err != nil {
 		return fmt.Errorf("write policy: %w", err)
@@ -103,8 +105,8 @@ func (a *app) writeNewPolicy(text string) error {
 
 // draftProviders are the entries of a policy for what was given on the command
 // line, each with its lines.
-func (a *app) draftProviders(texts []string) ([][]string, error) {
-	presets, err := rules.Providers()
+func draftProviders(a *app, texts []string) ([][]string, error) {
+	presets, err := catalog.Providers()
 	if err != nil {
 		return nil, err
 	}
@@ -122,14 +124,14 @@ func (a *app) draftProviders(texts []string) ([][]string, error) {
 				return nil, err
 			}
 			for _, warning := range preset.Warnings(time.Now()) {
-				a.say("warning", warning)
+				a.warn(warning)
 			}
 			entries = append(entries, lines)
 			continue
 		}
 		r, ok := policy.ParseRegistrar(text)
 		if !ok || !r.Address.IsValid() && !strings.Contains(r.Host, ".") {
-			return nil, withHint(fmt.Errorf("there is no preset %q: the presets are %s", text, strings.Join(slices.Sorted(maps.Keys(presets)), ", ")),
+			return nil, notice.WithHint(fmt.Errorf("there is no preset %q: the presets are %s", text, strings.Join(slices.Sorted(maps.Keys(presets)), ", ")),
 				"or give the registrar's name as your phones have it: ringfence init --provider sip.provider.example")
 		}
 		short := providerNameOf(r)
@@ -155,7 +157,7 @@ func presetLines(preset rules.Provider, values string) ([]string, error) {
 		key, v, _ := strings.Cut(value, "=")
 		known := slices.ContainsFunc(preset.Parameters, func(p rules.Parameter) bool { return p.Name == key })
 		if value != "" && !known {
-			return nil, withHint(fmt.Errorf("preset %s has no parameter %q", preset.Name, key), "see ringfence providers show %s", preset.Name)
+			return nil, notice.WithHint(fmt.Errorf("preset %s has no parameter %q", preset.Name, key), "see ringfence providers show %s", preset.Name)
 		}
 		with[key] = v
 	}
@@ -167,7 +169,7 @@ func presetLines(preset rules.Provider, values string) ([]string, error) {
 		example = append(example, p.Name+"="+p.Example)
 	}
 	if len(missing) > 0 {
-		return nil, withHint(fmt.Errorf("preset %s needs %s", preset.Name, strings.Join(missing, ", ")),
+		return nil, notice.WithHint(fmt.Errorf("preset %s needs %s", preset.Name, strings.Join(missing, ", ")),
 			"write it like this: --provider %s:%s", preset.Name, strings.Join(example, ","))
 	}
 	lines := []string{fmt.Sprintf("# %s; from %s, %s", preset.Title, preset.Source, preset.Checked)}
@@ -214,7 +216,7 @@ func draftReport(path string, d policy.Draft) any {
 	}
 }
 
-func (a *app) tellDraft(d policy.Draft) {
+func printDraft(a *app, d policy.Draft) {
 	fmt.Fprintf(a.stdout, "Wrote %s for this host:\n", a.policyPath)
 	table(a.stdout, func(w io.Writer) {
 		none := func(texts []string, otherwise string) string {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fatih/color"
 
+	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
 )
 
@@ -24,8 +25,8 @@ func (a *app) writeJSON(v any) error {
 	return nil
 }
 
-// tellPlan prints a plan as contracted: one object, or lines.
-func (a *app) tellPlan(p *plan.Plan, generation int) error {
+// printPlan prints a plan as contracted: one object, or lines.
+func (a *app) printPlan(p *plan.Plan, generation int) error {
 	if !a.json() {
 		a.writePlan(a.stdout, p)
 		return nil
@@ -41,7 +42,7 @@ func (a *app) tellPlan(p *plan.Plan, generation int) error {
 	}{!p.Empty(), generation, changes})
 }
 
-// progress tells somebody at a terminal what is going on.
+// progress writes to somebody at a terminal what is going on.
 func (a *app) progress(format string, args ...any) {
 	if isTerminal(a.stderr) {
 		fmt.Fprintf(a.stderr, format+"\n", args...)
@@ -61,7 +62,7 @@ func (a *app) writePlan(out io.Writer, p *plan.Plan) {
 		switch {
 		case fresh && c.Kind == plan.KindTable:
 			fmt.Fprintf(out, "%s table inet %s  %s, %s, %s\n", sign, c.Name,
-				count(len(p.Want.Sets), "set"), count(len(p.Want.Chains), "chain"), count(len(p.Want.Counters), "counter"))
+				notice.Count(len(p.Want.Sets), "set"), notice.Count(len(p.Want.Chains), "chain"), notice.Count(len(p.Want.Counters), "counter"))
 		case fresh && c.Kind != plan.KindElement && c.Kind != plan.KindClassifier:
 		case c.Kind == plan.KindElement:
 			fmt.Fprintf(w, "%s %s\t%s\t%s\n", sign, c.Name, c.Value, c.Reason)

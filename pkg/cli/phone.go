@@ -9,8 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/phone"
-	"github.com/ringfence/ringfence/rules"
 )
 
 // phoneFlags are the flags of phone.
@@ -20,7 +21,7 @@ type phoneFlags struct {
 	steps            bool
 }
 
-func (a *app) phoneCommand() *cobra.Command {
+func phoneCommand(a *app) *cobra.Command {
 	var f phoneFlags
 	c := &cobra.Command{
 		Use:   "phone [MAKER]",
@@ -57,11 +58,11 @@ nobody.
 			if len(args) > 2 {
 				hint += " --firmware " + word(args[2])
 			}
-			return withHint(fmt.Errorf("phone takes one maker, and %q is a second argument", args[1]), "perhaps: %s", hint)
+			return notice.WithHint(fmt.Errorf("phone takes one maker, and %q is a second argument", args[1]), "perhaps: %s", hint)
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return a.phone(args, f) },
+		RunE: func(_ *cobra.Command, args []string) error { return runPhone(a, args, f) },
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			makers, _ := makers()
+			makers, _ := catalog.Makers()
 			var names []string
 			for _, m := range makers {
 				names = append(names, m.Name)
@@ -88,7 +89,7 @@ nobody.
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return a.phoneList(args) },
+		RunE: func(_ *cobra.Command, args []string) error { return runPhoneList(a, args) },
 	})
 	return c
 }
@@ -103,19 +104,11 @@ func word(arg string) string {
 	return arg
 }
 
-func makers() ([]phone.Maker, error) {
-	files, err := rules.Phones()
-	if err != nil {
-		return nil, err
-	}
-	return phone.Read(files)
-}
-
-func (a *app) phone(args []string, f phoneFlags) error {
+func runPhone(a *app, args []string, f phoneFlags) error {
 	if len(args) == 0 && f.Model == "" {
-		return a.phoneList(nil)
+		return runPhoneList(a, nil)
 	}
-	known, err := makers()
+	known, err := catalog.Makers()
 	if err != nil {
 		return err
 	}
@@ -131,7 +124,7 @@ func (a *app) phone(args []string, f phoneFlags) error {
 	}
 	s, err := m.Snippet(f.Options)
 	if errors.Is(err, phone.ErrModel) {
-		return withHint(err, "ringfence phone list %s shows which are known", m.Name)
+		return notice.WithHint(err, "ringfence phone list %s shows which are known", m.Name)
 	}
 	if err != nil {
 		return err
@@ -141,16 +134,16 @@ func (a *app) phone(args []string, f phoneFlags) error {
 	default:
 		return fmt.Errorf("format %q: files for this phone are %s; write --format %s or --format text", f.format, s.Format(), s.Format())
 	}
-	if err := a.writeSnippet(s, f); err != nil {
+	if err := writeSnippet(a, s, f); err != nil {
 		return err
 	}
 	for _, warning := range phoneWarnings(s, f) {
-		a.say("warning", warning)
+		a.warn(warning)
 	}
 	return nil
 }
 
-func (a *app) writeSnippet(s phone.Snippet, f phoneFlags) error {
+func writeSnippet(a *app, s phone.Snippet, f phoneFlags) error {
 	text := s.Write(f.steps)
 	if phone.Format(f.format) == phone.Text {
 		text = s.Text(f.steps)
@@ -197,7 +190,7 @@ func chooseMaker(known []phone.Maker, args []string, model string) (phone.Maker,
 		if len(found) == 1 {
 			return found[0], nil
 		}
-		return phone.Maker{}, withHint(fmt.Errorf("no one maker has a model %q", model), "name the maker: ringfence phone MAKER --model %s", word(model))
+		return phone.Maker{}, notice.WithHint(fmt.Errorf("no one maker has a model %q", model), "name the maker: ringfence phone MAKER --model %s", word(model))
 	}
 	if m, ok := phone.Find(known, args[0]); ok {
 		return m, nil
@@ -206,7 +199,7 @@ func chooseMaker(known []phone.Maker, args []string, model string) (phone.Maker,
 	if found := phone.WithModel(known, args[0]); len(found) == 1 {
 		hint = fmt.Sprintf("that is a model of %s: ringfence phone %s --model %s", found[0].Title, found[0].Name, word(args[0]))
 	}
-	return phone.Maker{}, withHint(fmt.Errorf("unknown maker %q", args[0]), "%s", hint)
+	return phone.Maker{}, notice.WithHint(fmt.Errorf("unknown maker %q", args[0]), "%s", hint)
 }
 
 // hasSRV reports whether the named provider has SRV or NAPTR records.
@@ -214,13 +207,13 @@ func hasSRV(name string) (bool, error) {
 	if name == "" {
 		return false, nil
 	}
-	known, err := rules.Providers()
+	known, err := catalog.Providers()
 	if err != nil {
 		return false, err
 	}
 	p, ok := known[name]
 	if !ok {
-		return false, withHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; without --provider, lines for the phone alone are printed")
+		return false, notice.WithHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; without --provider, lines for the phone alone are printed")
 	}
 	return p.HasSRV(), nil
 }
@@ -240,8 +233,8 @@ type familyReport struct {
 	Accounts int      `json:"accounts"`
 }
 
-func (a *app) phoneList(args []string) error {
-	known, err := makers()
+func runPhoneList(a *app, args []string) error {
+	known, err := catalog.Makers()
 	if err != nil {
 		return err
 	}

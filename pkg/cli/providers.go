@@ -13,13 +13,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/rules"
 )
 
-func (a *app) providersCommand() *cobra.Command {
+func providersCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "providers",
 		Short: "List the providers that a policy can name",
@@ -30,16 +32,16 @@ your phones use and the addresses of the provider's help pages.`,
   ringfence providers show twilio
   ringfence providers check acme.yaml    is my own file about a provider right?`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return a.providers() },
+		RunE: func(*cobra.Command, []string) error { return runProviders(a) },
 	}
 	c.AddCommand(
 		&cobra.Command{
 			Use:   "show NAME",
 			Short: "Show everything that is known about a provider",
 			Args:  oneArgument("a provider, such as twilio"),
-			RunE:  func(_ *cobra.Command, args []string) error { return a.showProvider(args[0]) },
+			RunE:  func(_ *cobra.Command, args []string) error { return runShowProvider(a, args[0]) },
 			ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-				known, _ := rules.Providers()
+				known, _ := catalog.Providers()
 				return slices.Sorted(maps.Keys(known)), cobra.ShellCompDirectiveNoFileComp
 			},
 		},
@@ -50,7 +52,7 @@ your phones use and the addresses of the provider's help pages.`,
 mistake in it with its line and column, and compiles a policy with it. It touches
 neither the kernel nor the network.`,
 			Args: oneArgument("a file, such as acme.yaml"),
-			RunE: func(_ *cobra.Command, args []string) error { return a.checkProvider(args[0]) },
+			RunE: func(_ *cobra.Command, args []string) error { return runCheckProvider(a, args[0]) },
 		},
 	)
 	return c
@@ -62,7 +64,7 @@ func oneArgument(what string) cobra.PositionalArgs {
 		if len(args) == 1 {
 			return nil
 		}
-		return withHint(fmt.Errorf("%s takes one argument, %s", c.CommandPath(), what), "see %s --help", c.CommandPath())
+		return notice.WithHint(fmt.Errorf("%s takes one argument, %s", c.CommandPath(), what), "see %s --help", c.CommandPath())
 	}
 }
 
@@ -94,8 +96,8 @@ func reportProvider(p rules.Provider, now time.Time) providerReport {
 	}
 }
 
-func (a *app) providers() error {
-	known, err := rules.Providers()
+func runProviders(a *app) error {
+	known, err := catalog.Providers()
 	if err != nil {
 		return err
 	}
@@ -120,10 +122,10 @@ func (a *app) providers() error {
 func (r providerReport) knownBy() string {
 	var parts []string
 	if n := len(r.Registrars); n > 0 {
-		parts = append(parts, count(n, "name"))
+		parts = append(parts, notice.Count(n, "name"))
 	}
 	if n := len(r.Addresses); n > 0 {
-		parts = append(parts, count(n, "prefix"))
+		parts = append(parts, notice.Count(n, "prefix"))
 	}
 	for _, p := range r.Parameters {
 		parts = append(parts, "and your "+p.Name)
@@ -131,14 +133,14 @@ func (r providerReport) knownBy() string {
 	return strings.Join(parts, ", ")
 }
 
-func (a *app) showProvider(name string) error {
-	known, err := rules.Providers()
+func runShowProvider(a *app, name string) error {
+	known, err := catalog.Providers()
 	if err != nil {
 		return err
 	}
 	p, ok := known[name]
 	if !ok {
-		return withHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; any other provider can be written by hand")
+		return notice.WithHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; any other provider can be written by hand")
 	}
 	r := reportProvider(p, time.Now())
 	if a.json() {
@@ -151,7 +153,7 @@ func (a *app) showProvider(name string) error {
 	fmt.Fprintln(a.stdout)
 	table(a.stdout, func(w io.Writer) { r.write(w) })
 	for _, warning := range r.Warnings {
-		a.say("warning", warning)
+		a.warn(warning)
 	}
 	return nil
 }
@@ -186,7 +188,7 @@ func (r providerReport) write(w io.Writer) {
 
 // checkProvider checks a file of somebody's own: its form, and that a policy
 // with it compiles.
-func (a *app) checkProvider(path string) error {
+func runCheckProvider(a *app, path string) error {
 	data, err := readSmall(path)
 	if err != nil {
 		return fmt.Errorf("read provider: %w", err)
@@ -195,7 +197,7 @@ func (a *app) checkProvider(path string) error {
 	if err != nil {
 		return providerMistakes(err)
 	}
-	preset, err := presetOf(p)
+	preset, err := catalog.Preset(p)
 	if err != nil {
 		return err
 	}
@@ -215,7 +217,7 @@ func (a *app) checkProvider(path string) error {
 		fmt.Fprintf(a.stdout, "    %s\n", line)
 	}
 	for _, warning := range r.Warnings {
-		a.say("warning", warning)
+		a.warn(warning)
 	}
 	return nil
 }
@@ -248,36 +250,4 @@ func providerMistakes(err error) error {
 		mistakes = append(mistakes, policy.Mistake(m))
 	}
 	return mistakes
-}
-
-// presetOf is what a policy needs of a provider.
-func presetOf(p rules.Provider) (policy.Preset, error) {
-	prefixes, err := p.Prefixes()
-	if err != nil {
-		return policy.Preset{}, err
-	}
-	preset := policy.Preset{Registrars: p.Registrars, Addresses: prefixes}
-	for _, parameter := range p.Parameters {
-		preset.Parameters = append(preset.Parameters, policy.Parameter(parameter))
-	}
-	return preset, nil
-}
-
-// warnOfPresets tells which of the policy's presets are old or weak.
-func (a *app) warnOfPresets(p *policy.Policy, now time.Time) error {
-	known, err := rules.Providers()
-	if err != nil {
-		return err
-	}
-	told := map[string]bool{}
-	for _, provider := range p.Providers {
-		if told[provider.Preset] {
-			continue
-		}
-		told[provider.Preset] = true
-		for _, warning := range known[provider.Preset].Warnings(now) {
-			a.say("warning", warning)
-		}
-	}
-	return nil
 }

@@ -12,11 +12,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/site"
 )
 
-func (a *app) resolveCommand() *cobra.Command {
+func resolveCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "resolve NAME...",
 		Short: "Show every address behind a name, and how it was found",
@@ -30,7 +32,7 @@ URI goes by. What is allowed is the whole, for clients differ.
 Exit status: 0 every name has an address and no question failed, 4 otherwise.`,
 		Example: `  ringfence resolve sip.example.net
   ringfence resolve sip:sip.example.net:5061 -o json`,
-		RunE: func(c *cobra.Command, names []string) error { return a.resolve(c.Context(), names) },
+		RunE: func(c *cobra.Command, names []string) error { return runResolve(c.Context(), a, names) },
 	}
 }
 
@@ -73,9 +75,9 @@ type treeRecord struct {
 	Rejected string `json:"rejected,omitempty"`
 }
 
-func (a *app) resolve(ctx context.Context, names []string) error {
+func runResolve(ctx context.Context, a *app, names []string) error {
 	if len(names) == 0 {
-		return withHint(errors.New("resolve needs a name"), "for example: ringfence resolve sip.example.net")
+		return notice.WithHint(errors.New("resolve needs a name"), "for example: ringfence resolve sip.example.net")
 	}
 	var targets []resolve.Target
 	var views []view
@@ -83,42 +85,36 @@ func (a *app) resolve(ctx context.Context, names []string) error {
 		r, ok := policy.ParseRegistrar(name)
 		switch {
 		case !ok:
-			return withHint(fmt.Errorf("%q is no name", name), "write a domain such as sip.example.net, or a SIP URI")
+			return notice.WithHint(fmt.Errorf("%q is no name", name), "write a domain such as sip.example.net, or a SIP URI")
 		case r.Host == "":
 			return fmt.Errorf("%q is an address already", name)
 		}
 		targets = append(targets, resolve.Target{Name: r.Host, Registrar: true})
 		views = append(views, viewOf(name))
 	}
-	p, _, err := a.readPolicy()
+	p, err := readPolicy(a.policyPath)
 	if err != nil {
 		// Names can be looked up before there is a policy, and to mend one.
 		if !errors.Is(err, fs.ErrNotExist) {
-			a.say("warning", "the policy cannot be read, so the host's name servers are asked; see ringfence check")
+			a.warn("the policy cannot be read, so the host's name servers are asked; see ringfence check")
 		}
-		p = &policy.Policy{}
+		p.Policy = &policy.Policy{}
 	}
-	h, err := a.readHost()
+	found, err := a.fence().Resolve(ctx, p.Policy, targets)
 	if err != nil {
 		return err
 	}
-	terms := resolve.Terms{Screen: screen(p, h)}
-	for _, t := range targets {
-		terms.Names = append(terms.Names, resolve.Name{Target: t, Owners: owners(p, t)})
-	}
-	results := a.askAbout(ctx, questions{targets: targets, servers: p.DNS.Servers, terms: terms})
-	memory := resolve.NewMemory().Learn(results, terms, a.now())
 	var resolved []resolvedName
-	for i, r := range results {
+	for i, r := range found.Results {
 		r.Roots = views[i].narrow(r.Roots)
-		resolved = append(resolved, describe(r, memory.Names[i], memory.Refresh.Failures, terms.Screen))
+		resolved = append(resolved, describe(r, found.Known[i], found.Failures, found.Screen))
 	}
 	if a.json() {
 		err = a.writeJSON(resolved)
 	} else {
-		a.writeResolved(resolved)
+		writeResolved(a, resolved)
 	}
-	if err == nil && !memory.Refresh.OK {
+	if err == nil && !found.OK {
 		err = statusError(exitPartly)
 	}
 	return err
@@ -163,7 +159,7 @@ func treeOf(nodes []*resolve.Node, screen resolve.Screen) []treeNode {
 	return tree
 }
 
-func (a *app) writeResolved(resolved []resolvedName) {
+func writeResolved(a *app, resolved []resolvedName) {
 	for i, n := range resolved {
 		if i > 0 {
 			fmt.Fprintln(a.stdout)
@@ -187,7 +183,7 @@ func (a *app) writeResolved(resolved []resolvedName) {
 		}
 		for _, f := range n.Failures {
 			if f.Type == "" { // the others are in the tree
-				a.say("warning", problemText(f))
+				a.warn(site.ProblemText(f))
 			}
 		}
 	}

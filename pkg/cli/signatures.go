@@ -12,13 +12,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ringfence/ringfence/pkg/classifier"
+	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/signature"
-	"github.com/ringfence/ringfence/rules"
 )
 
-func (a *app) signaturesCommand() *cobra.Command {
+func signaturesCommand(a *app) *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use:   "signatures",
@@ -32,7 +32,7 @@ counted. As root it also shows how many packets have matched.`,
   ringfence signatures --all              also those that are off
   ringfence signatures test message.txt   what would this message match?`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return a.signatures(all) },
+		RunE: func(*cobra.Command, []string) error { return runSignatures(a, all) },
 	}
 	c.Flags().BoolVar(&all, "all", false, "also those that are off or left out")
 	c.AddCommand(&cobra.Command{
@@ -45,7 +45,7 @@ of it. Nothing is changed, and no root is needed.
 Exit status: 0 it was read, whatever it matches; 1 error.`,
 		Example: `  ringfence signatures test message.txt
   tshark -r scan.pcap -T fields -e udp.payload | xxd -r -p | ringfence signatures test -`,
-		RunE: func(_ *cobra.Command, args []string) error { return a.testMessage(args) },
+		RunE: func(_ *cobra.Command, args []string) error { return runTestMessage(a, args) },
 	})
 	return c
 }
@@ -61,25 +61,25 @@ type listedSignature struct {
 	List   string          `json:"list,omitempty"`
 	Source string          `json:"source"`
 	Note   string          `json:"note,omitempty"`
-	// Packets have matched; null if that is not known.
+	// Packets have matched; null if that is not catalog.Signature.
 	Packets *uint64 `json:"packets"`
 }
 
-func (a *app) signatures(all bool) error {
-	p, err := a.policyOrNone()
+func runSignatures(a *app, all bool) error {
+	p, err := policyOrNone(a)
 	if err != nil {
 		return err
 	}
-	wanted, err := signaturesOf(p)
+	wanted, err := catalog.SignaturesOf(p)
 	if err != nil {
 		return err
 	}
-	hits, err := classifier.Hits()
+	hits, err := a.fence().Hits()
 	if err != nil {
 		a.log.Info("read how often signatures were matched", "error", err)
 	}
 	list := []listedSignature{}
-	add := func(k known, on bool) {
+	add := func(k catalog.Signature, on bool) {
 		s := listedSignature{k.Name, k.Header, k.Match, k.Value, k.Class, on, k.List, k.Source, k.Note, nil}
 		if n, ok := hits[k.Name]; ok && on {
 			s.Packets = &n
@@ -90,12 +90,12 @@ func (a *app) signatures(all bool) error {
 		add(k, true)
 	}
 	if all {
-		others, err := shippedSignatures()
+		others, err := catalog.Signatures()
 		if err != nil {
 			return err
 		}
 		for _, k := range others {
-			if !slices.ContainsFunc(wanted, func(w known) bool { return w.Name == k.Name }) {
+			if !slices.ContainsFunc(wanted, func(w catalog.Signature) bool { return w.Name == k.Name }) {
 				add(k, false)
 			}
 		}
@@ -119,29 +119,13 @@ func (a *app) signatures(all bool) error {
 	return nil
 }
 
-// shippedSignatures are all of all lists.
-func shippedSignatures() ([]known, error) {
-	lists, err := rules.SignatureLists()
-	if err != nil {
-		return nil, err
-	}
-	var all []known
-	for _, list := range lists {
-		for _, s := range list.Signatures {
-			all = append(all, shipped(list.Name, s))
-		}
-	}
-	slices.SortFunc(all, func(a, b known) int { return strings.Compare(a.Name, b.Name) })
-	return all, nil
-}
-
 // policyOrNone is the policy or, where there is none, one with the defaults.
-func (a *app) policyOrNone() (*policy.Policy, error) {
-	p, _, err := a.readPolicy()
+func policyOrNone(a *app) (*policy.Policy, error) {
+	p, err := readPolicy(a.policyPath)
 	if errors.Is(err, fs.ErrNotExist) {
-		return parsePolicy("default", []byte("version: 1\n"))
+		return catalog.Parse("default", []byte("version: 1\n"))
 	}
-	return p, err
+	return p.Policy, err
 }
 
 // testedMessage is the object that signatures test prints.
@@ -161,19 +145,19 @@ type messageFinding struct {
 	Text      string          `json:"text"`
 }
 
-func (a *app) testMessage(args []string) error {
+func runTestMessage(a *app, args []string) error {
 	if len(args) != 1 {
-		return withHint(errors.New("signatures test needs one file, or - for standard input"), "for example: ringfence signatures test message.txt")
+		return notice.WithHint(errors.New("signatures test needs one file, or - for standard input"), "for example: ringfence signatures test message.txt")
 	}
-	message, err := a.readMessage(args[0])
+	message, err := readMessage(a, args[0])
 	if err != nil {
 		return err
 	}
-	p, err := a.policyOrNone()
+	p, err := policyOrNone(a)
 	if err != nil {
 		return err
 	}
-	automaton, err := automatonOf(p)
+	automaton, err := catalog.AutomatonOf(p)
 	if err != nil {
 		return err
 	}
@@ -206,7 +190,7 @@ func (a *app) testMessage(args []string) error {
 // maxMessage is the most that is read of a message: a UDP datagram holds no more.
 const maxMessage = 65535
 
-func (a *app) readMessage(path string) ([]byte, error) {
+func readMessage(a *app, path string) ([]byte, error) {
 	from := a.stdin
 	if path != "-" {
 		f, err := os.Open(path)
@@ -237,7 +221,7 @@ func verdictText(e signature.Explanation, automaton *signature.Automaton, length
 	case e.Result.Signature != "":
 		return fmt.Sprintf("It is only counted: %s.", e.Result.Signature)
 	}
-	verdict := fmt.Sprintf("It matches none of %s.", count(len(automaton.Signatures()), "signature"))
+	verdict := fmt.Sprintf("It matches none of %s.", notice.Count(len(automaton.Signatures()), "signature"))
 	if length > signature.MaxLength {
 		verdict += fmt.Sprintf(" What stands behind the first %d bytes is not read.", signature.MaxLength)
 	}

@@ -1,7 +1,7 @@
 // Package control brings a kernel to a desired state: observe, plan, ask the
 // guards, write down, commit; again if somebody else was faster. apply,
 // refresh, rollback, up and down are this one thing with different desired
-// states, diff is its first half, and Runner does it for as long as it runs.
+// states, and diff is its first half.
 //
 // It knows none of the rooms that act: the kernel and the journal are given to
 // it.

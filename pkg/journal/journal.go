@@ -163,6 +163,9 @@ func (j Journal) Interrupted() (*Pending, error) {
 	return p, nil
 }
 
+// BegunFile is the file of a generation that was begun and has no number.
+func (j Journal) BegunFile() string { return j.path(pendingFile) }
+
 // Begun reports whether there is a generation that was begun and has no number:
 // a run is at it, or was killed while it was.
 func (j Journal) Begun() bool {

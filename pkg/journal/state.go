@@ -91,22 +91,23 @@ const (
 	Coming  Phase = "coming up"
 )
 
-func (j Journal) downPath() string { return j.path("down.json") }
+// DownFile is the file that says that the fence was taken down.
+func (j Journal) DownFile() string { return j.path("down.json") }
 
 // SetDown remembers that the fence is to stay down.
-func (j Journal) SetDown(d Down) error { return seal(j.downPath(), d) }
+func (j Journal) SetDown(d Down) error { return seal(j.DownFile(), d) }
 
 // ClearDown forgets it.
-func (j Journal) ClearDown() error { return remove(j.downPath()) }
+func (j Journal) ClearDown() error { return remove(j.DownFile()) }
 
 // IsDown returns when and by whom the fence was taken down, nil if it was not.
 // A file that makes no sense still says that it was: then the zero Down comes
 // with a *Damaged.
 func (j Journal) IsDown() (*Down, error) {
-	if _, err := os.Stat(j.downPath()); err != nil {
+	if _, err := os.Stat(j.DownFile()); err != nil {
 		return nil, ifThere(err)
 	}
 	var d Down
-	err := unseal(j.downPath(), &d)
+	err := unseal(j.DownFile(), &d)
 	return &d, err
 }

@@ -6,30 +6,12 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/ruleset"
-)
-
-// Banned is an address that is shut out for a time.
-type Banned struct {
-	Address netip.Addr
-	Left    time.Duration // 0 = for ever
-	// Comment is that of the element: who has banned it by hand. The packet path
-	// writes none.
-	Comment string
-}
-
-// Errors of a ban.
-var (
-	// ErrNoFence says that there is no table, or none with sets for bans.
-	ErrNoFence = errors.New("there is no fence in the kernel")
-	// ErrFull says that as many addresses are banned as may be.
-	ErrFull = errors.New("as many addresses are banned as bans.size allows")
 )
 
 // banSets are the sets of banned addresses.
@@ -61,7 +43,7 @@ func (k *Kernel) Bans(ctx context.Context) ([]Banned, error) {
 		}
 		for _, p := range points {
 			if a, ok := addressOf(p.key); ok {
-				bans = append(bans, Banned{a, p.expires, p.comment})
+				bans = append(bans, Banned{Address: a, Left: p.expires, Comment: p.comment})
 			}
 		}
 	}
@@ -122,13 +104,13 @@ func (k *Kernel) changeBan(ctx context.Context, a netip.Addr, f func(conn *nftab
 		switch {
 		case err == nil:
 			if k.Known.Holds(generation) {
-				k.Known.Generation = NextGeneration(generation)
+				k.Known.Generation, k.changed = NextGeneration(generation), true
 			}
 			return nil
 		case errors.Is(err, unix.ENFILE):
 			return ErrFull
 		case !errors.Is(err, unix.ERESTART) && !errors.Is(err, unix.ENOENT):
-			return fmt.Errorf("change ban: %w", kernelError(err))
+			return fmt.Errorf("change ban: %w", changeError(err))
 		}
 	}
 	return fmt.Errorf("change ban: %w, %d times in a row", plan.ErrStale, banTries)

@@ -7,15 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Errors that a user can do something about. A table may also belong to another
-// process alone (flag owner); then the kernel says EPERM to root too.
-var (
-	// ErrPermission says that the process may not speak of nftables.
-	ErrPermission = errors.New("the kernel lets only root, or a process with CAP_NET_ADMIN, read and change nftables")
-	// ErrUnsupported says that the kernel has no nftables.
-	ErrUnsupported = errors.New("this kernel has no nftables (nf_tables)")
-)
-
 // kernelError adds what a user can do to the errnos that say so.
 func kernelError(err error) error {
 	switch {
@@ -25,4 +16,14 @@ func kernelError(err error) error {
 		return fmt.Errorf("%w (%w)", ErrUnsupported, err)
 	}
 	return err
+}
+
+// changeError is kernelError for a change by a process that could read the table: a
+// table that belongs to another process alone (flags owner) is refused with EPERM to
+// root too.
+func changeError(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w (%w)", ErrOwned, err)
+	}
+	return kernelError(err)
 }

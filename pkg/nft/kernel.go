@@ -17,6 +17,7 @@ import (
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
+	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -30,6 +31,9 @@ type Kernel struct {
 	Known *Known
 	// Log gets what goes wrong without making a commit fail; nil is silence.
 	Log *slog.Logger
+
+	noted   backend.Snapshot // what the next run knows already
+	changed bool             // Known is not what was noted
 }
 
 // Probe finds out whether the kernel would let this process read nftables. Its

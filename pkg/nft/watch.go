@@ -10,19 +10,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Touched says that somebody has changed the table.
-type Touched struct {
-	// Generation is the kernel's after the change, 0 if Lost.
-	Generation uint32
-	// Program and PID are who it was, as the kernel has it: the number is that of
-	// the thread.
-	Program string
-	PID     int
-	// Lost says that there was more to tell than there was room for: the table
-	// may have changed.
-	Lost bool
-}
-
 // watchBuffer holds what the kernel tells about the changes of all programs
 // while this one is busy. It is only used up in that case.
 const watchBuffer = 1 << 20

@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -29,8 +31,12 @@ type Kernel struct {
 	// Commits counts those that took effect.
 	Commits int
 
-	mu    sync.Mutex
-	state ruleset.State
+	mu       sync.Mutex
+	state    ruleset.State
+	bans     map[netip.Addr]backend.Banned
+	watchers []chan backend.Touched
+	noted    uint32
+	changed  bool // noted is news for the next run
 }
 
 // Observe returns a copy of the table.
@@ -68,6 +74,7 @@ func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 	next.Generation++
 	k.state = *next
 	k.Commits++
+	k.report("ringfence")
 	if k.AfterCommit {
 		k.AfterCommit = false
 		return k.Err
@@ -81,6 +88,7 @@ func (k *Kernel) Change(f func(s *ruleset.State)) {
 	defer k.mu.Unlock()
 	f(&k.state)
 	k.state.Generation = max(k.state.Generation, 1) + 1
+	k.report("another")
 }
 
 // Copy returns a deep copy.

@@ -1,0 +1,77 @@
+package catalog_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/policy"
+)
+
+// TestReadOnce: the embedded files are read once, however often a policy is
+// parsed.
+func TestReadOnce(t *testing.T) {
+	parse := func() {
+		if _, err := catalog.Parse("policy.yaml", []byte("version: 1\nproviders: [{preset: telnyx}]\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parse()
+	once := testing.AllocsPerRun(5, parse)
+	if once > 5000 {
+		t.Errorf("parsing a policy again makes %.0f allocations: the presets are read again", once)
+	}
+}
+
+// TestSignaturesOf: a policy gets its lists without what is off or left out, and
+// its own signatures.
+func TestSignaturesOf(t *testing.T) {
+	p, err := catalog.Parse("policy.yaml", []byte(`version: 1
+providers: [{preset: telnyx}]
+signatures:
+  deny: [{name: own, header: user-agent, contains: "BadDialer"}]
+  except: [sipsak]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted, err := catalog.SignaturesOf(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := catalog.Signatures()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]catalog.Signature{}
+	for _, s := range wanted {
+		names[s.Name] = s
+	}
+	if _, found := names["sipsak"]; found || names["own"].Source != "the policy" || len(wanted) < 10 || len(wanted) > len(all) {
+		t.Errorf("of %d signatures the policy has %d: %v", len(all), len(wanted), names)
+	}
+	automaton, err := catalog.AutomatonOf(p)
+	if err != nil || len(automaton.Signatures()) != len(wanted) {
+		t.Errorf("%v; the automaton knows other signatures than the %d of the policy", err, len(wanted))
+	}
+}
+
+// TestOldPresets: of each preset it is said once that nobody has looked at it for
+// more than 180 days, whatever today's date is.
+func TestOldPresets(t *testing.T) {
+	p := &policy.Policy{Providers: []policy.Provider{{Preset: "46elks"}, {Preset: "46elks"}, {Name: "acme"}}}
+	for _, test := range []struct{ day, want string }{
+		{"2026-11-23", ""},
+		{"2126-11-22", "preset 46elks was last checked 36524 days ago, on 2026-11-22: compare it with its source (https://46elks.se/docs/ip-addresses)"},
+	} {
+		now, err := time.Parse(time.DateOnly, test.day)
+		var warnings []string
+		if err == nil {
+			warnings, err = catalog.PresetWarnings(p, now)
+		}
+		if got := strings.Join(warnings, "\n"); err != nil || got != test.want {
+			t.Errorf("on %s: %q (%v), want %q", test.day, got, err, test.want)
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package catalog
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/signature"
+	"github.com/ringfence/ringfence/rules"
+)
+
+// Signature is a signature with what is known of it.
+type Signature struct {
+	signature.Signature
+	List   string // the list that it is in; "" for the policy's own
+	Source string
+	Note   string
+}
+
+// SignaturesOf are those that a policy looks for: its lists, without those that
+// are off and those that it leaves out, and its own, which ban.
+func SignaturesOf(p *policy.Policy) ([]Signature, error) {
+	known, err := lists()
+	if err != nil {
+		return nil, err
+	}
+	var wanted []Signature
+	for _, name := range p.Signatures.Presets {
+		for _, s := range known[name].Signatures {
+			if !s.Off && !slices.Contains(p.Signatures.Except, s.Name) {
+				wanted = append(wanted, shipped(name, s))
+			}
+		}
+	}
+	for _, s := range p.Signatures.Deny {
+		wanted = append(wanted, Signature{
+			Signature: signature.Signature{Name: s.Name, Header: s.Header, Match: signature.Match(s.Match), Value: s.Value, Class: signature.Ban},
+			Source:    "the policy",
+		})
+	}
+	return wanted, nil
+}
+
+// Signatures are all signatures of all lists, sorted by name.
+func Signatures() ([]Signature, error) {
+	known, err := lists()
+	if err != nil {
+		return nil, err
+	}
+	var all []Signature
+	for _, list := range known {
+		for _, s := range list.Signatures {
+			all = append(all, shipped(list.Name, s))
+		}
+	}
+	slices.SortFunc(all, func(a, b Signature) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+func shipped(list string, s rules.Signature) Signature {
+	return Signature{
+		Signature: signature.Signature{
+			Name: s.Name, Header: s.Header, Match: signature.Match(s.Match()), Value: s.Value(), Class: signature.Class(s.Class),
+		},
+		List: list, Source: s.Source, Note: s.Note,
+	}
+}
+
+// AutomatonOf knows the signatures of a policy, and the User-Agents that it
+// requires. Its error wraps signature.ErrTooMany if they are too many.
+func AutomatonOf(p *policy.Policy) (*signature.Automaton, error) {
+	list, err := SignaturesOf(p)
+	if err != nil {
+		return nil, err
+	}
+	var wanted []signature.Signature
+	for _, s := range list {
+		wanted = append(wanted, s.Signature)
+	}
+	return signature.Compile(wanted, p.Unknown.RequireUserAgent)
+}

@@ -1,0 +1,31 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ringfence/ringfence/pkg/notice"
+)
+
+// say writes one line to standard error, whatever is in the text.
+func (a *app) say(kind, text string) {
+	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, strings.ReplaceAll(text, "\n", "; "))
+}
+
+// print writes a notice, and what to do about it.
+func (a *app) print(n notice.Notice) {
+	a.say(string(n.Severity), n.Text)
+	if n.WayOut != "" {
+		a.say("hint", n.WayOut)
+	}
+}
+
+// printAll writes notices in their order.
+func (a *app) printAll(notices []notice.Notice) {
+	for _, n := range notices {
+		a.print(n)
+	}
+}
+
+// warn writes a warning.
+func (a *app) warn(text string) { a.say("warning", text) }

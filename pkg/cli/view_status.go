@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// writeStatus prints what needs somebody first, then the fence, then the addresses
+// and the counters.
+func (a *app) writeStatus(s *fence.Status, r *statusReport) {
+	out := a.stdout
+	a.writeAlarms(out, r.Alarms)
+	table(out, func(w io.Writer) { a.writeFence(w, s, r) })
+	for _, p := range r.Providers {
+		writeAddresses(out, "provider "+p.Name, p.Addresses)
+	}
+	if len(r.Trusted) > 0 {
+		writeAddresses(out, "trusted", r.Trusted)
+	}
+	writeLeftOut(out, r.LeftOut)
+	writeHits(out, r.Signatures)
+	if len(r.Counters) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\npackets since the table was made\n")
+	table(out, func(w io.Writer) {
+		for _, name := range slices.Sorted(maps.Keys(r.Counters)) {
+			fmt.Fprintf(w, "  %s\t%d\n", name, r.Counters[name])
+		}
+	})
+}
+
+func writeAddresses(out io.Writer, title string, list []addressReport) {
+	fmt.Fprintf(out, "\n%s\n", title)
+	if len(list) == 0 {
+		fmt.Fprintln(out, "  no address is known")
+		return
+	}
+	table(out, func(w io.Writer) {
+		for _, r := range list {
+			fmt.Fprintf(w, "  %s\t%s", r.Address, r.From)
+			if r.LastSeen != nil {
+				fmt.Fprintf(w, "\t%s\tseen %s", r.Via, notice.Ago(*r.LastSeen))
+			}
+			if r.Missing != nil {
+				fmt.Fprintf(w, ", missing from answers since %s", r.Missing.Local().Format(time.DateTime))
+			}
+			fmt.Fprintln(w)
+		}
+	})
+}
+
+// writeFence prints the fence: whether it is up, and what is behind it.
+func (a *app) writeFence(w io.Writer, s *fence.Status, r *statusReport) {
+	fmt.Fprintf(w, "fence\t%s\n", a.fenceText(s, r))
+	if s.Begun {
+		return
+	}
+	if r.Generation == 0 {
+		fmt.Fprintf(w, "generation\tnone: write a policy and run ringfence apply\n")
+		return
+	}
+	fmt.Fprintf(w, "mode\t%s\n", r.Mode)
+	fmt.Fprintf(w, "back end\t%s\n", r.Backend)
+	fmt.Fprintf(w, "engine\t%s: %s\n", r.Engine, r.EngineWhy)
+	fmt.Fprintf(w, "generation\t%d, by %s, %s\n", r.Generation, r.MadeBy, notice.Ago(*r.Made))
+	if r.Drift && r.Down == nil {
+		fmt.Fprintf(w, "drift\t%s\n", a.alarm(notice.Count(s.Differences, "difference")+" in the kernel; ringfence diff shows it, ringfence refresh mends it"))
+	} else if !r.Drift {
+		fmt.Fprintf(w, "drift\tnone\n")
+	}
+	writeRefresh(w, s, r)
+}
+
+// fenceText says whether there is a fence.
+func (a *app) fenceText(s *fence.Status, r *statusReport) string {
+	switch {
+	case r.Down != nil && r.Fence:
+		return a.alarm("taken down " + notice.Ago(*r.Down) + ", but there is a table: ringfence down removes it, ringfence up makes it the fence")
+	case r.Down != nil && r.Drift:
+		return a.alarm("taken down " + notice.Ago(*r.Down) + ", but what recognises scanners is still there: ringfence down removes it")
+	case r.Down != nil:
+		return "taken down " + notice.Ago(*r.Down) + "; put it up with ringfence up"
+	case !r.Fence && r.Generation > 0:
+		return a.alarm("not in the kernel: nothing is dropped; put it up with ringfence up")
+	case !r.Fence:
+		return "none"
+	case s.Begun:
+		return a.alarm("up, but its ringfence apply has not ended: if that was killed, ringfence refresh makes it good")
+	case r.Generation == 0:
+		return a.alarm("none of ringfence's, but there is a " + s.Backend.Place)
+	}
+	return "up"
+}
+
+func writeRefresh(w io.Writer, s *fence.Status, r *statusReport) {
+	switch {
+	case s.Names == 0:
+		fmt.Fprintf(w, "addresses\tas listed; the policy has no names to ask for\n")
+	case r.Refresh.Time == nil:
+		fmt.Fprintf(w, "addresses\tnever asked for\n")
+	case r.Refresh.OK:
+		fmt.Fprintf(w, "addresses\tasked for %s, all well\n", notice.Ago(*r.Refresh.Time))
+	default:
+		fmt.Fprintf(w, "addresses\tasked for %s, %s\n", notice.Ago(*r.Refresh.Time), notice.Count(len(r.Refresh.Failures), "failure"))
+	}
+	for _, f := range r.Refresh.Failures {
+		fmt.Fprintf(w, "  failed\t%s\n", site.ProblemText(f))
+	}
+}
+
+// writeAlarms prints what stands, each with its way out, before anything else.
+func (a *app) writeAlarms(out io.Writer, alarms []resolve.Alarm) {
+	for _, alarm := range alarms {
+		fmt.Fprintf(out, "%s  %s\n       %s\n", a.alarm("alarm"), site.AlarmNotice(alarm).Text, alarm.WayOut)
+	}
+	if len(alarms) > 0 {
+		fmt.Fprintln(out)
+	}
+}
+
+func writeLeftOut(out io.Writer, list []leftOut) {
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\nleft out\n")
+	table(out, func(w io.Writer) {
+		for _, left := range list {
+			fmt.Fprintf(w, "  %s\t%s\t%s\n", left.Address, left.Name, left.Why)
+		}
+	})
+}
+
+// writeHits prints which signatures were matched how often.
+func writeHits(out io.Writer, hits map[string]uint64) {
+	names := slices.Sorted(maps.Keys(hits))
+	names = slices.DeleteFunc(names, func(name string) bool { return hits[name] == 0 })
+	if len(names) == 0 {
+		return
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(hits[b], hits[a]) })
+	fmt.Fprintf(out, "\npackets that match a signature, since it is looked for\n")
+	table(out, func(w io.Writer) {
+		for _, name := range names {
+			fmt.Fprintf(w, "  %s\t%d\n", name, hits[name])
+		}
+	})
+}

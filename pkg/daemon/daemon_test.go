@@ -1,0 +1,159 @@
+package daemon_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/daemon"
+	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/plan/plantest"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// service is a daemon on a kernel in memory, in a world in which minutes pass at
+// once.
+type service struct {
+	kernel     *plantest.Kernel
+	classifier *plantest.Classifier
+	log        bytes.Buffer
+	fence      *fence.Fence
+	looks      int // at the host, one a reconciliation
+	told       []string
+}
+
+const openPolicy = `version: 1
+providers:
+  - name: acme
+    addresses: [203.0.113.5]
+unknown: {action: accept}
+`
+
+// serve applies a policy, and runs the service while live lets time pass.
+func serve(t *testing.T, live func(s *service)) *service {
+	t.Helper()
+	folder, err := os.MkdirTemp("/dev/shm", "ringfence")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	s := &service{kernel: &plantest.Kernel{}, classifier: &plantest.Classifier{}}
+	synctest.Test(t, func(t *testing.T) {
+		log := slog.New(slog.NewTextHandler(&s.log, nil))
+		d := daemon.New(log)
+		d.Notify = func(state string) error { s.told = append(s.told, state); return nil }
+		start := time.Now()
+		s.fence = fence.New(fence.Config{
+			StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Notice: d.Notice, Log: log,
+		}, fence.World{
+			Kernel:     func() backend.Kernel { return s.kernel },
+			Classifier: s.classifier,
+			Host: func() (ruleset.Host, error) {
+				s.looks++
+				return ruleset.Host{Interfaces: []ruleset.Interface{{Name: "eth0"}}, Outside: []string{"eth0"}}, nil
+			},
+			Servers: func() ([]netip.AddrPort, error) { return nil, nil },
+			Now: func() resolve.Moment {
+				return resolve.Moment{Time: time.Now(), Boot: "test", Up: resolve.Span(time.Since(start))}
+			},
+		})
+		p, err := catalog.Parse("policy.yaml", []byte(openPolicy))
+		must(t, err)
+		_, err = s.fence.Apply(t.Context(), fence.Policy{Policy: p, Text: openPolicy, Source: "policy.yaml"}, fence.ApplyOptions{})
+		must(t, err)
+		s.looks = 0
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { must(t, d.Run(ctx, s.fence.Reconciler())) })
+		synctest.Wait()
+		live(s)
+		cancel()
+		running.Wait()
+	})
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNoticesOnce: what is wrong is logged once for as long as it is wrong, and
+// said to be over when it is, and nothing of it goes past the log.
+func TestNoticesOnce(t *testing.T) {
+	s := serve(t, func(s *service) {
+		s.classifier.Fails = errors.New("CAP_BPF is missing")
+		s.kernel.Change(func(state *ruleset.State) { state.Counters = nil })
+		time.Sleep(time.Second)
+		for range 8 {
+			s.kernel.Change(func(state *ruleset.State) { *state = ruleset.State{Generation: state.Generation} })
+			s.detach()
+			time.Sleep(time.Second)
+		}
+		time.Sleep(5 * time.Minute)
+		s.classifier.Fails = nil
+		time.Sleep(2 * time.Minute)
+	})
+	for text, want := range map[string]int{"the fence stands without it": 2, "whoever is not banned passes": 2, "msg=over": 2} {
+		if n := strings.Count(s.log.String(), text); n != want {
+			t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, s.log.String())
+		}
+	}
+	for line := range strings.Lines(s.log.String()) {
+		if !strings.HasPrefix(line, "time=") {
+			t.Errorf("past the log: %s", line)
+		}
+	}
+}
+
+// detach takes the program from all interfaces, as another program would.
+func (s *service) detach() {
+	change, err := s.classifier.With(nil).Begin(nil)
+	if err == nil {
+		_ = change.Finish()
+	}
+}
+
+// TestDoesNotWakeItself: with nobody else at work there is one look a minute, and
+// neither is the automaton compiled again then nor the kernel asked again whether it
+// would take a program.
+func TestDoesNotWakeItself(t *testing.T) {
+	serve(t, func(s *service) {
+		probes, programs := s.classifier.Probes, s.classifier.Programs
+		s.kernel.Change(func(state *ruleset.State) { state.Counters = nil })
+		time.Sleep(10*time.Minute + time.Second)
+		// At the start one to take up the generation and one to reconcile, one for the
+		// change, and one a minute.
+		if s.looks < 12 || s.looks > 14 {
+			t.Errorf("%d looks in ten minutes, want one a minute", s.looks)
+		}
+		if s.classifier.Probes != probes || s.classifier.Programs != programs {
+			t.Errorf("%d probes and %d programs for ten minutes", s.classifier.Probes-probes, s.classifier.Programs-programs)
+		}
+		if s.kernel.Commits != 2 {
+			t.Errorf("%d commits, want the one of apply and one after the change", s.kernel.Commits)
+		}
+	})
+}
+
+// TestEndsWhole: when Run returns, nothing of it goes on.
+func TestEndsWhole(t *testing.T) {
+	var looks int
+	s := serve(t, func(s *service) { time.Sleep(time.Second) })
+	looks = s.looks
+	s.kernel.Change(func(state *ruleset.State) { state.Counters = nil })
+	if s.looks != looks || s.told[len(s.told)-1] != "STOPPING=1" {
+		t.Errorf("%d looks after the end; systemd was told %q", s.looks-looks, s.told)
+	}
+}

@@ -1,0 +1,173 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// ApplyOptions say what may pass the guards of Apply.
+type ApplyOptions struct {
+	Allow site.Allowances
+	// Adopt lets a table go that another program has made.
+	Adopt bool
+	// Agree, if it is not nil, is shown what would be changed, unless that is
+	// nothing. Its error ends the command.
+	Agree func(ctx context.Context, p *plan.Plan) error
+}
+
+// Applied is what has come of a command that puts a policy into force.
+type Applied struct {
+	Plan *plan.Plan
+	// Generation is the one in force, New says that it was made now.
+	Generation int
+	New        bool
+	// Notices are about what is in force now. Partly says that a name has failed or
+	// that an alarm holds.
+	Notices []notice.Notice
+	Partly  bool
+}
+
+// Apply puts a policy into force, with the addresses that its names have now.
+func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Applied, error) {
+	s, err := f.gather(ctx, policy, false)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range o.Allow.Empty {
+		if !s.HasProvider(name) {
+			return nil, fmt.Errorf("--allow-empty %s: the policy has no provider of that name", name)
+		}
+	}
+	var agreed []plan.Change
+	if o.Agree != nil {
+		if agreed, err = f.agree(ctx, *s, o); err != nil {
+			return nil, err
+		}
+	}
+	leave, err := f.enter(ctx, "apply")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+
+	before, newest, err := f.background(s, true)
+	if err != nil {
+		return nil, err
+	}
+	c := change{before: before, strict: true, otherPolicy: true}
+	if c.guards, err = f.guards(s, o, newest); err != nil {
+		return nil, err
+	}
+	if o.Agree != nil {
+		c.guards = append(c.guards, sameAs(agreed))
+	}
+	p, generation, err := f.commit(ctx, s, c, newest, "apply")
+	if err != nil {
+		return nil, err
+	}
+	applied := &Applied{Plan: p, Generation: generation, New: generation != numberOf(newest), Notices: s.Warnings()}
+	names, bad := s.NameNotices(f.Now())
+	applied.Notices, applied.Partly = append(applied.Notices, names...), bad
+	return applied, nil
+}
+
+// guards are those that the way to a site must pass. What the newest generation
+// does already was accepted when it was made, or has come over the host since.
+func (f *Fence) guards(s *site.Site, o ApplyOptions, newest *journal.Entry) ([]plan.Guard, error) {
+	foreign, err := f.foreignTable(o.Adopt)
+	if err != nil {
+		return nil, err
+	}
+	allow := o.Allow
+	if before := f.siteBefore(s, newest, s.Whole()); before != nil {
+		before.Host = s.Host
+		allow = allow.As(before)
+	}
+	return append(foreign, s.Guards(allow)...), nil
+}
+
+// sameAs refuses what differs from what somebody has just agreed to.
+func sameAs(agreed []plan.Change) plan.Guard {
+	return func(p *plan.Plan) error {
+		if !reflect.DeepEqual(p.Changes, agreed) {
+			return errors.New("what would be changed is not what you have agreed to any more: nothing was changed, run it again")
+		}
+		return nil
+	}
+}
+
+// agree asks whether what would be changed should be, and returns that. The site
+// is a copy, because nothing of this is kept.
+func (f *Fence) agree(ctx context.Context, s site.Site, o ApplyOptions) ([]plan.Change, error) {
+	before, newest, err := f.background(&s, false)
+	if err != nil {
+		return nil, err
+	}
+	p, err := f.planFor(ctx, f.kernel(false), &s, before)
+	if err != nil {
+		return nil, err
+	}
+	guards, err := f.guards(&s, o, newest)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Check(guards...); err != nil || p.Empty() {
+		return p.Changes, err
+	}
+	return p.Changes, o.Agree(ctx, p)
+}
+
+// DiffOptions say what Diff goes by.
+type DiffOptions struct {
+	// Offline asks no name server.
+	Offline bool
+	// Full reads the whole table even if nobody has changed any rule.
+	Full bool
+}
+
+// Difference is what Apply would change.
+type Difference struct {
+	Plan       *plan.Plan
+	Generation int // in force now
+	Notices    []notice.Notice
+	// Refusal is what a guard says to it, nil if all would let it pass.
+	Refusal *plan.Refusal
+}
+
+// Diff returns what Apply would change, and keeps nothing.
+func (f *Fence) Diff(ctx context.Context, policy Policy, o DiffOptions) (*Difference, error) {
+	s, err := f.gather(ctx, policy, o.Offline)
+	if err != nil {
+		return nil, err
+	}
+	before, newest, err := f.background(s, false)
+	if err != nil {
+		return nil, err
+	}
+	p, err := f.planFor(ctx, f.kernel(o.Full), s, before)
+	if err != nil {
+		return nil, err
+	}
+	d := &Difference{Plan: p, Generation: numberOf(newest)}
+	d.Notices = append(site.RejectedNotices(s.Memory), site.FailureNotices(s.Memory.Refresh.Failures)...)
+	if n := s.FromMemory(); n > 0 {
+		d.Notices = append(d.Notices, notice.Notice{
+			Severity: notice.Note, Code: notice.NamesRemembered,
+			Text: fmt.Sprintf("for %s this goes by addresses remembered from earlier answers", notice.Count(n, "name")),
+		})
+	}
+	d.Notices = append(d.Notices, s.Warnings()...)
+	guards, err := f.guards(s, ApplyOptions{}, newest)
+	if err != nil {
+		return nil, err
+	}
+	d.Refusal, _ = errors.AsType[*plan.Refusal](p.Check(guards...))
+	return d, nil
+}

@@ -1,0 +1,186 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// The limits of a ban by hand.
+const (
+	ShortestBan = time.Second
+	LongestBan  = 366 * 24 * time.Hour
+)
+
+// Banned is an address or a prefix that is banned.
+type Banned struct {
+	Prefix netip.Prefix
+	Left   time.Duration // 0 = for good
+	Why    string
+}
+
+// Ban bans an address for a time. One that may reach the SIP ports, or that this
+// host needs, is refused unless that is allowed.
+func (f *Fence) Ban(ctx context.Context, addr netip.Addr, lasts time.Duration, allowProtected bool) (Banned, error) {
+	b := Banned{whole(addr), lasts.Truncate(time.Millisecond), "by " + f.User}
+	err := f.changeBans(ctx, "ban", func(kernel backend.Kernel) error {
+		have, err := kernel.Observe(ctx)
+		if err != nil {
+			return err
+		}
+		if refusal := f.refusesBan(have, addr); refusal != nil && !allowProtected {
+			return refusal
+		}
+		return kernel.Ban(ctx, backend.Banned{Address: addr, Left: b.Left, Comment: b.Why})
+	})
+	return b, err
+}
+
+// Unban ends the ban of an address. It reports whether there was one.
+func (f *Fence) Unban(ctx context.Context, addr netip.Addr) (was bool, err error) {
+	err = f.changeBans(ctx, "unban", func(kernel backend.Kernel) error {
+		have, err := kernel.Observe(ctx)
+		if err != nil {
+			return err
+		}
+		if contains(have.Sets["blocked"+familyOf(addr)], addr) {
+			return notice.WithHint(fmt.Errorf("%s is banned for good by the policy", addr), "remove it from bans.addresses there, and apply")
+		}
+		was, err = kernel.Unban(ctx, addr)
+		return err
+	})
+	return was, err
+}
+
+// changeBans runs change with the lock held, and keeps what is known of the
+// kernel.
+func (f *Fence) changeBans(ctx context.Context, command string, change func(kernel backend.Kernel) error) error {
+	if err := f.Probe(ctx); err != nil {
+		return err
+	}
+	leave, err := f.enter(ctx, command)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	kernel := f.kernel(false)
+	err = change(kernel)
+	f.inForce = err == nil
+	if err := f.saveSnapshot(kernel); err != nil {
+		f.Log.Info("note what the kernel holds", "error", err)
+	}
+	if errors.Is(err, backend.ErrNoFence) {
+		return notice.WithHint(err, "put it up with ringfence apply or ringfence up")
+	}
+	if errors.Is(err, backend.ErrFull) {
+		return notice.WithHint(err, "unban some, raise bans.size, or list whole networks under bans.addresses")
+	}
+	return err
+}
+
+// refusesBan is the guard of addresses that must not be banned: those that may
+// reach the SIP ports, and those that this host needs.
+func (f *Fence) refusesBan(have *ruleset.State, addr netip.Addr) error {
+	const allowed = "an allowed address is shut out by removing it from the policy"
+	for _, set := range []struct{ name, is, wayOut string }{
+		{"providers", "is allowed", allowed},
+		{"trusted", "is trusted", allowed},
+		{"protected", "is needed by this host", "this host needs its gateways, its name servers and itself for more than SIP"},
+	} {
+		name := set.name + familyOf(addr)
+		if !contains(have.Sets[name], addr) {
+			continue
+		}
+		why := fmt.Sprintf("%s %s", addr, set.is)
+		if origin := f.originOf(name, addr); origin != "" {
+			why += " (" + origin + ")"
+		}
+		return &plan.Refusal{Guard: "protected", Why: why, WayOut: set.wayOut, Flag: "--allow-protected"}
+	}
+	return nil
+}
+
+// originOf says why an address is in a set, "" if that is not known.
+func (f *Fence) originOf(set string, addr netip.Addr) string {
+	newest, err := f.newest()
+	if newest == nil || err != nil {
+		return ""
+	}
+	memory, err := f.recall(false, newest)
+	if err != nil {
+		return ""
+	}
+	s, err := f.siteOf(newest, memory)
+	if err != nil {
+		return ""
+	}
+	s.Host = f.lastHost(newest)
+	s.Remember(memory, f.Now())
+	_, origins := s.Compile()
+	origin, ok := origins.Of(set, whole(addr))
+	if !ok {
+		return ""
+	}
+	return origin.String()
+}
+
+func whole(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+func familyOf(a netip.Addr) string {
+	if a.Is4() {
+		return "4"
+	}
+	return "6"
+}
+
+func contains(s ruleset.Set, a netip.Addr) bool {
+	for _, e := range s.Elements {
+		if e.From.IsValid() && e.From.Compare(a) <= 0 && a.Compare(e.To) <= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Bans lists the addresses that are banned for a time, and those that the policy
+// bans for good.
+func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
+	kernel := f.kernel(false)
+	have, err := kernel.Observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	banned, err := kernel.Bans(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []Banned
+	for _, b := range banned {
+		entry := Banned{whole(b.Address), b.Left, b.Comment}
+		if entry.Why == "" {
+			entry.Why = "it sent what a scanner sends"
+		}
+		for _, set := range []string{"providers", "trusted"} {
+			if contains(have.Sets[set+familyOf(b.Address)], b.Address) {
+				entry.Why += "; without effect, because the policy allows it now"
+				break
+			}
+		}
+		list = append(list, entry)
+	}
+	for _, set := range []string{"blocked4", "blocked6"} {
+		for _, e := range have.Sets[set].Elements {
+			for _, p := range e.Prefixes() {
+				list = append(list, Banned{Prefix: p, Why: "the policy: bans.addresses"})
+			}
+		}
+	}
+	return list, nil
+}

@@ -1,0 +1,214 @@
+package fence
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// gather brings together what a command needs that starts from the policy file:
+// the policy, the host and, unless offline, the answers to all questions. It
+// looks at the kernel first, so that nobody waits for DNS to hear that he is not
+// root. The lock must not be held.
+func (f *Fence) gather(ctx context.Context, p Policy, offline bool) (*site.Site, error) {
+	if err := f.Probe(ctx); err != nil {
+		return nil, err
+	}
+	f.parsed[p.Text] = p.Policy
+	s := &site.Site{Policy: p.Policy, Text: p.Text, Source: p.Source}
+	if err := f.readHost(s); err != nil {
+		return nil, err
+	}
+	if why := s.LacksClassifier(); why != "" {
+		return nil, notice.WithHint(fmt.Errorf("%s, and scanners cannot be recognised here: %w", why, s.Classifier.Obstacle),
+			"mend that, or write signatures.engine: auto and leave require_user_agent out")
+	}
+	if !offline {
+		f.ask(ctx, s, f.peekMemory(), nil)
+	}
+	return s, ctx.Err()
+}
+
+// background fills in what the site remembers, and returns the site that the
+// kernel's rules were made from and the newest generation, both nil if there is
+// none that can be read. With aside, damaged addresses are set aside.
+func (f *Fence) background(s *site.Site, aside bool) (before *site.Site, newest *journal.Entry, err error) {
+	// The policy file is at hand, so what is damaged is not needed.
+	if newest, err = f.newestOrDamaged(); err != nil {
+		return nil, nil, err
+	}
+	old, err := f.recall(aside, newest)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.Remember(old, f.Now())
+	return f.siteBefore(s, newest, old), newest, nil
+}
+
+// desired is what a site wants. before is what the addresses that are there now
+// were compiled from; nil is not known. Its error is about signatures.
+func (f *Fence) desired(s, before *site.Site) (control.Desired, error) {
+	if err := f.engine.classify(s); err != nil {
+		return control.Desired{}, err
+	}
+	state, origins := s.Compile()
+	d := control.Desired{State: state, Will: origins}
+	if before != nil {
+		d.Why = s.DiffersFrom(before)
+		d.Was = func() ruleset.Origins {
+			_, was := before.Compile()
+			return was
+		}
+	}
+	return d, nil
+}
+
+// planFor is what would be done to bring the kernel to what a site wants.
+func (f *Fence) planFor(ctx context.Context, tables control.Kernel, s, before *site.Site) (*plan.Plan, error) {
+	d, err := f.desired(s, before)
+	if err != nil {
+		return nil, err
+	}
+	return control.Controller{Kernel: f.withClassifier(tables, s)}.Plan(ctx, d)
+}
+
+// change says how a kernel is brought to what a site wants.
+type change struct {
+	tables backend.Kernel
+	before *site.Site // what the kernel's rules were made from, nil if that is not known
+	guards []plan.Guard
+	// begin is as in control, with the state that is wanted. It is called again, with
+	// what is wanted then, if the classifier cannot be attached.
+	begin func(p *plan.Plan, want *ruleset.State) error
+	// strict refuses what cannot do without the classifier; otherPolicy says that
+	// what is attached was not made for this one.
+	strict, otherPolicy bool
+}
+
+// sync brings the kernel to what a site wants. If the classifier cannot be
+// attached, what is attached stays, if that will do; else the fence is put up
+// without it, unless the site is strict and cannot do without.
+func (f *Fence) sync(ctx context.Context, s *site.Site, c change) (*plan.Plan, error) {
+	s.Classifier.Kept = nil
+	for {
+		d, err := f.desired(s, c.before)
+		if err != nil {
+			return nil, err
+		}
+		d.Guards = c.guards
+		kernel := f.withClassifier(c.tables, s)
+		p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(p *plan.Plan) error { return c.begin(p, d.State) })
+		if !errors.Is(err, control.ErrClassifier) || c.strict && s.RequiresClassifier() != "" {
+			return p, err
+		}
+		for _, line := range f.Classifier.Details(err) {
+			f.Log.Debug("verifier", "line", line)
+		}
+		f.engine.forget()
+		if s.Classifier.Kept == nil && f.keepAttached(s, c.otherPolicy) {
+			f.Notice.Warn(notice.ClassifierNotReplaced, "%v; the classifier stays as it is, on %s", err, strings.Join(s.Classifier.Kept.Interfaces(), ", "))
+			continue
+		}
+		s.Classifier.Obstacle = err
+		f.Notice.Warn(notice.ClassifierNotAttached, "%v; the fence stands without it", err)
+		s.Host.Engine = ""
+	}
+}
+
+// keepAttached makes the site go by the classifier that is attached, if that will
+// do.
+func (f *Fence) keepAttached(s *site.Site, otherPolicy bool) bool {
+	observed, err := f.Classifier.Observe()
+	return err == nil && s.KeepAttached(observed, otherPolicy)
+}
+
+// commit puts the site into force and returns the generation that is then in
+// force: a new one if the policy's text is not that of the newest. What is on
+// disk changes only with what is in the kernel: if the commit fails, the next
+// run finds everything as it was.
+func (f *Fence) commit(ctx context.Context, s *site.Site, c change, newest *journal.Entry, command string) (*plan.Plan, int, error) {
+	down, err := f.down()
+	if err != nil {
+		return nil, 0, err
+	}
+	var pending *journal.Pending
+	begun := false
+	c.tables = f.kernel(false)
+	c.begin = func(_ *plan.Plan, want *ruleset.State) error {
+		begun = true
+		if newest != nil && newest.Policy == s.Text {
+			// The same names as before: to know more about them harms nobody.
+			err = f.keep(s)
+		} else {
+			pending, err = f.beginGeneration(s, want, command)
+		}
+		if err != nil {
+			return err
+		}
+		return f.comingUp(down)
+	}
+	p, err := f.sync(ctx, s, c)
+	if err != nil {
+		if begun {
+			err = f.restoreDown(down, err)
+		}
+		if pending != nil {
+			err = errors.Join(err, pending.Discard())
+		}
+		return p, 0, err
+	}
+	f.inForce = true
+	f.note(c.tables, p)
+	f.isUp(down)
+	if pending == nil {
+		return p, newest.Number, nil
+	}
+	err = pending.Finish()
+	if pending.Number == 0 {
+		return p, 0, notice.WithHint(fmt.Errorf("the rules are in force, but their generation could not be recorded: %w", err),
+			"mend the state folder and run ringfence %s again", command)
+	}
+	// The generation holds the same, and is asked for what cannot be kept here.
+	if err := errors.Join(err, f.keep(s)); err != nil {
+		f.Notice.Warn(notice.StateUnsaved, "%v", err)
+	}
+	return p, pending.Number, nil
+}
+
+// beginGeneration writes the generation that is about to be committed.
+func (f *Fence) beginGeneration(s *site.Site, state *ruleset.State, command string) (*journal.Pending, error) {
+	addresses, err := json.Marshal(s.Memory)
+	if err != nil {
+		return nil, fmt.Errorf("write addresses: %w", err)
+	}
+	compiled, err := json.Marshal(state)
+	if err != nil {
+		return nil, fmt.Errorf("write state: %w", err)
+	}
+	return f.Begin(&journal.Entry{
+		Time: time.Now(), User: f.User, Command: command, Version: f.Version,
+		Source: s.Source, Policy: s.Text, Host: s.Host, Addresses: addresses, State: compiled,
+	})
+}
+
+// foreignTable is the guard of another program's table. There is none once
+// anything was applied.
+func (f *Fence) foreignTable(adopt bool) ([]plan.Guard, error) {
+	numbers, err := f.Numbers()
+	if adopt || err != nil || len(numbers) > 0 {
+		return nil, err
+	}
+	return []plan.Guard{plan.ForeignTable(compile.Counters())}, nil
+}

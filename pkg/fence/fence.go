@@ -1,0 +1,285 @@
+// Package fence does what the commands are for: it applies a policy, refreshes its
+// addresses, rolls back, takes the fence down and puts it up, bans, and reports.
+// Values go in and come out; what else a user should hear is a notice.
+//
+// It never prints, reads no flag and does not know when it is called: that is for
+// pkg/cli and pkg/daemon. Which back end does the work is chosen in one place,
+// System.
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// World is what a fence works in, beside its files.
+type World struct {
+	// Kernel returns a back end that knows nothing of the table yet.
+	Kernel func() backend.Kernel
+	// Classifier recognises scanners.
+	Classifier backend.Classifier
+	// Host reads the facts of the host, Listeners its servers.
+	Host      func() (ruleset.Host, error)
+	Listeners func() ([]ruleset.Listener, error)
+	// Servers are the host's name servers. Lookup asks name servers: first in the
+	// usual way, again in another one.
+	Servers func() ([]netip.AddrPort, error)
+	Lookup  func(servers []netip.AddrPort) (first, again resolve.Lookup)
+	// Now is the time by both clocks of the host.
+	Now func() resolve.Moment
+}
+
+// Config says where a fence keeps its files, who works with it, and who hears of
+// it.
+type Config struct {
+	StateDir, RunDir string
+	User, Version    string // for generations
+	// Notice hears notices while a command is at work.
+	Notice notice.Func
+	// Progress hears what takes a while; nil is nobody.
+	Progress func(text string)
+	Log      *slog.Logger
+}
+
+// Fence works on the fence of one host.
+type Fence struct {
+	Config
+	World
+	store
+	engine engine
+	parsed map[string]*policy.Policy // by their texts
+	// inForce says that what the command is for has been done in the kernel.
+	inForce bool
+}
+
+// New returns a fence in a world.
+func New(c Config, w World) *Fence {
+	return &Fence{
+		Config: c, World: w, store: store{journal.Journal{Folder: c.StateDir}, c.Notice},
+		engine: engine{Classifier: w.Classifier}, parsed: map[string]*policy.Policy{},
+	}
+}
+
+// InForce reports whether what the last command is for has been done in the
+// kernel, whatever else has failed.
+func (f *Fence) InForce() bool { return f.inForce }
+
+// Policy is a policy file that was read.
+type Policy struct {
+	*policy.Policy
+	Text   string
+	Source string // the file's path
+}
+
+// enter takes the lock for a command that changes the fence, and recovers what an
+// earlier one has left that was killed.
+func (f *Fence) enter(ctx context.Context, command string) (leave func(), err error) {
+	unlock, err := journal.Lock(ctx, f.RunDir, command)
+	if err != nil {
+		return nil, err
+	}
+	f.Sweep()
+	if err := errors.Join(f.recoverGeneration(ctx), f.recoverDown(ctx)); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+// kernel is the back end with what the last commit has noted. With full it knows
+// nothing and reads the whole table.
+func (f *Fence) kernel(full bool) backend.Kernel {
+	k := f.Kernel()
+	if full {
+		return k
+	}
+	snapshot, err := f.snapshot()
+	if err == nil && snapshot != nil {
+		err = k.Restore(snapshot)
+	}
+	if err != nil {
+		f.Notice.Warn(notice.StateDamaged, "%v; reading the kernel instead", err)
+	}
+	return k
+}
+
+// Probe asks whether the back end works here, before anybody waits for anything.
+func (f *Fence) Probe(ctx context.Context) error { return f.kernel(true).Probe(ctx) }
+
+// note writes down what the kernel holds after a plan. It is a shortcut for the
+// next look only, so a failure is no error.
+func (f *Fence) note(k backend.Kernel, p *plan.Plan) {
+	if err := errors.Join(k.Note(p), f.saveSnapshot(k)); err != nil {
+		f.Log.Info("note what the kernel holds", "error", err)
+	}
+}
+
+// saveSnapshot writes down what the back end knows, if that is new.
+func (f *Fence) saveSnapshot(k backend.Kernel) error {
+	if snapshot, changed := k.Snapshot(); changed {
+		return f.WriteKernel(snapshot)
+	}
+	return nil
+}
+
+// withClassifier is the kernel with the classifier before its rules that a site
+// wants; a nil site wants none.
+func (f *Fence) withClassifier(tables control.Kernel, s *site.Site) control.Kernel {
+	var program backend.Program
+	if s != nil {
+		program = s.Classifier.Program
+	}
+	return control.Classified{Rules: tables, Classifier: f.Classifier.With(program)}
+}
+
+// observe looks at the kernel, with the classifier.
+func (f *Fence) observe(ctx context.Context, tables control.Kernel) (*ruleset.State, error) {
+	return f.withClassifier(tables, nil).Observe(ctx)
+}
+
+// readHost reads the facts of the host into a site, with whether scanners can be
+// recognised there.
+func (f *Fence) readHost(s *site.Site) error {
+	h, err := f.Host()
+	if err != nil {
+		return err
+	}
+	s.Host = h
+	f.engine.probe(s)
+	return nil
+}
+
+// parse reads the policy of a generation; the same text is read once.
+func (f *Fence) parse(name, text string) (*policy.Policy, error) {
+	if p, ok := f.parsed[text]; ok {
+		return p, nil
+	}
+	p, err := catalog.Parse(name, []byte(text))
+	if err == nil {
+		f.parsed[text] = p
+	}
+	return p, err
+}
+
+// siteOf is the site of a generation with the given memory of names.
+func (f *Fence) siteOf(e *journal.Entry, memory resolve.Memory) (*site.Site, error) {
+	p, err := f.parse(fmt.Sprintf("generation %d (%s)", e.Number, e.Source), e.Policy)
+	if err != nil {
+		return nil, err
+	}
+	return &site.Site{Policy: p, Text: e.Policy, Source: e.Source, Host: e.Host, Memory: memory}, nil
+}
+
+// siteThen is a generation as it was when it was made.
+func (f *Fence) siteThen(e *journal.Entry) (*site.Site, error) {
+	memory, err := memoryOf(e)
+	if err != nil {
+		return nil, err
+	}
+	return f.siteOf(e, memory)
+}
+
+// siteBefore is the site that the kernel's rules were made from: the newest
+// generation on the host as it was. nil says that it is not known.
+func (f *Fence) siteBefore(s *site.Site, newest *journal.Entry, memory resolve.Memory) *site.Site {
+	if newest == nil {
+		return nil
+	}
+	before := &site.Site{Policy: s.Policy, Text: s.Text, Memory: memory}
+	if newest.Policy != s.Text {
+		var err error
+		if before, err = f.siteOf(newest, memory); err != nil {
+			f.Log.Info("read the policy of the newest generation", "error", err)
+			return nil
+		}
+	}
+	before.Host = f.lastHost(newest)
+	return before
+}
+
+// askTime is the most that asking for all names takes.
+const askTime = 20 * time.Second
+
+// questions are names to ask for, with what decides about their answers.
+type questions struct {
+	targets []resolve.Target
+	servers []netip.AddrPort // none = those of the host
+	memory  resolve.Memory
+	terms   resolve.Terms
+	// large are the names whose answers may have any number of records.
+	large []string
+}
+
+// ask resolves all names of the site. It must not be called with the lock held,
+// so what it takes for remembered may not be the last word: it only decides
+// whether to ask twice.
+func (f *Fence) ask(ctx context.Context, s *site.Site, remembered resolve.Memory, large []string) {
+	s.Asked = true
+	if targets := site.Targets(s.Policy); len(targets) > 0 {
+		s.Answers = f.askAbout(ctx, questions{targets, s.Policy.DNS.Servers, remembered, s.Terms(), large})
+	}
+}
+
+// askAbout asks, and asks again at once for names of which nearly nothing is as it
+// was, in another way.
+func (f *Fence) askAbout(ctx context.Context, q questions) []resolve.Result {
+	if len(q.servers) == 0 {
+		var err error
+		if q.servers, err = f.Servers(); err != nil {
+			f.Log.Warn("read name servers", "error", err)
+		}
+	}
+	if f.Progress != nil {
+		f.Progress(fmt.Sprintf("asking for %s …", notice.Count(len(q.targets), "name")))
+	}
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	first, again := f.Lookup(q.servers)
+	limit := q.memory.Limit(q.large)
+	results := resolve.Resolver{Lookup: first, Limit: limit}.Resolve(ctx, q.targets)
+	if doubts := q.memory.Doubts(results, q.terms); len(doubts) > 0 {
+		results = append(results, resolve.Resolver{Lookup: again, Limit: limit}.Resolve(ctx, doubts)...)
+	}
+	f.Log.Debug("asked for names", "names", len(q.targets), "servers", q.servers, "again", len(results)-len(q.targets), "took", time.Since(start))
+	return results
+}
+
+// Resolve asks for names as a policy would, and keeps nothing.
+func (f *Fence) Resolve(ctx context.Context, p *policy.Policy, targets []resolve.Target) (Resolved, error) {
+	h, err := f.Host()
+	if err != nil {
+		return Resolved{}, err
+	}
+	terms := resolve.Terms{Screen: site.Screen(p, h)}
+	for _, t := range targets {
+		terms.Names = append(terms.Names, resolve.Name{Target: t, Owners: site.Owners(p, t)})
+	}
+	results := f.askAbout(ctx, questions{targets: targets, servers: p.DNS.Servers, terms: terms})
+	memory := resolve.NewMemory().Learn(results, terms, f.Now())
+	return Resolved{results, memory.Names, memory.Refresh.Failures, terms.Screen, memory.Refresh.OK}, nil
+}
+
+// Resolved is what is behind names, one result and one known a name.
+type Resolved struct {
+	Results  []resolve.Result
+	Known    []resolve.Known
+	Failures []resolve.Problem
+	Screen   resolve.Screen
+	OK       bool // no question has failed
+}

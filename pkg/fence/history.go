@@ -1,0 +1,112 @@
+package fence
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// Generation is a generation with what it changed in the one before.
+type Generation struct {
+	Number  int
+	InForce bool
+	// Damaged says why nothing more is known, nil if it is.
+	Damaged error
+	Entry   *journal.Entry // nil if it is damaged
+	Plan    *plan.Plan     // nil if it or the one before is not known
+}
+
+// History returns all generations that are kept, the oldest first.
+func (f *Fence) History() ([]Generation, error) {
+	numbers, err := f.Numbers()
+	if err != nil {
+		return nil, err
+	}
+	down, err := f.down()
+	if err != nil {
+		return nil, err
+	}
+	var all []Generation
+	var before *ruleset.State
+	for i, n := range numbers {
+		g := Generation{Number: n, InForce: i == len(numbers)-1 && down == nil}
+		var state *ruleset.State
+		if g.Entry, err = f.Entry(n); err == nil {
+			state = &ruleset.State{}
+			if err := json.Unmarshal(g.Entry.State, state); err != nil {
+				return nil, fmt.Errorf("read rules of generation %d: %w", n, err)
+			}
+		} else if isDamaged(err) {
+			g.Damaged = err
+		} else {
+			return nil, err
+		}
+		if i == 0 && n == 1 {
+			before = &ruleset.State{} // there was nothing
+		}
+		if state != nil && before != nil {
+			g.Plan = plan.Diff(before, state)
+		}
+		before = state
+		all = append(all, g)
+	}
+	return all, nil
+}
+
+// Generation returns one generation, with the reason of each of its changes as far
+// as this version can read both policies.
+func (f *Fence) Generation(number int) (*Generation, error) {
+	all, err := f.History()
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, journal.ErrNone
+	}
+	for i, g := range all {
+		if g.Number != number {
+			continue
+		}
+		if g.Entry == nil {
+			return nil, notice.WithHint(errors.New(g.Damaged.Error()), "ringfence history shows the generations that can be read")
+		}
+		if g.Plan != nil {
+			f.explain(g, all[max(i-1, 0)].Entry)
+		}
+		return &g, nil
+	}
+	return nil, notice.WithHint(fmt.Errorf("there is no generation %d: kept are %d to %d", number, all[0].Number, all[len(all)-1].Number),
+		"ringfence history shows them")
+}
+
+// explain gives the changes of a generation their reasons.
+func (f *Fence) explain(g Generation, before *journal.Entry) {
+	will := f.originsThen(g.Entry)
+	var was ruleset.Origins
+	why := ""
+	if before != nil && before != g.Entry {
+		was = f.originsThen(before)
+		now, nowErr := f.siteThen(g.Entry)
+		then, thenErr := f.siteThen(before)
+		if nowErr == nil && thenErr == nil {
+			why = now.DiffersFrom(then)
+		}
+	}
+	g.Plan.Explain(was, will, why)
+}
+
+// originsThen says where a generation's addresses came from when it was made;
+// nowhere if this version cannot read it any more.
+func (f *Fence) originsThen(e *journal.Entry) ruleset.Origins {
+	s, err := f.siteThen(e)
+	if err != nil {
+		return ruleset.Origins{}
+	}
+	_, origins := s.Compile()
+	return origins
+}

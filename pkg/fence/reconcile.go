@@ -1,0 +1,346 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// Reconciler brings the kernel to the newest generation again and again, for as
+// long as a process runs. What is on disk is the truth: other runs change it, so
+// it is looked at anew whenever the lock is held. The lock is never held while
+// name servers are asked. When to do what is decided in pkg/daemon.
+type Reconciler struct {
+	fence  *Fence
+	kernel backend.Kernel
+
+	// newest is the newest generation and site what it asks for; both are nil
+	// while there is nothing to do.
+	newest *journal.Entry
+	site   *site.Site
+	memory resolve.Memory
+	idle   string // why there is nothing to do
+	taken  bool   // the generation has become the newest one since the last outcome
+	// read is addresses.json as it was when memory was read from it or written to
+	// it; saved is when it was written last. Then memory may know later times.
+	read    fileMark
+	saved   resolve.Moment
+	unsaved bool
+}
+
+// Reconciler returns one that knows nothing yet.
+func (f *Fence) Reconciler() *Reconciler {
+	return &Reconciler{fence: f, kernel: f.Kernel()}
+}
+
+// Outcome is what has come of a look at the kernel or of answers.
+type Outcome struct {
+	// Idle says why there was nothing to do, "" if there was; then the rest is
+	// empty.
+	Idle string
+	// Generation is the one in force, New says that it was not when the kernel was
+	// last looked at.
+	Generation int
+	New        bool
+	Plan       *plan.Plan
+	// HostChanged says that the plan is due to the host, not to another program.
+	HostChanged bool
+	// Size, Failures and Alarms say how the policy's names are doing.
+	Size             string
+	Failures, Alarms int
+	// Notices are what is wrong now.
+	Notices []notice.Notice
+}
+
+// fileMark tells whether a file is still the same. Files of state are replaced,
+// never written to.
+type fileMark struct{ info os.FileInfo }
+
+func markOf(path string) fileMark {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fileMark{}
+	}
+	return fileMark{info}
+}
+
+func (m fileMark) same(other fileMark) bool {
+	return m.info != nil && other.info != nil && os.SameFile(m.info, other.info) && m.info.ModTime().Equal(other.info.ModTime())
+}
+
+func (r *Reconciler) addressesFile() string {
+	return filepath.Join(r.fence.StateDir, "addresses.json")
+}
+
+// Probe asks whether the back end works here.
+func (r *Reconciler) Probe(ctx context.Context) error { return r.kernel.Probe(ctx) }
+
+// Wrote reports whether what was changed up to this generation was seen before a
+// change that this process has made, or was a part of it.
+func (r *Reconciler) Wrote(generation uint32) bool { return r.kernel.Wrote(generation) }
+
+// Watch reports changes of the table, as the back end does.
+func (r *Reconciler) Watch(ctx context.Context) (<-chan backend.Touched, error) {
+	return r.kernel.Watch(ctx)
+}
+
+// Reconcile brings the kernel to what the newest generation asks for, with the
+// addresses that are remembered. With full it trusts no note of an earlier look.
+func (r *Reconciler) Reconcile(ctx context.Context, full bool) (Outcome, error) {
+	var o Outcome
+	err := r.locked(ctx, &o, func() error {
+		if full {
+			r.kernel.Forget()
+			if r.fence.engine.obstacle != nil {
+				r.fence.engine.forget()
+			}
+		}
+		s := *r.site
+		if err := r.sync(ctx, &s, &o, nil); err != nil {
+			return err
+		}
+		o.HostChanged = !o.Plan.Empty() && !o.New && !r.site.AsksTheSame(&s)
+		r.site.Host = s.Host
+		return nil
+	})
+	return o, err
+}
+
+// patience is how long a reconciler waits for another run before its caller can do
+// something else, such as telling a watchdog that it is alive.
+const patience = 3 * time.Second
+
+// locked does something with the lock held and everything on disk known, unless
+// there is nothing to do.
+func (r *Reconciler) locked(ctx context.Context, o *Outcome, do func() error) error {
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	leave, err := r.fence.enter(waiting, "run")
+	cancel()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := r.load(); err != nil {
+		return err
+	}
+	if r.site == nil {
+		*o = Outcome{Idle: r.idle}
+		return nil
+	}
+	o.Generation, o.New = r.newest.Number, r.taken
+	err = do()
+	if err == nil {
+		r.taken = false
+	}
+	return err
+}
+
+// IsLocked reports whether an error says that another run is at work.
+func IsLocked(err error) bool { return errors.Is(err, journal.ErrLocked) }
+
+// load reads what other runs have changed on disk.
+func (r *Reconciler) load() error {
+	f := r.fence
+	numbers, err := f.Numbers()
+	if err != nil {
+		return err
+	}
+	down, err := f.down()
+	if err != nil {
+		return err
+	}
+	r.idle = ""
+	switch {
+	case len(numbers) == 0:
+		r.idle = "there is no generation yet: waiting for ringfence apply"
+	case down != nil:
+		r.idle = "the fence was taken down: doing nothing until ringfence apply or ringfence up"
+	}
+	if r.idle != "" {
+		r.newest, r.site = nil, nil
+		return nil
+	}
+	changed := r.site == nil || r.newest.Number != numbers[len(numbers)-1]
+	if changed {
+		newest, err := f.generation()
+		if err != nil {
+			return err
+		}
+		s, err := f.siteOf(newest, resolve.Memory{})
+		if err != nil {
+			return err
+		}
+		if err := f.readHost(s); err != nil {
+			return err
+		}
+		// Of older policies nothing is needed any more.
+		clear(f.parsed)
+		f.parsed[newest.Policy] = s.Policy
+		r.newest, r.site, r.taken = newest, s, true
+	}
+	if mark := markOf(r.addressesFile()); changed || !mark.same(r.read) {
+		if r.memory, err = f.recall(true, r.newest); err != nil {
+			r.site = nil
+			return err
+		}
+		r.read, r.unsaved = markOf(r.addressesFile()), false
+	}
+	return nil
+}
+
+// sync brings the kernel to what a site asks for on the host as it is now. begin
+// is called before the kernel is touched.
+func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin func()) error {
+	f := r.fence
+	if err := f.readHost(s); err != nil {
+		return err
+	}
+	now := f.Now()
+	s.Remember(r.memory, now)
+	c := change{tables: r.kernel, before: f.siteBefore(s, r.newest, r.memory), begin: func(*plan.Plan, *ruleset.State) error {
+		if begin != nil {
+			begin()
+		}
+		if err := f.keepHost(s.Host); err != nil {
+			f.Log.Error("save the facts of the host", "error", err)
+		}
+		return nil // a disk that is full must not keep the fence down, or a registrar out
+	}}
+	var err error
+	if o.Plan, err = f.sync(ctx, s, c); err != nil {
+		r.kernel.Forget()
+		return err
+	}
+	f.note(r.kernel, o.Plan)
+	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(s.Alarms(now))
+	o.Notices = s.ClassifierWarnings()
+	for _, p := range s.Memory.Refresh.Failures {
+		o.Notices = append(o.Notices, notice.Notice{
+			Severity: notice.Warning, Code: notice.NameFailed, About: site.ProblemText(p), Text: site.ProblemText(p),
+		})
+	}
+	for _, alarm := range s.Alarms(now) {
+		o.Notices = append(o.Notices, site.AlarmNotice(alarm))
+	}
+	return nil
+}
+
+// Due is how long it is until a name should be asked for.
+func (r *Reconciler) Due() time.Duration {
+	const never = time.Hour
+	if r.site == nil {
+		return never
+	}
+	due, now := never, r.fence.Now()
+	for _, t := range site.Targets(r.site.Policy) {
+		due = min(due, r.memory.Due(t, now))
+	}
+	return due
+}
+
+// Ask returns what asks for the names that are due, and for those that soon will
+// be. That runs beside the other methods; nil says that there is nothing to ask.
+func (r *Reconciler) Ask() func(context.Context) []resolve.Result {
+	if r.site == nil {
+		return nil
+	}
+	now := r.fence.Now()
+	soon := r.site.Policy.DNS.Min / 10
+	q := questions{servers: r.site.Policy.DNS.Servers, memory: r.memory, terms: r.site.Terms()}
+	for _, t := range site.Targets(r.site.Policy) {
+		if r.memory.Due(t, now) <= soon {
+			q.targets = append(q.targets, t)
+		}
+	}
+	return func(ctx context.Context) []resolve.Result { return r.fence.askAbout(ctx, q) }
+}
+
+// Learn puts answers into force. Whatever generation they were asked for, they
+// only speak of names.
+func (r *Reconciler) Learn(ctx context.Context, answers []resolve.Result) (Outcome, error) {
+	var o Outcome
+	err := r.locked(ctx, &o, func() error {
+		s := *r.site
+		s.Answers, s.Asked = answers, true
+		if err := r.sync(ctx, &s, &o, func() { r.save(s.Whole(), r.fence.Now()) }); err != nil {
+			return err
+		}
+		r.site.Host = s.Host
+		return nil
+	})
+	return o, err
+}
+
+// save takes over a memory, and writes it if it says anything new, or else at
+// most as often as a name is asked for: flash wears out. What cannot be written
+// stays in this run.
+func (r *Reconciler) save(memory resolve.Memory, now resolve.Moment) {
+	age := now.Since(r.saved)
+	anew := !r.memory.Same(memory) || age >= r.site.Policy.DNS.Min || r.saved.Time.IsZero()
+	r.memory, r.unsaved = memory, true
+	if !anew {
+		return
+	}
+	if err := r.fence.WriteAddresses(memory); err != nil {
+		r.fence.Log.Error("save addresses; going on with them all the same", "error", err)
+		return
+	}
+	r.read, r.saved, r.unsaved = markOf(r.addressesFile()), now, false
+}
+
+// Close writes what only this run knows yet.
+func (r *Reconciler) Close(ctx context.Context) {
+	if !r.unsaved {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	leave, err := journal.Lock(ctx, r.fence.RunDir, "run")
+	if err == nil {
+		defer leave()
+		if r.read.same(markOf(r.addressesFile())) {
+			err = r.fence.WriteAddresses(r.memory)
+		}
+	}
+	if err != nil {
+		r.fence.Log.Info("write addresses at the end", "error", err)
+	}
+}
+
+// StateMark changes when another run has made a generation, was killed while it
+// made one, or has taken the fence down or put it up. What a reconciler itself
+// writes does not change it.
+type StateMark struct {
+	newest      int
+	down, begun fileMark
+}
+
+// Same reports whether nothing has changed.
+func (m StateMark) Same(other StateMark) bool {
+	same := func(a, b fileMark) bool { return a.info == nil && b.info == nil || a.same(b) }
+	return m.newest == other.newest && same(m.down, other.down) && same(m.begun, other.begun)
+}
+
+// State returns the mark of what is on disk now.
+func (r *Reconciler) State() StateMark {
+	numbers, err := r.fence.Numbers()
+	m := StateMark{newest: -1}
+	if err == nil {
+		m.newest = 0
+	}
+	if len(numbers) > 0 {
+		m.newest = numbers[len(numbers)-1]
+	}
+	m.down, m.begun = markOf(r.fence.DownFile()), markOf(r.fence.BegunFile())
+	return m
+}

@@ -1,0 +1,107 @@
+package fence
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// recoverGeneration looks after a generation that was begun by a run that is
+// gone: if the kernel has taken its rules it gets its number, else it is dropped.
+func (f *Fence) recoverGeneration(ctx context.Context) error {
+	pending, err := f.Interrupted()
+	if pending == nil || err != nil {
+		return err
+	}
+	var state ruleset.State
+	var memory resolve.Memory
+	if err := errors.Join(json.Unmarshal(pending.State, &state), json.Unmarshal(pending.Addresses, &memory)); err != nil {
+		return pending.Discard()
+	}
+	have, err := f.observe(ctx, f.kernel(true))
+	if err != nil {
+		return err
+	}
+	if !f.nearerTo(have, &state) {
+		f.Notice.Note(notice.RunInterrupted, "an earlier %s was killed before the kernel had taken its rules: they are dropped", pending.Command)
+		if newest, err := f.newest(); err == nil && newest == nil && !have.Exists {
+			// Its classifier went in first.
+			if err := f.clear(ctx); err != nil {
+				return err
+			}
+		}
+		return pending.Discard()
+	}
+	err = pending.Finish()
+	if pending.Number == 0 {
+		return err
+	}
+	if err != nil {
+		f.Notice.Warn(notice.StateUnsaved, "%v", err)
+	}
+	f.Notice.Note(notice.RunInterrupted, "an earlier %s was killed after the kernel had taken its rules; they are generation %d", pending.Command, pending.Number)
+	old, err := f.recall(true)
+	if err != nil {
+		return err
+	}
+	var names []resolve.Target
+	for _, k := range memory.Names {
+		names = append(names, resolve.Target{Name: k.Name, Registrar: k.Registrar})
+	}
+	return f.keep(&site.Site{Memory: memory, Retired: old.Without(names), Host: pending.Host})
+}
+
+// clear takes table and classifier out of the kernel, if they are there.
+func (f *Fence) clear(ctx context.Context) error {
+	nothing := control.Desired{State: &ruleset.State{}}
+	_, err := control.Controller{Kernel: f.withClassifier(f.kernel(true), nil)}.Sync(ctx, nothing, func(*plan.Plan) error { return nil })
+	return err
+}
+
+// nearerTo reports whether what the kernel has comes from a state rather than
+// from the newest generation. Another program may have changed something since.
+func (f *Fence) nearerTo(have, state *ruleset.State) bool {
+	differences := len(plan.Diff(have, state).Changes)
+	if differences == 0 {
+		return true
+	}
+	before := &ruleset.State{}
+	if newest, err := f.newest(); newest != nil && err == nil {
+		if err := json.Unmarshal(newest.State, before); err != nil {
+			return false
+		}
+	}
+	return have.Exists && differences < len(plan.Diff(have, before).Changes)
+}
+
+// recoverDown looks after a fence that a run that is gone was taking down or
+// putting up: what it had begun in the kernel decides.
+func (f *Fence) recoverDown(ctx context.Context) error {
+	down, err := f.down()
+	if down == nil || err != nil || down.Phase == journal.Resting {
+		return err
+	}
+	have, err := f.observe(ctx, f.kernel(true))
+	if err != nil {
+		return err
+	}
+	switch {
+	case have.Exists && down.Phase == journal.Coming:
+		f.Notice.Note(notice.RunInterrupted, "an earlier run was killed after it had put the fence up")
+		return f.ClearDown()
+	case have.Exists:
+		f.Notice.Note(notice.RunInterrupted, "an earlier ringfence down was killed before it was done: taking the fence down now")
+	}
+	if err := f.clear(ctx); err != nil {
+		return err
+	}
+	return f.setPhase(*down, journal.Resting)
+}

@@ -1,0 +1,198 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// RefreshOptions say what Refresh may believe.
+type RefreshOptions struct {
+	// Large are the names whose answers may have any number of records.
+	Large []string
+}
+
+// Refreshed is what has come of a refresh.
+type Refreshed struct {
+	// Idle says why nothing was done, "" if it was.
+	Idle       string
+	Plan       *plan.Plan // nil if nothing was done
+	Generation int        // the one in force
+	Unread     error      // why that is not known
+	Size       string     // of the policy's names
+	Notices    []notice.Notice
+	Partly     bool // a name has failed, an alarm holds, or something was not saved
+}
+
+// refreshTries is how often Refresh starts over because a new generation was
+// made while it asked for the names of the one before.
+const refreshTries = 3
+
+// Refresh asks for the names of the newest generation, and puts their addresses
+// and whatever is missing into the kernel.
+func (f *Fence) Refresh(ctx context.Context, o RefreshOptions) (*Refreshed, error) {
+	if err := f.Probe(ctx); err != nil {
+		return nil, err
+	}
+	for range refreshTries {
+		if why, err := f.whyDown(ctx); why != "" || err != nil {
+			return f.idle(why, err)
+		}
+		newest, err := f.generationOrKilled(ctx)
+		if errors.Is(err, journal.ErrLocked) {
+			return f.idle(fmt.Sprintf("Nothing was done: %v.", err), nil)
+		}
+		if err != nil {
+			return nil, err
+		}
+		s, err := f.siteOf(newest, resolve.Memory{})
+		if err != nil {
+			return nil, err
+		}
+		if err := f.readHost(s); err != nil {
+			return nil, err
+		}
+		remembered := f.peekMemory()
+		large, err := s.Mentioned(o.Large, remembered)
+		if err != nil {
+			return nil, err
+		}
+		f.ask(ctx, s, remembered, large)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		refreshed, err := f.refreshFrom(ctx, newest, s)
+		if errors.Is(err, journal.ErrLocked) {
+			// The next run of cron does what this one could not.
+			return f.idle(fmt.Sprintf("Nothing was done: %v.", err), nil)
+		}
+		if err != nil || refreshed != nil {
+			return refreshed, err
+		}
+	}
+	// The runs that made the newer generations have put them into force.
+	return f.idle(fmt.Sprintf("Nothing was done: a newer generation was made %d times while names were asked for.", refreshTries), nil)
+}
+
+// idle is a refresh that has done nothing.
+func (f *Fence) idle(why string, err error) (*Refreshed, error) {
+	if err != nil {
+		return nil, err
+	}
+	newest, err := f.newest()
+	return &Refreshed{Idle: why, Generation: numberOf(newest), Unread: err}, nil
+}
+
+// whyDown says that the fence is down on purpose, if it is.
+func (f *Fence) whyDown(ctx context.Context) (string, error) {
+	down, err := f.down()
+	if err == nil && down != nil && down.Phase != journal.Resting {
+		// A run is at it, or was killed while it was.
+		var leave func()
+		if leave, err = f.enter(ctx, "refresh"); err != nil {
+			return "", err
+		}
+		down, err = f.down()
+		leave()
+	}
+	if down == nil || err != nil {
+		return "", err
+	}
+	by := ""
+	if !down.Time.IsZero() {
+		by = fmt.Sprintf(" by %s %s", down.User, notice.Ago(down.Time))
+	}
+	return "The fence was taken down" + by + "; nothing was done. Put it up with ringfence apply or ringfence up.", nil
+}
+
+// generationOrKilled is generation, also if the first apply of all was killed
+// before it had given its generation a number.
+func (f *Fence) generationOrKilled(ctx context.Context) (*journal.Entry, error) {
+	newest, err := f.generation()
+	if !errors.Is(err, journal.ErrNone) {
+		return newest, err
+	}
+	if !f.Begun() {
+		return nil, err
+	}
+	leave, err := f.enter(ctx, "refresh")
+	if err != nil {
+		return nil, err
+	}
+	leave()
+	return f.generation()
+}
+
+// refreshFrom puts the answers for a generation into force. It does nothing,
+// and returns nil, if a newer one has been made meanwhile.
+func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Site) (*Refreshed, error) {
+	leave, err := f.enter(ctx, "refresh")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	down, err := f.down()
+	if err != nil {
+		return nil, err
+	}
+	numbers, err := f.Numbers()
+	if err != nil {
+		return nil, err
+	}
+	if down != nil || len(numbers) == 0 || numbers[len(numbers)-1] != from.Number {
+		return nil, nil
+	}
+	old, err := f.recall(true, from)
+	if err != nil {
+		return nil, err
+	}
+	s.Remember(old, f.Now())
+	c := change{tables: f.kernel(false), before: f.siteBefore(s, from, old)}
+	var unsaved error
+	c.begin = func(p *plan.Plan, _ *ruleset.State) error {
+		if unsaved = f.keep(s); unsaved != nil && p.Empty() {
+			return unsaved
+		}
+		return nil // a disk that is full must not keep a registrar out
+	}
+	p, err := f.sync(ctx, s, c)
+	if err != nil {
+		return nil, err
+	}
+	f.inForce = true
+	f.note(c.tables, p)
+	f.logNames(s.Memory)
+	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
+	r.Notices = append(s.NewCutWarnings(c.before), s.ClassifierWarnings()...)
+	names, bad := s.NameNotices(f.Now())
+	r.Notices, r.Partly = append(r.Notices, names...), bad || unsaved != nil
+	if unsaved != nil {
+		r.Notices = append(r.Notices, notice.Warningf(notice.StateUnsaved, "the kernel is up to date, but what it goes by could not be saved: %v", unsaved))
+	}
+	return r, nil
+}
+
+// logNames writes down what is known of each name and of each question.
+func (f *Fence) logNames(m resolve.Memory) {
+	for _, k := range m.Names {
+		missing := 0
+		for _, address := range k.Addresses {
+			if !address.MissingSince.IsZero() {
+				missing++
+			}
+		}
+		f.Log.Debug("name", "name", k.Name, "addresses", len(k.Addresses), "missing", missing,
+			"waiting", len(k.Held), "left_out", len(k.Rejected), "next_look", time.Duration(k.Next))
+		for _, q := range k.Questions {
+			f.Log.Debug("question", "name", q.Name, "type", q.Type, "last_good", q.LastGood, "last_failure", q.LastFailure, "error", q.Error)
+		}
+	}
+}

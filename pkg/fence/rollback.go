@@ -1,0 +1,101 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// RolledBack is what has come of a rollback.
+type RolledBack struct {
+	Applied
+	// Target is the generation whose policy is in force now, with the file that it
+	// was read from and its text.
+	Target       int
+	Source, Text string
+}
+
+// Rollback puts the policy of generation n, or of the one before the newest for 0,
+// into force again. allowEmpty are the providers that may be without an address.
+func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string) (*RolledBack, error) {
+	if err := f.Probe(ctx); err != nil {
+		return nil, err
+	}
+	leave, err := f.enter(ctx, "rollback")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+
+	newest, err := f.newestOrDamaged()
+	if err != nil {
+		return nil, err
+	}
+	target, err := f.generationToGoTo(n)
+	if err != nil {
+		return nil, err
+	}
+	memory, err := f.recall(true, newest, target)
+	if err != nil {
+		return nil, err
+	}
+	s, err := f.siteOf(target, memory)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.readHost(s); err != nil {
+		return nil, err
+	}
+	s.Remember(memory, f.Now())
+	then, err := f.siteThen(target)
+	if err != nil {
+		return nil, err
+	}
+	c := change{before: f.siteBefore(s, newest, memory), otherPolicy: true, guards: s.Guards(site.Allowances{Empty: allowEmpty, CutInside: true}.As(then))}
+	p, generation, err := f.commit(ctx, s, c, newest, fmt.Sprintf("rollback %d", target.Number))
+	if err != nil {
+		return nil, err
+	}
+	return &RolledBack{
+		Applied: Applied{
+			Plan: p, Generation: generation, New: generation != numberOf(newest),
+			Notices: append(s.Warnings(), s.CutWarnings()...),
+		},
+		Target: target.Number, Source: target.Source, Text: target.Policy,
+	}, nil
+}
+
+// generationToGoTo reads generation n or, for 0, the newest readable one before
+// the newest.
+func (f *Fence) generationToGoTo(n int) (*journal.Entry, error) {
+	numbers, err := f.Numbers()
+	if err != nil {
+		return nil, err
+	}
+	const history = "ringfence history shows them"
+	switch {
+	case len(numbers) == 0:
+		return nil, journal.ErrNone
+	case n > 0 && !slices.Contains(numbers, n):
+		return nil, notice.WithHint(fmt.Errorf("there is no generation %d: kept are %d to %d", n, numbers[0], numbers[len(numbers)-1]), history)
+	case n > 0:
+		entry, err := f.Entry(n)
+		if isDamaged(err) {
+			err = notice.WithHint(err, "ringfence history shows the generations that can be read")
+		}
+		return entry, err
+	}
+	for _, before := range slices.Backward(numbers[:len(numbers)-1]) {
+		entry, err := f.Entry(before)
+		if err == nil {
+			return entry, nil
+		}
+		f.Notice.Warn(notice.StateDamaged, "%v; going on to an older generation", err)
+	}
+	return nil, notice.WithHint(errors.New("there is no generation before the one in force"), history)
+}

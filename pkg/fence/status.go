@@ -1,0 +1,203 @@
+package fence
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// Status is the fence as it is.
+type Status struct {
+	Backend backend.Description
+	// Table says that there is a table in the kernel, Begun that the apply that has
+	// made it has not given its generation a number yet.
+	Table, Begun bool
+	Counters     map[string]uint64
+
+	// Generation is the newest one, 0 if there is none: then all that follows is
+	// empty.
+	Generation int
+	Made       time.Time
+	MadeBy     string
+	// Down is when the fence was taken down, nil if it was not.
+	Down    *time.Time
+	Monitor bool
+	// Differences counts what differs in the kernel from what should be there.
+	Differences int
+	// Names is how many names the policy asks for.
+	Names     int
+	Providers []Allowed
+	Trusted   []Address
+	Refresh   resolve.Refreshed
+	Alarms    []resolve.Alarm
+	LeftOut   []LeftOut
+	// Engine is what recognises scanners, EngineWhy says more about it. Hits are the
+	// packets that each signature has matched, nil if that is not known.
+	Engine    policy.Engine
+	EngineWhy string
+	Hits      map[string]uint64
+
+	Notices []notice.Notice
+}
+
+// Allowed is a provider with its addresses.
+type Allowed struct {
+	Name      string
+	Addresses []Address
+}
+
+// Address is an address that may reach the SIP ports.
+type Address struct {
+	Prefix    netip.Prefix
+	From, Via string
+	// LastSeen is nil for one that is listed, Missing for one that answers have.
+	LastSeen, Missing *time.Time
+}
+
+// LeftOut is an address of an answer that is not allowed, and why.
+type LeftOut struct{ Name, Address, Why string }
+
+// Status looks at the kernel and at what is on disk, and changes nothing.
+func (f *Fence) Status(ctx context.Context) (*Status, error) {
+	kernel := f.kernel(false)
+	have, err := f.observe(ctx, kernel)
+	if err != nil {
+		return nil, err
+	}
+	r := &Status{Backend: kernel.Describe(), Table: have.Exists, Engine: policy.EngineOff}
+	if have.Exists {
+		if r.Counters, err = kernel.Counters(ctx); err != nil {
+			return nil, err
+		}
+	}
+	newest, err := f.newest()
+	if err != nil {
+		return nil, err
+	}
+	if newest == nil {
+		r.Begun = have.Exists && f.Begun()
+		return r, nil
+	}
+	down, err := f.down()
+	if err != nil {
+		return nil, err
+	}
+	memory, err := f.recall(false, newest)
+	if err != nil {
+		return nil, err
+	}
+	s, err := f.siteOf(newest, memory)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.readHost(s); err != nil {
+		return nil, err
+	}
+	s.Remember(memory, f.Now())
+	if err := f.engine.classify(s); err != nil {
+		return nil, err
+	}
+	state, origins := s.Compile()
+	if down != nil {
+		r.Down, state = &down.Time, &ruleset.State{}
+	}
+	r.Differences = len(plan.Diff(have, state).Changes)
+	r.describe(s, newest, origins)
+	r.Alarms = s.Alarms(f.Now())
+	f.describeEngine(r, s, have)
+	r.Notices = append(r.Notices, append(s.Warnings(), s.CutWarnings()...)...)
+	return r, nil
+}
+
+func (r *Status) describe(s *site.Site, newest *journal.Entry, origins ruleset.Origins) {
+	r.Generation, r.Made, r.MadeBy = newest.Number, newest.Time, newest.User
+	r.Monitor, r.Names = s.Policy.Monitor, len(site.Targets(s.Policy))
+	for _, name := range origins.Providers {
+		r.Providers = append(r.Providers, Allowed{name, addressesOf(name, "providers", origins, s.Memory)})
+	}
+	r.Trusted = addressesOf("trusted", "trusted", origins, s.Memory)
+	r.Refresh, r.LeftOut = s.Memory.Refresh, leftOut(s.Memory)
+}
+
+// addressesOf lists what an owner has in both families' sets.
+func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memory) []Address {
+	var list []Address
+	for _, family := range []string{"4", "6"} {
+		for _, o := range origins.Sets[set+family] {
+			if o.Owner != owner {
+				continue
+			}
+			a := Address{Prefix: o.Prefix, From: o.Name, Via: o.Via}
+			if o.Name == "" {
+				a.From, a.Via = o.Via, ""
+			} else if known, ok := memory.Find(o.Name, set == "providers", o.Prefix.Addr()); ok {
+				a.LastSeen = &known.LastSeen
+				if !known.MissingSince.IsZero() {
+					a.Missing = &known.MissingSince
+				}
+			}
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// leftOut lists the addresses of answers that are not allowed, with what would
+// allow them.
+func leftOut(m resolve.Memory) []LeftOut {
+	var list []LeftOut
+	for _, k := range m.Names {
+		for _, r := range k.Rejected {
+			list = append(list, LeftOut{k.Name, r.Address.String(), r.Why})
+		}
+		for _, h := range k.Held {
+			list = append(list, LeftOut{k.Name, h.Address.String(), "waits for a second answer that has it"})
+		}
+	}
+	return list
+}
+
+// describeEngine says what recognises scanners and what it has seen.
+func (f *Fence) describeEngine(r *Status, s *site.Site, have *ruleset.State) {
+	switch {
+	case s.Policy.Signatures.Engine == policy.EngineOff:
+		r.EngineWhy = "the policy switches it off"
+		return
+	case s.Host.Engine == "":
+		if why := s.ClassifierObstacle(); why != nil {
+			r.EngineWhy = why.Error()
+		}
+		return
+	case len(have.Classifier) == 0:
+		r.EngineWhy = "the classifier stands nowhere"
+		return
+	}
+	r.Engine = policy.EngineBPF
+	r.EngineWhy = notice.Count(s.Classifier.Signatures, "signature") + " on " + strings.Join(have.Classifier.Interfaces(), ", ")
+	for _, name := range slices.Sorted(maps.Keys(s.Classifier.Unavailable)) {
+		r.EngineWhy += fmt.Sprintf("; none on %s: %v", name, s.Classifier.Unavailable[name])
+	}
+	var err error
+	if r.Hits, err = f.Classifier.Hits(); err != nil {
+		r.Hits = nil
+		r.Notices = append(r.Notices, notice.Notice{
+			Severity: notice.Note, Code: notice.HitsUnknown, Text: fmt.Sprintf("which signatures were matched is not known: %v", err),
+		})
+	}
+}
+
+// Hits are the packets that each signature has matched.
+func (f *Fence) Hits() (map[string]uint64, error) { return f.Classifier.Hits() }

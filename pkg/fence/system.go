@@ -1,0 +1,105 @@
+package fence
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/classifier"
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/host/system"
+	"github.com/ringfence/ringfence/pkg/nft"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/signature"
+)
+
+// System is the world of this machine, in the network namespace of the calling
+// thread. It is the only place that chooses a back end. dial opens connections to
+// name servers; nil is the usual way.
+func System(log *slog.Logger, dial resolve.Dial) World {
+	return World{
+		Kernel:     func() backend.Kernel { return &nft.Kernel{Log: log} },
+		Classifier: ebpf{},
+		Host:       func() (ruleset.Host, error) { return system.Read(log) },
+		Listeners:  system.Listeners,
+		Servers:    system.NameServers,
+		Lookup: func(servers []netip.AddrPort) (first, again resolve.Lookup) {
+			client := resolve.NewClient(servers)
+			if dial != nil {
+				client = client.Through(dial)
+			}
+			return client.Lookup, client.Again
+		},
+		Now: system.Clock(log),
+	}
+}
+
+// ebpf is the classifier of pkg/classifier.
+type ebpf struct{}
+
+func (ebpf) Probe() error { return classifier.Probe() }
+
+func (ebpf) Observe() (ruleset.Classifier, error) { return classifier.Observe() }
+
+func (ebpf) Foreign(interfaces []string) map[string]error { return classifier.Foreign(interfaces) }
+
+func (ebpf) Details(err error) []string { return classifier.VerifierLog(err) }
+
+func (ebpf) Hits() (map[string]uint64, error) { return classifier.Hits() }
+
+func (ebpf) New(a *signature.Automaton, udp, tcp []uint16) backend.Program {
+	return classifier.New(a, classifier.Ports{UDP: udp, TCP: tcp})
+}
+
+func (e ebpf) With(p backend.Program) control.Classifier {
+	program, _ := p.(*classifier.Program)
+	return attached{e, program}
+}
+
+// attached is the classifier with a program, as a part of a transaction; a nil
+// program is none.
+type attached struct {
+	ebpf
+	program *classifier.Program
+}
+
+// Begin loads the program and attaches it where it is wanted, which is where it can
+// be: an interface that has gone meanwhile is missed by the next run.
+func (a attached) Begin(want ruleset.Classifier) (control.Change, error) {
+	if len(want) == 0 || a.program == nil {
+		return classifier.Begin(nil, nil)
+	}
+	loaded, err := a.program.Load()
+	if err != nil {
+		return nil, err
+	}
+	there := slices.DeleteFunc(want.Interfaces(), func(name string) bool {
+		_, err := net.InterfaceByName(name)
+		return err != nil
+	})
+	change, err := classifier.Begin(loaded, there)
+	if err != nil {
+		loaded.Close()
+		return nil, err
+	}
+	return loadedChange{change, loaded}, nil
+}
+
+// loadedChange closes the program at the end; where it is attached, it stays.
+type loadedChange struct {
+	*classifier.Change
+	loaded *classifier.Loaded
+}
+
+func (c loadedChange) Finish() error {
+	defer c.loaded.Close()
+	return c.Change.Finish()
+}
+
+func (c loadedChange) Undo() error {
+	defer c.loaded.Close()
+	return c.Change.Undo()
+}

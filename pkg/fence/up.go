@@ -1,0 +1,203 @@
+package fence
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// Restored is what has come of Up or Down.
+type Restored struct {
+	Plan       *plan.Plan
+	Generation int
+	Size       string // of the policy's names
+}
+
+// Up puts the newest generation into force with the addresses that were saved.
+func (f *Fence) Up(ctx context.Context) (*Restored, error) {
+	if err := f.Probe(ctx); err != nil {
+		return nil, err
+	}
+	leave, err := f.enter(ctx, "up")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	newest, passed, err := f.NewestReadable()
+	for _, damaged := range passed {
+		f.Notice.Warn(notice.StateDamaged, "%v; going on with an older generation", damaged)
+	}
+	if err != nil {
+		return nil, err
+	}
+	saved, err := f.asSaved(newest)
+	if err != nil {
+		return nil, err
+	}
+	down, err := f.down()
+	if err != nil {
+		return nil, err
+	}
+	kernel := f.kernel(false)
+	p, err := f.putUp(ctx, kernel, saved, func(*plan.Plan, *ruleset.State) error { return f.comingUp(down) })
+	if err != nil {
+		return nil, f.restoreDown(down, err)
+	}
+	f.inForce = true
+	f.note(kernel, p)
+	f.isUp(down)
+	return &Restored{p, newest.Number, saved.size}, nil
+}
+
+// saved is what a generation asks for with the addresses that were saved: a
+// site or, if this version cannot read its policy any more, the rules that it was
+// compiled to. A host must not boot without a fence because of an upgrade.
+type saved struct {
+	site  *site.Site
+	state *ruleset.State
+	size  string
+}
+
+func (f *Fence) asSaved(e *journal.Entry) (saved, error) {
+	memory, err := f.recall(true, e)
+	if err != nil {
+		return saved{}, err
+	}
+	s, err := f.siteOf(e, memory)
+	if mistakes, ok := errors.AsType[policy.Mistakes](err); ok {
+		f.Notice.Warn(notice.RulesAsCompiled, "%v; putting up the rules as they were compiled", mistakes[0])
+		var state ruleset.State
+		if err := json.Unmarshal(e.State, &state); err != nil {
+			return saved{}, fmt.Errorf("read rules of generation %d: %w", e.Number, err)
+		}
+		f.withAttached(&state)
+		return saved{state: &state, size: "its rules as compiled"}, nil
+	}
+	if err != nil {
+		return saved{}, err
+	}
+	if err := f.readHost(s); err != nil {
+		return saved{}, err
+	}
+	s.Classifier.Present = []string{}
+	for _, i := range s.Host.Interfaces {
+		s.Classifier.Present = append(s.Classifier.Present, i.Name)
+	}
+	s.Host = both(f.lastHost(e), s.Host)
+	s.Remember(memory, f.Now())
+	return saved{site: s, size: "as saved, " + s.Size()}, nil
+}
+
+// withAttached completes rules of which nobody knows any more what their
+// classifier looked for: what is attached stays. If nothing is, nobody has a
+// User-Agent that they require.
+func (f *Fence) withAttached(state *ruleset.State) {
+	var err error
+	if state.Classifier, err = f.Classifier.Observe(); err == nil && len(state.Classifier) > 0 {
+		return
+	}
+	for _, chain := range state.Chains {
+		for i, rule := range chain.Rules {
+			statements := slices.DeleteFunc(slices.Clone(rule.Statements()), func(s ruleset.Statement) bool {
+				return s == ruleset.Statement(ruleset.Mark{Class: ruleset.OtherAgent})
+			})
+			if len(statements) < len(rule.Statements()) {
+				f.Notice.Warn(notice.ClassifierUnavailable, "unknown phones are dropped, because nobody reads their User-Agent: ringfence apply mends that")
+				chain.Rules[i] = ruleset.NewRule(statements...)
+			}
+		}
+	}
+}
+
+// putUp brings the kernel to what was saved.
+func (f *Fence) putUp(ctx context.Context, tables backend.Kernel, s saved, begin func(*plan.Plan, *ruleset.State) error) (*plan.Plan, error) {
+	if s.site == nil {
+		c := control.Controller{Kernel: f.withClassifier(tables, nil)}
+		return c.Sync(ctx, control.Desired{State: s.state}, func(p *plan.Plan) error { return begin(p, s.state) })
+	}
+	before := *s.site
+	p, err := f.sync(ctx, s.site, change{tables: tables, before: &before, begin: begin})
+	if err == nil {
+		f.Notice.Send(s.site.ClassifierWarnings()...)
+	}
+	return p, err
+}
+
+// both are the facts of the host as they were saved together with those of now:
+// at boot, interfaces, addresses and forwarding may still be to come.
+func both(saved, now ruleset.Host) ruleset.Host {
+	now.Forwards = now.Forwards || saved.Forwards
+	now.Interfaces = append(now.Interfaces, saved.Interfaces...)
+	now.Gateways = append(now.Gateways, saved.Gateways...)
+	now.Outside = append(now.Outside, saved.Outside...)
+	now.NameServers = append(now.NameServers, saved.NameServers...)
+	return now
+}
+
+// StillUp is why a fence could not be taken down.
+type StillUp struct {
+	Err    error
+	Remove string // the command that removes the table alone
+}
+
+func (s *StillUp) Error() string { return s.Err.Error() }
+
+func (s *StillUp) Unwrap() error { return s.Err }
+
+// Down removes everything that ringfence has put into the kernel, and remembers
+// that. adopt lets a table go that another program has made.
+func (f *Fence) Down(ctx context.Context, adopt bool) (*Restored, error) {
+	if err := f.Probe(ctx); err != nil {
+		return nil, err
+	}
+	leave, err := f.enter(ctx, "down")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	was, err := f.down()
+	if err != nil {
+		return nil, err
+	}
+	d := control.Desired{State: &ruleset.State{}}
+	if d.Guards, err = f.foreignTable(adopt); err != nil {
+		return nil, err
+	}
+	begun, now := false, journal.Down{Time: time.Now(), User: f.User}
+	kernel := f.kernel(false)
+	c := control.Controller{Kernel: f.withClassifier(kernel, nil)}
+	p, err := c.Sync(ctx, d, func(*plan.Plan) error {
+		begun = true
+		return f.setPhase(now, journal.Going)
+	})
+	if err != nil {
+		if begun {
+			err = f.restoreDown(was, err)
+		}
+		if _, refused := errors.AsType[*plan.Refusal](err); !refused {
+			err = &StillUp{err, kernel.Describe().Remove}
+		}
+		return nil, err
+	}
+	f.inForce = true
+	if err := f.setPhase(now, journal.Resting); err != nil {
+		f.Notice.Warn(notice.StateUnsaved, "the fence is down, and is remembered as being taken down still: %v", err)
+	}
+	newest, err := f.newest()
+	if err != nil {
+		f.Notice.Warn(notice.StateDamaged, "%v", err)
+	}
+	return &Restored{Plan: p, Generation: numberOf(newest)}, nil
+}

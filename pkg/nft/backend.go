@@ -1,0 +1,84 @@
+package nft
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// The values and errors of a back end.
+type (
+	Banned  = backend.Banned
+	Touched = backend.Touched
+)
+
+// The errors of a back end.
+var (
+	ErrPermission  = backend.ErrPermission
+	ErrUnsupported = backend.ErrUnsupported
+	ErrOwned       = backend.ErrOwned
+	ErrNoFence     = backend.ErrNoFence
+	ErrFull        = backend.ErrFull
+)
+
+var _ backend.Kernel = (*Kernel)(nil)
+
+// Describe says what users see of the back end.
+func (k *Kernel) Describe() backend.Description {
+	const table = "table inet " + ruleset.Table
+	return backend.Description{Name: "nftables", Place: table, Look: "nft list " + table, Remove: "nft delete " + table}
+}
+
+// Watch is the function of that name.
+func (k *Kernel) Watch(ctx context.Context) (<-chan Touched, error) { return Watch(ctx) }
+
+// Restore takes over what an earlier run has noted.
+func (k *Kernel) Restore(s backend.Snapshot) error {
+	known := &Known{}
+	if err := json.Unmarshal(s, known); err != nil {
+		return fmt.Errorf("read what the kernel holds: %w", err)
+	}
+	k.Known, k.noted, k.changed = known, s, false
+	return nil
+}
+
+// Forget makes the next Observe read the whole table.
+func (k *Kernel) Forget() { k.Known = nil }
+
+// Note notes that the plan is in force.
+func (k *Kernel) Note(p *plan.Plan) error {
+	generation := GenerationAfter(p)
+	if k.Known.Holds(generation) {
+		return nil
+	}
+	known, err := Here(generation, p.Want)
+	k.Known, k.changed = known, true
+	return err
+}
+
+// Snapshot returns what the next run should Restore, and whether that differs from
+// what was restored or returned last.
+func (k *Kernel) Snapshot() (s backend.Snapshot, changed bool) {
+	if k.Known == nil || !k.changed {
+		return nil, false
+	}
+	k.changed = false
+	s, err := json.Marshal(k.Known)
+	if err != nil || bytes.Equal(s, k.noted) {
+		return nil, false
+	}
+	k.noted = s
+	return s, true
+}
+
+// Wrote reports whether the kernel has been at this generation before a change that
+// this process has noted, or since: what was changed up to then was seen before it, or
+// was a part of it, for it may take two transactions. The generation wraps around.
+func (k *Kernel) Wrote(generation uint32) bool {
+	return k.Known != nil && int32(generation-k.Known.Generation) <= 0
+}

@@ -1,0 +1,141 @@
+// Package notice has what a user should hear about a command besides its result:
+// notices, and errors with a way out.
+//
+// The packages that act return notices or hand them to a Func. Whether one is
+// printed or logged, and how often, is decided by whoever hears them.
+package notice
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Severity says how much a notice matters.
+type Severity string
+
+// The severities. An alarm needs somebody.
+const (
+	Alarm   Severity = "alarm"
+	Warning Severity = "warning"
+	Note    Severity = "note"
+)
+
+// Code is the kind of a notice. Its words may change, its code stays.
+type Code string
+
+// The codes.
+const (
+	NobodyAllowed         Code = "nobody-allowed"          // the policy lets nobody in
+	AcceptsScanners       Code = "accepts-scanners"        // unknown.action is accept without the classifier
+	MatchesPhones         Code = "matches-phones"          // a signature of the policy that phones match
+	InterfaceAbsent       Code = "interface-absent"        // a listed interface that is not there
+	InterfacePort         Code = "interface-port"          // a listed interface whose packets come in by its bridge
+	OutsideUnfenced       Code = "outside-unfenced"        // no interface that leads outside is fenced
+	CutInside             Code = "cut-inside"              // networks inside that lose their provider
+	ClassifierUnavailable Code = "classifier-unavailable"  // scanners are not recognised
+	ClassifierNotReplaced Code = "classifier-not-replaced" // the attached classifier stays
+	ClassifierNotAttached Code = "classifier-not-attached" // the fence is up without the classifier
+	HitsUnknown           Code = "hits-unknown"            // the classifier's counters cannot be read
+	PresetOld             Code = "preset-old"              // a preset that is old or weak
+	NameFailed            Code = "name-failed"             // a name without a good answer
+	NameAlarm             Code = "name-alarm"              // an alarm of pkg/resolve
+	NamesRemembered       Code = "names-remembered"        // no new answers: earlier ones count
+	AddressRejected       Code = "address-rejected"        // an address of an answer that is not believed
+	AddressHeld           Code = "address-held"            // an address that waits for a second answer
+	StateDamaged          Code = "state-damaged"           // a file of state that cannot be read
+	StateUnsaved          Code = "state-unsaved"           // a file of state that cannot be written
+	RunInterrupted        Code = "run-interrupted"         // an earlier run was killed
+	GuardRefuses          Code = "guard-refuses"           // apply would be refused
+	NothingDone           Code = "nothing-done"            // why nothing was done
+	RulesAsCompiled       Code = "rules-as-compiled"       // a policy that this version cannot read
+)
+
+// Notice is something that a user should hear.
+type Notice struct {
+	Severity Severity
+	Code     Code
+	// About is what the notice is about where its code alone does not say it: a
+	// name, an interface.
+	About string
+	Text  string
+	// WayOut says what to do about it, "" if there is nothing to do.
+	WayOut string
+}
+
+// Func hears notices, one at a time. A nil Func hears nothing.
+type Func func(Notice)
+
+// Send hands over notices.
+func (f Func) Send(notices ...Notice) {
+	if f == nil {
+		return
+	}
+	for _, n := range notices {
+		f(n)
+	}
+}
+
+// Warn sends a warning.
+func (f Func) Warn(code Code, format string, args ...any) { f.Send(Warningf(code, format, args...)) }
+
+// Note sends a note.
+func (f Func) Note(code Code, format string, args ...any) {
+	f.Send(Notice{Severity: Note, Code: code, Text: fmt.Sprintf(format, args...)})
+}
+
+// Warningf makes a warning.
+func Warningf(code Code, format string, args ...any) Notice {
+	return Notice{Severity: Warning, Code: code, Text: fmt.Sprintf(format, args...)}
+}
+
+// hinted is an error with a way out.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+// WithHint adds to an error what the user can do about it.
+func WithHint(err error, format string, args ...any) error {
+	return hinted{err, fmt.Sprintf(format, args...)}
+}
+
+// Hint is what WithHint has added to an error, "" if nothing.
+func Hint(err error) string {
+	if h, ok := errors.AsType[hinted](err); ok {
+		return h.hint
+	}
+	return ""
+}
+
+// Count writes a number with its noun, in the plural where it belongs.
+func Count(n int, noun string) string {
+	switch {
+	case n == 1:
+		return "1 " + noun
+	case strings.HasSuffix(noun, "s") || strings.HasSuffix(noun, "x"):
+		return fmt.Sprintf("%d %ses", n, noun)
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// Ago writes how long ago a time was.
+func Ago(t time.Time) string {
+	switch d := time.Since(t); {
+	case t.IsZero():
+		return "never"
+	case d < 0:
+		return "at " + t.Format(time.RFC3339)
+	case d < time.Minute:
+		return fmt.Sprintf("%d s ago", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%d days ago", int(d.Hours()/24))
+	}
+}

@@ -1,0 +1,213 @@
+package plantest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/signature"
+)
+
+var _ backend.Kernel = (*Kernel)(nil)
+
+// Describe says what users see of a real back end.
+func (k *Kernel) Describe() backend.Description {
+	const table = "table inet " + ruleset.Table
+	return backend.Description{Name: "nftables", Place: table, Look: "nft list " + table, Remove: "nft delete " + table}
+}
+
+// Probe finds that all is well.
+func (k *Kernel) Probe(context.Context) error { return nil }
+
+// Counters returns the table's counters, all 0: no packet comes here.
+func (k *Kernel) Counters(context.Context) (map[string]uint64, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	counters := map[string]uint64{}
+	for _, name := range k.state.Counters {
+		counters[name] = 0
+	}
+	return counters, nil
+}
+
+// Bans returns all bans. Time does not end them.
+func (k *Kernel) Bans(context.Context) ([]backend.Banned, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.SortedFunc(maps.Values(k.bans), func(a, b backend.Banned) int { return a.Address.Compare(b.Address) }), nil
+}
+
+// Ban bans an address.
+func (k *Kernel) Ban(_ context.Context, b backend.Banned) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.state.Exists {
+		return backend.ErrNoFence
+	}
+	if k.bans == nil {
+		k.bans = map[netip.Addr]backend.Banned{}
+	}
+	k.bans[b.Address] = b
+	return nil
+}
+
+// Unban ends the ban of an address.
+func (k *Kernel) Unban(_ context.Context, a netip.Addr) (was bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.state.Exists {
+		return false, backend.ErrNoFence
+	}
+	_, was = k.bans[a]
+	delete(k.bans, a)
+	return was, nil
+}
+
+// Watch reports commits and what Change does, until the context ends.
+func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	touched := make(chan backend.Touched, 64)
+	k.watchers = append(k.watchers, touched)
+	context.AfterFunc(ctx, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.watchers = slices.DeleteFunc(k.watchers, func(c chan backend.Touched) bool { return c == touched })
+		close(touched)
+	})
+	return touched, nil
+}
+
+// report tells all watchers that the table has changed. The lock is held.
+func (k *Kernel) report(program string) {
+	for _, c := range k.watchers {
+		select {
+		case c <- backend.Touched{Generation: k.state.Generation, Program: program, PID: 1}:
+		default:
+		}
+	}
+}
+
+// Restore takes over what an earlier run has noted.
+func (k *Kernel) Restore(s backend.Snapshot) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return json.Unmarshal(s, &k.noted)
+}
+
+// Forget does nothing: Observe always reads everything.
+func (k *Kernel) Forget() {}
+
+// Note notes that the plan is in force.
+func (k *Kernel) Note(*plan.Plan) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.changed = k.changed || k.noted != k.state.Generation
+	k.noted = k.state.Generation
+	return nil
+}
+
+// Snapshot returns the generation that was noted last.
+func (k *Kernel) Snapshot() (s backend.Snapshot, changed bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s, err := json.Marshal(k.noted)
+	changed, k.changed = k.changed && err == nil, false
+	return s, changed
+}
+
+// Wrote reports whether the table is at the generation that was noted last.
+func (k *Kernel) Wrote(generation uint32) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return generation == k.noted
+}
+
+// Classifier is a classifier in memory. The zero Classifier works.
+type Classifier struct {
+	// Obstacle is what Probe says.
+	Obstacle error
+	// Fails is why nothing can be attached.
+	Fails error
+	// Others are the interfaces that another program has taken.
+	Others map[string]error
+	// Probes and Programs count calls of Probe and New.
+	Probes, Programs int
+
+	attached ruleset.Classifier
+}
+
+var _ backend.Classifier = (*Classifier)(nil)
+
+// Probe counts and says Obstacle.
+func (c *Classifier) Probe() error {
+	c.Probes++
+	return c.Obstacle
+}
+
+// Observe returns what is attached.
+func (c *Classifier) Observe() (ruleset.Classifier, error) { return maps.Clone(c.attached), nil }
+
+// Foreign returns Others, as far as they are asked for.
+func (c *Classifier) Foreign(interfaces []string) map[string]error {
+	foreign := maps.Clone(c.Others)
+	maps.DeleteFunc(foreign, func(name string, _ error) bool { return !slices.Contains(interfaces, name) })
+	return foreign
+}
+
+// Details knows nothing.
+func (c *Classifier) Details(error) []string { return nil }
+
+// Hits says that nothing was matched.
+func (c *Classifier) Hits() (map[string]uint64, error) { return map[string]uint64{}, nil }
+
+// New makes a program, which is only a name.
+func (c *Classifier) New(*signature.Automaton, []uint16, []uint16) backend.Program {
+	c.Programs++
+	return program{}
+}
+
+type program struct{}
+
+// On is the program on the interfaces.
+func (program) On(interfaces []string) ruleset.Classifier {
+	on := ruleset.Classifier{}
+	for _, name := range interfaces {
+		on[name] = "ringfence:test"
+	}
+	return on
+}
+
+// With attaches whatever the plan wants.
+func (c *Classifier) With(backend.Program) control.Classifier { return attaching{c} }
+
+type attaching struct{ *Classifier }
+
+func (a attaching) Begin(want ruleset.Classifier) (control.Change, error) {
+	if a.Fails != nil && len(want) > 0 {
+		return nil, a.Fails
+	}
+	return attachment{a.Classifier, want}, nil
+}
+
+type attachment struct {
+	*Classifier
+	want ruleset.Classifier
+}
+
+func (a attachment) Finish() error {
+	a.attached = maps.Clone(a.want)
+	return nil
+}
+
+func (a attachment) Undo() error { return nil }
+
+// ErrNoEBPF is an obstacle for tests.
+var ErrNoEBPF = errors.New("the kernel does not let this process use eBPF")

@@ -1,0 +1,146 @@
+package site
+
+import (
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// Program is a classifier for certain signatures and ports.
+type Program interface {
+	// On is the classifier with the program on the interfaces.
+	On(interfaces []string) ruleset.Classifier
+}
+
+// Classifier is what is known of the classifier, and what a site wants of it.
+type Classifier struct {
+	// Program recognises scanners; nil is none. Signatures is how many it knows.
+	Program    Program
+	Signatures int
+	// Present are the names of the interfaces that there are now, nil if those of
+	// the site's host are.
+	Present []string
+	// Obstacle is why this process can attach nothing, nil if it can.
+	Obstacle error
+	// Kept is what stays attached because nothing else can be put there, nil if
+	// that is not so.
+	Kept ruleset.Classifier
+
+	// Desired is where the program should be, and Unavailable says by interface why
+	// it is not where it belongs. Classify makes both.
+	Desired     ruleset.Classifier
+	Unavailable map[string]error
+}
+
+// WantsClassifier reports whether anything is to be recognised.
+func (s *Site) WantsClassifier() bool {
+	return compile.Engine(s.Policy, s.Host) != policy.EngineOff
+}
+
+// RequiresClassifier returns why a policy cannot do without the classifier, "" if
+// it can.
+func (s *Site) RequiresClassifier() string {
+	switch {
+	case s.Policy.Signatures.Engine == policy.EngineBPF:
+		return "signatures.engine is bpf"
+	case len(s.Policy.Unknown.RequireUserAgent) > 0:
+		return "unknown.require_user_agent needs an engine"
+	}
+	return ""
+}
+
+// LacksClassifier returns why a policy cannot do without the classifier where the
+// host has none, "" if it has one or can do without.
+func (s *Site) LacksClassifier() string {
+	if s.Host.Engine != "" || s.Policy.Signatures.Engine == policy.EngineOff {
+		return ""
+	}
+	return s.RequiresClassifier()
+}
+
+// Classify decides where the program should be. foreign says of interfaces which
+// other program keeps it out.
+func (s *Site) Classify(foreign map[string]error) {
+	c := &s.Classifier
+	c.Desired, c.Unavailable = nil, nil
+	switch {
+	case !s.WantsClassifier() || c.Program == nil:
+		return
+	case c.Kept != nil:
+		c.Desired = c.Kept
+		return
+	}
+	wanted := s.Classified()
+	if s.RequiresClassifier() == "" {
+		// An interface that another program has taken need not keep scanners from
+		// being recognised on the others.
+		c.Unavailable = foreign
+		free := slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return foreign[name] != nil })
+		if len(free) == 0 && len(wanted) > 0 {
+			s.Host.Engine = ""
+			return
+		}
+		wanted = free
+	}
+	c.Desired = c.Program.On(wanted)
+}
+
+// Classified are the interfaces whose packets are read: the fenced ones that are
+// listed; else, where unknown phones are dropped anyway, those that lead outside;
+// else all. Of these, those that are present. What comes in by the port of a
+// bridge is read on the bridge.
+func (s *Site) Classified() []string {
+	p, h, present := s.Policy, s.Host, s.Classifier.Present
+	var names []string
+	for _, i := range h.Interfaces {
+		listed := len(p.Interfaces) > 0
+		outside := len(h.Outside) == 0 || slices.Contains(h.Outside, i.Name)
+		wanted := listed || i.Master == "" && (outside || p.Unknown.Accept)
+		here := present == nil || slices.Contains(present, i.Name)
+		if wanted && here && p.Fences(i.Name) && i.Name != "lo" && !slices.Contains(names, i.Name) {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
+// KeepAttached makes the site go by the classifier that is attached, all of it:
+// also by one of another version, unless the policy is another one or cannot do
+// without. It reports whether that will do.
+func (s *Site) KeepAttached(attached ruleset.Classifier, otherPolicy bool) bool {
+	c := &s.Classifier
+	watched := 0
+	for name, wanted := range c.Desired {
+		switch there := attached[name]; {
+		case there == wanted:
+			watched++
+		case there == "":
+		case otherPolicy || s.RequiresClassifier() != "":
+			return false
+		default:
+			watched++
+		}
+	}
+	if watched == 0 || s.RequiresClassifier() != "" && watched < len(c.Desired) {
+		return false
+	}
+	c.Kept = attached
+	return true
+}
+
+// ClassifierObstacle is why scanners cannot be recognised here, nil if they can.
+func (s *Site) ClassifierObstacle() error {
+	c := s.Classifier
+	if c.Obstacle != nil {
+		return c.Obstacle
+	}
+	var reasons []error
+	for _, name := range slices.Sorted(maps.Keys(c.Unavailable)) {
+		reasons = append(reasons, c.Unavailable[name])
+	}
+	return errors.Join(reasons...)
+}

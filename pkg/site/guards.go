@@ -1,0 +1,91 @@
+package site
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// Allowances are what guards would refuse and may pass.
+type Allowances struct {
+	// Empty are the providers that may be without an address.
+	Empty []string
+	// CutInside lets any network inside lose its provider, Cut those that have lost
+	// it already.
+	CutInside bool
+	Cut       []ruleset.Network
+}
+
+// As returns the allowances with what another site does already: who changes
+// something else must not be stopped by it.
+func (a Allowances) As(before *Site) Allowances {
+	_, origins := before.Compile()
+	a.Empty = slices.Clone(a.Empty)
+	for _, provider := range origins.Providers {
+		if origins.Addresses(provider) == 0 {
+			a.Empty = append(a.Empty, provider)
+		}
+	}
+	a.Cut = append(slices.Clone(a.Cut), before.Cuts()...)
+	return a
+}
+
+// Guards are those that a new policy must pass.
+func (s *Site) Guards(a Allowances) []plan.Guard {
+	if s.Policy.Monitor {
+		return nil // nothing is dropped
+	}
+	guards := []plan.Guard{plan.EmptyProvider(a.Empty, s.failedProviders())}
+	if !a.CutInside && !s.Policy.Unknown.Accept {
+		guards = append(guards, plan.CutInside(s.inside(a.Cut), s.Policy.Trusted.Addresses))
+	}
+	return guards
+}
+
+// inside are the networks inside that the site would cut off, without those
+// that were accepted.
+func (s *Site) inside(accepted []ruleset.Network) []ruleset.Network {
+	return slices.DeleteFunc(plan.FindInside(s.Host, s.Policy.Fences, s.Policy.Allowed()), func(n ruleset.Network) bool {
+		return slices.Contains(accepted, n)
+	})
+}
+
+// Cuts are the networks inside whose phones the site cuts off.
+func (s *Site) Cuts() []ruleset.Network {
+	if s.Policy.Monitor || s.Policy.Unknown.Accept {
+		return nil
+	}
+	return s.inside(nil)
+}
+
+// failedProviders says, by provider, why its names brought nothing.
+func (s *Site) failedProviders() map[string]string {
+	failed := map[string]string{}
+	for _, provider := range s.Policy.Providers {
+		for _, r := range provider.Registrars {
+			for _, problem := range s.Memory.Refresh.Failures {
+				if problem.Target.Registrar && problem.Target.Name == r.Host && failed[provider.Name] == "" {
+					failed[provider.Name] = ProblemText(problem)
+				}
+			}
+		}
+	}
+	return failed
+}
+
+// ProblemText says what is wrong with a name.
+func ProblemText(p resolve.Problem) string {
+	if p.Type == "" {
+		return fmt.Sprintf("%s: %s", p.Name, p.Error)
+	}
+	return fmt.Sprintf("%s %s: %s", p.Name, p.Type, p.Error)
+}
+
+// HasProvider reports whether the policy has a provider of that name.
+func (s *Site) HasProvider(name string) bool {
+	return slices.ContainsFunc(s.Policy.Providers, func(p policy.Provider) bool { return p.Name == name })
+}

@@ -1,0 +1,225 @@
+package site
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/signature"
+)
+
+// Warnings say what is right by the letter and probably not what was meant.
+func (s *Site) Warnings() []notice.Notice {
+	return slices.Concat(PolicyWarnings(s.Policy), s.interfaceWarnings(), s.ClassifierWarnings())
+}
+
+// PolicyWarnings are Warnings as far as the host does not matter.
+func PolicyWarnings(p *policy.Policy) []notice.Notice {
+	var warnings []notice.Notice
+	if len(p.Allowed())+len(compile.Names(p)) == 0 && !p.Unknown.Accept && !p.Monitor {
+		warnings = append(warnings, notice.Warningf(notice.NobodyAllowed, "nobody is allowed: with this policy every call is dropped"))
+	}
+	if p.Unknown.Accept && p.Signatures.Engine == policy.EngineOff {
+		warnings = append(warnings, notice.Warningf(notice.AcceptsScanners, "unknown.action is accept, and signatures.engine is off: whoever is not banned passes, scanners too"))
+	}
+	for _, own := range p.Signatures.Deny {
+		s := signature.Signature{Name: own.Name, Header: own.Header, Match: signature.Match(own.Match), Value: own.Value, Class: signature.Ban}
+		lint, found := signature.Check(s)
+		if !found {
+			continue
+		}
+		n := notice.Warningf(notice.MatchesPhones, "signatures.deny: %s %s", s.Name, lintText(s, lint))
+		n.About = s.Name
+		warnings = append(warnings, n)
+	}
+	return warnings
+}
+
+func lintText(s signature.Signature, lint signature.Lint) string {
+	switch {
+	case lint.Text != "":
+		return fmt.Sprintf("matches what honest phones send (%s: %q): they are taken for scanners", s.Header, lint.Text)
+	case s.Match == signature.Contains:
+		return fmt.Sprintf("looks for only %s anywhere in a header, and an honest phone may send those too: write prefix or exact, or at least %d",
+			notice.Count(lint.Length, "character"), lint.Least)
+	}
+	return fmt.Sprintf("looks for only %s that a header begins with, and an honest phone may send those too: write exact, or at least %d",
+		notice.Count(lint.Length, "character"), lint.Least)
+}
+
+// interfaceWarnings say which of the listed interfaces fence nothing, and what
+// leads outside and is not fenced.
+func (s *Site) interfaceWarnings() []notice.Notice {
+	p, host := s.Policy, s.Host
+	if len(p.Interfaces) == 0 {
+		return nil
+	}
+	var warnings []notice.Notice
+	warn := func(code notice.Code, about, format string, args ...any) {
+		n := notice.Warningf(code, format, args...)
+		n.About = about
+		warnings = append(warnings, n)
+	}
+	for _, pattern := range p.Interfaces {
+		if !slices.ContainsFunc(host.Interfaces, func(i ruleset.Interface) bool { return policy.Matches(pattern, i.Name) }) {
+			warn(notice.InterfaceAbsent, pattern, "no interface is called %s now: until there is one, it fences nothing", pattern)
+		}
+	}
+	for _, i := range host.Interfaces {
+		if i.Master != "" && p.Fences(i.Name) && !p.Fences(i.Master) {
+			warn(notice.InterfacePort, i.Name, "%s is a port of %s, and rules see its packets come in by that: write %s", i.Name, i.Master, i.Master)
+		}
+	}
+	outside := slices.DeleteFunc(slices.Clone(host.Outside), p.Fences)
+	if len(host.Outside) > 0 && len(outside) == len(host.Outside) {
+		warn(notice.OutsideUnfenced, "", "nothing that leads outside is fenced: the default route goes by %s, which is not among interfaces", strings.Join(outside, ", "))
+	}
+	return warnings
+}
+
+// CutWarnings say which phones inside the site cuts off from their provider.
+func (s *Site) CutWarnings() []notice.Notice {
+	if inside := s.Cuts(); len(inside) > 0 {
+		return []notice.Notice{notice.Warningf(notice.CutInside, "%s", plan.CutText(inside))}
+	}
+	return nil
+}
+
+// NewCutWarnings is CutWarnings for what has come over the host since the site
+// before, nil if that is not known.
+func (s *Site) NewCutWarnings(before *Site) []notice.Notice {
+	var known []ruleset.Network
+	if before != nil {
+		known = before.Cuts()
+	}
+	inside := slices.DeleteFunc(s.Cuts(), func(n ruleset.Network) bool { return slices.Contains(known, n) })
+	if len(inside) == 0 {
+		return nil
+	}
+	return []notice.Notice{notice.Warningf(notice.CutInside,
+		"%s; list them under trusted.addresses, or only what leads outside in interfaces, and apply", plan.CutText(inside))}
+}
+
+// ClassifierWarnings say why nobody is recognised, where somebody should be.
+func (s *Site) ClassifierWarnings() []notice.Notice {
+	why := s.ClassifierObstacle()
+	switch {
+	case s.Policy.Signatures.Engine == policy.EngineOff:
+	case s.Host.Engine != "" && s.Policy.Unknown.Accept:
+		var warnings []notice.Notice
+		for _, name := range slices.Sorted(maps.Keys(s.Classifier.Unavailable)) {
+			n := notice.Warningf(notice.ClassifierUnavailable,
+				"unknown.action is accept, and scanners that come in on %s are not recognised: %v; whoever is not banned passes", name, s.Classifier.Unavailable[name])
+			n.About = name
+			warnings = append(warnings, n)
+		}
+		return warnings
+	case s.Host.Engine != "" || why == nil:
+	case len(s.Policy.Unknown.RequireUserAgent) > 0:
+		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
+			"unknown phones are dropped, because nobody reads their User-Agent: %v", why)}
+	case s.Policy.Unknown.Accept:
+		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
+			"unknown.action is accept, and scanners are not recognised: %v; whoever is not banned passes", why)}
+	}
+	return nil
+}
+
+// NameNotices say what is wrong with the policy's names, with one notice for all
+// questions of a name that failed for one reason. bad says that some name failed or
+// that an alarm holds.
+func (s *Site) NameNotices(now resolve.Moment) (notices []notice.Notice, bad bool) {
+	alarms := s.Alarms(now)
+	failures := s.Memory.Refresh.Failures
+	notices = RejectedNotices(s.Memory)
+	notices = append(notices, FailureNotices(slices.DeleteFunc(slices.Clone(failures), func(p resolve.Problem) bool {
+		return slices.ContainsFunc(alarms, func(alarm resolve.Alarm) bool { return alarm.Name == p.Name && alarm.Type == p.Type })
+	}))...)
+	notices = append(notices, heldNotices(s.Memory)...)
+	for _, alarm := range alarms {
+		notices = append(notices, AlarmNotice(alarm))
+	}
+	return notices, len(failures)+len(alarms) > 0
+}
+
+// AlarmNotice is an alarm about a name as a notice.
+func AlarmNotice(alarm resolve.Alarm) notice.Notice {
+	about := strings.TrimSpace(alarm.Name + " " + string(alarm.Type))
+	return notice.Notice{
+		Severity: notice.Alarm, Code: notice.NameAlarm, About: fmt.Sprintf("%s: %s", alarm.Kind, about),
+		Text:   fmt.Sprintf("%s: %s (since %s)", about, alarm.Text, alarm.Since.Local().Format(time.DateTime)),
+		WayOut: alarm.WayOut,
+	}
+}
+
+// FailureNotices warn of names that failed, those of one name and one reason
+// together.
+func FailureNotices(problems []resolve.Problem) []notice.Notice {
+	type group struct {
+		target resolve.Target
+		reason string
+	}
+	members := map[group]int{}
+	for _, p := range problems {
+		members[group{p.Target, p.Error}]++
+	}
+	var notices []notice.Notice
+	for _, p := range problems {
+		g := group{p.Target, p.Error}
+		n := members[g]
+		delete(members, g)
+		if n == 0 {
+			continue
+		}
+		text := ProblemText(p)
+		if n > 1 {
+			text += fmt.Sprintf(" (and %s more about %s)", notice.Count(n-1, "question"), p.Target.Name)
+		}
+		notices = append(notices, notice.Notice{Severity: notice.Warning, Code: notice.NameFailed, About: ProblemText(p), Text: text})
+	}
+	return notices
+}
+
+// RejectedNotices warn of addresses that are not believed, beside others of their
+// name that are.
+func RejectedNotices(m resolve.Memory) []notice.Notice {
+	var notices []notice.Notice
+	for _, known := range m.Names {
+		alone := slices.ContainsFunc(m.Refresh.Failures, func(p resolve.Problem) bool { return p.Type == "" && p.Name == known.Name })
+		for _, r := range known.Rejected {
+			if !alone {
+				n := notice.Warningf(notice.AddressRejected, "%s: left out %s, because it %s", known.Name, r.Address, r.Why)
+				n.About = known.Name + " " + r.Address.String()
+				notices = append(notices, n)
+			}
+		}
+	}
+	return notices
+}
+
+// heldNotices warn of addresses that no second answer has confirmed or denied.
+func heldNotices(m resolve.Memory) []notice.Notice {
+	var notices []notice.Notice
+	for _, k := range m.Names {
+		var waiting []string
+		for _, h := range k.Held {
+			if !h.Denied {
+				waiting = append(waiting, h.Address.String())
+			}
+		}
+		if len(waiting) > 0 {
+			n := notice.Warningf(notice.AddressHeld, "%s: the addresses that were known are gone from its answer, and a second answer is needed for %s", k.Name, strings.Join(waiting, ", "))
+			n.About = k.Name
+			notices = append(notices, n)
+		}
+	}
+	return notices
+}
