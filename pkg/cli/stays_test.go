@@ -101,6 +101,7 @@ func TestHealingLosesNoPacket(t *testing.T) {
 	labtest.Link(t,
 		lab.End{Host: pbx, Interface: "eth0", Addresses: []string{"203.0.113.1/24"}},
 		lab.End{Host: outside, Interface: "eth0", Addresses: []string{"203.0.113.5/24", "203.0.113.66/24"}})
+	labtest.AddNeighbour(t, outside, "eth0", pbx, "eth0", "203.0.113.1")
 	s := newSite(t, pbx, "version: 1\ninterfaces: [eth0]\nproviders: [{name: acme, addresses: [203.0.113.5]}]\n")
 	s.must(t, 0, "apply")
 	r := serve(t, s)

@@ -11,11 +11,11 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// The values and errors of a back end.
-type (
-	Banned  = backend.Banned
-	Touched = backend.Touched
-)
+// Banned is an address that is banned, as in pkg/backend.
+type Banned = backend.Banned
+
+// Touched is a change of the table, as in pkg/backend.
+type Touched = backend.Touched
 
 // The errors of a back end.
 var (

@@ -87,12 +87,8 @@ func release(t *testing.T) string {
 func losesElements(release string) bool {
 	var major, minor, patch int
 	_, _ = fmt.Sscanf(release, "%d.%d.%d", &major, &minor, &patch) // what is not there is 0
-	switch version := major*1000 + minor; {
-	case version == 6012:
-		return patch < 50
-	default:
-		return version < 6017
-	}
+	version := major*1000 + minor
+	return version < 6017 && (version != 6012 || patch < 50)
 }
 
 // underFlood makes a host with a listener, and a provider and a stranger that send
@@ -103,6 +99,7 @@ func underFlood(t *testing.T) (pbx *lab.Namespace, sink *lab.Sink, provider, str
 	labtest.Link(t,
 		lab.End{Host: pbx, Interface: "eth0", Addresses: []string{"192.0.2.10/24"}},
 		lab.End{Host: outside, Interface: "eth0", Addresses: []string{"192.0.2.100/24", "192.0.2.200/24"}})
+	labtest.AddNeighbour(t, outside, "eth0", pbx, "eth0", "192.0.2.10")
 	sink, err := pbx.Listen(t.Context(), "192.0.2.10:5060")
 	labtest.Must(t, err)
 	provider, err = outside.Send("192.0.2.100:5060", "192.0.2.10:5060", []byte{fromProvider})
