@@ -150,7 +150,7 @@ func TestDoesNotWakeItself(t *testing.T) {
 // TestEndsWhole: when Run returns, nothing of it goes on.
 func TestEndsWhole(t *testing.T) {
 	var looks int
-	s := serve(t, func(s *service) { time.Sleep(time.Second) })
+	s := serve(t, func(*service) { time.Sleep(time.Second) })
 	looks = s.looks
 	s.kernel.Change(func(state *ruleset.State) { state.Counters = nil })
 	if s.looks != looks || s.told[len(s.told)-1] != "STOPPING=1" {
