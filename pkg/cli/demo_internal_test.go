@@ -12,7 +12,10 @@ import (
 // TestDemoNotices: if the lab does not behave as it should, the demo says where
 // and fails.
 func TestDemoNotices(t *testing.T) {
-	for name, sabotage := range map[string]struct{ rules, says string }{
+	for name, sabotage := range map[string]struct {
+		rules, says string
+		wait        time.Duration
+	}{
 		"a call does not arrive": {
 			`table inet sabotage {
 	chain input {
@@ -21,6 +24,7 @@ func TestDemoNotices(t *testing.T) {
 	}
 }`,
 			"PBX    provider  INVITE   UDP              lost           lost  WRONG",
+			500 * time.Millisecond, // whatever is lost is waited for
 		},
 		"a scanner gets through": {
 			`table inet sabotage {
@@ -34,13 +38,14 @@ func TestDemoNotices(t *testing.T) {
 	}
 }`,
 			"PBX    scanner   INVITE   UDP, IPv6        arrives        arrives  WRONG",
+			2 * time.Minute, // nothing is
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, err := newDemoLab()
 			defer d.close()
 			labtest.Must(t, err)
-			d.wait = 500 * time.Millisecond
+			d.wait = sabotage.wait
 			labtest.Rules(t, d.pbx, sabotage.rules)
 			var out bytes.Buffer
 			a := &app{stdout: &out, stderr: &out, output: "text"}

@@ -126,6 +126,7 @@ func TestDemoWithoutClassifier(t *testing.T) {
 // TestDemoInterrupted stops demos at random moments: whatever they were doing,
 // they leave nothing behind.
 func TestDemoInterrupted(t *testing.T) {
+	t.Parallel()
 	s := demoSite(t)
 	before := s.surroundings(t)
 	start := time.Now()

@@ -66,7 +66,7 @@ const zoneHead = "$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns 
 // dug is what dig says to one question: each record with its TTL, in one line.
 func dug(t *testing.T, w *world, name, kind string) []string {
 	t.Helper()
-	out := labtest.Run(t, w.pbx, "dig", "+noall", "+answer", "+tries=1", "@"+nameServer, name, kind)
+	out := labtest.Run(t, w.pbx, "dig", "+noall", "+answer", "+time=30", "@"+nameServer, name, kind)
 	var records []string
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line) // owner TTL IN type data

@@ -62,6 +62,7 @@ func TestTroubles(t *testing.T) {
 		{"resolve no name", nil, []string{"resolve", "not a name"}, 1, []string{`"not a name" is no name`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 			if test.prepare != nil {
 				test.prepare(t, s)

@@ -61,6 +61,7 @@ func dump(t testing.TB, h *lab.Namespace) string {
 // TestRandomWalk goes back and forth between policies: wherever it goes, the
 // kernel holds what it held there before.
 func TestRandomWalk(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	zone, err := lab.NewZone(walkZone())
 	labtest.Must(t, err)
@@ -73,7 +74,7 @@ func TestRandomWalk(t *testing.T) {
 	dumps := map[int]string{}
 	newest := 0
 	rollbacks := 0
-	for range labtest.Count(100, 500) {
+	for range labtest.Count(40, 500) {
 		if r.IntN(2) == 0 || newest == 0 {
 			s.write(t, randomPolicy(r))
 			newest = s.plan(t, 0, "apply").Generation
@@ -99,6 +100,17 @@ func TestRandomWalk(t *testing.T) {
 // the one before or the one after, the journal can be read, and the next
 // command works.
 func TestKilledAnywhere(t *testing.T) {
+	const hosts = 3
+	for n := range hosts {
+		t.Run(fmt.Sprintf("host %d", n+1), func(t *testing.T) {
+			t.Parallel()
+			killAnywhere(t, n, labtest.Count(20, 334))
+		})
+	}
+}
+
+func killAnywhere(t *testing.T, seed, times int) {
+	t.Helper()
 	h := labtest.Host(t, "pbx")
 	s := newSite(t, h, "")
 	s.program = built(t)
@@ -109,9 +121,9 @@ func TestKilledAnywhere(t *testing.T) {
 	start := time.Now()
 	s.must(t, 0, "apply")
 	whole := time.Since(start)
-	r := rand.New(rand.NewPCG(5, 5))
+	r := rand.New(rand.NewPCG(5, uint64(seed)))
 	outcomes := map[string]int{}
-	for i := range labtest.Count(200, 1000) {
+	for i := range times {
 		before := dump(t, h)
 		args := []string{"apply"}
 		if i%3 == 2 {
@@ -153,6 +165,7 @@ func TestKilledAnywhere(t *testing.T) {
 // waits for ever, every change gets its generation, and in the end the kernel
 // holds one of them, whole.
 func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	s := newSite(t, h, "version: 1\nproviders: [{name: acme, addresses: [203.0.113.0]}]\n")
 	s.program = built(t)
@@ -160,7 +173,7 @@ func TestManyAtOnce(t *testing.T) {
 	s.write(t, "version: 1\nproviders: [{name: acme, addresses: [203.0.113.1]}]\n")
 	s.must(t, 0, "apply")
 	made := 2
-	for round := range labtest.Count(25, 500) {
+	for round := range labtest.Count(10, 500) {
 		var mu sync.Mutex
 		applied := map[int]string{} // policy by generation
 		var group sync.WaitGroup

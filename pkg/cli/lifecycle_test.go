@@ -56,6 +56,7 @@ func theirs(t *testing.T, h *lab.Namespace) string {
 // TestLifecycle goes through the life of a fence on a host with other people's
 // rules: none of its steps touches them.
 func TestLifecycle(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	named(t, w.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": zoneNet})
 	h := w.pbx
@@ -187,8 +188,7 @@ func TestAddressesMove(t *testing.T) {
 	server := named(t, w.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": zoneNet})
 	hold := newSite(t, w.pbx, pbxPolicy)
 	hold.must(t, 0, "apply")
-	server.Process.Kill()
-	until(t, "the name server has ended", func() bool { return !listensAt(t, w.provider, "udp", 53) })
+	kill(t, server)
 	named(t, w.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": strings.ReplaceAll(zoneNet, edge1, "203.0.113.7")})
 	r := hold.plan(t, 0, "refresh")
 	want := []change{{"add", "element", "providers4", "203.0.113.7", "acme: sip.acme.example SRV _sip._udp -> edge.net.example A"}}

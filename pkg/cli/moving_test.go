@@ -23,7 +23,7 @@ func rezone(t *testing.T, w *world, named *exec.Cmd, zone, content, serial strin
 	labtest.Must(t, os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour)))
 	labtest.Must(t, named.Process.Signal(syscall.SIGHUP))
 	until(t, "named has read "+zone, func() bool {
-		out, _ := labtest.TryInput(t, w.pbx, "", "dig", "+short", "+tries=1", "@"+nameServer, zone, "SOA")
+		out, _ := labtest.TryInput(t, w.pbx, "", "dig", "+short", "@"+nameServer, zone, "SOA")
 		return strings.Contains(out, " "+serial+" ")
 	})
 }
@@ -47,6 +47,7 @@ func (s *site) seen(t *testing.T) (all []seen, failures int) {
 // TestRunFollowsRealZones: the service follows a real name server whose zones
 // change, and goes by what it knows when there is none.
 func TestRunFollowsRealZones(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	server := named(t, w.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": zoneNet})
 	s := newSite(t, w.pbx, pbxPolicy+"  refresh: {min: 1s, max: 1s}\n  hold: 1s\n")
@@ -83,7 +84,7 @@ func TestRunFollowsRealZones(t *testing.T) {
 	holds("a target that SRV does not name any more is out", allows("198.51.100.77", edge6))
 
 	// The name server dies, and comes back.
-	server.Process.Kill()
+	kill(t, server)
 	holds("failures are told", func() bool { _, failures := s.seen(t); return failures > 0 })
 	holds("and told to systemd", func() bool { return strings.Contains(r.status(), " failures") })
 	if !allows("198.51.100.77", edge6)() {

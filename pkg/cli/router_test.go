@@ -53,13 +53,12 @@ func newOffice(t *testing.T) *office {
 // from another port: real scanners do not reach the phone, by the forwarded port
 // or by IPv6; the provider's calls do, and the phone registers.
 func TestRouter(t *testing.T) {
+	t.Parallel()
 	o := newOffice(t)
 	scanners := newScanners(t, o.world)
 	scanners.port4, scanners.victim6 = forwardedPort, phone6
 	s := newSite(t, o.pbx, routerPolicyBase+"interfaces: [eth0]\n")
-	e := listen(t, o.phone, 5060, phone4, phone6)
-	scanners.compare(t, e, func() { s.must(t, 0, "apply") })
-	e.Close()
+	scanners.compare(t, func() *lab.Ear { return listen(t, o.phone, 5060, phone4, phone6) }, func() { s.must(t, 0, "apply") })
 
 	t.Run("calls through the forwarded port", func(t *testing.T) {
 		calls(t, o.provider, edge1, o.phone, phone4, net.JoinHostPort(phoneOutside, forwardedPort), "u1")
@@ -110,7 +109,7 @@ func registers(t *testing.T, o *office, registrar, from string) {
 	}()
 	until(t, "the registrar listens", func() bool { return listens(t, o.provider, "u1") })
 	phone := exec.CommandContext(t.Context(), "sipp", "-sf", scenario("register.xml"), "-i", from, "-p", "5060",
-		"-m", "10", "-r", "20", "-nostdin", "-timeout", "15", registrar+":5060")
+		"-m", "10", "-r", "20", "-nostdin", "-timeout", "120", registrar+":5060")
 	phone.Dir = t.TempDir()
 	var out strings.Builder
 	phone.Stdout, phone.Stderr = &out, &out
@@ -123,6 +122,7 @@ func registers(t *testing.T, o *office, registrar, from string) {
 // TestCutInside: fencing the inside of a router without trusting its phones is
 // refused, with the line that mends it; doing so anyway does what was said.
 func TestCutInside(t *testing.T) {
+	t.Parallel()
 	o := newOffice(t)
 	s := newSite(t, o.pbx, routerPolicyBase)
 	refused := s.must(t, 3, "apply")

@@ -32,6 +32,7 @@ func TestKilledWhileDown(t *testing.T) {
 		{"nothing, and another program puts the table back", journal.Resting, true, true, "The fence was taken down by admin"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 			s.must(t, 0, "apply")
 			if !test.table {

@@ -157,6 +157,7 @@ func TestEveryCommandInEveryState(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 			if test.prepare != nil {
 				test.prepare(t, s)
@@ -289,6 +290,7 @@ func TestTableOfAnother(t *testing.T) {
 // TestLockedOut: who waits in vain hears for whom; refresh leaves it to the next
 // run of cron.
 func TestLockedOut(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
 	path := filepath.Join(s.runFolder(), "lock")

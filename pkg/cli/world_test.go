@@ -8,8 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
-	"time"
 
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
@@ -153,14 +153,12 @@ func listen(t *testing.T, h *lab.Namespace, port int, addresses ...string) *lab.
 // until waits for something that must come true.
 func until(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !f() {
-		select {
-		case <-deadline:
-			t.Fatalf("%s: not after 30 s", what)
-		case <-tick.C:
-		}
-	}
+	labtest.Until(t, what, f)
+}
+
+// kill kills a program and waits until its sockets are free.
+func kill(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	labtest.Must(t, cmd.Process.Kill())
+	until(t, cmd.Path+" has ended", func() bool { return cmd.Process.Signal(syscall.Signal(0)) != nil })
 }

@@ -29,6 +29,7 @@ const (
 // do.
 func TestWeeks(t *testing.T) {
 	t.Run("AAAA is dropped", func(t *testing.T) {
+		t.Parallel()
 		simulate(t, simulated, func(s *simulation) {
 			s.after(7*aDay, simulatedAll)
 			s.zone(simulatedUDP + simulatedTCP + simulatedName)
@@ -39,6 +40,7 @@ func TestWeeks(t *testing.T) {
 		})
 	})
 	t.Run("_sip._tcp is dropped", func(t *testing.T) {
+		t.Parallel()
 		simulate(t, simulated, func(s *simulation) {
 			s.after(7*aDay, simulatedAll)
 			s.zone(simulatedUDP + simulatedName + simulatedAAAA)
@@ -49,6 +51,7 @@ func TestWeeks(t *testing.T) {
 		})
 	})
 	t.Run("the provider moves completely", func(t *testing.T) {
+		t.Parallel()
 		simulate(t, simulated, func(s *simulation) {
 			s.after(7*aDay, simulatedAll)
 			s.zone(strings.NewReplacer("203.0.113.", "198.51.100.", "2001:db8::", "2001:db8:ffff::").Replace(simulated))
@@ -61,6 +64,7 @@ func TestWeeks(t *testing.T) {
 		})
 	})
 	t.Run("to a standby site and back, three times", func(t *testing.T) {
+		t.Parallel()
 		const site, standby = "sip.acme.example. 60 IN A 203.0.113.1\n", "sip.acme.example. 60 IN A 198.51.100.1\n"
 		simulate(t, site, func(s *simulation) {
 			s.after(aDay, "203.0.113.1")
@@ -76,6 +80,7 @@ func TestWeeks(t *testing.T) {
 		})
 	})
 	t.Run("a day without DNS, then 2 of 18", func(t *testing.T) {
+		t.Parallel()
 		pool, addresses := simulatedPool(18, 3600)
 		simulate(t, pool, func(s *simulation) {
 			whole, err := lab.NewZone(pool)
@@ -91,6 +96,7 @@ func TestWeeks(t *testing.T) {
 		})
 	})
 	t.Run("the name is gone for a week, and comes back", func(t *testing.T) {
+		t.Parallel()
 		simulate(t, simulated, func(s *simulation) {
 			s.zone("other.example. 60 IN A 192.0.2.1")
 			s.after(aLook, simulatedAll)

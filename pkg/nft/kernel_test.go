@@ -387,7 +387,7 @@ func send(t *testing.T, from *net.UDPConn, to, text string) {
 
 func receive(t *testing.T, at *net.UDPConn) string {
 	t.Helper()
-	at.SetReadDeadline(time.Now().Add(10 * time.Second))
+	at.SetReadDeadline(labtest.Deadline())
 	buf := make([]byte, 2000)
 	n, err := at.Read(buf)
 	if err != nil {

@@ -3,6 +3,7 @@ package nft_test
 import (
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -39,7 +40,7 @@ func TestNoPacketSlipsThroughAnUpdate(t *testing.T) {
 	var group sync.WaitGroup
 	var sent int64
 	start := time.Now()
-	group.Go(func() { sent = flood(t, stop, sink, provider, stranger) })
+	group.Go(func() { sent = flood(t, stop, pbx, sink, provider, stranger) })
 	r := rand.New(rand.NewPCG(1, 1))
 	labtest.In(t, pbx, func() error {
 		for i := range changes {
@@ -124,12 +125,12 @@ func TestNewTableLosesNoPacket(t *testing.T) {
 	stop := make(chan struct{})
 	var group sync.WaitGroup
 	var sent int64
-	group.Go(func() { sent = flood(t, stop, sink, provider, stranger) })
+	group.Go(func() { sent = flood(t, stop, pbx, sink, provider, stranger) })
 	for range times {
 		before := sink.Received(fromProvider)
 		labtest.Rules(t, pbx, "delete table inet ringfence")
 		apply(t, pbx, state)
-		if !waitFor(t, sink, before+1) { // there is traffic at all
+		if !waitFor(t, pbx, sink, math.MaxInt64, before+1) { // there is traffic at all
 			break
 		}
 	}
@@ -158,12 +159,12 @@ func randomRanges(r *rand.Rand) []netip.Prefix {
 // flood sends equally many packets from both until stop, and returns how many.
 // It keeps at most a few hundred of the provider's under way, so that nothing
 // but the fence can lose one.
-func flood(t *testing.T, stop <-chan struct{}, sink *lab.Sink, provider, stranger *lab.Source) (sent int64) {
+func flood(t *testing.T, stop <-chan struct{}, pbx *lab.Namespace, sink *lab.Sink, provider, stranger *lab.Source) (sent int64) {
 	const burst, underWay = 32, 256
 	for {
 		select {
 		case <-stop:
-			waitFor(t, sink, sent)
+			waitFor(t, pbx, sink, sent, sent)
 			return sent
 		default:
 		}
@@ -176,21 +177,46 @@ func flood(t *testing.T, stop <-chan struct{}, sink *lab.Sink, provider, strange
 			return sent
 		}
 		sent += burst
-		if !waitFor(t, sink, sent-underWay) {
+		if !waitFor(t, pbx, sink, sent, sent-underWay) {
 			return sent
 		}
 	}
 }
 
-// waitFor waits until the provider's packets have come.
-func waitFor(t *testing.T, sink *lab.Sink, n int64) bool {
-	deadline := time.Now().Add(20 * time.Second)
+// waitFor waits until n of the provider's packets have come, of those that both
+// have sent.
+func waitFor(t *testing.T, pbx *lab.Namespace, sink *lab.Sink, sent, n int64) bool {
+	deadline, look := labtest.Deadline(), time.Now().Add(time.Second)
 	for sink.Received(fromProvider) < n {
-		if time.Now().After(deadline) {
-			t.Errorf("packets of the provider are missing for 20 s: %d of %d have come", sink.Received(fromProvider), n)
+		switch now := time.Now(); {
+		case now.After(deadline):
+			t.Errorf("packets of the provider are missing: %d of %d have come", sink.Received(fromProvider), n)
 			return false
+		case now.After(look):
+			look = now.Add(time.Second)
+			if dropped := droppedUnknown(t, pbx); dropped > sent {
+				if losesElements(release(t)) {
+					return false // which the test says
+				}
+				t.Errorf("the fence has dropped %d packets as unknown, but the stranger has only sent %d", dropped, sent)
+				return false
+			}
 		}
 		runtime.Gosched()
 	}
 	return true
+}
+
+// droppedUnknown is how many packets the fence has dropped because it does not
+// know who sends them.
+func droppedUnknown(t *testing.T, pbx *lab.Namespace) (n int64) {
+	err := pbx.Do(func() error {
+		counters, err := new(nft.Kernel).Counters(t.Context())
+		n = int64(counters["dropped_unknown"])
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return n
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,19 +24,33 @@ import (
 // nil, by TCP.
 func serve(t *testing.T, udp, tcp dns.HandlerFunc) netip.AddrPort {
 	t.Helper()
-	packets, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	startServer(t, &dns.Server{PacketConn: packets, Handler: udp})
-	if tcp != nil {
-		listener, err := net.Listen("tcp4", packets.LocalAddr().String())
+	for {
+		packets, err := net.ListenPacket("udp4", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		startServer(t, &dns.Server{Listener: listener, Handler: tcp})
+		if tcp != nil {
+			listener, err := net.Listen("tcp4", packets.LocalAddr().String())
+			if errors.Is(err, syscall.EADDRINUSE) { // the port is free by UDP only
+				packets.Close()
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			startServer(t, &dns.Server{Listener: listener, Handler: tcp})
+		}
+		startServer(t, &dns.Server{PacketConn: packets, Handler: udp})
+		return netip.MustParseAddrPort(packets.LocalAddr().String())
 	}
-	return netip.MustParseAddrPort(packets.LocalAddr().String())
+}
+
+// client waits so long for each server that only one that never answers fails,
+// on a busy machine too.
+func client(servers ...netip.AddrPort) *resolve.Client {
+	c := resolve.NewClient(servers)
+	c.SetTimeout(2 * time.Minute)
+	return c
 }
 
 func startServer(t *testing.T, s *dns.Server) {
@@ -136,7 +151,7 @@ func TestClient(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := serve(t, test.udp, test.tcp)
-			got, err := resolve.NewClient([]netip.AddrPort{server}).Lookup(t.Context(), question)
+			got, err := client(server).Lookup(t.Context(), question)
 			if test.failure != "" {
 				f, ok := errors.AsType[*resolve.Failure](err)
 				if !ok || f.Kind != test.failure || f.Question != question {
@@ -170,7 +185,7 @@ func TestClientAsksAsItShould(t *testing.T) {
 		questions <- q.Copy()
 		answer()(w, q)
 	}, nil)
-	if _, err := resolve.NewClient([]netip.AddrPort{server}).Lookup(t.Context(), resolve.Question{Name: "_sip._udp.sip.example", Type: resolve.SRV}); err != nil {
+	if _, err := client(server).Lookup(t.Context(), resolve.Question{Name: "_sip._udp.sip.example", Type: resolve.SRV}); err != nil {
 		t.Fatal(err)
 	}
 	asked := <-questions
@@ -192,7 +207,7 @@ func TestSeveralServers(t *testing.T) {
 	closed := closedPort(t)
 	first := serve(t, counting(&ill, rcode(dns.RcodeServerFailure)), nil)
 	second := serve(t, counting(&well, answer("sip.example. 300 IN A 192.0.2.1")), nil)
-	c := resolve.NewClient([]netip.AddrPort{closed, first, second})
+	c := client(closed, first, second)
 	for range 5 {
 		got, err := c.Lookup(t.Context(), question)
 		if err != nil || len(got.Records) != 1 {
@@ -202,7 +217,7 @@ func TestSeveralServers(t *testing.T) {
 	if ill.Load() != 5 || well.Load() != 5 {
 		t.Errorf("the server that fails was asked %d times, the other %d", ill.Load(), well.Load())
 	}
-	_, err := resolve.NewClient([]netip.AddrPort{closed}).Lookup(t.Context(), question)
+	_, err := client(closed).Lookup(t.Context(), question)
 	if f, ok := errors.AsType[*resolve.Failure](err); !ok || f.Kind != resolve.Unreachable {
 		t.Errorf("a closed port is %v", err)
 	}
@@ -211,9 +226,10 @@ func TestSeveralServers(t *testing.T) {
 	}
 }
 
+// closedPort is at an address that no other server of these tests gets a port of.
 func closedPort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	c, err := net.ListenPacket("udp4", "127.0.0.2:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,6 +260,7 @@ func TestClientEndsWithItsContext(t *testing.T) {
 
 // TestClientTriesTwice: one lost packet is no failure.
 func TestClientTriesTwice(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int32
 	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
 		if asked.Add(1) > 1 {
@@ -251,7 +268,7 @@ func TestClientTriesTwice(t *testing.T) {
 		}
 	}, nil)
 	c := resolve.NewClient([]netip.AddrPort{server})
-	c.SetTimeout(200 * time.Millisecond)
+	c.SetTimeout(5 * time.Second) // also for the answer that comes
 	if got, err := c.Lookup(t.Context(), question); err != nil || len(got.Records) != 1 {
 		t.Errorf("%v %v", got, err)
 	}
@@ -299,7 +316,7 @@ func TestAgain(t *testing.T) {
 		{"one server without TCP", []netip.AddrPort{serve(t, answer(honest), nil)}, "truncated"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := resolve.NewClient(test.servers)
+			c := client(test.servers...)
 			if _, err := c.Lookup(t.Context(), question); err != nil {
 				t.Fatal(err)
 			}
@@ -318,7 +335,7 @@ func TestAgain(t *testing.T) {
 			}
 		})
 	}
-	if _, err := resolve.NewClient([]netip.AddrPort{liar}).Again(t.Context(), question); err != nil {
+	if _, err := client(liar).Again(t.Context(), question); err != nil {
 		t.Errorf("again without a first time: %v", err)
 	}
 }
@@ -335,7 +352,7 @@ func TestTooManyRecordsForAnyMessage(t *testing.T) {
 		w.WriteMsg(m)
 	}
 	server := serve(t, truncated, cut)
-	lookup := resolve.NewClient([]netip.AddrPort{server}).Lookup
+	lookup := client(server).Lookup
 	for limit, want := range map[int]string{
 		64:      "too large: the answer has more than 100 records, more than 64",
 		1 << 16: "truncated: the answer does not fit into any message",

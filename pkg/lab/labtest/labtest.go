@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ringfence/ringfence/pkg/lab"
 )
@@ -196,6 +197,25 @@ func Need(t testing.TB, programs ...string) {
 			t.Skipf("this machine has no %s", name)
 		}
 		t.Fatalf("this test needs %s, which scripts/test installs", name)
+	}
+}
+
+// patience is how long a test waits for what must come: so long that only a
+// broken program makes it wait in vain, on a busy machine too.
+const patience = 2 * time.Minute
+
+// Deadline is when whoever waits for something may give it up.
+func Deadline() time.Time { return time.Now().Add(patience) }
+
+// Until waits until something is so.
+func Until(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := Deadline(); !is(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so after %s: %s", patience, what)
+		}
 	}
 }
 
