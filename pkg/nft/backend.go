@@ -11,11 +11,12 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Banned is an address that is banned, as in pkg/backend.
-type Banned = backend.Banned
-
-// Touched is a change of the table, as in pkg/backend.
-type Touched = backend.Touched
+type (
+	// Banned is that of a back end.
+	Banned = backend.Banned
+	// Touched is that of a back end.
+	Touched = backend.Touched
+)
 
 // The errors of a back end.
 var (
