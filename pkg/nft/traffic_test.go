@@ -6,7 +6,10 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -67,8 +70,8 @@ func TestNoPacketSlipsThroughAnUpdate(t *testing.T) {
 	got, leaked := sink.Received(fromProvider), sink.Received(fromStranger)
 	t.Logf("%d changes, %d packets of each in %.1f s (%.0f packets/s): %d of the provider's lost, %d of the stranger's arrived",
 		changes, sent, took.Seconds(), float64(2*sent)/took.Seconds(), sent-got, leaked)
-	if kernel := release(t); (leaked != 0 || got != sent) && missesElements(kernel) {
-		t.Skipf("Linux %s, as others before 6.18, may judge a packet by neither the old ranges of a set nor the new ones while they change: of %d packets each, %d of the provider's were lost and %d of the stranger's arrived",
+	if kernel := release(t); (leaked != 0 || got != sent) && misjudges(kernel) {
+		t.Skipf("OPEN FAULT, cause not known: on an emulated Linux %s an update is not whole: of %d packets each, %d of the provider's were lost and %d of the stranger's arrived",
 			kernel, sent, sent-got, leaked)
 	}
 	if got != sent || leaked != 0 {
@@ -83,13 +86,15 @@ func release(t *testing.T) string {
 	return unix.ByteSliceToString(name.Release[:])
 }
 
-// missesElements reports whether a kernel is of a version in which a lookup that a
-// commit overtakes may miss elements of an interval set: 6.1.192 and 6.12.118 were seen
-// to, 6.18.15 was not. Linux commit b2f742c846ca (6.17) is about it.
-func missesElements(release string) bool {
-	var major, minor int
-	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
-	return err == nil && major*1000+minor < 6018
+// misjudges reports whether this is one of the emulated kernels on which an update was
+// seen to lose packets of a provider, and on 6.12.118 to let a stranger's pass. It is an
+// open fault, not an accepted one. The lookups that commit b2f742c846ca (Linux 6.17)
+// mends are a guess at the cause; 6.12 should have it. Everywhere else the test fails.
+func misjudges(release string) bool {
+	if os.Getenv("RINGFENCE_MACHINE") == "" {
+		return false
+	}
+	return slices.ContainsFunc([]string{"5.10.", "6.1.", "6.12."}, func(series string) bool { return strings.HasPrefix(release, series) })
 }
 
 // underFlood makes a host with a listener, and a provider and a stranger that send
@@ -192,7 +197,7 @@ func waitFor(t *testing.T, pbx *lab.Namespace, sink *lab.Sink, sent, n int64) bo
 			return false
 		case now.After(look):
 			look = now.Add(time.Second)
-			if missesElements(release(t)) {
+			if misjudges(release(t)) {
 				if got := sink.Received(fromProvider); got == before {
 					return false // for a second nothing has come; the test says what that means
 				} else {
