@@ -198,11 +198,11 @@ func waitFor(t *testing.T, pbx *lab.Namespace, sink *lab.Sink, sent, n int64) bo
 		case now.After(look):
 			look = now.Add(time.Second)
 			if misjudges(release(t)) {
-				if got := sink.Received(fromProvider); got == before {
+				got := sink.Received(fromProvider)
+				if got == before {
 					return false // for a second nothing has come; the test says what that means
-				} else {
-					before = got
 				}
+				before = got
 			} else if dropped := droppedUnknown(t, pbx); dropped > sent {
 				t.Errorf("the fence has dropped %d packets as unknown, but the stranger has only sent %d", dropped, sent)
 				return false
