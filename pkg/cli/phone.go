@@ -124,7 +124,7 @@ func runPhone(a *app, args []string, f phoneFlags) error {
 	}
 	s, err := m.Snippet(f.Options)
 	if errors.Is(err, phone.ErrModel) {
-		return notice.WithHint(err, "ringfence phone list %s shows which are known", m.Name)
+		return notice.WithHint(err, "name it with --model: ringfence phone list %s shows which are known", m.Name)
 	}
 	if err != nil {
 		return err

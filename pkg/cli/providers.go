@@ -247,7 +247,7 @@ func providerMistakes(err error) error {
 	}
 	var mistakes policy.Mistakes
 	for _, m := range found {
-		mistakes = append(mistakes, policy.Mistake(m))
+		mistakes = append(mistakes, policy.Mistake{File: m.File, Line: m.Line, Col: m.Col, Text: m.Text})
 	}
 	return mistakes
 }

@@ -51,6 +51,8 @@ type Config struct {
 	User, Version    string // for generations
 	// Notice hears notices while a command is at work.
 	Notice notice.Func
+	// Words puts the ways out of alarms into words; nil leaves them out.
+	Words site.Words
 	// Progress hears what takes a while; nil is nobody.
 	Progress func(text string)
 	Log      *slog.Logger

@@ -230,7 +230,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		})
 	}
 	for _, alarm := range s.Alarms(now) {
-		o.Notices = append(o.Notices, site.AlarmNotice(alarm))
+		o.Notices = append(o.Notices, site.AlarmNotice(alarm, r.fence.Words))
 	}
 	return nil
 }

@@ -12,7 +12,15 @@ type Mistake struct {
 	File      string
 	Line, Col int // from 1
 	Text      string
+	// See is where to look for what may be written, "" if the text says it.
+	See Topic
 }
+
+// Topic is something that can be looked up.
+type Topic string
+
+// SeeSignatures are all signatures of all lists.
+const SeeSignatures Topic = "signatures"
 
 func (m Mistake) Error() string { return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Col, m.Text) }
 

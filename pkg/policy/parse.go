@@ -23,10 +23,10 @@ func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 		return nil, fmt.Errorf("read policy: %w", err)
 	}
 	if len(data) > MaxSize {
-		return nil, Mistakes{{name, 1, 1, "the policy is larger than 16 MiB: list prefixes instead of single addresses"}}
+		return nil, Mistakes{{File: name, Line: 1, Col: 1, Text: "the policy is larger than 16 MiB: list prefixes instead of single addresses"}}
 	}
 	if !utf8.Valid(data) {
-		return nil, Mistakes{{name, 1, 1, "the policy is not UTF-8 text: save it as UTF-8"}}
+		return nil, Mistakes{{File: name, Line: 1, Col: 1, Text: "the policy is not UTF-8 text: save it as UTF-8"}}
 	}
 	if mistakes := controlCharacters(name, string(data)); len(mistakes) > 0 {
 		return nil, mistakes // what YAML says of them has no place
@@ -59,7 +59,7 @@ func controlCharacters(name, text string) Mistakes {
 			if printable {
 				continue
 			}
-			mistakes = append(mistakes, Mistake{name, number, 1 + utf8.RuneCountInString(line[:i]), fmt.Sprintf("a control character (%U): remove it", r)})
+			mistakes = append(mistakes, Mistake{File: name, Line: number, Col: 1 + utf8.RuneCountInString(line[:i]), Text: fmt.Sprintf("a control character (%U): remove it", r)})
 			if len(mistakes) == most {
 				return mistakes
 			}
