@@ -18,7 +18,7 @@ func FuzzReadProvider(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := rules.ReadProvider("acme.yaml", []byte(text))
 		if err != nil {
-			mistakes, ok := errors.AsType[rules.Mistakes](err)
+			mistakes, ok := errors.AsType[policy.Mistakes](err)
 			if !ok {
 				t.Fatalf("error of type %T: %v", err, err)
 			}
@@ -35,7 +35,7 @@ func FuzzReadProvider(f *testing.F) {
 		}
 		preset := policy.Preset{Registrars: p.Registrars, Addresses: prefixes}
 		for _, parameter := range p.Parameters {
-			preset.Parameters = append(preset.Parameters, policy.Parameter(parameter))
+			preset.Parameters = append(preset.Parameters, parameter)
 		}
 		lines := strings.Join(p.PolicyLines(p.Examples()), "\n")
 		if _, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\nproviders:\n"+lines+"\n"), policy.Available{

@@ -57,7 +57,7 @@ func available(t *testing.T) policy.Available {
 		labtest.Must(t, err)
 		preset := policy.Preset{Registrars: p.Registrars, Addresses: prefixes}
 		for _, parameter := range p.Parameters {
-			preset.Parameters = append(preset.Parameters, policy.Parameter(parameter))
+			preset.Parameters = append(preset.Parameters, parameter)
 		}
 		presets[name] = preset
 	}

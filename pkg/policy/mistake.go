@@ -35,8 +35,8 @@ func (m Mistakes) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted returns the mistakes in the order of the file, each once.
-func (m Mistakes) sorted() Mistakes {
+// Sorted returns the mistakes in the order of the file, each once.
+func (m Mistakes) Sorted() Mistakes {
 	slices.SortStableFunc(m, func(a, b Mistake) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), strings.Compare(a.Text, b.Text))
 	})
