@@ -61,7 +61,7 @@ func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*
 		Exists:   true,
 		Counters: Counters(),
 		Sets:     t.sets(origins),
-		Chains:   t.chains(),
+		Chains:   t.chains(origins),
 	}, origins
 }
 
@@ -87,7 +87,7 @@ func origins(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) 
 	o := ruleset.Origins{Sets: map[string][]ruleset.Origin{}}
 	add := func(set string, prefix netip.Prefix, owner, name, via string) {
 		prefix = ruleset.Canonical(prefix)
-		set += family(prefix.Addr())
+		set += suffix(prefix.Addr())
 		o.Sets[set] = append(o.Sets[set], ruleset.Origin{Prefix: prefix, Owner: owner, Name: name, Via: via})
 	}
 	addName := func(set, owner string, n Name) {
@@ -158,7 +158,7 @@ func single(a netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(a, a.BitLen())
 }
 
-func family(a netip.Addr) string {
+func suffix(a netip.Addr) string {
 	if a.Is4() {
 		return "4"
 	}

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"go4.org/netipx"
-
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -83,14 +81,14 @@ func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
 	return ruleset.Set{Key: key, Interval: ranges, Elements: ruleset.Addresses(list)}
 }
 
-func (t table) chains() map[string]ruleset.Chain {
+func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	chains := map[string]ruleset.Chain{
 		"prerouting": t.prerouting(),
 		"fence":      {Rules: append(t.headless(), toPorts()...)},
 		"headless":   {Rules: t.noTransport()},
-		"sip":        {Rules: t.sip()},
 		"pass":       {Rules: []ruleset.Rule{t.pass()}},
 	}
+	t.judge(chains, o)
 	if honest := t.honest(); len(honest) > 0 {
 		chains["spoofed"] = ruleset.Chain{Rules: append(honest, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
 	}
@@ -187,129 +185,3 @@ func toPorts(first ...ruleset.Statement) []ruleset.Rule {
 }
 
 var accept = ruleset.Verdict{Kind: ruleset.Accept}
-
-// sip judges a packet to a fenced port: allow, block, ban, default. With the
-// ban before the allowance, one forged packet would shut a registrar out.
-func (t table) sip() []ruleset.Rule {
-	var rules []ruleset.Rule
-	judge := func(counter string, match ...ruleset.Statement) {
-		rules = append(rules, ruleset.NewRule(append(match, ruleset.Count(counter), t.verdict(counter))...))
-	}
-	from := func(counter, set string) {
-		judge(counter, ruleset.Source{Set: set + "4"})
-		judge(counter, ruleset.Source{V6: true, Set: set + "6"})
-	}
-
-	if t.policy.Unknown.AllowReplies {
-		judge("allowed_reply", ruleset.Reply)
-	}
-	own4, own6 := t.ownSources()
-	for _, own := range []ruleset.Source{{In: own4}, {V6: true, In: own6}} {
-		if len(t.honest()) == 0 {
-			judge("dropped_spoofed", own, ruleset.NoWayBack{})
-		} else {
-			rules = append(rules, ruleset.NewRule(own, ruleset.NoWayBack{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"}))
-		}
-	}
-	from("allowed_provider", "providers")
-	from("allowed_trusted", "trusted")
-	from("dropped_blocked", "blocked")
-	if t.policy.Unknown.Accept {
-		from("dropped_banned", "banned")
-		rules = append(rules, t.ban()...)
-	}
-	if t.classifies() {
-		judge("dropped_signature", ruleset.Mark{Class: ruleset.Scanner})
-	}
-	switch required := len(t.policy.Unknown.RequireUserAgent) > 0; {
-	case !t.policy.Unknown.Accept:
-		judge("dropped_unknown")
-	case required && !t.classifies():
-		// Nobody can tell whose User-Agent it is, so nobody has the right one.
-		judge("dropped_user_agent")
-	case required:
-		judge("dropped_user_agent", ruleset.Mark{Class: ruleset.OtherAgent})
-		judge("allowed_unknown")
-	default:
-		judge("allowed_unknown")
-	}
-	return rules
-}
-
-// ownSources are the sources that are forged if they come from outside: private
-// ones, and the trusted networks that this host is connected to, or that only
-// an overlay reaches. Others that are trusted may come by any way.
-func (t table) ownSources() (v4, v6 []netip.Prefix) {
-	v4, v6 = slices.Clone(private4), slices.Clone(private6)
-	add := func(p netip.Prefix) {
-		if p.Addr().Is4() {
-			v4 = append(v4, p)
-		} else {
-			v6 = append(v6, p)
-		}
-	}
-	for _, trusted := range t.policy.Trusted.Addresses {
-		if sharedSpace.Overlaps(trusted) && trusted.Bits() >= sharedSpace.Bits() {
-			add(trusted)
-		}
-		for _, link := range t.host.Interfaces {
-			for _, n := range link.Connected() {
-				if n.Prefix.Overlaps(trusted) && n.Interface != "lo" {
-					add(n.Prefix)
-				}
-			}
-		}
-	}
-	return v4, v6
-}
-
-// honest are the rules that let sources be which look forged and are not: the
-// policy knows that they come by another way than answers go, or this host has
-// two interfaces in one network, of which only one is the way back.
-func (t table) honest() []ruleset.Rule {
-	var rules []ruleset.Rule
-	back := ruleset.Verdict{Kind: ruleset.Return}
-	if len(t.policy.Trusted.Asymmetric) > 0 {
-		rules = append(rules,
-			ruleset.NewRule(ruleset.Source{Set: "asymmetric4"}, back),
-			ruleset.NewRule(ruleset.Source{V6: true, Set: "asymmetric6"}, back))
-	}
-	v4, v6 := t.ownSources()
-	judged := ruleset.Union(append(v4, v6...))
-	for _, link := range t.host.Interfaces {
-		for _, other := range t.host.Interfaces {
-			if link.Name != other.Name && t.policy.Fences(link.Name) && shareNetwork(link, other, judged) {
-				rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.WayBack{Interface: other.Name}, back))
-			}
-		}
-	}
-	return rules
-}
-
-// shareNetwork reports whether two interfaces are connected to one network of
-// those that are judged by their way back.
-func shareNetwork(a, b ruleset.Interface, judged *netipx.IPSet) bool {
-	for _, n := range a.Connected() {
-		for _, o := range b.Connected() {
-			if n.Prefix.Overlaps(o.Prefix) && judged.OverlapsPrefix(n.Prefix) && !n.Prefix.Addr().IsLinkLocalUnicast() {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// ban bans the source of a scanner's packet. The packet itself is dropped by
-// another rule: a rule ends where it finds the set full. A source that no single
-// host can have, and one that this host needs, is never banned: it was forged.
-func (t table) ban() []ruleset.Rule {
-	if !t.classifies() || t.policy.Monitor || t.policy.Bans.Duration == 0 {
-		return nil
-	}
-	rule := func(v6 bool, suffix string) ruleset.Rule {
-		return ruleset.NewRule(
-			ruleset.Mark{Class: ruleset.Scanner}, ruleset.Unicast{}, ruleset.Source{V6: v6, Not: true, Set: "protected" + suffix},
-			ruleset.Ban{V6: v6, Set: "banned" + suffix, For: t.policy.Bans.Duration})
-	}
-	return []ruleset.Rule{rule(false, "4"), rule(true, "6")}
-}

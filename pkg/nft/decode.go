@@ -172,6 +172,9 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		if at(2).name == "exthdr" {
 			return ruleset.FirstFragment{}, 5
 		}
+		if at(2).name != "payload" {
+			return ruleset.IPv6Packet{}, 2
+		}
 		s := ruleset.Source{
 			V6:  len(value) == 1 && value[0] == unix.NFPROTO_IPV6,
 			Not: at(3).number(unix.NFTA_LOOKUP_FLAGS) == unix.NFT_LOOKUP_F_INV,

@@ -40,6 +40,9 @@ func encode(s ruleset.Statement) (encoded, error) {
 	switch s := s.(type) {
 	case ruleset.InInterface:
 		return encoded{exprs: encodeInInterface(s)}, nil
+	case ruleset.IPv6Packet:
+		// [ meta load nfproto => reg 1 ] [ cmp eq reg 1 0x0a ]
+		return encoded{exprs: []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: fenceRegister}, compare([]byte{unix.NFPROTO_IPV6})}}, nil
 	case ruleset.Source:
 		return encodeSource(s)
 	case ruleset.NoWayBack:

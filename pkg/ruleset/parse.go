@@ -39,6 +39,7 @@ var forms = sync.OnceValue(func() []form {
 			d, ok := parseDuration(g[3])
 			return Ban{V6: g[2] != "", Set: g[1], For: d}, ok
 		}},
+		{regexp.MustCompile(`^meta nfproto ipv6`), plain(IPv6Packet{})},
 		{regexp.MustCompile(`^frag frag-off 0`), plain(FirstFragment{})},
 		{regexp.MustCompile(`^meta l4proto != 255`), plain(HasTransport{})},
 		{regexp.MustCompile(`^meta l4proto \{ ([^}]+) \}`), func(g []string) (Statement, bool) {

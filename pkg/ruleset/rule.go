@@ -96,6 +96,11 @@ type Source struct {
 	In  []netip.Prefix
 }
 
+// IPv6Packet matches packets of that family. A table of family inet sees both.
+type IPv6Packet struct{}
+
+func (IPv6Packet) String() string { return "meta nfproto ipv6" }
+
 func family(v6 bool) string {
 	if v6 {
 		return "ip6"
@@ -221,6 +226,7 @@ func (s Verdict) String() string {
 }
 
 func (InInterface) statement()     {}
+func (IPv6Packet) statement()      {}
 func (WayBack) statement()         {}
 func (FirstFragment) statement()   {}
 func (HasTransport) statement()    {}

@@ -190,6 +190,7 @@ func TestRulesFromText(t *testing.T) {
 		ruleset.NewRule(ruleset.Mark{Class: ruleset.OtherAgent}, ruleset.Ban{V6: true, Set: "banned6", For: 25*time.Hour + 3*time.Second + 50*time.Millisecond}),
 		ruleset.NewRule(ruleset.InInterface{Name: "wlan"}, ruleset.WayBack{Interface: "eth0"}, ruleset.Verdict{Kind: ruleset.Return}),
 		ruleset.NewRule(ruleset.FirstFragment{}, ruleset.HasTransport{}),
+		ruleset.NewRule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"}),
 		ruleset.NewRule(ruleset.Mark{Not: true}, ruleset.ClearMark{}, ruleset.Verdict{Kind: ruleset.Accept}),
 		ruleset.NewRule(ruleset.Reply, ruleset.DestinationPort{Protocol: ruleset.UDP, Set: "ports_udp"}),
 	}

@@ -1,0 +1,209 @@
+package compile
+
+import (
+	"net/netip"
+	"slices"
+
+	"go4.org/netipx"
+
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// judge makes the chains that judge a packet to a fenced port: allow, block, ban,
+// default. With the ban before the allowance, one forged packet would shut a registrar
+// out. A packet costs the rules that it passes, so each family has a chain of its own,
+// and what only some packets need is behind what picks them.
+func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
+	v4 := family{table: t, origins: o, chains: chains, chain: "sip"}
+	if t.policy.Unknown.AllowReplies {
+		v4.count("allowed_reply", ruleset.Reply)
+	}
+	v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"})
+	v4.judge()
+	v6 := v4
+	v6.v6, v6.chain = true, "sip6"
+	v6.judge()
+}
+
+// family compiles the chains for one family of addresses.
+type family struct {
+	table
+	origins ruleset.Origins
+	v6      bool
+	chains  map[string]ruleset.Chain
+	chain   string // which the rules are added to
+}
+
+func (f family) rule(statements ...ruleset.Statement) {
+	c := f.chains[f.chain]
+	c.Rules = append(c.Rules, ruleset.NewRule(statements...))
+	f.chains[f.chain] = c
+}
+
+// set is the name of the family's set of a kind.
+func (f family) set(kind string) string {
+	if f.v6 {
+		return kind + "6"
+	}
+	return kind + "4"
+}
+
+// count counts the packets that match, and ends with the verdict that the counter's
+// name says.
+func (f family) count(counter string, match ...ruleset.Statement) {
+	f.rule(append(match, ruleset.Count(counter), f.verdict(counter))...)
+}
+
+func (f family) from(kind string) ruleset.Source { return ruleset.Source{V6: f.v6, Set: f.set(kind)} }
+
+func (f family) judge() {
+	f.allow("allowed_provider", "providers", slices.ContainsFunc(f.policy.Providers, namesHosts))
+	f.allow("allowed_trusted", "trusted", len(f.policy.Trusted.Hosts) > 0)
+	if f.policy.Unknown.Accept {
+		// Anybody may be let in below, also under an address of this side.
+		f.forged()
+	}
+	if f.holds("blocked") {
+		f.count("dropped_blocked", f.from("blocked"))
+	}
+	if f.policy.Unknown.Accept {
+		f.count("dropped_banned", f.from("banned"))
+		f.ban()
+	}
+	if f.classifies() {
+		f.count("dropped_signature", ruleset.Mark{Class: ruleset.Scanner})
+	}
+	switch required := len(f.policy.Unknown.RequireUserAgent) > 0; {
+	case !f.policy.Unknown.Accept:
+		f.count("dropped_unknown")
+	case required && !f.classifies():
+		// Nobody can tell whose User-Agent it is, so nobody has the right one.
+		f.count("dropped_user_agent")
+	case required:
+		f.count("dropped_user_agent", ruleset.Mark{Class: ruleset.OtherAgent})
+		f.count("allowed_unknown")
+	default:
+		f.count("allowed_unknown")
+	}
+}
+
+func namesHosts(p policy.Provider) bool {
+	return slices.ContainsFunc(p.Registrars, func(r policy.Registrar) bool { return r.Host != "" })
+}
+
+// holds reports whether the policy puts an address into the family's set of a kind.
+func (f family) holds(kind string) bool { return len(f.origins.Sets[f.set(kind)]) > 0 }
+
+// allow lets the members of a set in. There is no rule for a set that is empty and that
+// no name fills. Members whose address is of this side are looked at in a chain of
+// their own, for they may be forged.
+func (f family) allow(counter, kind string, names bool) {
+	switch {
+	case !names && !f.holds(kind):
+	case f.mayBeForged(kind):
+		f.rule(f.from(kind), ruleset.Verdict{Kind: ruleset.Goto, Chain: "from_" + f.set(kind)})
+		f.chain = "from_" + f.set(kind)
+		f.forged()
+		f.count(counter)
+	default:
+		f.count(counter, f.from(kind))
+	}
+}
+
+// mayBeForged reports whether a set holds an address that only comes in by some
+// interfaces.
+func (f family) mayBeForged(kind string) bool {
+	v4, v6 := f.ownSources()
+	own := ruleset.Union(append(v4, v6...))
+	return slices.ContainsFunc(f.origins.Sets[f.set(kind)], func(o ruleset.Origin) bool { return own.OverlapsPrefix(o.Prefix) })
+}
+
+// forged drops what comes from an address of this side by another interface than
+// answers would leave by.
+func (f family) forged() {
+	own, v6 := f.ownSources()
+	if f.v6 {
+		own = v6
+	}
+	source := ruleset.Source{V6: f.v6, In: own}
+	if len(f.honest()) == 0 {
+		f.count("dropped_spoofed", source, ruleset.NoWayBack{})
+	} else {
+		f.rule(source, ruleset.NoWayBack{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"})
+	}
+}
+
+// ownSources are the sources that are forged if they come from outside: private
+// ones, and the trusted networks that this host is connected to, or that only
+// an overlay reaches. Others that are trusted may come by any way.
+func (t table) ownSources() (v4, v6 []netip.Prefix) {
+	v4, v6 = slices.Clone(private4), slices.Clone(private6)
+	add := func(p netip.Prefix) {
+		if p.Addr().Is4() {
+			v4 = append(v4, p)
+		} else {
+			v6 = append(v6, p)
+		}
+	}
+	for _, trusted := range t.policy.Trusted.Addresses {
+		if sharedSpace.Overlaps(trusted) && trusted.Bits() >= sharedSpace.Bits() {
+			add(trusted)
+		}
+		for _, link := range t.host.Interfaces {
+			for _, n := range link.Connected() {
+				if n.Prefix.Overlaps(trusted) && n.Interface != "lo" {
+					add(n.Prefix)
+				}
+			}
+		}
+	}
+	return v4, v6
+}
+
+// honest are the rules that let sources be which look forged and are not: the
+// policy knows that they come by another way than answers go, or this host has
+// two interfaces in one network, of which only one is the way back.
+func (t table) honest() []ruleset.Rule {
+	var rules []ruleset.Rule
+	back := ruleset.Verdict{Kind: ruleset.Return}
+	if len(t.policy.Trusted.Asymmetric) > 0 {
+		rules = append(rules,
+			ruleset.NewRule(ruleset.Source{Set: "asymmetric4"}, back),
+			ruleset.NewRule(ruleset.Source{V6: true, Set: "asymmetric6"}, back))
+	}
+	v4, v6 := t.ownSources()
+	judged := ruleset.Union(append(v4, v6...))
+	for _, link := range t.host.Interfaces {
+		for _, other := range t.host.Interfaces {
+			if link.Name != other.Name && t.policy.Fences(link.Name) && shareNetwork(link, other, judged) {
+				rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.WayBack{Interface: other.Name}, back))
+			}
+		}
+	}
+	return rules
+}
+
+// shareNetwork reports whether two interfaces are connected to one network of
+// those that are judged by their way back.
+func shareNetwork(a, b ruleset.Interface, judged *netipx.IPSet) bool {
+	for _, n := range a.Connected() {
+		for _, o := range b.Connected() {
+			if n.Prefix.Overlaps(o.Prefix) && judged.OverlapsPrefix(n.Prefix) && !n.Prefix.Addr().IsLinkLocalUnicast() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ban bans the source of a scanner's packet. The packet itself is dropped by
+// another rule: a rule ends where it finds the set full. A source that no single
+// host can have, and one that this host needs, is never banned: it was forged.
+func (f family) ban() {
+	if !f.classifies() || f.policy.Monitor || f.policy.Bans.Duration == 0 {
+		return
+	}
+	f.rule(ruleset.Mark{Class: ruleset.Scanner}, ruleset.Unicast{}, ruleset.Source{V6: f.v6, Not: true, Set: f.set("protected")},
+		ruleset.Ban{V6: f.v6, Set: f.set("banned"), For: f.policy.Bans.Duration})
+}
