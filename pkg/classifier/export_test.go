@@ -2,6 +2,8 @@ package classifier
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -55,12 +57,25 @@ func LoadRefused() error {
 	return kernelError(err, nil)
 }
 
-// VerifiedSteps is how many instructions the verifier has looked at.
-func (l *Loaded) VerifiedSteps() (uint32, error) {
-	info, err := l.program().Info()
+// VerifiedSteps loads the program and returns how many instructions the verifier has
+// looked at, and how long that took.
+func (p *Program) VerifiedSteps() (steps int, took time.Duration, err error) {
+	spec, err := loadProgram()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	steps, _ := info.VerifiedInstructions()
-	return steps, nil
+	if err := p.fill(spec); err != nil {
+		return 0, 0, err
+	}
+	start := time.Now()
+	objects, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats}})
+	if err != nil {
+		return 0, 0, err
+	}
+	defer objects.Close()
+	took = time.Since(start)
+	log := objects.Programs[programProgRingfence].VerifierLog
+	_, stats, _ := strings.Cut(log, "processed ")
+	_, err = fmt.Sscanf(stats, "%d insns", &steps)
+	return steps, took, err
 }

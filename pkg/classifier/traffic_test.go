@@ -166,6 +166,7 @@ func TestNoPacketSlipsThroughASwap(t *testing.T) {
 	pbx, outside := pair(t)
 	labtest.Rules(t, pbx, strings.ReplaceAll(watch, " drop", " accept"))
 	change(t, pbx, programs[0], "eth0")
+	labtest.AddNeighbour(t, outside, "eth0", pbx, "eth0", pbx4)
 	sink, err := pbx.Listen(t.Context(), pbx4+":5060")
 	labtest.Must(t, err)
 	defer sink.Close()

@@ -129,6 +129,16 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 		demoCommand(a), versionCommand(a),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
+	a.complete(root)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return notice.WithHint(err, "see %s --help", c.CommandPath())
+	})
+	root.SetHelpCommand(helpCommand(root))
+	return root
+}
+
+// complete adds what shells complete.
+func (a *app) complete(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
@@ -140,10 +150,10 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	for flag, values := range map[string][]string{"output": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"}} {
 		_ = root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return notice.WithHint(err, "see %s --help", c.CommandPath())
-	})
-	root.SetHelpCommand(&cobra.Command{
+}
+
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
 		Use: "help [COMMAND]", Short: "Help about a command",
 		RunE: func(_ *cobra.Command, args []string) error {
 			c, rest, err := root.Find(args)
@@ -157,8 +167,7 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 			c.InitDefaultVersionFlag()
 			return c.Help()
 		},
-	})
-	return root
+	}
 }
 
 // noSuchCommand refuses arguments that are no command, and names the nearest.

@@ -93,16 +93,16 @@ func must(t *testing.T, err error) {
 // said to be over when it is, and nothing of it goes past the log.
 func TestNoticesOnce(t *testing.T) {
 	s := serve(t, func(s *service) {
-		s.classifier.Fails = errors.New("CAP_BPF is missing")
+		s.classifier.Fail(errors.New("CAP_BPF is missing"))
 		s.kernel.Change(func(state *ruleset.State) { state.Counters = nil })
 		time.Sleep(time.Second)
 		for range 8 {
 			s.kernel.Change(func(state *ruleset.State) { *state = ruleset.State{Generation: state.Generation} })
-			s.detach()
+			s.classifier.Detach()
 			time.Sleep(time.Second)
 		}
 		time.Sleep(5 * time.Minute)
-		s.classifier.Fails = nil
+		s.classifier.Fail(nil)
 		time.Sleep(2 * time.Minute)
 	})
 	for text, want := range map[string]int{"the fence stands without it": 2, "whoever is not banned passes": 2, "msg=over": 2} {
@@ -117,14 +117,6 @@ func TestNoticesOnce(t *testing.T) {
 	}
 }
 
-// detach takes the program from all interfaces, as another program would.
-func (s *service) detach() {
-	change, err := s.classifier.With(nil).Begin(nil)
-	if err == nil {
-		_ = change.Finish()
-	}
-}
-
 // TestDoesNotWakeItself: with nobody else at work there is one look a minute, and
 // neither is the automaton compiled again then nor the kernel asked again whether it
 // would take a program.
@@ -133,6 +125,7 @@ func TestDoesNotWakeItself(t *testing.T) {
 		probes, programs := s.classifier.Probes, s.classifier.Programs
 		s.kernel.Change(func(state *ruleset.State) { state.Counters = nil })
 		time.Sleep(10*time.Minute + time.Second)
+		synctest.Wait()
 		// At the start one to take up the generation and one to reconcile, one for the
 		// change, and one a minute.
 		if s.looks < 12 || s.looks > 14 {
@@ -150,7 +143,7 @@ func TestDoesNotWakeItself(t *testing.T) {
 // TestEndsWhole: when Run returns, nothing of it goes on.
 func TestEndsWhole(t *testing.T) {
 	var looks int
-	s := serve(t, func(s *service) { time.Sleep(time.Second) })
+	s := serve(t, func(*service) { time.Sleep(time.Second) })
 	looks = s.looks
 	s.kernel.Change(func(state *ruleset.State) { state.Counters = nil })
 	if s.looks != looks || s.told[len(s.told)-1] != "STOPPING=1" {

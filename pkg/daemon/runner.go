@@ -14,6 +14,8 @@ type Event struct {
 	// kernel's since, 0 if nobody knows.
 	Who        string
 	Generation uint32
+	// At is when the change was reported; zero if no change was.
+	At time.Time
 }
 
 // Reconciler is what a Runner calls. Its methods are called one at a time.

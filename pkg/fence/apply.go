@@ -41,7 +41,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 		return nil, err
 	}
 	for _, name := range o.Allow.Empty {
-		if !s.HasProvider(name) {
+		if !site.HasProvider(s.Policy, name) {
 			return nil, fmt.Errorf("--allow-empty %s: the policy has no provider of that name", name)
 		}
 	}
@@ -80,7 +80,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 
 // guards are those that the way to a site must pass. What the newest generation
 // does already was accepted when it was made, or has come over the host since.
-func (f *Fence) guards(s *site.Site, o ApplyOptions, newest *journal.Entry) ([]plan.Guard, error) {
+func (f *committer) guards(s *site.Site, o ApplyOptions, newest *journal.Entry) ([]plan.Guard, error) {
 	foreign, err := f.foreignTable(o.Adopt)
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func sameAs(agreed []plan.Change) plan.Guard {
 
 // agree asks whether what would be changed should be, and returns that. The site
 // is a copy, because nothing of this is kept.
-func (f *Fence) agree(ctx context.Context, s site.Site, o ApplyOptions) ([]plan.Change, error) {
+func (f *committer) agree(ctx context.Context, s site.Site, o ApplyOptions) ([]plan.Change, error) {
 	before, newest, err := f.background(&s, false)
 	if err != nil {
 		return nil, err

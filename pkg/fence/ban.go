@@ -61,7 +61,7 @@ func (f *Fence) Unban(ctx context.Context, addr netip.Addr) (was bool, err error
 
 // changeBans runs change with the lock held, and keeps what is known of the
 // kernel.
-func (f *Fence) changeBans(ctx context.Context, command string, change func(kernel backend.Kernel) error) error {
+func (f *session) changeBans(ctx context.Context, command string, change func(kernel backend.Kernel) error) error {
 	if err := f.Probe(ctx); err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (f *Fence) refusesBan(have *ruleset.State, addr netip.Addr) error {
 }
 
 // originOf says why an address is in a set, "" if that is not known.
-func (f *Fence) originOf(set string, addr netip.Addr) string {
+func (f *session) originOf(set string, addr netip.Addr) string {
 	newest, err := f.newest()
 	if newest == nil || err != nil {
 		return ""

@@ -22,7 +22,7 @@ import (
 // the policy, the host and, unless offline, the answers to all questions. It
 // looks at the kernel first, so that nobody waits for DNS to hear that he is not
 // root. The lock must not be held.
-func (f *Fence) gather(ctx context.Context, p Policy, offline bool) (*site.Site, error) {
+func (f *committer) gather(ctx context.Context, p Policy, offline bool) (*site.Site, error) {
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (f *Fence) gather(ctx context.Context, p Policy, offline bool) (*site.Site,
 // background fills in what the site remembers, and returns the site that the
 // kernel's rules were made from and the newest generation, both nil if there is
 // none that can be read. With aside, damaged addresses are set aside.
-func (f *Fence) background(s *site.Site, aside bool) (before *site.Site, newest *journal.Entry, err error) {
+func (f *committer) background(s *site.Site, aside bool) (before *site.Site, newest *journal.Entry, err error) {
 	// The policy file is at hand, so what is damaged is not needed.
 	if newest, err = f.newestOrDamaged(); err != nil {
 		return nil, nil, err
@@ -59,7 +59,7 @@ func (f *Fence) background(s *site.Site, aside bool) (before *site.Site, newest 
 
 // desired is what a site wants. before is what the addresses that are there now
 // were compiled from; nil is not known. Its error is about signatures.
-func (f *Fence) desired(s, before *site.Site) (control.Desired, error) {
+func (f *committer) desired(s, before *site.Site) (control.Desired, error) {
 	if err := f.engine.classify(s); err != nil {
 		return control.Desired{}, err
 	}
@@ -76,7 +76,7 @@ func (f *Fence) desired(s, before *site.Site) (control.Desired, error) {
 }
 
 // planFor is what would be done to bring the kernel to what a site wants.
-func (f *Fence) planFor(ctx context.Context, tables control.Kernel, s, before *site.Site) (*plan.Plan, error) {
+func (f *committer) planFor(ctx context.Context, tables control.Kernel, s, before *site.Site) (*plan.Plan, error) {
 	d, err := f.desired(s, before)
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ type change struct {
 // sync brings the kernel to what a site wants. If the classifier cannot be
 // attached, what is attached stays, if that will do; else the fence is put up
 // without it, unless the site is strict and cannot do without.
-func (f *Fence) sync(ctx context.Context, s *site.Site, c change) (*plan.Plan, error) {
+func (f *committer) sync(ctx context.Context, s *site.Site, c change) (*plan.Plan, error) {
 	s.Classifier.Kept = nil
 	for {
 		d, err := f.desired(s, c.before)
@@ -129,7 +129,7 @@ func (f *Fence) sync(ctx context.Context, s *site.Site, c change) (*plan.Plan, e
 
 // keepAttached makes the site go by the classifier that is attached, if that will
 // do.
-func (f *Fence) keepAttached(s *site.Site, otherPolicy bool) bool {
+func (f *committer) keepAttached(s *site.Site, otherPolicy bool) bool {
 	observed, err := f.Classifier.Observe()
 	return err == nil && s.KeepAttached(observed, otherPolicy)
 }
@@ -138,7 +138,7 @@ func (f *Fence) keepAttached(s *site.Site, otherPolicy bool) bool {
 // force: a new one if the policy's text is not that of the newest. What is on
 // disk changes only with what is in the kernel: if the commit fails, the next
 // run finds everything as it was.
-func (f *Fence) commit(ctx context.Context, s *site.Site, c change, newest *journal.Entry, command string) (*plan.Plan, int, error) {
+func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *journal.Entry, command string) (*plan.Plan, int, error) {
 	down, err := f.down()
 	if err != nil {
 		return nil, 0, err
@@ -188,7 +188,7 @@ func (f *Fence) commit(ctx context.Context, s *site.Site, c change, newest *jour
 }
 
 // beginGeneration writes the generation that is about to be committed.
-func (f *Fence) beginGeneration(s *site.Site, state *ruleset.State, command string) (*journal.Pending, error) {
+func (f *committer) beginGeneration(s *site.Site, state *ruleset.State, command string) (*journal.Pending, error) {
 	addresses, err := json.Marshal(s.Memory)
 	if err != nil {
 		return nil, fmt.Errorf("write addresses: %w", err)
@@ -205,8 +205,8 @@ func (f *Fence) beginGeneration(s *site.Site, state *ruleset.State, command stri
 
 // foreignTable is the guard of another program's table. There is none once
 // anything was applied.
-func (f *Fence) foreignTable(adopt bool) ([]plan.Guard, error) {
-	numbers, err := f.Numbers()
+func (s store) foreignTable(adopt bool) ([]plan.Guard, error) {
+	numbers, err := s.Numbers()
 	if adopt || err != nil || len(numbers) > 0 {
 		return nil, err
 	}

@@ -56,8 +56,8 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// Fence works on the fence of one host.
-type Fence struct {
+// session is what all commands need: the files, the world, and what is known of both.
+type session struct {
 	Config
 	World
 	store
@@ -67,17 +67,23 @@ type Fence struct {
 	inForce bool
 }
 
+// committer brings the kernel to what a site wants.
+type committer struct{ session }
+
+// Fence works on the fence of one host. Each of its operations is a command.
+type Fence struct{ committer }
+
 // New returns a fence in a world.
 func New(c Config, w World) *Fence {
-	return &Fence{
+	return &Fence{committer{session{
 		Config: c, World: w, store: store{journal.Journal{Folder: c.StateDir}, c.Notice},
 		engine: engine{Classifier: w.Classifier}, parsed: map[string]*policy.Policy{},
-	}
+	}}}
 }
 
 // InForce reports whether what the last command is for has been done in the
 // kernel, whatever else has failed.
-func (f *Fence) InForce() bool { return f.inForce }
+func (f *session) InForce() bool { return f.inForce }
 
 // Policy is a policy file that was read.
 type Policy struct {
@@ -88,7 +94,7 @@ type Policy struct {
 
 // enter takes the lock for a command that changes the fence, and recovers what an
 // earlier one has left that was killed.
-func (f *Fence) enter(ctx context.Context, command string) (leave func(), err error) {
+func (f *session) enter(ctx context.Context, command string) (leave func(), err error) {
 	unlock, err := journal.Lock(ctx, f.RunDir, command)
 	if err != nil {
 		return nil, err
@@ -103,7 +109,7 @@ func (f *Fence) enter(ctx context.Context, command string) (leave func(), err er
 
 // kernel is the back end with what the last commit has noted. With full it knows
 // nothing and reads the whole table.
-func (f *Fence) kernel(full bool) backend.Kernel {
+func (f *session) kernel(full bool) backend.Kernel {
 	k := f.Kernel()
 	if full {
 		return k
@@ -119,18 +125,18 @@ func (f *Fence) kernel(full bool) backend.Kernel {
 }
 
 // Probe asks whether the back end works here, before anybody waits for anything.
-func (f *Fence) Probe(ctx context.Context) error { return f.kernel(true).Probe(ctx) }
+func (f *session) Probe(ctx context.Context) error { return f.kernel(true).Probe(ctx) }
 
 // note writes down what the kernel holds after a plan. It is a shortcut for the
 // next look only, so a failure is no error.
-func (f *Fence) note(k backend.Kernel, p *plan.Plan) {
+func (f *session) note(k backend.Kernel, p *plan.Plan) {
 	if err := errors.Join(k.Note(p), f.saveSnapshot(k)); err != nil {
 		f.Log.Info("note what the kernel holds", "error", err)
 	}
 }
 
 // saveSnapshot writes down what the back end knows, if that is new.
-func (f *Fence) saveSnapshot(k backend.Kernel) error {
+func (f *session) saveSnapshot(k backend.Kernel) error {
 	if snapshot, changed := k.Snapshot(); changed {
 		return f.WriteKernel(snapshot)
 	}
@@ -139,7 +145,7 @@ func (f *Fence) saveSnapshot(k backend.Kernel) error {
 
 // withClassifier is the kernel with the classifier before its rules that a site
 // wants; a nil site wants none.
-func (f *Fence) withClassifier(tables control.Kernel, s *site.Site) control.Kernel {
+func (f *session) withClassifier(tables control.Kernel, s *site.Site) control.Kernel {
 	var program backend.Program
 	if s != nil {
 		program = s.Classifier.Program
@@ -148,13 +154,13 @@ func (f *Fence) withClassifier(tables control.Kernel, s *site.Site) control.Kern
 }
 
 // observe looks at the kernel, with the classifier.
-func (f *Fence) observe(ctx context.Context, tables control.Kernel) (*ruleset.State, error) {
+func (f *session) observe(ctx context.Context, tables control.Kernel) (*ruleset.State, error) {
 	return f.withClassifier(tables, nil).Observe(ctx)
 }
 
 // readHost reads the facts of the host into a site, with whether scanners can be
 // recognised there.
-func (f *Fence) readHost(s *site.Site) error {
+func (f *session) readHost(s *site.Site) error {
 	h, err := f.Host()
 	if err != nil {
 		return err
@@ -165,7 +171,7 @@ func (f *Fence) readHost(s *site.Site) error {
 }
 
 // parse reads the policy of a generation; the same text is read once.
-func (f *Fence) parse(name, text string) (*policy.Policy, error) {
+func (f *session) parse(name, text string) (*policy.Policy, error) {
 	if p, ok := f.parsed[text]; ok {
 		return p, nil
 	}
@@ -177,7 +183,7 @@ func (f *Fence) parse(name, text string) (*policy.Policy, error) {
 }
 
 // siteOf is the site of a generation with the given memory of names.
-func (f *Fence) siteOf(e *journal.Entry, memory resolve.Memory) (*site.Site, error) {
+func (f *session) siteOf(e *journal.Entry, memory resolve.Memory) (*site.Site, error) {
 	p, err := f.parse(fmt.Sprintf("generation %d (%s)", e.Number, e.Source), e.Policy)
 	if err != nil {
 		return nil, err
@@ -186,7 +192,7 @@ func (f *Fence) siteOf(e *journal.Entry, memory resolve.Memory) (*site.Site, err
 }
 
 // siteThen is a generation as it was when it was made.
-func (f *Fence) siteThen(e *journal.Entry) (*site.Site, error) {
+func (f *session) siteThen(e *journal.Entry) (*site.Site, error) {
 	memory, err := memoryOf(e)
 	if err != nil {
 		return nil, err
@@ -196,7 +202,7 @@ func (f *Fence) siteThen(e *journal.Entry) (*site.Site, error) {
 
 // siteBefore is the site that the kernel's rules were made from: the newest
 // generation on the host as it was. nil says that it is not known.
-func (f *Fence) siteBefore(s *site.Site, newest *journal.Entry, memory resolve.Memory) *site.Site {
+func (f *session) siteBefore(s *site.Site, newest *journal.Entry, memory resolve.Memory) *site.Site {
 	if newest == nil {
 		return nil
 	}
@@ -228,7 +234,7 @@ type questions struct {
 // ask resolves all names of the site. It must not be called with the lock held,
 // so what it takes for remembered may not be the last word: it only decides
 // whether to ask twice.
-func (f *Fence) ask(ctx context.Context, s *site.Site, remembered resolve.Memory, large []string) {
+func (f *session) ask(ctx context.Context, s *site.Site, remembered resolve.Memory, large []string) {
 	s.Asked = true
 	if targets := site.Targets(s.Policy); len(targets) > 0 {
 		s.Answers = f.askAbout(ctx, questions{targets, s.Policy.DNS.Servers, remembered, s.Terms(), large})
@@ -237,7 +243,7 @@ func (f *Fence) ask(ctx context.Context, s *site.Site, remembered resolve.Memory
 
 // askAbout asks, and asks again at once for names of which nearly nothing is as it
 // was, in another way.
-func (f *Fence) askAbout(ctx context.Context, q questions) []resolve.Result {
+func (f *session) askAbout(ctx context.Context, q questions) []resolve.Result {
 	if len(q.servers) == 0 {
 		var err error
 		if q.servers, err = f.Servers(); err != nil {

@@ -166,3 +166,30 @@ func TestFails(t *testing.T) {
 		t.Errorf("history: %+v, %v", all, err)
 	}
 }
+
+// TestStateMark: what a reconciler writes does not change the mark that wakes it;
+// what other runs do, does.
+func TestStateMark(t *testing.T) {
+	kernel := &plantest.Kernel{}
+	f, _ := newFence(t, kernel)
+	apply(t, f, firstPolicy, fence.ApplyOptions{})
+	r := f.Reconciler()
+	mark := r.State()
+	for range 3 {
+		kernel.Change(func(s *ruleset.State) { s.Counters = nil })
+		if o, err := r.Reconcile(t.Context(), true); err != nil || o.Plan.Empty() {
+			t.Fatalf("%+v, %v", o, err)
+		}
+	}
+	if !r.State().Same(mark) {
+		t.Error("a reconciler wakes itself")
+	}
+	apply(t, f, secondPolicy, fence.ApplyOptions{})
+	if r.State().Same(mark) {
+		t.Error("a new generation is not noticed")
+	}
+	mark = r.State()
+	if _, err := f.Down(t.Context(), false); err != nil || r.State().Same(mark) {
+		t.Errorf("that the fence was taken down is not noticed (%v)", err)
+	}
+}

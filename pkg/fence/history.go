@@ -102,7 +102,7 @@ func (f *Fence) explain(g Generation, before *journal.Entry) {
 
 // originsThen says where a generation's addresses came from when it was made;
 // nowhere if this version cannot read it any more.
-func (f *Fence) originsThen(e *journal.Entry) ruleset.Origins {
+func (f *session) originsThen(e *journal.Entry) ruleset.Origins {
 	s, err := f.siteThen(e)
 	if err != nil {
 		return ruleset.Origins{}

@@ -16,7 +16,7 @@ import (
 
 // recoverGeneration looks after a generation that was begun by a run that is
 // gone: if the kernel has taken its rules it gets its number, else it is dropped.
-func (f *Fence) recoverGeneration(ctx context.Context) error {
+func (f *session) recoverGeneration(ctx context.Context) error {
 	pending, err := f.Interrupted()
 	if pending == nil || err != nil {
 		return err
@@ -60,7 +60,7 @@ func (f *Fence) recoverGeneration(ctx context.Context) error {
 }
 
 // clear takes table and classifier out of the kernel, if they are there.
-func (f *Fence) clear(ctx context.Context) error {
+func (f *session) clear(ctx context.Context) error {
 	nothing := control.Desired{State: &ruleset.State{}}
 	_, err := control.Controller{Kernel: f.withClassifier(f.kernel(true), nil)}.Sync(ctx, nothing, func(*plan.Plan) error { return nil })
 	return err
@@ -68,13 +68,13 @@ func (f *Fence) clear(ctx context.Context) error {
 
 // nearerTo reports whether what the kernel has comes from a state rather than
 // from the newest generation. Another program may have changed something since.
-func (f *Fence) nearerTo(have, state *ruleset.State) bool {
+func (s store) nearerTo(have, state *ruleset.State) bool {
 	differences := len(plan.Diff(have, state).Changes)
 	if differences == 0 {
 		return true
 	}
 	before := &ruleset.State{}
-	if newest, err := f.newest(); newest != nil && err == nil {
+	if newest, err := s.newest(); newest != nil && err == nil {
 		if err := json.Unmarshal(newest.State, before); err != nil {
 			return false
 		}
@@ -84,7 +84,7 @@ func (f *Fence) nearerTo(have, state *ruleset.State) bool {
 
 // recoverDown looks after a fence that a run that is gone was taking down or
 // putting up: what it had begun in the kernel decides.
-func (f *Fence) recoverDown(ctx context.Context) error {
+func (f *session) recoverDown(ctx context.Context) error {
 	down, err := f.down()
 	if down == nil || err != nil || down.Phase == journal.Resting {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/journal"
@@ -169,7 +170,7 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 	}
 	f.inForce = true
 	f.note(c.tables, p)
-	f.logNames(s.Memory)
+	logNames(f.Log, s.Memory)
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
 	r.Notices = append(s.NewCutWarnings(c.before), s.ClassifierWarnings()...)
 	names, bad := s.NameNotices(f.Now())
@@ -181,7 +182,7 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 }
 
 // logNames writes down what is known of each name and of each question.
-func (f *Fence) logNames(m resolve.Memory) {
+func logNames(log *slog.Logger, m resolve.Memory) {
 	for _, k := range m.Names {
 		missing := 0
 		for _, address := range k.Addresses {
@@ -189,10 +190,10 @@ func (f *Fence) logNames(m resolve.Memory) {
 				missing++
 			}
 		}
-		f.Log.Debug("name", "name", k.Name, "addresses", len(k.Addresses), "missing", missing,
+		log.Debug("name", "name", k.Name, "addresses", len(k.Addresses), "missing", missing,
 			"waiting", len(k.Held), "left_out", len(k.Rejected), "next_look", time.Duration(k.Next))
 		for _, q := range k.Questions {
-			f.Log.Debug("question", "name", q.Name, "type", q.Type, "last_good", q.LastGood, "last_failure", q.LastFailure, "error", q.Error)
+			log.Debug("question", "name", q.Name, "type", q.Type, "last_good", q.LastGood, "last_failure", q.LastFailure, "error", q.Error)
 		}
 	}
 }

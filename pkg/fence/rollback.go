@@ -72,8 +72,8 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string) (*Roll
 
 // generationToGoTo reads generation n or, for 0, the newest readable one before
 // the newest.
-func (f *Fence) generationToGoTo(n int) (*journal.Entry, error) {
-	numbers, err := f.Numbers()
+func (s store) generationToGoTo(n int) (*journal.Entry, error) {
+	numbers, err := s.Numbers()
 	if err != nil {
 		return nil, err
 	}
@@ -84,18 +84,18 @@ func (f *Fence) generationToGoTo(n int) (*journal.Entry, error) {
 	case n > 0 && !slices.Contains(numbers, n):
 		return nil, notice.WithHint(fmt.Errorf("there is no generation %d: kept are %d to %d", n, numbers[0], numbers[len(numbers)-1]), history)
 	case n > 0:
-		entry, err := f.Entry(n)
+		entry, err := s.Entry(n)
 		if isDamaged(err) {
 			err = notice.WithHint(err, "ringfence history shows the generations that can be read")
 		}
 		return entry, err
 	}
 	for _, before := range slices.Backward(numbers[:len(numbers)-1]) {
-		entry, err := f.Entry(before)
+		entry, err := s.Entry(before)
 		if err == nil {
 			return entry, nil
 		}
-		f.Notice.Warn(notice.StateDamaged, "%v; going on to an older generation", err)
+		s.notice.Warn(notice.StateDamaged, "%v; going on to an older generation", err)
 	}
 	return nil, notice.WithHint(errors.New("there is no generation before the one in force"), history)
 }

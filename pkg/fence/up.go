@@ -70,7 +70,7 @@ type saved struct {
 	size  string
 }
 
-func (f *Fence) asSaved(e *journal.Entry) (saved, error) {
+func (f *committer) asSaved(e *journal.Entry) (saved, error) {
 	memory, err := f.recall(true, e)
 	if err != nil {
 		return saved{}, err
@@ -103,7 +103,7 @@ func (f *Fence) asSaved(e *journal.Entry) (saved, error) {
 // withAttached completes rules of which nobody knows any more what their
 // classifier looked for: what is attached stays. If nothing is, nobody has a
 // User-Agent that they require.
-func (f *Fence) withAttached(state *ruleset.State) {
+func (f *committer) withAttached(state *ruleset.State) {
 	var err error
 	if state.Classifier, err = f.Classifier.Observe(); err == nil && len(state.Classifier) > 0 {
 		return
@@ -122,7 +122,7 @@ func (f *Fence) withAttached(state *ruleset.State) {
 }
 
 // putUp brings the kernel to what was saved.
-func (f *Fence) putUp(ctx context.Context, tables backend.Kernel, s saved, begin func(*plan.Plan, *ruleset.State) error) (*plan.Plan, error) {
+func (f *committer) putUp(ctx context.Context, tables backend.Kernel, s saved, begin func(*plan.Plan, *ruleset.State) error) (*plan.Plan, error) {
 	if s.site == nil {
 		c := control.Controller{Kernel: f.withClassifier(tables, nil)}
 		return c.Sync(ctx, control.Desired{State: s.state}, func(p *plan.Plan) error { return begin(p, s.state) })

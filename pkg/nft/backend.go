@@ -11,9 +11,10 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// The values and errors of a back end.
 type (
-	Banned  = backend.Banned
+	// Banned is that of a back end.
+	Banned = backend.Banned
+	// Touched is that of a back end.
 	Touched = backend.Touched
 )
 

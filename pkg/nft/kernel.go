@@ -119,7 +119,7 @@ func (k *Kernel) commit(ctx context.Context, p *plan.Plan) error {
 	for i, steps := range p.Transactions() {
 		if err := transact(ctx, generation, steps, carry); err != nil {
 			if i > 0 && !errors.Is(err, plan.ErrStale) {
-				err = errors.Join(err, undo(p))
+				err = errors.Join(err, undo(context.WithoutCancel(ctx), p))
 			}
 			return err
 		}
@@ -151,7 +151,7 @@ func transact(ctx context.Context, generation uint32, steps []plan.Step, carry m
 // undo removes what the first transaction of a plan has made, when the second is
 // refused. A table that was there before and was made anew stays as it is, without
 // hooks: the next observation sees that.
-func undo(p *plan.Plan) error {
+func undo(ctx context.Context, p *plan.Plan) error {
 	if slices.Contains(p.Steps, plan.Step(plan.DeleteTable{})) {
 		return nil
 	}
@@ -159,19 +159,19 @@ func undo(p *plan.Plan) error {
 	for _, step := range p.Transactions()[0] {
 		switch step := step.(type) {
 		case plan.AddTable:
-			return undoWith([]plan.Step{plan.DeleteTable{}})
+			return undoWith(ctx, []plan.Step{plan.DeleteTable{}})
 		case plan.AddSet:
 			steps = append(steps, plan.DeleteSet{Set: step.Name})
 		}
 	}
-	return undoWith(steps)
+	return undoWith(ctx, steps)
 }
 
-func undoWith(steps []plan.Step) error {
+func undoWith(ctx context.Context, steps []plan.Step) error {
 	b, err := newBatch(nil)
 	for _, step := range steps {
 		if err == nil {
-			err = b.add(context.Background(), step)
+			err = b.add(ctx, step)
 		}
 	}
 	if err == nil {

@@ -39,7 +39,7 @@ func (s *Site) Guards(a Allowances) []plan.Guard {
 	if s.Policy.Monitor {
 		return nil // nothing is dropped
 	}
-	guards := []plan.Guard{plan.EmptyProvider(a.Empty, s.failedProviders())}
+	guards := []plan.Guard{plan.EmptyProvider(a.Empty, failedProviders(s.Policy, s.Memory.Refresh.Failures))}
 	if !a.CutInside && !s.Policy.Unknown.Accept {
 		guards = append(guards, plan.CutInside(s.inside(a.Cut), s.Policy.Trusted.Addresses))
 	}
@@ -63,11 +63,11 @@ func (s *Site) Cuts() []ruleset.Network {
 }
 
 // failedProviders says, by provider, why its names brought nothing.
-func (s *Site) failedProviders() map[string]string {
+func failedProviders(p *policy.Policy, failures []resolve.Problem) map[string]string {
 	failed := map[string]string{}
-	for _, provider := range s.Policy.Providers {
+	for _, provider := range p.Providers {
 		for _, r := range provider.Registrars {
-			for _, problem := range s.Memory.Refresh.Failures {
+			for _, problem := range failures {
 				if problem.Target.Registrar && problem.Target.Name == r.Host && failed[provider.Name] == "" {
 					failed[provider.Name] = ProblemText(problem)
 				}
@@ -86,6 +86,6 @@ func ProblemText(p resolve.Problem) string {
 }
 
 // HasProvider reports whether the policy has a provider of that name.
-func (s *Site) HasProvider(name string) bool {
-	return slices.ContainsFunc(s.Policy.Providers, func(p policy.Provider) bool { return p.Name == name })
+func HasProvider(p *policy.Policy, name string) bool {
+	return slices.ContainsFunc(p.Providers, func(p policy.Provider) bool { return p.Name == name })
 }

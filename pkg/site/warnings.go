@@ -18,7 +18,7 @@ import (
 
 // Warnings say what is right by the letter and probably not what was meant.
 func (s *Site) Warnings() []notice.Notice {
-	return slices.Concat(PolicyWarnings(s.Policy), s.interfaceWarnings(), s.ClassifierWarnings())
+	return slices.Concat(PolicyWarnings(s.Policy), interfaceWarnings(s.Policy, s.Host), s.ClassifierWarnings())
 }
 
 // PolicyWarnings are Warnings as far as the host does not matter.
@@ -57,8 +57,7 @@ func lintText(s signature.Signature, lint signature.Lint) string {
 
 // interfaceWarnings say which of the listed interfaces fence nothing, and what
 // leads outside and is not fenced.
-func (s *Site) interfaceWarnings() []notice.Notice {
-	p, host := s.Policy, s.Host
+func interfaceWarnings(p *policy.Policy, host ruleset.Host) []notice.Notice {
 	if len(p.Interfaces) == 0 {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -129,6 +130,24 @@ func Link(t testing.TB, a, b lab.End) {
 	t.Helper()
 	if err := lab.Link(a, b); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// AddNeighbour gives a host a permanent neighbour entry for addresses of another host
+// on its link. While a host asks for that (ARP), it keeps few packets and drops the
+// oldest, which a test that counts packets takes for lost.
+func AddNeighbour(t testing.TB, h *lab.Namespace, link string, other *lab.Namespace, otherLink string, addresses ...string) {
+	t.Helper()
+	var hardware net.HardwareAddr
+	In(t, other, func() error {
+		i, err := net.InterfaceByName(otherLink)
+		if err == nil {
+			hardware = i.HardwareAddr
+		}
+		return err
+	})
+	for _, address := range addresses {
+		Run(t, h, "ip", "neigh", "replace", address, "lladdr", hardware.String(), "dev", link, "nud", "permanent")
 	}
 }
 

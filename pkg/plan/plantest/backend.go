@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/control"
@@ -141,19 +142,44 @@ type Classifier struct {
 	// Probes and Programs count calls of Probe and New.
 	Probes, Programs int
 
+	mu       sync.Mutex
 	attached ruleset.Classifier
+}
+
+// Fail makes all that follows fail to attach, or none with nil. It may be called while
+// the classifier is in use.
+func (c *Classifier) Fail(why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Fails = why
+}
+
+// Detach takes the program from all interfaces, as another program would. It may be
+// called while the classifier is in use.
+func (c *Classifier) Detach() { c.attach(nil) }
+
+func (c *Classifier) attach(to ruleset.Classifier) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.attached = maps.Clone(to)
 }
 
 var _ backend.Classifier = (*Classifier)(nil)
 
 // Probe counts and says Obstacle.
 func (c *Classifier) Probe() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.Probes++
 	return c.Obstacle
 }
 
 // Observe returns what is attached.
-func (c *Classifier) Observe() (ruleset.Classifier, error) { return maps.Clone(c.attached), nil }
+func (c *Classifier) Observe() (ruleset.Classifier, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.attached), nil
+}
 
 // Foreign returns Others, as far as they are asked for.
 func (c *Classifier) Foreign(interfaces []string) map[string]error {
@@ -170,6 +196,8 @@ func (c *Classifier) Hits() (map[string]uint64, error) { return map[string]uint6
 
 // New makes a program, which is only a name.
 func (c *Classifier) New(*signature.Automaton, []uint16, []uint16) backend.Program {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.Programs++
 	return program{}
 }
@@ -191,6 +219,8 @@ func (c *Classifier) With(backend.Program) control.Classifier { return attaching
 type attaching struct{ *Classifier }
 
 func (a attaching) Begin(want ruleset.Classifier) (control.Change, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.Fails != nil && len(want) > 0 {
 		return nil, a.Fails
 	}
@@ -203,7 +233,7 @@ type attachment struct {
 }
 
 func (a attachment) Finish() error {
-	a.attached = maps.Clone(a.want)
+	a.attach(a.want)
 	return nil
 }
 
