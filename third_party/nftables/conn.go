@@ -535,6 +535,7 @@ func batch(messages []netlinkMessage, genID uint32) ([]netlink.Message, error) {
 // current transaction.
 func (cc *Conn) allocateTransactionID() uint32 {
 	if cc.allocatedIDs == math.MaxUint32 {
+		// Changed in this copy: without uint32 it does not compile where int has 32 bits.
 		panic(fmt.Sprintf("trying to allocate more than %d IDs in a single nftables transaction", uint32(math.MaxUint32)))
 	}
 	// To make it more likely to catch when a transaction ID is erroneously used
