@@ -10,7 +10,7 @@ import (
 )
 
 // A lookup from a table takes the place of a name server.
-func ExampleResolve() {
+func ExampleResolver_Resolve() {
 	lookup := func(_ context.Context, q resolve.Question) (resolve.Answer, error) {
 		if q.Name != "sip.example.net" || q.Type != resolve.A {
 			return resolve.Answer{}, nil
@@ -19,11 +19,12 @@ func ExampleResolve() {
 			{Owner: q.Name, Type: q.Type, TTL: time.Minute, Address: netip.MustParseAddr("192.0.2.1")},
 		}}, nil
 	}
-	for _, r := range resolve.Resolve(context.Background(), lookup, []resolve.Target{{Name: "sip.example.net"}}) {
-		for _, found := range r.Addresses() {
-			fmt.Println(r.Target.Name, found.Address)
+	results := resolve.Resolver{Lookup: lookup}.Resolve(context.Background(), []resolve.Target{{Name: "sip.example.net"}})
+	for _, node := range results[0].Roots {
+		for _, record := range node.Records {
+			fmt.Println(results[0].Target.Name, record.Type, record.Address)
 		}
 	}
 	// Output:
-	// sip.example.net 192.0.2.1
+	// sip.example.net A 192.0.2.1
 }
