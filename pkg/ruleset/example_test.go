@@ -18,13 +18,14 @@ func ExampleNewRule() {
 	// ip saddr @providers4 counter name "allowed_provider" goto pass
 }
 
-// Neighbours are merged: a set of addresses has one form.
+// What lies in another prefix is left out, neighbours stay two elements.
 func ExampleAddresses() {
 	fmt.Println(ruleset.Addresses([]netip.Prefix{
 		netip.MustParsePrefix("192.0.2.128/25"),
+		netip.MustParsePrefix("192.0.2.130/32"),
 		netip.MustParsePrefix("192.0.2.0/25"),
 		netip.MustParsePrefix("198.51.100.7/32"),
 	}))
 	// Output:
-	// [192.0.2.0/24 198.51.100.7]
+	// [192.0.2.0/25 192.0.2.128/25 198.51.100.7]
 }
