@@ -228,9 +228,9 @@ func TestAddresses(t *testing.T) {
 	}
 	s, origins := compile.State(parse(t, addressed), found, host)
 	want := map[string]string{
-		"providers4": "203.0.113.0-203.0.113.9 203.0.113.20", "providers6": "2001:db8::/48 2001:db8:1::1",
-		"trusted4": "192.168.0.0/16 198.18.0.1", "trusted6": "", "blocked4": "198.51.100.0/24", "blocked6": "",
-		"protected4": "192.0.2.53 203.0.113.1 203.0.113.53 203.0.113.77", "protected6": "fe80::1-fe80::2",
+		"providers4": "203.0.113.0/29 203.0.113.8 203.0.113.9 203.0.113.20", "providers6": "2001:db8::/48 2001:db8:1::1",
+		"trusted4": "192.168.0.0/17 192.168.128.0/17 198.18.0.1", "trusted6": "", "blocked4": "198.51.100.0/24", "blocked6": "",
+		"protected4": "192.0.2.53 203.0.113.1 203.0.113.53 203.0.113.77", "protected6": "fe80::1 fe80::2",
 		"banned4": "", "banned6": "", "ports_udp": "5060 5061", "ports_tcp": "5060 5061",
 	}
 	got := map[string]string{}

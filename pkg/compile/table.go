@@ -67,13 +67,20 @@ func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 			for _, origin := range o.Sets[name+suffix] {
 				list = append(list, origin.Prefix)
 			}
-			// Intervals without auto-merge: the kernel refuses to delete one
-			// element out of a merged one.
-			sets[name+suffix] = ruleset.Set{Key: key, Interval: true, Elements: ruleset.Addresses(list)}
+			sets[name+suffix] = addressSet(key, list)
 		}
 		sets["banned"+suffix] = ruleset.Set{Key: key, Timeout: true, Dynamic: true, Size: t.policy.Bans.Size}
 	}
 	return sets
+}
+
+// addressSet is a set that holds ranges only where there are any. Single addresses are
+// found faster without, and one that comes or goes costs the same in a set of any size
+// (rhashtable). It has no auto-merge: the kernel refuses to delete one element out of a
+// merged one.
+func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
+	ranges := slices.ContainsFunc(list, func(p netip.Prefix) bool { return !ruleset.Canonical(p).IsSingleIP() })
+	return ruleset.Set{Key: key, Interval: ranges, Elements: ruleset.Addresses(list)}
 }
 
 func (t table) chains() map[string]ruleset.Chain {

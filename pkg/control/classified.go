@@ -58,7 +58,7 @@ func (c Classified) Commit(ctx context.Context, p *plan.Plan) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrClassifier, err)
 	}
-	if len(p.Steps) > 0 {
+	if !p.KeepsRules() {
 		if err := c.Rules.Commit(ctx, p); err != nil && !c.inForce(ctx, p, err) {
 			return errors.Join(err, change.Undo())
 		}
@@ -78,5 +78,5 @@ func (c Classified) inForce(ctx context.Context, p *plan.Plan, failure error) bo
 		return false
 	}
 	now, err := c.Rules.Observe(context.WithoutCancel(ctx))
-	return err == nil && len(plan.Diff(now, p.Want).Steps) == 0
+	return err == nil && plan.Diff(now, p.Want).KeepsRules()
 }

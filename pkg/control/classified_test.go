@@ -67,7 +67,7 @@ func TestClassified(t *testing.T) {
 	}{
 		{name: "all well", kernel: &plantest.Kernel{}, events: []string{"begin", "finish"}, stands: want().Classifier, exists: true},
 		{name: "the classifier fails", kernel: &plantest.Kernel{}, fails: map[string]error{"begin": failure}, err: control.ErrClassifier, events: []string{"begin"}},
-		{name: "the rules fail", kernel: &plantest.Kernel{FailAt: 1, Err: failure}, err: failure, events: []string{"begin", "undo"}},
+		{name: "the rules fail", kernel: &plantest.Kernel{Fails: true, Err: failure}, err: failure, events: []string{"begin", "undo"}},
 		{
 			name: "the rules fail and are in force", kernel: &plantest.Kernel{AfterCommit: true, Err: failure},
 			events: []string{"begin", "finish"}, stands: want().Classifier, exists: true,

@@ -67,7 +67,7 @@ func TestSyncGivesUp(t *testing.T) {
 func TestSyncFailures(t *testing.T) {
 	broken := errors.New("no buffer space")
 	t.Run("nothing was changed", func(t *testing.T) {
-		kernel := &plantest.Kernel{FailAt: 2, Err: broken}
+		kernel := &plantest.Kernel{Fails: true, Err: broken}
 		if _, err := (control.Controller{Kernel: kernel}).Sync(t.Context(), wanted(5060), nothing); !errors.Is(err, broken) {
 			t.Errorf("got %v", err)
 		}

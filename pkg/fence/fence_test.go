@@ -156,7 +156,7 @@ func TestGuards(t *testing.T) {
 // TestFails: if the kernel takes nothing, there is no generation.
 func TestFails(t *testing.T) {
 	broken := errors.New("no buffer space")
-	kernel := &plantest.Kernel{FailAt: 2, Err: broken}
+	kernel := &plantest.Kernel{Fails: true, Err: broken}
 	f, _ := newFence(t, kernel)
 	_, err := f.Apply(t.Context(), policyOf(t, firstPolicy), fence.ApplyOptions{})
 	if !errors.Is(err, broken) || f.InForce() {

@@ -53,7 +53,7 @@ func (k *Kernel) Forget() { k.Known = nil }
 
 // Note notes that the plan is in force.
 func (k *Kernel) Note(p *plan.Plan) error {
-	generation := GenerationAfter(p)
+	generation := k.after(p)
 	if k.Known.Holds(generation) {
 		return nil
 	}

@@ -14,12 +14,11 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// batch writes the steps of a plan as the messages of one transaction.
+// batch writes steps as the messages of one transaction.
 type batch struct {
 	conn   *nftables.Conn
 	table  *nftables.Table
 	chains map[string]*nftables.Chain
-	sets   map[string]*nftables.Set
 	carry  map[string][]nftables.SetElement
 }
 
@@ -32,7 +31,6 @@ func newBatch(carry map[string][]nftables.SetElement) (*batch, error) {
 		conn:   conn,
 		table:  &nftables.Table{Name: ruleset.Table, Family: nftables.TableFamilyINet},
 		chains: map[string]*nftables.Chain{},
-		sets:   map[string]*nftables.Set{},
 		carry:  carry,
 	}, nil
 }
@@ -49,40 +47,36 @@ func (b *batch) commit(generation uint32) error {
 
 // add queues one step. Every queued call's error counts: the library's Flush
 // may succeed after one that was ignored.
-func (b *batch) add(ctx context.Context, s plan.Step) error {
+func (b *batch) add(ctx context.Context, s step) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	switch s := s.(type) {
-	case plan.AddTable:
+	case addTable:
 		b.conn.AddTable(b.table)
-	case plan.DeleteTable:
+	case deleteTable:
 		b.conn.DelTable(b.table)
-	case plan.FlushChain:
-		b.conn.FlushChain(b.chain(s.Chain))
-	case plan.DeleteChain:
-		b.conn.DelChain(b.chain(s.Chain))
-	case plan.AddChain:
+	case flushChain:
+		b.conn.FlushChain(b.chain(s.chain))
+	case deleteChain:
+		b.conn.DelChain(b.chain(s.chain))
+	case addChain:
 		return b.addChain(s)
-	case plan.AddRules:
+	case addRules:
 		return b.addRules(s)
-	case plan.DeleteSet:
-		b.conn.DelSet(&nftables.Set{Table: b.table, Name: s.Set})
-	case plan.AddSet:
+	case deleteSet:
+		b.conn.DelSet(&nftables.Set{Table: b.table, Name: s.set})
+	case addSet:
 		return b.addSet(s)
-	case plan.FlushSet:
-		b.conn.FlushSet(&nftables.Set{Table: b.table, Name: s.Set})
-	case plan.DeleteElements:
-		set := b.set(s.Set, s.Elements)
-		return b.conn.SetDeleteElements(set, setElements(ruleset.Set{Interval: set.Interval}, s.Elements))
-	case plan.AddElements:
-		set := b.set(s.Set, s.Elements)
-		return b.conn.SetAddElements(set, setElements(ruleset.Set{Interval: set.Interval}, s.Elements))
-	case plan.AddCounter:
-		b.conn.AddObj(b.object(s.Name, nftables.ObjTypeCounter))
-	case plan.DeleteCounter:
-		b.conn.DeleteObject(b.object(s.Name, nftables.ObjTypeCounter))
-	case plan.DeleteStranger:
+	case deleteElements:
+		return b.conn.SetDeleteElements(b.set(s.elementList), setElements(ruleset.Set{Interval: s.interval}, s.elements))
+	case addElements:
+		return b.conn.SetAddElements(b.set(s.elementList), setElements(ruleset.Set{Interval: s.interval}, s.elements))
+	case addCounter:
+		b.conn.AddObj(b.object(s.name, nftables.ObjTypeCounter))
+	case deleteCounter:
+		b.conn.DeleteObject(b.object(s.name, nftables.ObjTypeCounter))
+	case deleteStranger:
 		if s.Kind == flowtable {
 			b.conn.DelFlowtable(&nftables.Flowtable{Table: b.table, Name: s.Name})
 		} else {
@@ -109,44 +103,44 @@ var chainHooks = map[string]*nftables.ChainHook{
 	"prerouting": nftables.ChainHookPrerouting,
 }
 
-func (b *batch) addChain(s plan.AddChain) error {
-	c := &nftables.Chain{Table: b.table, Name: s.Name}
-	if s.Chain.Hook != "" {
-		hook, ok := chainHooks[s.Chain.Hook]
+func (b *batch) addChain(s addChain) error {
+	c := &nftables.Chain{Table: b.table, Name: s.name}
+	if s.chain.Hook != "" {
+		hook, ok := chainHooks[s.chain.Hook]
 		if !ok {
-			return fmt.Errorf("add chain %s: no hook %q", s.Name, s.Chain.Hook)
+			return fmt.Errorf("add chain %s: no hook %q", s.name, s.chain.Hook)
 		}
 		policy := nftables.ChainPolicyAccept
-		if s.Chain.Policy != "accept" {
-			return fmt.Errorf("add chain %s: policy %q is never ringfence's", s.Name, s.Chain.Policy)
+		if s.chain.Policy != "accept" {
+			return fmt.Errorf("add chain %s: policy %q is never ringfence's", s.name, s.chain.Policy)
 		}
-		c.Hooknum, c.Priority = hook, new(nftables.ChainPriority(s.Chain.Priority))
-		c.Type, c.Policy = nftables.ChainType(s.Chain.Type), &policy
+		c.Hooknum, c.Priority = hook, new(nftables.ChainPriority(s.chain.Priority))
+		c.Type, c.Policy = nftables.ChainType(s.chain.Type), &policy
 	}
-	b.chains[s.Name] = c
+	b.chains[s.name] = c
 	b.conn.AddChain(c)
 	return nil
 }
 
-func (b *batch) addRules(s plan.AddRules) error {
-	for _, r := range s.Rules {
+func (b *batch) addRules(s addRules) error {
+	for _, r := range s.rules {
 		if r.Statements() == nil {
-			return fmt.Errorf("add rule %q to chain %s: it is foreign", r, s.Chain)
+			return fmt.Errorf("add rule %q to chain %s: it is foreign", r, s.chain)
 		}
 		var exprs []expr.Any
 		for _, statement := range r.Statements() {
 			e, err := encode(statement)
 			if err != nil {
-				return fmt.Errorf("add rule to chain %s: %w", s.Chain, err)
+				return fmt.Errorf("add rule to chain %s: %w", s.chain, err)
 			}
 			if e.set != nil {
 				if err := b.addAnonymousSet(e); err != nil {
-					return fmt.Errorf("add rule to chain %s: %w", s.Chain, err)
+					return fmt.Errorf("add rule to chain %s: %w", s.chain, err)
 				}
 			}
 			exprs = append(exprs, e.exprs...)
 		}
-		b.conn.AddRule(&nftables.Rule{Table: b.table, Chain: b.chain(s.Chain), Exprs: exprs})
+		b.conn.AddRule(&nftables.Rule{Table: b.table, Chain: b.chain(s.chain), Exprs: exprs})
 	}
 	return nil
 }
@@ -165,35 +159,30 @@ func (b *batch) addAnonymousSet(e encoded) error {
 	return nil
 }
 
-func (b *batch) addSet(s plan.AddSet) error {
-	keyType, ok := keyTypes[s.Set.Key]
+func (b *batch) addSet(s addSet) error {
+	keyType, ok := keyTypes[s.set.Key]
 	if !ok {
-		return fmt.Errorf("add set %s: no type %q", s.Name, s.Set.Key)
+		return fmt.Errorf("add set %s: no type %q", s.name, s.set.Key)
 	}
 	set := &nftables.Set{
-		Table: b.table, Name: s.Name, KeyType: keyType, KeyByteOrder: binaryutil.BigEndian,
-		Interval: s.Set.Interval, HasTimeout: s.Set.Timeout, Dynamic: s.Set.Dynamic, Size: s.Set.Size,
+		Table: b.table, Name: s.name, KeyType: keyType, KeyByteOrder: binaryutil.BigEndian,
+		Interval: s.set.Interval, HasTimeout: s.set.Timeout, Dynamic: s.set.Dynamic, Size: s.set.Size,
 	}
-	b.sets[s.Name] = set
-	elements := setElements(s.Set, s.Set.Elements)
-	if s.Carry {
-		elements = append(elements, b.carry[s.Name]...)
-		if s.Set.Size > 0 {
-			elements = elements[:min(len(elements), int(s.Set.Size))]
+	elements := setElements(s.set, s.set.Elements)
+	if s.carry {
+		elements = append(elements, b.carry[s.name]...)
+		if s.set.Size > 0 {
+			elements = elements[:min(len(elements), int(s.set.Size))]
 		}
 	}
 	if err := b.conn.AddSet(set, elements); err != nil {
-		return fmt.Errorf("add set %s: %w", s.Name, err)
+		return fmt.Errorf("add set %s: %w", s.name, err)
 	}
 	return nil
 }
 
-// set describes a set that is there, by the kind of its elements: a message
-// about elements carries no more of it than its name.
-func (b *batch) set(name string, elements []ruleset.Element) *nftables.Set {
-	if s, ok := b.sets[name]; ok {
-		return s
-	}
-	addresses := len(elements) > 0 && elements[0].From.IsValid()
-	return &nftables.Set{Table: b.table, Name: name, Interval: addresses, HasTimeout: true}
+// set describes a set that is there: a message about elements carries no more of it
+// than its name.
+func (b *batch) set(l elementList) *nftables.Set {
+	return &nftables.Set{Table: b.table, Name: l.set, Interval: l.interval, HasTimeout: true}
 }

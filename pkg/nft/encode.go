@@ -196,7 +196,7 @@ func encodeSource(s ruleset.Source) (encoded, error) {
 		&expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set, Invert: s.Not},
 	}}
 	if len(s.In) > 0 {
-		elements := ruleset.Addresses(s.In)
+		elements := ruleset.Merged(s.In)
 		for _, element := range elements {
 			if element.From.Is6() != s.V6 {
 				return e, fmt.Errorf("encode %q: %s is of the other family", s, element)

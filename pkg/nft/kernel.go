@@ -3,8 +3,8 @@
 // program and touches no other table.
 //
 // What the table should be is decided elsewhere; this package only translates,
-// both ways, between pkg/ruleset and the kernel's expressions, and does the
-// steps of a pkg/plan as one transaction.
+// both ways, between pkg/ruleset and the kernel's expressions, and finds the
+// transactions that lead from one table to the other.
 package nft
 
 import (
@@ -34,6 +34,9 @@ type Kernel struct {
 
 	noted   backend.Snapshot // what the next run knows already
 	changed bool             // Known is not what was noted
+
+	committed *plan.Plan // the last that was committed, and the generation then
+	reached   uint32
 }
 
 // Probe finds out whether the kernel would let this process read nftables. Its
@@ -96,12 +99,13 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 	return nil, fmt.Errorf("read table: %w, %d times in a row", errInterrupted, maxDumps)
 }
 
-// Commit does all steps of the plan, or none. It returns plan.ErrStale when the
-// kernel is no longer at the plan's base. After any other error nobody knows
-// what is in force before observing: ENOBUFS has been seen with the change
-// made. Then nothing is taken as known any more either.
+// Commit brings the table to what the plan wants, or leaves it as it is. It returns
+// plan.ErrStale when the kernel is no longer at the plan's base, or somebody has changed
+// rules between two of the transactions that it took. After any other error nobody knows
+// what is in force before observing: ENOBUFS has been seen with the change made. Then
+// nothing is taken as known any more either.
 func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
-	err := k.commit(ctx, p)
+	err := k.commit(ctx, p, transactions(p.Have, p.Want))
 	if err != nil {
 		k.Known = nil
 		return err
@@ -110,26 +114,27 @@ func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
 	return nil
 }
 
-func (k *Kernel) commit(ctx context.Context, p *plan.Plan) error {
-	carry, err := carried(ctx, p)
+func (k *Kernel) commit(ctx context.Context, p *plan.Plan, all [][]step) error {
+	carry, err := carried(ctx, p.Base, slices.Concat(all...))
 	if err != nil {
 		return err
 	}
 	generation := p.Base
-	for i, steps := range p.Transactions() {
+	for i, steps := range all {
 		if err := transact(ctx, generation, steps, carry); err != nil {
-			if i > 0 && !errors.Is(err, plan.ErrStale) {
-				err = errors.Join(err, undo(context.WithoutCancel(ctx), p))
+			if i == 1 && !errors.Is(err, plan.ErrStale) {
+				err = errors.Join(err, undo(context.WithoutCancel(ctx), all[0]))
 			}
 			return err
 		}
 		generation = NextGeneration(generation)
 	}
+	k.committed, k.reached = p, generation
 	return nil
 }
 
 // transact does some steps of a plan as one transaction.
-func transact(ctx context.Context, generation uint32, steps []plan.Step, carry map[string][]nftables.SetElement) error {
+func transact(ctx context.Context, generation uint32, steps []step, carry map[string][]nftables.SetElement) error {
 	b, err := newBatch(carry)
 	if err != nil {
 		return err
@@ -151,23 +156,22 @@ func transact(ctx context.Context, generation uint32, steps []plan.Step, carry m
 // undo removes what the first transaction of a plan has made, when the second is
 // refused. A table that was there before and was made anew stays as it is, without
 // hooks: the next observation sees that.
-func undo(ctx context.Context, p *plan.Plan) error {
-	if slices.Contains(p.Steps, plan.Step(plan.DeleteTable{})) {
-		return nil
-	}
-	var steps []plan.Step
-	for _, step := range p.Transactions()[0] {
-		switch step := step.(type) {
-		case plan.AddTable:
-			return undoWith(ctx, []plan.Step{plan.DeleteTable{}})
-		case plan.AddSet:
-			steps = append(steps, plan.DeleteSet{Set: step.Name})
+func undo(ctx context.Context, first []step) error {
+	var steps []step
+	for _, s := range first {
+		switch s := s.(type) {
+		case deleteTable:
+			return nil
+		case addTable:
+			return undoWith(ctx, []step{deleteTable{}})
+		case addSet:
+			steps = append(steps, deleteSet{s.name})
 		}
 	}
 	return undoWith(ctx, steps)
 }
 
-func undoWith(ctx context.Context, steps []plan.Step) error {
+func undoWith(ctx context.Context, steps []step) error {
 	b, err := newBatch(nil)
 	for _, step := range steps {
 		if err == nil {
@@ -183,10 +187,13 @@ func undoWith(ctx context.Context, steps []plan.Step) error {
 	return nil
 }
 
-// GenerationAfter is the kernel's generation right after the plan was committed.
-func GenerationAfter(p *plan.Plan) uint32 {
+// after is the kernel's generation right after the plan was committed.
+func (k *Kernel) after(p *plan.Plan) uint32 {
+	if k.committed == p {
+		return k.reached
+	}
 	generation := p.Base
-	for range p.Transactions() {
+	for range transactions(p.Have, p.Want) {
 		generation = NextGeneration(generation)
 	}
 	return generation
@@ -196,32 +203,32 @@ func GenerationAfter(p *plan.Plan) uint32 {
 // transaction adds one, and 0 is left out (nf_tables_commit).
 func NextGeneration(base uint32) uint32 { return max(base+1, 1) }
 
-// carried reads the elements that the plan wants taken over from sets that it
-// makes anew, with what is left of their lifetime.
-func carried(ctx context.Context, p *plan.Plan) (map[string][]nftables.SetElement, error) {
+// carried reads the elements that are taken over from sets that are made anew, with
+// what is left of their lifetime.
+func carried(ctx context.Context, base uint32, steps []step) (map[string][]nftables.SetElement, error) {
 	carry := map[string][]nftables.SetElement{}
-	for _, step := range p.Steps {
-		s, ok := step.(plan.AddSet)
-		if !ok || !s.Carry {
+	for _, step := range steps {
+		s, ok := step.(addSet)
+		if !ok || !s.carry {
 			continue
 		}
 		r, err := newReader()
 		if err != nil {
 			return nil, err
 		}
-		points, err := r.elements(ctx, s.Name)
+		points, err := r.elements(ctx, s.name)
 		generation, genErr := r.generation(ctx)
 		r.close()
 		switch {
 		case genErr != nil:
 			return nil, genErr
-		case generation != p.Base:
+		case generation != base:
 			return nil, plan.ErrStale
 		case err != nil:
-			return nil, fmt.Errorf("read elements of set %s: %w", s.Name, err)
+			return nil, fmt.Errorf("read elements of set %s: %w", s.name, err)
 		}
 		for _, point := range points {
-			carry[s.Name] = append(carry[s.Name], nftables.SetElement{Key: point.key, Timeout: point.expires, Comment: point.comment})
+			carry[s.name] = append(carry[s.name], nftables.SetElement{Key: point.key, Timeout: point.expires, Comment: point.comment})
 		}
 	}
 	return carry, nil

@@ -25,7 +25,7 @@ func TestWatch(t *testing.T) {
 	// ours applies the state and reads what is told of it: each of its transactions.
 	ours := func() {
 		p := apply(t, h, want)
-		for range p.Transactions() {
+		for range nft.Transactions(p) {
 			if got := <-touched; got.Program == "nft" || got.Generation == 0 {
 				t.Errorf("our own change is %+v", got)
 			}

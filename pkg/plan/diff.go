@@ -7,20 +7,13 @@ import (
 	"slices"
 	"strings"
 
+	"go4.org/netipx"
+
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 // Diff plans the way from have to want. It is pure: equal states give an empty
-// plan, and doing the plan's steps to have gives want.
-//
-// What exists in both and differs is changed as little as the kernel allows:
-//
-//	elements of a set           deleted and added one by one
-//	rules of a chain            the chain is flushed and filled
-//	type, flags, size of a set  deleted and added; its rules must go first, so
-//	frame of a chain            every chain is flushed and filled
-//	flags of the table          the whole table is deleted and added: the kernel
-//	                            refuses a new base chain beside a change of flags
+// plan. How a back end gets from one to the other is its own business.
 func Diff(have, want *ruleset.State) *Plan {
 	p := diffTable(have, want)
 	p.Changes = append(p.Changes, diffClassifier(have.Classifier, want.Classifier)...)
@@ -56,75 +49,22 @@ func diffTable(have, want *ruleset.State) *Plan {
 		return p
 	case !want.Exists:
 		p.Changes = []Change{{Action: Delete, Kind: KindTable, Name: ruleset.Table, Reason: "taken down"}}
-		p.Steps = []Step{DeleteTable{}}
 		return p
 	}
-
 	d := differ{have: have, want: want}
 	d.table()
 	d.counters()
 	d.sets()
 	d.chains()
 	p.Changes = d.changes
-	if len(d.changes) == 0 {
-		return p
-	}
-	if have.Exists && have.Flags != want.Flags {
-		fresh := differ{have: &ruleset.State{}, want: want}
-		fresh.table()
-		fresh.counters()
-		fresh.sets()
-		fresh.chains()
-		p.Steps = append([]Step{DeleteTable{}}, fresh.steps()...)
-		for i, step := range p.Steps {
-			if add, ok := step.(AddSet); ok {
-				add.Carry = carries(have.Sets[add.Name], add.Set)
-				p.Steps[i] = add
-			}
-		}
-		return p
-	}
-	p.Steps = d.steps()
 	return p
 }
 
-// differ gathers the steps by phase, because a kernel accepts them in one
-// order only: rules go before what they use, and come after it.
+// differ gathers what differs between two tables that exist, or of which the
+// first does not.
 type differ struct {
 	have, want *ruleset.State
 	changes    []Change
-
-	tableSteps, counterSteps, setSteps, elementSteps, chainSteps []Step
-	dropChains, dropSets, dropObjects                            []Step
-	refill                                                       []string // chains whose rules differ
-}
-
-func (d *differ) steps() []Step {
-	refill := d.refill
-	var flush []Step
-	if len(d.dropChains)+len(d.dropSets)+len(d.dropObjects) > 0 {
-		// Something that a rule may use goes away: take all rules out first.
-		for _, name := range slices.Sorted(maps.Keys(d.have.Chains)) {
-			if !d.have.Chains[name].Bound {
-				flush = append(flush, FlushChain{name})
-			}
-		}
-		refill = slices.Sorted(maps.Keys(d.want.Chains))
-	} else {
-		for _, name := range refill {
-			if _, ok := d.have.Chains[name]; ok {
-				flush = append(flush, FlushChain{name})
-			}
-		}
-	}
-	var rules []Step
-	for _, name := range refill {
-		if r := d.want.Chains[name].Rules; len(r) > 0 {
-			rules = append(rules, AddRules{Chain: name, Rules: r})
-		}
-	}
-	return slices.Concat(d.tableSteps, flush, d.dropSets, d.dropChains, d.dropObjects,
-		d.counterSteps, d.setSteps, d.elementSteps, d.chainSteps, rules)
 }
 
 func (d *differ) change(action Action, kind Kind, name, value, reason string) {
@@ -150,7 +90,6 @@ func (d *differ) table() {
 	switch {
 	case !d.have.Exists:
 		d.change(Add, KindTable, ruleset.Table, "", "there is none")
-		d.tableSteps = append(d.tableSteps, AddTable{})
 	case d.have.Flags != d.want.Flags:
 		d.change(Modify, KindTable, ruleset.Table, d.want.Flags,
 			fmt.Sprintf("its flags were %q", d.have.Flags))
@@ -161,17 +100,14 @@ func (d *differ) counters() {
 	for _, name := range d.have.Counters {
 		if !slices.Contains(d.want.Counters, name) {
 			d.change(Delete, KindCounter, name, "", unasked)
-			d.dropObjects = append(d.dropObjects, DeleteCounter{name})
 		}
 	}
 	for _, o := range d.have.Strangers {
 		d.change(Delete, KindCounter, o.Name, o.Kind, unasked)
-		d.dropObjects = append(d.dropObjects, DeleteStranger{o})
 	}
 	for _, name := range d.want.Counters {
 		if !slices.Contains(d.have.Counters, name) {
 			d.change(Add, KindCounter, name, "", d.missing())
-			d.counterSteps = append(d.counterSteps, AddCounter{name})
 		}
 	}
 }
@@ -183,16 +119,12 @@ func (d *differ) sets() {
 		switch {
 		case !wanted:
 			d.change(Delete, KindSet, name, string(have.Key), unasked)
-			d.dropSets = append(d.dropSets, DeleteSet{name})
 		case !had:
 			d.change(Add, KindSet, name, string(want.Key), d.missing())
-			d.setSteps = append(d.setSteps, AddSet{Name: name, Set: want})
 			d.elementChanges(name, nil, want.Elements)
-		case !have.SameFrame(want):
+		case !sameForUsers(have, want):
 			d.change(Modify, KindSet, name, frameText(want), "it was "+frameText(have))
-			d.dropSets = append(d.dropSets, DeleteSet{name})
-			d.setSteps = append(d.setSteps, AddSet{Name: name, Set: want, Carry: carries(have, want)})
-			gone, come := elementDelta(have.Elements, want.Elements)
+			gone, come := ruleset.Delta(have.Elements, want.Elements)
 			d.elementChanges(name, gone, come)
 		case !want.Dynamic:
 			d.elements(name, have, want)
@@ -200,69 +132,48 @@ func (d *differ) sets() {
 	}
 }
 
-// carries reports whether what a set holds now can be taken over.
-func carries(have, want ruleset.Set) bool {
-	return have.Dynamic && want.Dynamic && have.Key == want.Key
+// sameForUsers reports whether two sets differ in their elements only. That one may
+// hold ranges and the other holds single addresses only is the back end's business.
+func sameForUsers(have, want ruleset.Set) bool {
+	have.Interval = want.Interval
+	return have.SameFrame(want)
 }
 
 func (d *differ) elements(name string, have, want ruleset.Set) {
-	gone, come := elementDelta(have.Elements, want.Elements)
-	if len(gone)+len(come) == 0 {
+	gone, come := ruleset.Delta(have.Elements, want.Elements)
+	if len(gone)+len(come) == 0 && have.Interval == want.Interval {
 		return
 	}
 	before := len(d.changes)
 	d.elementChanges(name, gone, come)
 	if len(d.changes) == before {
-		d.change(Modify, KindSet, name, "", "its elements are split or joined in another way")
-	}
-	// An element with a lifetime may be gone when the batch arrives, and one
-	// that another program made may need attributes to be named: both would
-	// void the batch. Flushing names nothing.
-	if slices.ContainsFunc(gone, func(e ruleset.Element) bool { return e.Timeout != 0 || e.Foreign != "" }) {
-		d.elementSteps = append(d.elementSteps, FlushSet{name})
-		gone, come = nil, want.Elements
-	}
-	if len(gone) > 0 {
-		d.elementSteps = append(d.elementSteps, DeleteElements{name, gone})
-	}
-	if len(come) > 0 {
-		d.elementSteps = append(d.elementSteps, AddElements{name, come})
+		d.change(Modify, KindSet, name, "", "it keeps the same addresses in another way")
 	}
 }
 
-// elementDelta returns the elements of have that want lacks and the other way
-// round. Both slices are sorted.
-func elementDelta(have, want []ruleset.Element) (gone, come []ruleset.Element) {
-	for len(have) > 0 && len(want) > 0 {
-		switch c := have[0].Compare(want[0]); {
-		case c == 0:
-			have, want = have[1:], want[1:]
-		case c < 0:
-			gone, have = append(gone, have[0]), have[1:]
-		default:
-			come, want = append(come, want[0]), want[1:]
-		}
-	}
-	return append(gone, have...), append(come, want...)
-}
-
-// elementChanges reports elements as people count them: addresses by prefix,
-// whatever intervals the kernel keeps them in. The elements that stay overlap
-// neither those that go nor those that come, so the difference of these two is
-// the difference of the sets.
+// elementChanges reports elements as people count them: each address or prefix that
+// the one set has and the other lacks, as it stands in its set, whatever else covers
+// parts of it. The elements that stay overlap neither those that go nor those that
+// come, so the difference of these two is the difference of the sets.
 func (d *differ) elementChanges(name string, gone, come []ruleset.Element) {
 	wentSet, cameSet := ruleset.Union(plainPrefixes(gone)), ruleset.Union(plainPrefixes(come))
-	for _, p := range minus(wentSet, cameSet) {
-		d.change(Delete, KindElement, name, ruleset.PrefixText(p), "")
-	}
-	for _, e := range odd(gone) {
-		d.change(Delete, KindElement, name, e.String(), "")
-	}
-	for _, p := range minus(cameSet, wentSet) {
-		d.change(Add, KindElement, name, ruleset.PrefixText(p), "")
-	}
-	for _, e := range odd(come) {
-		d.change(Add, KindElement, name, e.String(), "")
+	d.eachWithout(Delete, name, gone, cameSet)
+	d.eachWithout(Add, name, come, wentSet)
+}
+
+func (d *differ) eachWithout(action Action, name string, elements []ruleset.Element, other *netipx.IPSet) {
+	for _, e := range elements {
+		if !e.Plain() {
+			d.change(action, KindElement, name, e.String(), "")
+			continue
+		}
+		prefixes := e.Prefixes()
+		if other.OverlapsRange(netipx.IPRangeFrom(e.From, e.To)) {
+			prefixes = minus(ruleset.Union(prefixes), other)
+		}
+		for _, p := range prefixes {
+			d.change(action, KindElement, name, ruleset.PrefixText(p), "")
+		}
 	}
 }
 
@@ -270,25 +181,11 @@ func (d *differ) elementChanges(name string, gone, come []ruleset.Element) {
 func plainPrefixes(elements []ruleset.Element) []netip.Prefix {
 	var prefixes []netip.Prefix
 	for _, e := range elements {
-		if !isOdd(e) {
+		if e.Plain() {
 			prefixes = append(prefixes, e.Prefixes()...)
 		}
 	}
 	return prefixes
-}
-
-func isOdd(e ruleset.Element) bool {
-	return !e.From.IsValid() || e.Timeout != 0 || e.Foreign != ""
-}
-
-func odd(elements []ruleset.Element) []ruleset.Element {
-	var result []ruleset.Element
-	for _, e := range elements {
-		if isOdd(e) {
-			result = append(result, e)
-		}
-	}
-	return result
 }
 
 func (d *differ) chains() {
@@ -298,26 +195,18 @@ func (d *differ) chains() {
 		switch {
 		case !wanted:
 			d.change(Delete, KindChain, name, "", unasked)
-			if !have.Bound { // else it goes with the rule that it is part of
-				d.dropChains = append(d.dropChains, DeleteChain{name})
-			}
 			continue
 		case !had:
 			d.change(Add, KindChain, name, chainText(want), d.missing())
-			d.chainSteps = append(d.chainSteps, AddChain{name, want})
-			d.refill = append(d.refill, name)
 			continue
 		}
 		if !have.SameFrame(want) {
 			d.change(Modify, KindChain, name, chainText(want), "it was "+chainText(have))
-			d.dropChains = append(d.dropChains, DeleteChain{name})
-			d.chainSteps = append(d.chainSteps, AddChain{name, want})
 		}
 		if !have.SameRules(want) {
 			lines := ruleDelta(have.Rules, want.Rules)
 			d.change(Modify, KindChain, name, "", rulesDiffer)
 			d.changes[len(d.changes)-1].Rules = lines
-			d.refill = append(d.refill, name)
 		}
 	}
 }

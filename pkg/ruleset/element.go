@@ -26,10 +26,34 @@ type Element struct {
 	Foreign string
 }
 
-// Addresses returns the canonical elements that cover exactly the given
-// prefixes: unmapped, masked, merged where they overlap or touch, sorted.
-// Prefixes of both families give the elements of both, IPv4 first.
+// Addresses returns the canonical elements of a named set that cover exactly the
+// given prefixes: one for each prefix, unmapped and masked, that lies in no other
+// one; sorted. Neighbours are not merged: an element that stays is then never
+// written anew because of what comes or goes beside it. Prefixes of both families
+// give the elements of both, IPv4 first.
 func Addresses(prefixes []netip.Prefix) []Element {
+	canonical := make([]netip.Prefix, 0, len(prefixes))
+	for _, p := range prefixes {
+		if p = Canonical(p); p.IsValid() {
+			canonical = append(canonical, p)
+		}
+	}
+	slices.SortFunc(canonical, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	elements := make([]Element, 0, len(canonical))
+	for _, p := range canonical {
+		if n := len(elements); n > 0 && p.Addr().Compare(elements[n-1].To) <= 0 {
+			continue // it lies in the one before
+		}
+		elements = append(elements, Element{From: p.Addr(), To: netipx.PrefixLastIP(p)})
+	}
+	return elements
+}
+
+// Merged returns the elements of a set that never changes: those of Addresses,
+// merged where they touch.
+func Merged(prefixes []netip.Prefix) []Element {
 	ranges := Union(prefixes).Ranges()
 	elements := make([]Element, len(ranges))
 	for i, r := range ranges {
@@ -37,6 +61,25 @@ func Addresses(prefixes []netip.Prefix) []Element {
 	}
 	return elements
 }
+
+// Delta returns the elements of have that want lacks and the other way round.
+// Both must be sorted.
+func Delta(have, want []Element) (gone, come []Element) {
+	for len(have) > 0 && len(want) > 0 {
+		switch c := have[0].Compare(want[0]); {
+		case c == 0:
+			have, want = have[1:], want[1:]
+		case c < 0:
+			gone, have = append(gone, have[0]), have[1:]
+		default:
+			come, want = append(come, want[0]), want[1:]
+		}
+	}
+	return append(gone, have...), append(come, want...)
+}
+
+// Plain reports whether the element is addresses and nothing else.
+func (e Element) Plain() bool { return e.From.IsValid() && e.Timeout == 0 && e.Foreign == "" }
 
 // Union returns the set of all addresses of the given prefixes. An
 // IPv4-mapped IPv6 prefix counts as the IPv4 one, an invalid one as nothing.

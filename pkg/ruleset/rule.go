@@ -42,6 +42,29 @@ func (r Rule) Statements() []Statement {
 // MarshalText writes the rule's canonical text.
 func (r Rule) MarshalText() ([]byte, error) { return []byte(r.text), nil }
 
+// WithSets returns the rule with other sets in place of those that the map names.
+func (r Rule) WithSets(names map[string]string) Rule {
+	var statements []Statement
+	changed := false
+	for _, statement := range r.Statements() {
+		switch s := statement.(type) {
+		case Source:
+			if other, ok := names[s.Set]; ok {
+				statement, changed = Source{V6: s.V6, Not: s.Not, Set: other}, true
+			}
+		case DestinationPort:
+			if other, ok := names[s.Set]; ok {
+				statement, changed = DestinationPort{Protocol: s.Protocol, Set: other}, true
+			}
+		}
+		statements = append(statements, statement)
+	}
+	if !changed {
+		return r
+	}
+	return NewRule(statements...)
+}
+
 // UnmarshalText reads what MarshalText wrote.
 func (r *Rule) UnmarshalText(text []byte) error {
 	*r = Rule{text: string(text)}
@@ -85,7 +108,7 @@ func (s Source) String() string {
 	if len(s.In) == 0 {
 		return fmt.Sprintf("%s saddr %s@%s", family, not(s.Not), s.Set)
 	}
-	elements := Addresses(s.In)
+	elements := Merged(s.In)
 	texts := make([]string, len(elements))
 	for i, e := range elements {
 		texts[i] = e.String()

@@ -113,7 +113,7 @@ type Set struct {
 	Timeout  bool   `json:"timeout,omitempty"`
 	Dynamic  bool   `json:"dynamic,omitempty"`
 	Size     uint32 `json:"size,omitempty"` // most elements; 0 = no limit
-	// Elements are sorted and, for addresses, merged. The elements of a dynamic
+	// Elements are sorted and do not overlap. The elements of a dynamic
 	// set are run-time state: the packet path adds them and the kernel removes
 	// them, so they are neither observed nor compared.
 	Elements []Element `json:"elements,omitempty"`
