@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,31 +11,13 @@ import (
 	"unicode"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/ringfence/ringfence/pkg/policy"
 )
 
-// Mistake is one thing wrong with a file of data, and what to do about it.
-type Mistake struct {
-	File      string
-	Line, Col int // from 1
-	Text      string
-}
-
-func (m Mistake) Error() string { return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Col, m.Text) }
-
-// Mistakes are all mistakes of one file, in the order of the file.
-type Mistakes []Mistake
-
-func (m Mistakes) Error() string {
-	lines := make([]string, len(m))
-	for i, mistake := range m {
-		lines[i] = mistake.Error()
-	}
-	return strings.Join(lines, "\n")
-}
-
 // ReadProvider reads and checks a file about a provider. The name of the
-// provider is that of the file, without folder and ending. The error is Mistakes
-// that hold everything that is wrong.
+// provider is that of the file, without folder and ending. The error is
+// policy.Mistakes that hold everything that is wrong.
 func ReadProvider(file string, data []byte) (Provider, error) {
 	p := Provider{Name: nameOf(file)}
 	c := checker{}
@@ -53,43 +34,19 @@ func ReadProvider(file string, data []byte) (Provider, error) {
 	for i := range c.mistakes {
 		c.mistakes[i].File = file
 	}
-	slices.SortStableFunc(c.mistakes, func(a, b Mistake) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
-	})
-	return p, c.mistakes
+	return p, c.mistakes.Sorted()
 }
 
 // checker gathers what is wrong with a file.
 type checker struct {
 	root     yaml.Node
-	mistakes Mistakes
+	mistakes policy.Mistakes
 }
 
 // mistake reports what is wrong at a path of keys and list indexes.
 func (c *checker) mistake(path []any, format string, args ...any) {
-	at := c.place(path)
-	c.mistakes = append(c.mistakes, Mistake{Line: max(at.Line, 1), Col: max(at.Column, 1), Text: fmt.Sprintf(format, args...)})
-}
-
-// place is the node at a path, or the one nearest to it that is there.
-func (c *checker) place(path []any) *yaml.Node {
-	n := &c.root
-	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
-		n = n.Content[0]
-	}
-	for _, step := range path {
-		i := slices.IndexFunc(n.Content, func(child *yaml.Node) bool { return n.Kind == yaml.MappingNode && child.Value == step }) + 1
-		if index, ok := step.(int); ok && n.Kind == yaml.SequenceNode {
-			i = index
-		} else if i == 0 {
-			return n
-		}
-		if i >= len(n.Content) {
-			return n
-		}
-		n = n.Content[i]
-	}
-	return n
+	at := policy.NodeAt(&c.root, path...)
+	c.mistakes = append(c.mistakes, policy.Mistake{Line: max(at.Line, 1), Col: max(at.Column, 1), Text: fmt.Sprintf(format, args...)})
 }
 
 func at(path ...any) []any { return path }
@@ -106,7 +63,7 @@ func (c *checker) yamlMistakes(err error) {
 	} else if one, ok := errors.AsType[*yaml.LoadError](err); ok {
 		all = append(all, one)
 	} else {
-		c.mistakes = append(c.mistakes, Mistake{Line: 1, Col: 1, Text: "not YAML: " + err.Error()})
+		c.mistakes = append(c.mistakes, policy.Mistake{Line: 1, Col: 1, Text: "not YAML: " + err.Error()})
 	}
 	for _, e := range all {
 		text := "not YAML: " + strings.TrimSpace(e.Message+" "+e.ContextMsg)
@@ -119,7 +76,7 @@ func (c *checker) yamlMistakes(err error) {
 		} else if strings.Contains(e.Message, "already defined") {
 			text = e.Message
 		}
-		c.mistakes = append(c.mistakes, Mistake{Line: max(e.Mark.Line, 1), Col: max(e.Mark.Column, 1), Text: text})
+		c.mistakes = append(c.mistakes, policy.Mistake{Line: max(e.Mark.Line, 1), Col: max(e.Mark.Column, 1), Text: text})
 	}
 }
 
@@ -179,7 +136,7 @@ func (c *checker) kind(p Provider) {
 
 func (c *checker) parameters(p Provider) {
 	for i, parameter := range p.Parameters {
-		first := slices.IndexFunc(p.Parameters, func(other Parameter) bool { return other.Name == parameter.Name })
+		first := slices.IndexFunc(p.Parameters, func(other policy.Parameter) bool { return other.Name == parameter.Name })
 		switch {
 		case !plainName.MatchString(parameter.Name):
 			c.mistake(at("parameters", i), "a parameter needs a name of lower-case letters, digits and hyphens")
@@ -197,7 +154,7 @@ func (c *checker) registrars(p Provider) {
 	for i, text := range p.Registrars {
 		name := text
 		for _, found := range variable.FindAllStringSubmatch(text, -1) {
-			if !slices.ContainsFunc(p.Parameters, func(known Parameter) bool { return known.Name == found[1] }) {
+			if !slices.ContainsFunc(p.Parameters, func(known policy.Parameter) bool { return known.Name == found[1] }) {
 				c.mistake(at("registrars", i), "%q: there is no parameter %q", text, found[1])
 			}
 			name = strings.ReplaceAll(name, found[0], "x")

@@ -18,7 +18,7 @@ func FuzzReadProvider(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := rules.ReadProvider("acme.yaml", []byte(text))
 		if err != nil {
-			mistakes, ok := errors.AsType[rules.Mistakes](err)
+			mistakes, ok := errors.AsType[policy.Mistakes](err)
 			if !ok {
 				t.Fatalf("error of type %T: %v", err, err)
 			}
@@ -33,10 +33,7 @@ func FuzzReadProvider(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		preset := policy.Preset{Registrars: p.Registrars, Addresses: prefixes}
-		for _, parameter := range p.Parameters {
-			preset.Parameters = append(preset.Parameters, policy.Parameter(parameter))
-		}
+		preset := policy.Preset{Registrars: p.Registrars, Addresses: prefixes, Parameters: p.Parameters}
 		lines := strings.Join(p.PolicyLines(p.Examples()), "\n")
 		if _, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\nproviders:\n"+lines+"\n"), policy.Available{
 			Presets: map[string]policy.Preset{"acme": preset}, SignatureLists: []string{"scanners"},

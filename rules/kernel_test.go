@@ -55,10 +55,7 @@ func available(t *testing.T) policy.Available {
 	for name, p := range shipped(t) {
 		prefixes, err := p.Prefixes()
 		labtest.Must(t, err)
-		preset := policy.Preset{Registrars: p.Registrars, Addresses: prefixes}
-		for _, parameter := range p.Parameters {
-			preset.Parameters = append(preset.Parameters, policy.Parameter(parameter))
-		}
+		preset := policy.Preset{Registrars: p.Registrars, Addresses: prefixes, Parameters: p.Parameters}
 		presets[name] = preset
 	}
 	return policy.Available{Presets: presets, SignatureLists: []string{"scanners"}}

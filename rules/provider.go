@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ringfence/ringfence/pkg/policy"
 )
 
 // Provider is one file of providers/: a preset that a policy can name.
@@ -16,8 +18,8 @@ type Provider struct {
 	Title string `yaml:"title"`
 	// Kind says what the provider's servers are known by: dns, dns+cidr, cidr,
 	// or template, whose names hold something that only the customer knows.
-	Kind       Kind        `yaml:"kind"`
-	Parameters []Parameter `yaml:"parameters"`
+	Kind       Kind               `yaml:"kind"`
+	Parameters []policy.Parameter `yaml:"parameters"`
 	// Registrars are domain names in lower case; {name} stands for a parameter.
 	Registrars []string `yaml:"registrars"`
 	// Addresses are addresses and prefixes that calls come from.
@@ -60,13 +62,6 @@ const (
 	Medium Confidence = "medium"
 	Low    Confidence = "low"
 )
-
-// Parameter is a part of a template's names that the policy gives under with.
-type Parameter struct {
-	Name    string `yaml:"name" json:"name"`
-	Means   string `yaml:"means" json:"means"`
-	Example string `yaml:"example" json:"example"`
-}
 
 // Prefixes are the provider's addresses.
 func (p Provider) Prefixes() ([]netip.Prefix, error) {

@@ -94,9 +94,9 @@ func TestProviderMistakes(t *testing.T) {
 		})
 	}
 	_, err := rules.ReadProvider("acme.yaml", []byte("title: Acme\nkind: cidr\naddresses: [10.0.0.1]\nrecords: [A]\n"))
-	want := "acme.yaml:1:1: source is missing: write where the data stands, with its URL\n" +
-		"acme.yaml:1:1: checked is \"\": write the day when the data was last compared with its source, such as \"2026-11-22\"\n" +
+	want := "acme.yaml:1:1: checked is \"\": write the day when the data was last compared with its source, such as \"2026-11-22\"\n" +
 		"acme.yaml:1:1: confidence is \"\": write high (read where the provider publishes it), medium (a good source at second hand) or low\n" +
+		"acme.yaml:1:1: source is missing: write where the data stands, with its URL\n" +
 		"acme.yaml:3:13: 10.0.0.1 is no public address\n" +
 		"acme.yaml:4:10: records are those of names, and there are none"
 	if err == nil || err.Error() != want {

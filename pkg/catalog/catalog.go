@@ -80,11 +80,7 @@ func Preset(p rules.Provider) (policy.Preset, error) {
 	if err != nil {
 		return policy.Preset{}, err
 	}
-	preset := policy.Preset{Registrars: p.Registrars, Addresses: prefixes}
-	for _, parameter := range p.Parameters {
-		preset.Parameters = append(preset.Parameters, policy.Parameter(parameter))
-	}
-	return preset, nil
+	return policy.Preset{Registrars: p.Registrars, Addresses: prefixes, Parameters: p.Parameters}, nil
 }
 
 // Parse reads and checks a policy with what this version offers. The name is the

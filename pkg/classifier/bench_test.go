@@ -77,7 +77,7 @@ func BenchmarkPacket(b *testing.B) {
 	}{{"otherport", 10000, signaturetest.Invite}, {"svmap", 5060, signaturetest.Svmap}, {"invite", 5060, signaturetest.Invite}}
 
 	type cell struct {
-		source *lab.Source
+		source *labtest.Source
 		times  []float64
 	}
 	cells := map[string]*cell{}
@@ -86,7 +86,7 @@ func BenchmarkPacket(b *testing.B) {
 		labtest.Rules(b, pbx, end)
 		c.make(pbx)
 		for _, p := range packets {
-			source, err := outside.Send(outside4+":0", fmt.Sprintf("%s:%d", pbx4, p.port), []byte(p.payload))
+			source, err := labtest.NewSource(outside, outside4+":0", fmt.Sprintf("%s:%d", pbx4, p.port), []byte(p.payload))
 			labtest.Must(b, err)
 			b.Cleanup(func() { source.Close() })
 			labtest.Must(b, source.Burst(1))

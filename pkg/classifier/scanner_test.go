@@ -43,7 +43,7 @@ func pair(t testing.TB) (pbx, outside *lab.Namespace) {
 func answer(t *testing.T, h *lab.Namespace) {
 	t.Helper()
 	for _, address := range []string{pbx4, pbx6} {
-		sink, err := h.Listen(t.Context(), net.JoinHostPort(address, "5060"))
+		sink, err := labtest.NewSink(t.Context(), h, net.JoinHostPort(address, "5060"))
 		labtest.Must(t, err)
 		t.Cleanup(func() { sink.Close() })
 		var listener net.Listener

@@ -182,13 +182,13 @@ func TestNoPacketSlipsThroughASwap(t *testing.T) {
 	labtest.Rules(t, pbx, strings.ReplaceAll(watch, " drop", " accept"))
 	change(t, pbx, programs[0], "eth0")
 	labtest.AddNeighbour(t, outside, "eth0", pbx, "eth0", pbx4)
-	sink, err := pbx.Listen(t.Context(), pbx4+":5060")
+	sink, err := labtest.NewSink(t.Context(), pbx, pbx4+":5060")
 	labtest.Must(t, err)
 	defer sink.Close()
-	scanner, err := outside.Send(outside4+":6000", pbx4+":5060", []byte(signaturetest.Svmap))
+	scanner, err := labtest.NewSource(outside, outside4+":6000", pbx4+":5060", []byte(signaturetest.Svmap))
 	labtest.Must(t, err)
 	defer scanner.Close()
-	phone, err := outside.Send(outside4+":6002", pbx4+":5060", []byte(signaturetest.Invite))
+	phone, err := labtest.NewSource(outside, outside4+":6002", pbx4+":5060", []byte(signaturetest.Invite))
 	labtest.Must(t, err)
 	defer phone.Close()
 
@@ -275,7 +275,7 @@ func TestRequiredUserAgent(t *testing.T) {
 		"INVITE sip:a SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n", "INVITE sip:a SIP/2.0\r\nUser-Agent: yealink T46\r\n\r\n",
 		"INVITE sip:a SIP/2.0\r\nUser-Agent: other\r\n\r\n", "INVITE sip:a SIP/2.0\r\nTo: x", "SIP/2.0 200 OK\r\nUser-Agent: other\r\n\r\n", "\r\n\r\n",
 	} {
-		source, err := outside.Send(outside4+":0", pbx4+":5060", []byte(payload))
+		source, err := labtest.NewSource(outside, outside4+":0", pbx4+":5060", []byte(payload))
 		labtest.Must(t, err)
 		labtest.Must(t, errors.Join(source.Burst(1), source.Close()))
 	}

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -104,7 +104,7 @@ func runBan(ctx context.Context, a *app, addr netip.Addr, o banOptions) error {
 	if err != nil {
 		return err
 	}
-	return printBan(a, reportBan(b), fmt.Sprintf("%s is banned for %s.", addr, briefly(b.Left)))
+	return printBan(a, reportBan(b), fmt.Sprintf("%s is banned for %s.", addr, policy.DurationText(b.Left)))
 }
 
 func runUnban(ctx context.Context, a *app, addr netip.Addr) error {
@@ -163,21 +163,10 @@ func runBans(ctx context.Context, a *app) error {
 		for _, b := range list {
 			left := "for good"
 			if b.Left != nil {
-				left = briefly(time.Duration(*b.Left)*time.Second) + " left"
+				left = policy.DurationText(time.Duration(*b.Left)*time.Second) + " left"
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\n", b.Address, left, b.Why)
 		}
 	})
 	return nil
-}
-
-// briefly writes a time without what is 0: 1h instead of 1h0m0s.
-func briefly(d time.Duration) string {
-	text := d.Round(time.Second).String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(text, zero) {
-			text = strings.TrimSuffix(text, zero[1:])
-		}
-	}
-	return text
 }

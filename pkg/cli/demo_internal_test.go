@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/demo"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
@@ -42,14 +43,14 @@ func TestDemoNotices(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, err := newDemoLab()
-			defer d.close()
-			labtest.Must(t, err)
-			d.wait = sabotage.wait
-			labtest.Rules(t, d.pbx, sabotage.rules)
 			var out bytes.Buffer
-			a := &app{stdout: &out, stderr: &out, output: "text"}
-			if err := playDemo(t.Context(), a, d); err == nil || err.Error() != "the demo did not go as it should" {
+			o := demoOptions(&app{stdout: &out, stderr: &out, output: "text"}, false)
+			o.Wait = sabotage.wait
+			d, err := demo.New(o)
+			t.Cleanup(func() { d.Close() })
+			labtest.Must(t, err)
+			labtest.Rules(t, d.PBX(), sabotage.rules)
+			if _, err := d.Play(t.Context()); err == nil || err.Error() != "the demo did not go as it should" {
 				t.Errorf("the demo ended with %v", err)
 			}
 			if !strings.Contains(out.String(), sabotage.says) {

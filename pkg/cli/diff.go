@@ -44,7 +44,7 @@ func runDiff(ctx context.Context, a *app, o fence.DiffOptions) error {
 	a.printAll(d.Notices)
 	if d.Refusal != nil {
 		a.warn("apply would be " + d.Refusal.Error())
-		a.say("hint", hint(d.Refusal))
+		a.say("hint", hint(d.Refusal, fence.OwnRights()))
 	}
 	if d.Plan.Empty() {
 		if !a.json() {

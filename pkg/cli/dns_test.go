@@ -42,7 +42,7 @@ edge2.net.example. 60 IN A 203.0.113.8
 // patient is a site whose name server can be made ill.
 type patient struct {
 	*site
-	names  *lab.Switch
+	names  *labtest.Switch
 	honest *lab.Zone
 	good   []string
 }
@@ -62,7 +62,7 @@ func newPatient(t *testing.T, servers ...string) *patient {
 	zone, good := wholeZone()
 	honest, err := lab.NewZone(zone)
 	labtest.Must(t, err)
-	p := &patient{names: lab.NewSwitch(honest), honest: honest, good: good}
+	p := &patient{names: labtest.NewSwitch(honest), honest: honest, good: good}
 	h := labtest.Host(t, "pbx")
 	p.site = newSite(t, h, strings.Replace(patientPolicy, "SERVERS", strings.Join(servers, ", "), 1))
 	p.serve(t, servers[0], p.names)
@@ -152,7 +152,7 @@ func (p *patient) intact(t *testing.T, after string) {
 // TestNoWayToTCP: the answer does not fit into UDP, and nobody listens by TCP.
 func TestNoWayToTCP(t *testing.T) {
 	p := newPatient(t, "127.0.0.1", "127.0.0.2")
-	names, err := p.host.ServeNamesByUDP("127.0.0.2:53", lab.Truncated(nil))
+	names, err := p.host.ServeNamesByUDP("127.0.0.2:53", labtest.Truncated(nil))
 	labtest.Must(t, err)
 	t.Cleanup(func() { names.Close() })
 	p.must(t, 0, "apply")
@@ -190,7 +190,7 @@ func TestOneOfTwoServersLies(t *testing.T) {
 	p.must(t, 0, "apply")
 	known, err := os.ReadFile(filepath.Join(p.state(), "addresses.json"))
 	labtest.Must(t, err)
-	lie := lab.Lie("198.18.6.6", "10.0.0.1", "127.0.0.1", "2001:db8:ffff::6", "::1")(p.honest)
+	lie := labtest.Lie("198.18.6.6", "10.0.0.1", "127.0.0.1", "2001:db8:ffff::6", "::1")(p.honest)
 	for range labtest.Count(3, 200) {
 		p.names.To(lie)
 		o := p.must(t, 4, "refresh")
@@ -216,7 +216,7 @@ func TestOneOfTwoServersLies(t *testing.T) {
 func TestMoreAddressesThanAnybodyNeeds(t *testing.T) {
 	p := newPatient(t, "127.0.0.1")
 	p.must(t, 0, "apply")
-	p.names.To(lab.Only(dns.TypeA, lab.Many(100))(p.honest))
+	p.names.To(labtest.Only(dns.TypeA, labtest.Many(100))(p.honest))
 	o := p.must(t, 4, "refresh")
 	p.intact(t, "refresh")
 	if !strings.Contains(o.stderr, "hint: if so many are right: ringfence refresh --accept-large sip.acme.example") {
@@ -231,7 +231,7 @@ func TestMoreAddressesThanAnybodyNeeds(t *testing.T) {
 	if alarms := p.alarms(t); len(alarms) > 0 {
 		t.Errorf("after --accept-large: %v", alarms)
 	}
-	p.names.To(lab.Only(dns.TypeA, lab.Many(101))(p.honest))
+	p.names.To(labtest.Only(dns.TypeA, labtest.Many(101))(p.honest))
 	p.must(t, 4, "refresh")
 }
 
@@ -239,7 +239,7 @@ func TestMoreAddressesThanAnybodyNeeds(t *testing.T) {
 func TestAlarmsComeFirst(t *testing.T) {
 	p := newPatient(t, "127.0.0.1")
 	p.must(t, 0, "apply")
-	p.names.To(lab.Only(dns.TypeAAAA, lab.Bogons)(p.honest))
+	p.names.To(labtest.Only(dns.TypeAAAA, labtest.Bogons)(p.honest))
 	p.must(t, 4, "refresh")
 	want := []string{
 		"alarm  edge.net.example AAAA: only addresses that cannot be believed, where there were others (since ",
@@ -273,7 +273,7 @@ func TestStaleAddresses(t *testing.T) {
 	if diff := cmp.Diff([]string{"stale sip.acme.example"}, p.alarms(t)); diff != "" {
 		t.Error(diff)
 	}
-	p.names.To(lab.ServFail(nil))
+	p.names.To(labtest.ServFail(nil))
 	o := p.must(t, 4, "refresh")
 	if !strings.Contains(o.stderr, "alarm: sip.acme.example A: no good answer for 169 h; its addresses stay as they were") {
 		t.Errorf("refresh says %s", o.stderr)

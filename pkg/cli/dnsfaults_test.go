@@ -11,14 +11,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
-	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
 // dnsFault is a bad day of a name server.
 type dnsFault struct {
 	name   string
-	fault  lab.Fault
+	fault  labtest.Fault
 	slow   bool // each round takes seconds
 	brief  bool // after three days it would not be a fault but what the provider wants
 	status int
@@ -30,39 +29,39 @@ type dnsFault struct {
 }
 
 var dnsFaults = []dnsFault{
-	{name: "SERVFAIL", fault: lab.ServFail, status: 4, failure: "127.0.0.1:53 answers SERVFAIL (and 5 questions more about sip.acme.example)"},
-	{name: "REFUSED", fault: lab.Refused, status: 4, failure: "127.0.0.1:53 answers REFUSED"},
-	{name: "timeout", fault: lab.Silent, slow: true, status: 4, failure: "127.0.0.1:53 does not answer"},
-	{name: "empty", fault: lab.Empty, status: 4, failure: "no A record any more, where there was one", later: []string{
+	{name: "SERVFAIL", fault: labtest.ServFail, status: 4, failure: "127.0.0.1:53 answers SERVFAIL (and 5 questions more about sip.acme.example)"},
+	{name: "REFUSED", fault: labtest.Refused, status: 4, failure: "127.0.0.1:53 answers REFUSED"},
+	{name: "timeout", fault: labtest.Silent, slow: true, status: 4, failure: "127.0.0.1:53 does not answer"},
+	{name: "empty", fault: labtest.Empty, status: 4, failure: "no A record any more, where there was one", later: []string{
 		"gone _sip._tcp.sip.acme.example SRV", "gone _sip._udp.sip.acme.example SRV", "gone sip.acme.example A", "gone sip.acme.example NAPTR",
 	}},
-	{name: "NXDOMAIN", fault: lab.NoName, status: 4, failure: "the name does not exist any more", later: []string{
+	{name: "NXDOMAIN", fault: labtest.NoName, status: 4, failure: "the name does not exist any more", later: []string{
 		"gone _sip._tcp.sip.acme.example SRV", "gone _sip._udp.sip.acme.example SRV", "gone sip.acme.example A", "gone sip.acme.example NAPTR",
 	}},
-	{name: "A fails, AAAA works", fault: lab.Only(dns.TypeA, lab.ServFail), status: 4, failure: "edge.net.example A: 127.0.0.1:53 answers SERVFAIL (and 2 questions more about sip.acme.example)"},
-	{name: "AAAA fails, A works", fault: lab.Only(dns.TypeAAAA, lab.ServFail), status: 4, failure: "edge.net.example AAAA: 127.0.0.1:53 answers SERVFAIL (and 2 questions more about sip.acme.example)"},
-	{name: "truncated, and TCP hangs up", fault: lab.Truncated, status: 4, failure: "does not fit into UDP, and TCP failed"},
-	{name: "a circle of aliases", fault: lab.Alias, status: 4, failure: "more than 8 aliases"},
-	{name: "nine aliases", fault: lab.Aliases(9, "198.18.6.6"), status: 4, failure: "more than 8 aliases, the last to alias8.example"},
-	{name: "wrong owner", fault: lab.WrongOwner, status: 4, failure: "the answer speaks of evil.example instead"},
-	{name: "wrong number", fault: lab.WrongID, slow: true, status: 4, failure: "127.0.0.1:53 does not answer"},
-	{name: "another question", fault: lab.OtherQuestion, status: 4, failure: "127.0.0.1:53 answers another question"},
-	{name: "bogons", fault: lab.Bogons, status: 4, failure: "10.0.0.1 is a private address; to allow it, add it to addresses in the policy", alarms: []string{
+	{name: "A fails, AAAA works", fault: labtest.Only(dns.TypeA, labtest.ServFail), status: 4, failure: "edge.net.example A: 127.0.0.1:53 answers SERVFAIL (and 2 questions more about sip.acme.example)"},
+	{name: "AAAA fails, A works", fault: labtest.Only(dns.TypeAAAA, labtest.ServFail), status: 4, failure: "edge.net.example AAAA: 127.0.0.1:53 answers SERVFAIL (and 2 questions more about sip.acme.example)"},
+	{name: "truncated, and TCP hangs up", fault: labtest.Truncated, status: 4, failure: "does not fit into UDP, and TCP failed"},
+	{name: "a circle of aliases", fault: labtest.Alias, status: 4, failure: "more than 8 aliases"},
+	{name: "nine aliases", fault: labtest.Aliases(9, "198.18.6.6"), status: 4, failure: "more than 8 aliases, the last to alias8.example"},
+	{name: "wrong owner", fault: labtest.WrongOwner, status: 4, failure: "the answer speaks of evil.example instead"},
+	{name: "wrong number", fault: labtest.WrongID, slow: true, status: 4, failure: "127.0.0.1:53 does not answer"},
+	{name: "another question", fault: labtest.OtherQuestion, status: 4, failure: "127.0.0.1:53 answers another question"},
+	{name: "bogons", fault: labtest.Bogons, status: 4, failure: "10.0.0.1 is a private address; to allow it, add it to addresses in the policy", alarms: []string{
 		"rejected _sip._tcp.sip.acme.example SRV", "rejected _sip._udp.sip.acme.example SRV",
 		"rejected edge.net.example A", "rejected edge.net.example AAAA", "rejected edge2.net.example A",
 		"rejected sip.acme.example A",
 	}},
-	{name: "5,000 addresses", fault: lab.Many(5000), status: 4, failure: " records, more than 64, so it is not used", alarms: []string{
+	{name: "5,000 addresses", fault: labtest.Many(5000), status: 4, failure: " records, more than 64, so it is not used", alarms: []string{
 		"large edge.net.example A", "large edge.net.example AAAA", "large edge2.net.example A", "large sip.acme.example A",
 	}},
-	{name: "TTL 0", fault: lab.TTL(0)},
-	{name: "TTL 2^31", fault: lab.TTL(1 << 31)},
-	{name: "flapping pool", fault: lab.Flapping(2)},
-	{name: "SRV to nowhere", fault: lab.NoService, brief: true},
-	{name: "SRV to an alias", fault: lab.SRVToAlias},
-	{name: "NAPTR in a circle", fault: lab.NAPTRLoop},
-	{name: "garbage", fault: lab.Garbage, status: 4, failure: "127.0.0.1:53: "},
-	{name: "half an answer", fault: lab.Half, status: 4, failure: "127.0.0.1:53: "},
+	{name: "TTL 0", fault: labtest.TTL(0)},
+	{name: "TTL 2^31", fault: labtest.TTL(1 << 31)},
+	{name: "flapping pool", fault: labtest.Flapping(2)},
+	{name: "SRV to nowhere", fault: labtest.NoService, brief: true},
+	{name: "SRV to an alias", fault: labtest.SRVToAlias},
+	{name: "NAPTR in a circle", fault: labtest.NAPTRLoop},
+	{name: "garbage", fault: labtest.Garbage, status: 4, failure: "127.0.0.1:53: "},
+	{name: "half an answer", fault: labtest.Half, status: 4, failure: "127.0.0.1:53: "},
 }
 
 // TestDNSFaults plays each bad day for some refreshes: no good address goes, no

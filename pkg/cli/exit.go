@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -41,12 +40,12 @@ func (a *app) fail(err error) int {
 	}
 	if mistakes, ok := errors.AsType[policy.Mistakes](err); ok {
 		for _, m := range mistakes {
-			a.say("error", m.Error())
+			a.say("error", mistakeText(m))
 		}
 		return exitError
 	}
 	a.say("error", err.Error())
-	if hint := hint(err); hint != "" {
+	if hint := hint(err, fence.OwnRights()); hint != "" {
 		a.say("hint", hint)
 	}
 	if _, ok := errors.AsType[*plan.Refusal](err); ok {
@@ -55,11 +54,12 @@ func (a *app) fail(err error) int {
 	return exitError
 }
 
-// hint says what the user can do about an error, "" if nothing is known.
-func hint(err error) string {
+// hint says what the user can do about an error, "" if nothing is known. rights are
+// those of this process.
+func hint(err error, rights fence.Rights) string {
 	if up, ok := errors.AsType[*fence.StillUp](err); ok {
 		alone := fmt.Sprintf("the table alone is removed by: %s; a refresh would put it back", up.Remove)
-		if more := hint(up.Err); more != "" {
+		if more := hint(up.Err, rights); more != "" {
 			return more + "; " + alone
 		}
 		return alone
@@ -68,13 +68,11 @@ func hint(err error) string {
 		return h
 	}
 	if refusal, ok := errors.AsType[*plan.Refusal](err); ok {
-		return fmt.Sprintf("%s; or say %s if you are sure", refusal.WayOut, refusal.Flag)
+		return fmt.Sprintf("%s; or say %s if you are sure", refusal.WayOut, override(refusal))
 	}
 	switch {
 	case errors.Is(err, signature.ErrTooMany):
 		return "leave some out under signatures.except, or shorten signatures.deny"
-	case errors.Is(err, backend.ErrPermission):
-		return "run it as root: sudo ringfence …"
 	case errors.Is(err, backend.ErrUnsupported):
 		return "load the module (modprobe nf_tables), or use a kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET"
 	case errors.Is(err, fence.ErrNoGeneration):
@@ -83,10 +81,38 @@ func hint(err error) string {
 		return "make it writable, or name another folder with --state-dir or --run-dir"
 	case errors.Is(err, unix.ENOSPC):
 		return "free some space there, and run it again"
-	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
-		return "run it as root: sudo ringfence …"
-	case errors.Is(err, backend.ErrOwned), errors.Is(err, unix.EPERM):
-		return "another process may have taken the table for itself (nft list table inet ringfence shows \"flags owner\"): end it and run this again"
+	}
+	return permissionHint(err, rights)
+}
+
+// permissionHint says what to do where the kernel refuses, by what this process
+// lacks: EPERM alone does not say why.
+func permissionHint(err error, rights fence.Rights) string {
+	const asRoot = "run it as root: sudo ringfence …"
+	ofFile := false
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		ofFile = true
+	}
+	switch {
+	case errors.Is(err, backend.ErrOwned):
+		return ownedHint
+	case !errors.Is(err, fs.ErrPermission) && !errors.Is(err, backend.ErrPermission):
+		return ""
+	case !rights.Root:
+		return asRoot
+	case ofFile:
+		return "" // its error names the file, and root may have locked it (chattr +i)
+	case !rights.NetAdmin:
+		return "it runs as root without CAP_NET_ADMIN: give it that capability (docker run --cap-add NET_ADMIN; CapabilityBoundingSet= of a service)"
+	case errors.Is(err, backend.ErrPermission) && rights.UserNamespace:
+		return "it runs in a user namespace, as in an unprivileged container, and this network belongs to the host: run it on the host"
+	case errors.Is(err, backend.ErrPermission):
+		return "a security module or a seccomp filter forbids it: see the log of the kernel (dmesg)"
+	}
+	if errors.Is(err, unix.EPERM) {
+		return ownedHint // the table could be read, or the error were ErrPermission
 	}
 	return ""
 }
+
+const ownedHint = "another process may have taken the table for itself (nft list table inet ringfence shows \"flags owner\"): end it and run this again"

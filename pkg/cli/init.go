@@ -155,7 +155,7 @@ func presetLines(preset rules.Provider, values string) ([]string, error) {
 	with := map[string]string{}
 	for value := range strings.SplitSeq(values, ",") {
 		key, v, _ := strings.Cut(value, "=")
-		known := slices.ContainsFunc(preset.Parameters, func(p rules.Parameter) bool { return p.Name == key })
+		known := slices.ContainsFunc(preset.Parameters, func(p policy.Parameter) bool { return p.Name == key })
 		if value != "" && !known {
 			return nil, notice.WithHint(fmt.Errorf("preset %s has no parameter %q", preset.Name, key), "see ringfence providers show %s", preset.Name)
 		}

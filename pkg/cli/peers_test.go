@@ -250,7 +250,7 @@ func listensAt(t *testing.T, h *lab.Namespace, protocol string, port int) (found
 // knock sends one UDP packet.
 func knock(t *testing.T, from *lab.Namespace, fromAddress, to string, port int) {
 	t.Helper()
-	source, err := from.Send(net.JoinHostPort(fromAddress, "0"), net.JoinHostPort(to, fmt.Sprint(port)), []byte("INVITE sip:100@pbx SIP/2.0\r\n\r\n"))
+	source, err := labtest.NewSource(from, net.JoinHostPort(fromAddress, "0"), net.JoinHostPort(to, fmt.Sprint(port)), []byte("INVITE sip:100@pbx SIP/2.0\r\n\r\n"))
 	labtest.Must(t, err)
 	defer source.Close()
 	labtest.Must(t, source.Burst(1))

@@ -50,16 +50,7 @@ nobody.
   ringfence phone polycom --model "VVX 450" --provider telnyx   also what this provider needs
   ringfence phone snom --model D785 --port 5070            and another port than 5060
   ringfence phone mitel --steps                            by hand, on the phone's web page`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) < 2 {
-				return nil
-			}
-			hint := fmt.Sprintf("ringfence phone %s --model %s", word(args[0]), word(args[1]))
-			if len(args) > 2 {
-				hint += " --firmware " + word(args[2])
-			}
-			return notice.WithHint(fmt.Errorf("phone takes one maker, and %q is a second argument", args[1]), "perhaps: %s", hint)
-		},
+		Args: oneMaker,
 		RunE: func(_ *cobra.Command, args []string) error { return runPhone(a, args, f) },
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			makers, _ := catalog.Makers()
@@ -79,7 +70,12 @@ nobody.
 	flags.StringVar(&f.format, "format", "", "the `form`: cfg or xml, whichever the maker has, or text for reading (default: the maker's)")
 	flags.BoolVar(&f.steps, "steps", false, "also the way through the phone's web page")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"cfg", "xml", "text"}, cobra.ShellCompDirectiveNoFileComp))
-	c.AddCommand(&cobra.Command{
+	c.AddCommand(phoneListCommand(a))
+	return c
+}
+
+func phoneListCommand(a *app) *cobra.Command {
+	return &cobra.Command{
 		Use:     "list [MAKER]",
 		Short:   "List the makers and their models",
 		Example: "  ringfence phone list\n  ringfence phone list grandstream",
@@ -90,8 +86,19 @@ nobody.
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error { return runPhoneList(a, args) },
-	})
-	return c
+	}
+}
+
+// oneMaker refuses a second argument, which is mostly the model.
+func oneMaker(_ *cobra.Command, args []string) error {
+	if len(args) < 2 {
+		return nil
+	}
+	hint := fmt.Sprintf("ringfence phone %s --model %s", word(args[0]), word(args[1]))
+	if len(args) > 2 {
+		hint += " --firmware " + word(args[2])
+	}
+	return notice.WithHint(fmt.Errorf("phone takes one maker, and %q is a second argument", args[1]), "perhaps: %s", hint)
 }
 
 // word is an argument as it is typed in a shell.
@@ -124,7 +131,7 @@ func runPhone(a *app, args []string, f phoneFlags) error {
 	}
 	s, err := m.Snippet(f.Options)
 	if errors.Is(err, phone.ErrModel) {
-		return notice.WithHint(err, "ringfence phone list %s shows which are known", m.Name)
+		return notice.WithHint(err, "ringfence phone list %s shows which are known; name yours with --model", m.Name)
 	}
 	if err != nil {
 		return err

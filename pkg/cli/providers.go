@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -70,26 +69,26 @@ func oneArgument(what string) cobra.PositionalArgs {
 
 // providerReport is the object that providers prints for a provider.
 type providerReport struct {
-	Name       string            `json:"name"`
-	Title      string            `json:"title"`
-	Kind       rules.Kind        `json:"kind"`
-	Parameters []rules.Parameter `json:"parameters"`
-	Registrars []string          `json:"registrars"`
-	Addresses  []string          `json:"addresses"`
-	Records    []string          `json:"records"`
-	Ports      string            `json:"ports,omitempty"`
-	Media      string            `json:"media,omitempty"`
-	Source     string            `json:"source"`
-	Checked    string            `json:"checked"`
-	Confidence rules.Confidence  `json:"confidence"`
-	Caveat     string            `json:"caveat,omitempty"`
-	Policy     string            `json:"policy"` // what to write into a policy
-	Warnings   []string          `json:"warnings"`
+	Name       string             `json:"name"`
+	Title      string             `json:"title"`
+	Kind       rules.Kind         `json:"kind"`
+	Parameters []policy.Parameter `json:"parameters"`
+	Registrars []string           `json:"registrars"`
+	Addresses  []string           `json:"addresses"`
+	Records    []string           `json:"records"`
+	Ports      string             `json:"ports,omitempty"`
+	Media      string             `json:"media,omitempty"`
+	Source     string             `json:"source"`
+	Checked    string             `json:"checked"`
+	Confidence rules.Confidence   `json:"confidence"`
+	Caveat     string             `json:"caveat,omitempty"`
+	Policy     string             `json:"policy"` // what to write into a policy
+	Warnings   []string           `json:"warnings"`
 }
 
 func reportProvider(p rules.Provider, now time.Time) providerReport {
 	return providerReport{
-		p.Name, p.Title, p.Kind, append([]rules.Parameter{}, p.Parameters...),
+		p.Name, p.Title, p.Kind, append([]policy.Parameter{}, p.Parameters...),
 		append([]string{}, p.Registrars...), append([]string{}, p.Addresses...), append([]string{}, p.Records...),
 		p.Ports, p.Media, p.Source, p.Checked, p.Confidence, p.Caveat,
 		strings.Join(p.PolicyLines(p.Examples()), "\n"), append([]string{}, p.Warnings(now)...),
@@ -195,7 +194,7 @@ func runCheckProvider(a *app, path string) error {
 	}
 	p, err := rules.ReadProvider(path, data)
 	if err != nil {
-		return providerMistakes(err)
+		return err
 	}
 	preset, err := catalog.Preset(p)
 	if err != nil {
@@ -236,18 +235,4 @@ func readSmall(path string) ([]byte, error) {
 		err = fmt.Errorf("%s is larger than 1 MiB", path)
 	}
 	return data, err
-}
-
-// providerMistakes are the mistakes of a file about a provider as those of a
-// policy are told.
-func providerMistakes(err error) error {
-	found, ok := errors.AsType[rules.Mistakes](err)
-	if !ok {
-		return err
-	}
-	var mistakes policy.Mistakes
-	for _, m := range found {
-		mistakes = append(mistakes, policy.Mistake(m))
-	}
-	return mistakes
 }

@@ -80,7 +80,7 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 		return notice.WithHint(errors.New("resolve needs a name"), "for example: ringfence resolve sip.example.net")
 	}
 	var targets []resolve.Target
-	var views []view
+	var views []resolve.View
 	for _, name := range names {
 		r, ok := policy.ParseRegistrar(name)
 		switch {
@@ -90,7 +90,7 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 			return fmt.Errorf("%q is an address already", name)
 		}
 		targets = append(targets, resolve.Target{Name: r.Host, Registrar: true})
-		views = append(views, viewOf(name))
+		views = append(views, resolve.ViewOf(name))
 	}
 	p, err := readPolicy(a.policyPath)
 	if err != nil {
@@ -106,7 +106,7 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 	}
 	var resolved []resolvedName
 	for i, r := range found.Results {
-		r.Roots = views[i].narrow(r.Roots)
+		r.Roots = views[i].Narrow(r.Roots)
 		resolved = append(resolved, describe(r, found.Known[i], found.Failures, found.Screen))
 	}
 	if a.json() {

@@ -30,12 +30,12 @@ server and changes nothing.`,
 
 // statusReport is the object that status prints.
 type statusReport struct {
-	Alarms    []resolve.Alarm `json:"alarms"`
-	Fence     bool            `json:"fence"` // there is a table in the kernel
-	Mode      string          `json:"mode"`
-	Backend   string          `json:"backend"`
-	Engine    string          `json:"engine"`
-	EngineWhy string          `json:"engine_reason,omitempty"`
+	Alarms    []alarmReport `json:"alarms"`
+	Fence     bool          `json:"fence"` // there is a table in the kernel
+	Mode      string        `json:"mode"`
+	Backend   string        `json:"backend"`
+	Engine    string        `json:"engine"`
+	EngineWhy string        `json:"engine_reason,omitempty"`
 	// Signatures are the packets that each signature has matched, null if that is
 	// not known.
 	Signatures map[string]uint64 `json:"signatures"`
@@ -95,7 +95,7 @@ func runStatus(ctx context.Context, a *app) error {
 
 func reportStatus(s *fence.Status) *statusReport {
 	r := &statusReport{
-		Alarms: append([]resolve.Alarm{}, s.Alarms...), Fence: s.Table, Mode: "none", Backend: s.Backend.Name,
+		Alarms: reportAlarms(s.Alarms), Fence: s.Table, Mode: "none", Backend: s.Backend.Name,
 		Engine: string(s.Engine), EngineWhy: s.EngineWhy, Signatures: s.Hits,
 		Generation: s.Generation, Down: s.Down, Drift: s.Differences > 0,
 		Providers: []allowedReport{}, Trusted: reportAddresses(s.Trusted), Counters: map[string]uint64{},
@@ -129,6 +129,20 @@ func reportAddresses(list []fence.Address) []addressReport {
 			r.Family = "ipv6"
 		}
 		reports = append(reports, r)
+	}
+	return reports
+}
+
+// alarmReport is an alarm with its way out in words.
+type alarmReport struct {
+	resolve.Alarm
+	WayOut string `json:"way_out"`
+}
+
+func reportAlarms(alarms []resolve.Alarm) []alarmReport {
+	reports := []alarmReport{}
+	for _, alarm := range alarms {
+		reports = append(reports, alarmReport{alarm, wayOutText(alarm.WayOut)})
 	}
 	return reports
 }

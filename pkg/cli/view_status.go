@@ -10,7 +10,6 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
-	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
@@ -119,9 +118,9 @@ func writeRefresh(w io.Writer, s *fence.Status, r *statusReport) {
 }
 
 // writeAlarms prints what stands, each with its way out, before anything else.
-func (a *app) writeAlarms(out io.Writer, alarms []resolve.Alarm) {
+func (a *app) writeAlarms(out io.Writer, alarms []alarmReport) {
 	for _, alarm := range alarms {
-		fmt.Fprintf(out, "%s  %s\n       %s\n", a.alarm("alarm"), site.AlarmNotice(alarm).Text, alarm.WayOut)
+		fmt.Fprintf(out, "%s  %s\n       %s\n", a.alarm("alarm"), site.AlarmNotice(alarm.Alarm, nil).Text, alarm.WayOut)
 	}
 	if len(alarms) > 0 {
 		fmt.Fprintln(out)

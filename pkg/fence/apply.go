@@ -42,7 +42,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 	}
 	for _, name := range o.Allow.Empty {
 		if !site.HasProvider(s.Policy, name) {
-			return nil, fmt.Errorf("--allow-empty %s: the policy has no provider of that name", name)
+			return nil, fmt.Errorf("provider %q may be empty, but the policy has no provider of that name", name)
 		}
 	}
 	var agreed []plan.Change
@@ -73,7 +73,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 		return nil, err
 	}
 	applied := &Applied{Plan: p, Generation: generation, New: generation != numberOf(newest), Notices: s.Warnings()}
-	names, bad := s.NameNotices(f.Now())
+	names, bad := s.NameNotices(f.Now(), f.Words)
 	applied.Notices, applied.Partly = append(applied.Notices, names...), bad
 	return applied, nil
 }

@@ -102,7 +102,7 @@ func (f *Fence) refusesBan(have *ruleset.State, addr netip.Addr) error {
 		if origin := f.originOf(name, addr); origin != "" {
 			why += " (" + origin + ")"
 		}
-		return &plan.Refusal{Guard: "protected", Why: why, WayOut: set.wayOut, Flag: "--allow-protected"}
+		return &plan.Refusal{Guard: plan.GuardProtected, Why: why, WayOut: set.wayOut}
 	}
 	return nil
 }

@@ -205,10 +205,11 @@ func (f *committer) beginGeneration(s *site.Site, state *ruleset.State, command 
 
 // foreignTable is the guard of another program's table. There is none once
 // anything was applied.
-func (s store) foreignTable(adopt bool) ([]plan.Guard, error) {
-	numbers, err := s.Numbers()
+func (f *session) foreignTable(adopt bool) ([]plan.Guard, error) {
+	numbers, err := f.Numbers()
 	if adopt || err != nil || len(numbers) > 0 {
 		return nil, err
 	}
-	return []plan.Guard{plan.ForeignTable(compile.Counters())}, nil
+	shown := f.Kernel().Describe()
+	return []plan.Guard{plan.ForeignTable(compile.Counters(), shown.Place, shown.Look)}, nil
 }

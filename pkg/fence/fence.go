@@ -51,6 +51,8 @@ type Config struct {
 	User, Version    string // for generations
 	// Notice hears notices while a command is at work.
 	Notice notice.Func
+	// Words puts the ways out of alarms into words; nil leaves them out.
+	Words site.Words
 	// Progress hears what takes a while; nil is nobody.
 	Progress func(text string)
 	Log      *slog.Logger
@@ -221,48 +223,33 @@ func (f *session) siteBefore(s *site.Site, newest *journal.Entry, memory resolve
 // askTime is the most that asking for all names takes.
 const askTime = 20 * time.Second
 
-// questions are names to ask for, with what decides about their answers.
-type questions struct {
-	targets []resolve.Target
-	servers []netip.AddrPort // none = those of the host
-	memory  resolve.Memory
-	terms   resolve.Terms
-	// large are the names whose answers may have any number of records.
-	large []string
-}
-
 // ask resolves all names of the site. It must not be called with the lock held,
 // so what it takes for remembered may not be the last word: it only decides
 // whether to ask twice.
 func (f *session) ask(ctx context.Context, s *site.Site, remembered resolve.Memory, large []string) {
 	s.Asked = true
 	if targets := site.Targets(s.Policy); len(targets) > 0 {
-		s.Answers = f.askAbout(ctx, questions{targets, s.Policy.DNS.Servers, remembered, s.Terms(), large})
+		s.Answers = f.askAbout(ctx, resolve.Inquiry{Targets: targets, Memory: remembered, Terms: s.Terms(), Large: large}, s.Policy.DNS.Servers)
 	}
 }
 
-// askAbout asks, and asks again at once for names of which nearly nothing is as it
-// was, in another way.
-func (f *session) askAbout(ctx context.Context, q questions) []resolve.Result {
-	if len(q.servers) == 0 {
+// askAbout asks name servers, those of the host if none are given.
+func (f *session) askAbout(ctx context.Context, q resolve.Inquiry, servers []netip.AddrPort) []resolve.Result {
+	if len(servers) == 0 {
 		var err error
-		if q.servers, err = f.Servers(); err != nil {
+		if servers, err = f.Servers(); err != nil {
 			f.Log.Warn("read name servers", "error", err)
 		}
 	}
 	if f.Progress != nil {
-		f.Progress(fmt.Sprintf("asking for %s …", notice.Count(len(q.targets), "name")))
+		f.Progress(fmt.Sprintf("asking for %s …", notice.Count(len(q.Targets), "name")))
 	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	first, again := f.Lookup(q.servers)
-	limit := q.memory.Limit(q.large)
-	results := resolve.Resolver{Lookup: first, Limit: limit}.Resolve(ctx, q.targets)
-	if doubts := q.memory.Doubts(results, q.terms); len(doubts) > 0 {
-		results = append(results, resolve.Resolver{Lookup: again, Limit: limit}.Resolve(ctx, doubts)...)
-	}
-	f.Log.Debug("asked for names", "names", len(q.targets), "servers", q.servers, "again", len(results)-len(q.targets), "took", time.Since(start))
+	first, again := f.Lookup(servers)
+	results := q.Ask(ctx, first, again)
+	f.Log.Debug("asked for names", "names", len(q.Targets), "servers", servers, "again", len(results)-len(q.Targets), "took", time.Since(start))
 	return results
 }
 
@@ -276,7 +263,7 @@ func (f *Fence) Resolve(ctx context.Context, p *policy.Policy, targets []resolve
 	for _, t := range targets {
 		terms.Names = append(terms.Names, resolve.Name{Target: t, Owners: site.Owners(p, t)})
 	}
-	results := f.askAbout(ctx, questions{targets: targets, servers: p.DNS.Servers, terms: terms})
+	results := f.askAbout(ctx, resolve.Inquiry{Targets: targets, Terms: terms}, p.DNS.Servers)
 	memory := resolve.NewMemory().Learn(results, terms, f.Now())
 	return Resolved{results, memory.Names, memory.Refresh.Failures, terms.Screen, memory.Refresh.OK}, nil
 }

@@ -230,7 +230,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		})
 	}
 	for _, alarm := range s.Alarms(now) {
-		o.Notices = append(o.Notices, site.AlarmNotice(alarm))
+		o.Notices = append(o.Notices, site.AlarmNotice(alarm, r.fence.Words))
 	}
 	return nil
 }
@@ -256,13 +256,14 @@ func (r *Reconciler) Ask() func(context.Context) []resolve.Result {
 	}
 	now := r.fence.Now()
 	soon := r.site.Policy.DNS.Min / 10
-	q := questions{servers: r.site.Policy.DNS.Servers, memory: r.memory, terms: r.site.Terms()}
+	servers := r.site.Policy.DNS.Servers
+	q := resolve.Inquiry{Memory: r.memory, Terms: r.site.Terms()}
 	for _, t := range site.Targets(r.site.Policy) {
 		if r.memory.Due(t, now) <= soon {
-			q.targets = append(q.targets, t)
+			q.Targets = append(q.Targets, t)
 		}
 	}
-	return func(ctx context.Context) []resolve.Result { return r.fence.askAbout(ctx, q) }
+	return func(ctx context.Context) []resolve.Result { return r.fence.askAbout(ctx, q, servers) }
 }
 
 // Learn puts answers into force. Whatever generation they were asked for, they

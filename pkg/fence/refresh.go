@@ -173,7 +173,7 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 	logNames(f.Log, s.Memory)
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
 	r.Notices = append(s.NewCutWarnings(c.before), s.ClassifierWarnings()...)
-	names, bad := s.NameNotices(f.Now())
+	names, bad := s.NameNotices(f.Now(), f.Words)
 	r.Notices, r.Partly = append(r.Notices, names...), bad || unsaved != nil
 	if unsaved != nil {
 		r.Notices = append(r.Notices, notice.Warningf(notice.StateUnsaved, "the kernel is up to date, but what it goes by could not be saved: %v", unsaved))

@@ -37,6 +37,12 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 	}
 }
 
+// Rights are what the kernel lets this process do.
+type Rights = system.Rights
+
+// OwnRights returns the rights of this process.
+func OwnRights() Rights { return system.ReadRights() }
+
 // ebpf is the classifier of pkg/classifier.
 type ebpf struct{}
 

@@ -86,11 +86,11 @@ func TestWeeks(t *testing.T) {
 			whole, err := lab.NewZone(pool)
 			labtest.Must(t, err)
 			s.after(aDay, addresses)
-			s.serve(lab.Flapping(2)(whole))
+			s.serve(labtest.Flapping(2)(whole))
 			s.after(2*aDay, addresses)
-			s.serve(lab.Silent(nil))
+			s.serve(labtest.Silent(nil))
 			s.after(aDay, addresses)
-			s.serve(lab.Flapping(2)(whole))
+			s.serve(labtest.Flapping(2)(whole))
 			s.after(7*aDay, addresses)
 			s.commits(0)
 		})
@@ -134,7 +134,7 @@ func TestADayOfAFlappingPool(t *testing.T) {
 	whole, err := lab.NewZone(pool)
 	labtest.Must(t, err)
 	simulate(t, "sip.acme.example. 60 IN A 203.0.113.1", func(s *simulation) {
-		s.serve(lab.Flapping(2)(whole))
+		s.serve(labtest.Flapping(2)(whole))
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		filling := s.kernel.Commits

@@ -138,7 +138,7 @@ func BenchmarkPacket(b *testing.B) {
 	}{{"otherport", "192.0.2.200", 10000}, {"provider", "192.0.2.100", 5060}, {"dropped", "192.0.2.200", 5060}}
 
 	type cell struct {
-		source *lab.Source
+		source *labtest.Source
 		times  []float64
 	}
 	cells := map[string]*cell{}
@@ -149,7 +149,7 @@ func BenchmarkPacket(b *testing.B) {
 			lab.End{Host: outside, Interface: "eth0", Addresses: []string{"192.0.2.100/24", "192.0.2.200/24"}})
 		labtest.Rules(b, pbx, end+c.rules)
 		for _, p := range packets {
-			source, err := outside.Send(p.from+":0", fmt.Sprintf("192.0.2.10:%d", p.port), make([]byte, 400))
+			source, err := labtest.NewSource(outside, p.from+":0", fmt.Sprintf("192.0.2.10:%d", p.port), make([]byte, 400))
 			labtest.Must(b, err)
 			b.Cleanup(func() { source.Close() })
 			labtest.Must(b, source.Burst(1))

@@ -97,19 +97,19 @@ func texts(prefixes []netip.Prefix) string {
 
 // underFlood makes a host with a listener, and a provider and a stranger that send
 // to it.
-func underFlood(t *testing.T) (pbx *lab.Namespace, sink *lab.Sink, provider, stranger *lab.Source) {
+func underFlood(t *testing.T) (pbx *lab.Namespace, sink *labtest.Sink, provider, stranger *labtest.Source) {
 	t.Helper()
 	pbx, outside := labtest.Host(t, "pbx"), labtest.Host(t, "outside")
 	labtest.Link(t,
 		lab.End{Host: pbx, Interface: "eth0", Addresses: []string{"192.0.2.10/24"}},
 		lab.End{Host: outside, Interface: "eth0", Addresses: []string{"192.0.2.100/24", "192.0.2.200/24"}})
 	labtest.AddNeighbour(t, outside, "eth0", pbx, "eth0", "192.0.2.10")
-	sink, err := pbx.Listen(t.Context(), "192.0.2.10:5060")
+	sink, err := labtest.NewSink(t.Context(), pbx, "192.0.2.10:5060")
 	labtest.Must(t, err)
-	provider, err = outside.Send("192.0.2.100:5060", "192.0.2.10:5060", []byte{fromProvider})
+	provider, err = labtest.NewSource(outside, "192.0.2.100:5060", "192.0.2.10:5060", []byte{fromProvider})
 	labtest.Must(t, err)
 	t.Cleanup(func() { provider.Close() })
-	stranger, err = outside.Send("192.0.2.200:5060", "192.0.2.10:5060", []byte{fromStranger})
+	stranger, err = labtest.NewSource(outside, "192.0.2.200:5060", "192.0.2.10:5060", []byte{fromStranger})
 	labtest.Must(t, err)
 	t.Cleanup(func() { stranger.Close() })
 	return pbx, sink, provider, stranger
@@ -172,7 +172,7 @@ func randomRanges(r *rand.Rand) []netip.Prefix {
 // flood sends equally many packets from both until stop, and returns how many.
 // It keeps at most a few hundred of the provider's under way, so that nothing
 // but the fence can lose one.
-func flood(t *testing.T, stop <-chan struct{}, pbx *lab.Namespace, sink *lab.Sink, provider, stranger *lab.Source) (sent int64) {
+func flood(t *testing.T, stop <-chan struct{}, pbx *lab.Namespace, sink *labtest.Sink, provider, stranger *labtest.Source) (sent int64) {
 	const burst, underWay = 32, 256
 	for {
 		select {
@@ -198,7 +198,7 @@ func flood(t *testing.T, stop <-chan struct{}, pbx *lab.Namespace, sink *lab.Sin
 
 // waitFor waits until n of the provider's packets have come, of those that both
 // have sent.
-func waitFor(t *testing.T, pbx *lab.Namespace, sink *lab.Sink, sent, n int64) bool {
+func waitFor(t *testing.T, pbx *lab.Namespace, sink *labtest.Sink, sent, n int64) bool {
 	deadline, look := labtest.Deadline(), time.Now().Add(time.Second)
 	for sink.Received(fromProvider) < n {
 		switch now := time.Now(); {

@@ -97,7 +97,7 @@ func (m Maker) family(model string, v version) (Family, error) {
 		if len(m.Families) == 1 {
 			return m.Families[0], nil
 		}
-		return Family{}, fmt.Errorf("%w: phones of %s differ, so name yours with --model", ErrModel, m.Title)
+		return Family{}, fmt.Errorf("%w: phones of %s differ, so a model must be named", ErrModel, m.Title)
 	}
 	found := m.withModel(model)
 	if len(found) == 0 {

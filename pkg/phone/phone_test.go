@@ -101,7 +101,7 @@ func TestRefused(t *testing.T) {
 		model       bool
 	}{
 		{"a model that is not there", "polycom", phone.Options{Model: "VVX D230"}, `unknown model: nothing is known of a Polycom "VVX D230"`, true},
-		{"models differ", "grandstream", phone.Options{}, "unknown model: phones of Grandstream differ, so name yours with --model", true},
+		{"models differ", "grandstream", phone.Options{}, "unknown model: phones of Grandstream differ, so a model must be named", true},
 		{"the maker's name is no model", "grandstream", phone.Options{Model: "Grandstream"}, `unknown model: nothing is known of a Grandstream "Grandstream"`, true},
 		{"no version", "yealink", phone.Options{Firmware: "newest"}, `firmware "newest" is no version: write one such as 86, or V86, or 66.86.0.15`, false},
 		{"half a version", "yealink", phone.Options{Firmware: "66."}, `firmware "66." is no version: write one such as 86, or V86, or 66.86.0.15`, false},

@@ -20,9 +20,20 @@ type Refusal struct {
 	Guard string
 	// Why is a sentence without its period.
 	Why string
-	// WayOut says what to do instead, and Flag what to say to do it anyway.
-	WayOut, Flag string
+	// WayOut says what to do instead.
+	WayOut string
+	// Subjects are what an override of the guard must name, such as providers; none
+	// if it need not name anything.
+	Subjects []string
 }
+
+// The names of the guards.
+const (
+	GuardForeignTable  = "foreign-table"
+	GuardEmptyProvider = "empty-provider"
+	GuardCutInside     = "cut-inside"
+	GuardProtected     = "protected"
+)
 
 func (r *Refusal) Error() string {
 	return fmt.Sprintf("refused by guard %s: %s", r.Guard, r.Why)
@@ -43,8 +54,9 @@ func (p *Plan) Check(guards ...Guard) error {
 // has applied anything yet: later, whatever another program puts into the table
 // is drift. A table is taken for one that an earlier ringfence has left, and
 // lost its state of, if it has all of the given counters and nothing that
-// ringfence does not write.
-func ForeignTable(counters []string) Guard {
+// ringfence does not write. place is how the back
+// end calls it, look the command that shows it.
+func ForeignTable(counters []string, place, look string) Guard {
 	return func(p *Plan) error {
 		if !p.Have.Exists || p.Have.OwnWords() && subset(counters, p.Have.Counters) {
 			return nil
@@ -54,11 +66,10 @@ func ForeignTable(counters []string) Guard {
 			rules += len(c.Rules)
 		}
 		return &Refusal{
-			Guard: "foreign-table",
-			Why: fmt.Sprintf("another program has made a table inet %s (chains: %s; sets: %s; rules: %d), and ringfence would remove it",
-				ruleset.Table, names(p.Have.Chains), names(p.Have.Sets), rules),
-			WayOut: "look at it (nft list table inet " + ruleset.Table + ") and give it another name, or delete it",
-			Flag:   "--adopt",
+			Guard: GuardForeignTable,
+			Why: fmt.Sprintf("another program has made a %s (chains: %s; sets: %s; rules: %d), and ringfence would remove it",
+				place, names(p.Have.Chains), names(p.Have.Sets), rules),
+			WayOut: "look at it (" + look + ") and give it another name, or delete it",
 		}
 	}
 }
@@ -82,13 +93,12 @@ func EmptyProvider(allowed []string, failed map[string]string) Guard {
 		if !p.Want.Exists {
 			return nil
 		}
-		var empty, why, flags []string
+		var empty, why []string
 		for _, provider := range p.Will.Providers {
 			if p.Will.Addresses(provider) > 0 || slices.Contains(allowed, provider) {
 				continue
 			}
 			empty = append(empty, provider)
-			flags = append(flags, "--allow-empty "+provider)
 			if f := failed[provider]; f != "" {
 				why = append(why, f)
 			}
@@ -101,10 +111,10 @@ func EmptyProvider(allowed []string, failed map[string]string) Guard {
 			text += " (" + strings.Join(why, "; ") + ")"
 		}
 		return &Refusal{
-			Guard:  "empty-provider",
-			Why:    text,
-			WayOut: "check the name server and the names, or list the provider's addresses in the policy",
-			Flag:   strings.Join(flags, " "),
+			Guard:    GuardEmptyProvider,
+			Why:      text,
+			WayOut:   "check the name server and the names, or list the provider's addresses in the policy",
+			Subjects: empty,
 		}
 	}
 }
@@ -128,11 +138,10 @@ func CutInside(inside []ruleset.Network, trusted []netip.Prefix) Guard {
 			}
 		}
 		return &Refusal{
-			Guard: "cut-inside",
+			Guard: GuardCutInside,
 			Why:   CutText(inside),
 			WayOut: fmt.Sprintf("write addresses: [%s] under trusted in the policy, or list only the outside interfaces in interfaces",
 				strings.Join(networks, ", ")),
-			Flag: "--allow-cut-inside",
 		}
 	}
 }

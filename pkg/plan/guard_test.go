@@ -3,6 +3,7 @@ package plan_test
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -20,15 +21,16 @@ func TestEmptyProvider(t *testing.T) {
 		allowed []string
 		failed  map[string]string
 		want    string
-		flag    string
+		// what an override must name
+		subjects string
 	}{
 		{
 			"two are empty", nil,
 			map[string]string{"acme": "sip.acme.example A: timeout"},
 			"refused by guard empty-provider: no address is known for provider acme, gamma, so its calls would be dropped (sip.acme.example A: timeout)",
-			"--allow-empty acme --allow-empty gamma",
+			"acme gamma",
 		},
-		{"one may be", []string{"gamma"}, nil, "refused by guard empty-provider: no address is known for provider acme, so its calls would be dropped", "--allow-empty acme"},
+		{"one may be", []string{"gamma"}, nil, "refused by guard empty-provider: no address is known for provider acme, so its calls would be dropped", "acme"},
 		{"both may be", []string{"acme", "gamma"}, nil, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -40,7 +42,7 @@ func TestEmptyProvider(t *testing.T) {
 				return
 			}
 			refusal, ok := errors.AsType[*plan.Refusal](err)
-			if !ok || refusal.Error() != test.want || refusal.Flag != test.flag {
+			if !ok || refusal.Error() != test.want || strings.Join(refusal.Subjects, " ") != test.subjects {
 				t.Errorf("got %v (%+v)", err, refusal)
 			}
 		})

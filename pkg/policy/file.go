@@ -177,10 +177,16 @@ func structureMistakes(n *yaml.Node) Mistakes {
 	return mistakes
 }
 
-// place returns where the thing behind keys and list indexes stands, for what
-// has no scalar to tell it.
+// place returns where the thing at a path stands, for what has no scalar of its
+// own.
 func (f *file) place(path ...any) scalar {
-	n := f.root
+	n := NodeAt(f.root, path...)
+	return scalar{line: n.Line, col: n.Column}
+}
+
+// NodeAt returns the node behind keys and list indexes, or the one nearest to it
+// that is there.
+func NodeAt(n *yaml.Node, path ...any) *yaml.Node {
 	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
 		n = n.Content[0]
 	}
@@ -203,7 +209,7 @@ func (f *file) place(path ...any) scalar {
 		}
 		n = next
 	}
-	return scalar{line: n.Line, col: n.Column}
+	return n
 }
 
 var (

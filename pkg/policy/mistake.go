@@ -12,7 +12,15 @@ type Mistake struct {
 	File      string
 	Line, Col int // from 1
 	Text      string
+	// See is where to look for what may be written, "" if the text says it.
+	See Topic
 }
+
+// Topic is something that can be looked up.
+type Topic string
+
+// SeeSignatures are all signatures of all lists.
+const SeeSignatures Topic = "signatures"
 
 func (m Mistake) Error() string { return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Col, m.Text) }
 
@@ -27,8 +35,8 @@ func (m Mistakes) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted returns the mistakes in the order of the file, each once.
-func (m Mistakes) sorted() Mistakes {
+// Sorted returns the mistakes in the order of the file, each once.
+func (m Mistakes) Sorted() Mistakes {
 	slices.SortStableFunc(m, func(a, b Mistake) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), strings.Compare(a.Text, b.Text))
 	})

@@ -23,10 +23,10 @@ func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 		return nil, fmt.Errorf("read policy: %w", err)
 	}
 	if len(data) > MaxSize {
-		return nil, Mistakes{{name, 1, 1, "the policy is larger than 16 MiB: list prefixes instead of single addresses"}}
+		return nil, Mistakes{{File: name, Line: 1, Col: 1, Text: "the policy is larger than 16 MiB: list prefixes instead of single addresses"}}
 	}
 	if !utf8.Valid(data) {
-		return nil, Mistakes{{name, 1, 1, "the policy is not UTF-8 text: save it as UTF-8"}}
+		return nil, Mistakes{{File: name, Line: 1, Col: 1, Text: "the policy is not UTF-8 text: save it as UTF-8"}}
 	}
 	if mistakes := controlCharacters(name, string(data)); len(mistakes) > 0 {
 		return nil, mistakes // what YAML says of them has no place
@@ -41,7 +41,7 @@ func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 		for i := range c.mistakes {
 			c.mistakes[i].File = name
 		}
-		return nil, c.mistakes.sorted()
+		return nil, c.mistakes.Sorted()
 	}
 	return p, nil
 }
@@ -59,7 +59,7 @@ func controlCharacters(name, text string) Mistakes {
 			if printable {
 				continue
 			}
-			mistakes = append(mistakes, Mistake{name, number, 1 + utf8.RuneCountInString(line[:i]), fmt.Sprintf("a control character (%U): remove it", r)})
+			mistakes = append(mistakes, Mistake{File: name, Line: number, Col: 1 + utf8.RuneCountInString(line[:i]), Text: fmt.Sprintf("a control character (%U): remove it", r)})
 			if len(mistakes) == most {
 				return mistakes
 			}
@@ -236,7 +236,7 @@ func (c *checker) duration(s scalar, key string, byDefault, least, most time.Dur
 		return byDefault
 	}
 	if d < least || d > most {
-		c.mistake(s, "%s is %s: write a time from %s to %s", key, s.text, shortDuration(least), shortDuration(most))
+		c.mistake(s, "%s is %s: write a time from %s to %s", key, s.text, DurationText(least), DurationText(most))
 		return byDefault
 	}
 	return d
@@ -244,8 +244,8 @@ func (c *checker) duration(s scalar, key string, byDefault, least, most time.Dur
 
 var zeroUnits = regexp.MustCompile(`([hm])0[ms](0s)?$`)
 
-// shortDuration writes 24h0m0s as 24h.
-func shortDuration(d time.Duration) string { return zeroUnits.ReplaceAllString(d.String(), "$1") }
+// DurationText writes a time without what is 0: 24h for 24h0m0s.
+func DurationText(d time.Duration) string { return zeroUnits.ReplaceAllString(d.String(), "$1") }
 
 func (c *checker) flag(s scalar, key string) bool {
 	return choice(c, s, key, "false", "true") == "true"
@@ -264,7 +264,7 @@ func (c *checker) dns(f dnsFile) DNS {
 		if !at.written() {
 			at = f.Refresh.Max
 		}
-		c.mistake(at, "dns.refresh.min (%s) is longer than dns.refresh.max (%s): swap them or write both", shortDuration(d.Min), shortDuration(d.Max))
+		c.mistake(at, "dns.refresh.min (%s) is longer than dns.refresh.max (%s): swap them or write both", DurationText(d.Min), DurationText(d.Max))
 	}
 	c.words(f.Servers, "name server")
 	for _, s := range f.Servers {

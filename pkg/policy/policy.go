@@ -187,9 +187,9 @@ type Preset struct {
 // Parameter is a part of a preset's registrars that only the customer knows. A
 // policy that names the preset must give it a value.
 type Parameter struct {
-	Name    string
-	Means   string // what it is, in a few words
-	Example string
+	Name    string `yaml:"name" json:"name"`
+	Means   string `yaml:"means" json:"means"` // what it is, in a few words
+	Example string `yaml:"example" json:"example"`
 }
 
 // Available is what this version and this host offer a policy.

@@ -30,7 +30,8 @@ func (c *checker) signatures(whole *file) Signatures {
 	if c.available.Signatures != nil {
 		for i, name := range s.Except {
 			if name != "" && !slices.Contains(c.available.Signatures, name) {
-				c.mistake(f.Except[i], "there is no signature %q in any list: see ringfence signatures --all", name)
+				c.mistake(f.Except[i], "there is no signature %q in any list", name)
+				c.mistakes[len(c.mistakes)-1].See = SeeSignatures
 			}
 		}
 	}

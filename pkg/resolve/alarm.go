@@ -38,9 +38,34 @@ type Alarm struct {
 	Type  Type      `json:"type,omitempty"`
 	Since time.Time `json:"since"`
 	Text  string    `json:"text"`
-	// WayOut is what ends the alarm: a command, or a line of the policy.
-	WayOut string `json:"way_out"`
+	// WayOut is what ends the alarm.
+	WayOut WayOut `json:"way_out"`
 }
+
+// WayOut is what ends an alarm. Its words are for the caller to choose.
+type WayOut struct {
+	Kind WayOutKind `json:"kind"`
+	// Name is the policy's name. The addresses are those to list in the policy,
+	// under Owner, if they are right; "" is the trusted.
+	Name      string       `json:"name"`
+	Owner     string       `json:"owner,omitempty"`
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+}
+
+// WayOutKind says what to do.
+type WayOutKind string
+
+// The ways out.
+const (
+	CheckName      WayOutKind = "check-name"      // look at what is behind it, and list the addresses if they are right
+	RemoveName     WayOutKind = "remove-name"     // take it out of the policy
+	AcceptLarge    WayOutKind = "accept-large"    // accept its large answers
+	ListAddresses  WayOutKind = "list-addresses"  // list the addresses, if they are right
+	CompareServers WayOutKind = "compare-servers" // ask another name server
+	FindLiar       WayOutKind = "find-liar"       // find out which name server is wrong; list the addresses if they are right
+	AskRegularly   WayOutKind = "ask-regularly"   // have names asked for regularly
+	MendServer     WayOutKind = "mend-server"     // mend the name server
+)
 
 // A name is gone for good after this many answers in a row that say so, over at
 // least this time.
@@ -85,8 +110,8 @@ func (k Known) kept() Alarm {
 	}
 	return Alarm{
 		Kind: AlarmKept, Name: k.Name, Since: k.KeptSince,
-		Text:   fmt.Sprintf("without %s it would have no address, so that stays", addressList(list)),
-		WayOut: "look at ringfence resolve " + k.Name + "; if the address is right, " + k.line(list),
+		Text:   fmt.Sprintf("without %s it would have no address, so that stays", AddressList(list)),
+		WayOut: k.list(CheckName, list),
 	}
 }
 
@@ -97,11 +122,11 @@ func (k Known) alarm(a KnownAnswer) (Alarm, bool) {
 	case a.Kind == Gone && a.Gone >= goneTimes && time.Duration(a.GoneFor) >= goneTime:
 		alarm.Kind = AlarmGone
 		alarm.Text = fmt.Sprintf("%s, in %d answers in a row; its addresses stay", a.Error, a.Gone)
-		alarm.WayOut = fmt.Sprintf("if it has been given up for good, take %s out of the policy and run ringfence apply", k.Name)
+		alarm.WayOut = WayOut{Kind: RemoveName, Name: k.Name}
 	case a.Kind == TooLarge:
 		alarm.Kind = AlarmLarge
 		alarm.Text = a.Error + ", so it is not used"
-		alarm.WayOut = "if so many are right: ringfence refresh --accept-large " + k.Name
+		alarm.WayOut = WayOut{Kind: AcceptLarge, Name: k.Name}
 	case a.Kind == Unbelieved:
 		alarm.Kind = AlarmRejected
 		alarm.Text = a.Error
@@ -113,7 +138,7 @@ func (k Known) alarm(a KnownAnswer) (Alarm, bool) {
 }
 
 // believe says how to allow what is rejected, if there is a way.
-func (k Known) believe() string {
+func (k Known) believe() WayOut {
 	var list []netip.Addr
 	for _, r := range k.Rejected {
 		if r.Address.IsPrivate() {
@@ -121,21 +146,22 @@ func (k Known) believe() string {
 		}
 	}
 	if len(list) == 0 {
-		return "somebody's name server answers wrongly: compare ringfence resolve " + k.Name + " by another one (dns.servers in the policy)"
+		return WayOut{Kind: CompareServers, Name: k.Name}
 	}
-	return "if they are right, " + k.line(list)
+	return k.list(ListAddresses, list)
 }
 
-// line says which line of the policy allows addresses.
-func (k Known) line(list []netip.Addr) string {
-	where := "trusted"
+// list is a way out that lists addresses in the policy.
+func (k Known) list(kind WayOutKind, list []netip.Addr) WayOut {
+	w := WayOut{Kind: kind, Name: k.Name, Addresses: list}
 	if k.Registrar && len(k.Owners) > 0 {
-		where = "provider " + k.Owners[0]
+		w.Owner = k.Owners[0]
 	}
-	return fmt.Sprintf("write \"addresses: [%s]\" under %s in the policy", addressList(list), where)
+	return w
 }
 
-func addressList(list []netip.Addr) string {
+// AddressList writes some addresses, and how many more there are.
+func AddressList(list []netip.Addr) string {
 	const most = 8
 	var texts []string
 	for i, a := range list {
@@ -165,8 +191,8 @@ func (k Known) denied() []Alarm {
 	}
 	return []Alarm{{
 		Kind: AlarmDenied, Name: k.Name, Since: since,
-		Text:   fmt.Sprintf("one answer has %s in the place of what is known, another has not; they wait for a second answer", addressList(list)),
-		WayOut: "find out which name server lies (dns.servers in the policy); if they are right, " + k.line(list),
+		Text:   fmt.Sprintf("one answer has %s in the place of what is known, another has not; they wait for a second answer", AddressList(list)),
+		WayOut: k.list(FindLiar, list),
 	}}
 }
 
@@ -178,7 +204,7 @@ func (k Known) stale(limit time.Duration, now Moment, told map[Question]bool) []
 		return []Alarm{{
 			Kind: AlarmStale, Name: k.Name, Since: k.Looked.Time,
 			Text:   fmt.Sprintf("nobody has asked for it for %d h; its addresses stay as they were", passed/time.Hour),
-			WayOut: "run ringfence refresh by cron or by a timer, or ringfence run as a service",
+			WayOut: WayOut{Kind: AskRegularly, Name: k.Name},
 		}}
 	}
 	unheard := map[Question]time.Duration{}
@@ -194,7 +220,7 @@ func (k Known) stale(limit time.Duration, now Moment, told map[Question]bool) []
 		alarms = append(alarms, Alarm{
 			Kind: AlarmStale, Name: q.Name, Type: q.Type, Since: now.Time.Add(-d),
 			Text:   fmt.Sprintf("no good answer for %d h; its addresses stay as they were", d/time.Hour),
-			WayOut: "mend the name server (dns.servers in the policy): ringfence resolve " + k.Name + " shows what fails",
+			WayOut: WayOut{Kind: MendServer, Name: k.Name},
 		})
 	}
 	slices.SortFunc(alarms, func(a, b Alarm) int { return compareQuestions(Question{a.Name, a.Type}, Question{b.Name, b.Type}) })

@@ -2,6 +2,7 @@ package resolve_test
 
 import (
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 
@@ -84,8 +85,9 @@ func TestNothingBehindAName(t *testing.T) {
 	l.ask(time.Hour, "sip.example A 192.168.1.1")
 	l.want("", "sip.example: no address that can be believed: 192.168.1.1 is a private address; to allow it, add it to addresses in the policy")
 	l.alarms("rejected: sip.example: no address that can be believed")
-	if want, got := `if they are right, write "addresses: [192.168.1.1]" under provider acme in the policy`, l.memory.Alarms(l.terms, l.now)[0].WayOut; got != want {
-		t.Errorf("the way out is %q, want %q", got, want)
+	want := resolve.WayOut{Kind: resolve.ListAddresses, Name: "sip.example", Owner: "acme", Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.1")}}
+	if got := l.memory.Alarms(l.terms, l.now)[0].WayOut; !reflect.DeepEqual(got, want) {
+		t.Errorf("the way out is %v, want %v", got, want)
 	}
 }
 

@@ -101,7 +101,7 @@ func (l *learner) alarms(want ...string) {
 	l.t.Helper()
 	var texts []string
 	for _, a := range l.memory.Alarms(l.terms, l.now) {
-		if a.WayOut == "" || a.Since.IsZero() || a.Since.After(l.now.Time) {
+		if a.WayOut.Kind == "" || a.Since.IsZero() || a.Since.After(l.now.Time) {
 			l.t.Errorf("after %s: alarm %+v has no way out or no time", l.now.Time.Sub(start), a)
 		}
 		texts = append(texts, fmt.Sprintf("%s: %s: %s", a.Kind, strings.TrimSpace(a.Name+" "+string(a.Type)), a.Text))

@@ -187,41 +187,14 @@ func (d *dfa) rests(state int, sieved func(header string) bool) bool {
 
 // table puts the states into the table's order.
 func (d *dfa) table(required []string, sieved func(header string) bool) Table {
-	const (
-		over = iota
-		unasked
-		unaskedRequest
-		resting
-		ordinary
-		fast
-		labelling
-		event
-	)
-	kinds, events := make([]int, len(d.sets)), make([]Event, len(d.sets))
+	kinds, events := d.kinds(sieved)
 	order := make([]int, len(d.sets))
-	for state := range d.sets {
+	for state := range order {
 		order[state] = state
-		events[state] = d.event(state)
-		switch {
-		case state == endedState:
-			kinds[state] = over
-		case state == inLineState:
-			kinds[state] = unasked
-		case len(d.sets[state]) == 1 && d.sets[state][0] == inRequest:
-			kinds[state] = unaskedRequest
-		case events[state].labels():
-			kinds[state] = labelling
-		case events[state] != Event{}:
-			kinds[state] = event
-		case d.rests(state, sieved):
-			kinds[state] = resting
-		default:
-			kinds[state] = ordinary
-		}
 	}
-	shortcuts := d.shortcuts(required, func(state int32) bool { return kinds[state] == ordinary && state != newLineState })
+	shortcuts := d.shortcuts(required, func(state int32) bool { return kinds[state] == isOrdinary && state != newLineState })
 	for state := range shortcuts {
-		kinds[state] = fast
+		kinds[state] = isFast
 	}
 	sort.SliceStable(order, func(i, j int) bool { return kinds[order[i]] < kinds[order[j]] })
 
@@ -230,17 +203,17 @@ func (d *dfa) table(required []string, sieved func(header string) bool) Table {
 	t.Shortcut, t.Event, t.Judging = t.Sink, t.Sink, t.Sink
 	for i, state := range order {
 		numbers[state] = uint16(i)
-		if kinds[state] <= resting {
+		if kinds[state] <= isResting {
 			t.Resting = uint16(i + 1)
 		}
-		if kinds[state] >= fast {
+		if kinds[state] >= isFast {
 			t.Shortcut = min(t.Shortcut, uint16(i))
 		}
-		if kinds[state] >= labelling {
+		if kinds[state] >= isLabelling {
 			t.Event = min(t.Event, uint16(i))
 			t.Events = append(t.Events, events[state])
 		}
-		if kinds[state] >= event {
+		if kinds[state] >= isEvent {
 			t.Judging = min(t.Judging, uint16(i))
 		}
 	}
@@ -256,10 +229,49 @@ func (d *dfa) table(required []string, sieved func(header string) bool) Table {
 		for class := range d.bytes {
 			t.Next[i*MaxClasses+class] = number(d.next[state*MaxClasses+class])
 		}
-		if kinds[state] == fast {
+		if kinds[state] == isFast {
 			s := shortcuts[state]
 			t.Shortcuts = append(t.Shortcuts, Shortcut{s.text, number(s.to)})
 		}
 	}
 	return t
+}
+
+// kind is what a state is for the program, in the order of the table.
+type kind int
+
+const (
+	isOver kind = iota
+	isUnasked
+	isUnaskedRequest
+	isResting
+	isOrdinary
+	isFast
+	isLabelling
+	isEvent
+)
+
+// kinds returns what each state is, and its event.
+func (d *dfa) kinds(sieved func(header string) bool) ([]kind, []Event) {
+	kinds, events := make([]kind, len(d.sets)), make([]Event, len(d.sets))
+	for state := range d.sets {
+		events[state] = d.event(state)
+		switch {
+		case state == endedState:
+			kinds[state] = isOver
+		case state == inLineState:
+			kinds[state] = isUnasked
+		case len(d.sets[state]) == 1 && d.sets[state][0] == inRequest:
+			kinds[state] = isUnaskedRequest
+		case events[state].labels():
+			kinds[state] = isLabelling
+		case events[state] != Event{}:
+			kinds[state] = isEvent
+		case d.rests(state, sieved):
+			kinds[state] = isResting
+		default:
+			kinds[state] = isOrdinary
+		}
+	}
+	return kinds, events
 }

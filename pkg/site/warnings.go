@@ -135,7 +135,7 @@ func (s *Site) ClassifierWarnings() []notice.Notice {
 // NameNotices say what is wrong with the policy's names, with one notice for all
 // questions of a name that failed for one reason. bad says that some name failed or
 // that an alarm holds.
-func (s *Site) NameNotices(now resolve.Moment) (notices []notice.Notice, bad bool) {
+func (s *Site) NameNotices(now resolve.Moment, words Words) (notices []notice.Notice, bad bool) {
 	alarms := s.Alarms(now)
 	failures := s.Memory.Refresh.Failures
 	notices = RejectedNotices(s.Memory)
@@ -144,18 +144,28 @@ func (s *Site) NameNotices(now resolve.Moment) (notices []notice.Notice, bad boo
 	}))...)
 	notices = append(notices, heldNotices(s.Memory)...)
 	for _, alarm := range alarms {
-		notices = append(notices, AlarmNotice(alarm))
+		notices = append(notices, AlarmNotice(alarm, words))
 	}
 	return notices, len(failures)+len(alarms) > 0
 }
 
+// Words puts the way out of an alarm into words. A nil Words has none.
+type Words func(resolve.WayOut) string
+
+func (w Words) of(wayOut resolve.WayOut) string {
+	if w == nil {
+		return ""
+	}
+	return w(wayOut)
+}
+
 // AlarmNotice is an alarm about a name as a notice.
-func AlarmNotice(alarm resolve.Alarm) notice.Notice {
+func AlarmNotice(alarm resolve.Alarm, words Words) notice.Notice {
 	about := strings.TrimSpace(alarm.Name + " " + string(alarm.Type))
 	return notice.Notice{
 		Severity: notice.Alarm, Code: notice.NameAlarm, About: fmt.Sprintf("%s: %s", alarm.Kind, about),
 		Text:   fmt.Sprintf("%s: %s (since %s)", about, alarm.Text, alarm.Since.Local().Format(time.DateTime)),
-		WayOut: alarm.WayOut,
+		WayOut: words.of(alarm.WayOut),
 	}
 }
 

@@ -1,17 +1,17 @@
 package system
 
 import (
-	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -23,7 +23,7 @@ import (
 func Listeners() ([]ruleset.Listener, error) {
 	inodes := map[string]ruleset.Listener{} // by the inode of the socket
 	for _, protocol := range []ruleset.Protocol{ruleset.UDP, ruleset.TCP} {
-		for _, family := range []string{"", "6"} {
+		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 			if err := readSockets(protocol, family, inodes); err != nil {
 				return nil, err
 			}
@@ -38,59 +38,33 @@ func Listeners() ([]ruleset.Listener, error) {
 	return slices.Compact(list), nil
 }
 
-// The columns of /proc/net/udp and tcp, Documentation/networking/proc_net_tcp.rst.
+// The states of a socket that others can speak to first (include/net/tcp_states.h).
 const (
-	columnLocal  = 1
-	columnState  = 3
-	columnInode  = 9
-	stateListens = "0A" // TCP_LISTEN
-	stateUnbound = "07" // TCP_CLOSE: a UDP socket that is connected to nobody
+	stateListen = 10 // TCP
+	stateClose  = 7  // UDP that is connected to nobody
 )
 
-func readSockets(protocol ruleset.Protocol, family string, inodes map[string]ruleset.Listener) error {
-	// The file of the thread, whose namespace may not be the process's.
-	f, err := os.Open("/proc/thread-self/net/" + string(protocol) + family)
-	if errors.Is(err, fs.ErrNotExist) {
+// readSockets asks the kernel by sock_diag(7).
+func readSockets(protocol ruleset.Protocol, family uint8, inodes map[string]ruleset.Listener) error {
+	ask, state := netlink.SocketDiagUDP, uint8(stateClose)
+	if protocol == ruleset.TCP {
+		ask, state = netlink.SocketDiagTCP, stateListen
+	}
+	sockets, err := ask(family)
+	if family == unix.AF_INET6 && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT)) {
 		return nil // a kernel without IPv6
 	}
 	if err != nil {
-		return fmt.Errorf("read sockets: %w", err)
+		return fmt.Errorf("read %s sockets: %w", protocol, err)
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Scan() // the headings
-	for lines.Scan() {
-		columns := strings.Fields(lines.Text())
-		if len(columns) <= columnInode || columns[columnState] != stateListens && columns[columnState] != stateUnbound {
+	for _, s := range sockets {
+		address, ok := netip.AddrFromSlice(s.ID.Source)
+		if s.State != state || s.ID.SourcePort == 0 || !ok || address.Unmap().IsLoopback() {
 			continue
 		}
-		local, port, _ := strings.Cut(columns[columnLocal], ":")
-		address, ok := socketAddress(local)
-		n, err := strconv.ParseUint(port, 16, 16)
-		if err != nil || n == 0 || !ok || address.IsLoopback() {
-			continue
-		}
-		inodes[columns[columnInode]] = ruleset.Listener{Protocol: protocol, Port: uint16(n)}
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("read sockets: %w", err)
+		inodes[strconv.FormatUint(uint64(s.INode), 10)] = ruleset.Listener{Protocol: protocol, Port: s.ID.SourcePort}
 	}
 	return nil
-}
-
-// socketAddress reads an address as the kernel prints it: words of 32 bits, each
-// as a number of this machine's byte order.
-func socketAddress(text string) (netip.Addr, bool) {
-	var b []byte
-	for ; len(text) >= 8; text = text[8:] {
-		word, err := strconv.ParseUint(text[:8], 16, 32)
-		if err != nil {
-			return netip.Addr{}, false
-		}
-		b = binary.NativeEndian.AppendUint32(b, uint32(word))
-	}
-	a, ok := netip.AddrFromSlice(b)
-	return a.Unmap(), ok
 }
 
 // nameOwners finds the programs that have the sockets open.

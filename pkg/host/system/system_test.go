@@ -134,3 +134,11 @@ func TestListeners(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestRights: root of a test may change rules, and knows where it runs.
+func TestRights(t *testing.T) {
+	r := system.ReadRights()
+	if !r.Root || !r.NetAdmin {
+		t.Errorf("the rights are %+v", r)
+	}
+}

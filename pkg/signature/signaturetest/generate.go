@@ -83,84 +83,17 @@ func word(r *rand.Rand, n int) string {
 // way: folded lines, odd case, compact forms, white space, bare line feeds, 8-bit
 // bytes, NUL, cut anywhere, begun anywhere.
 func Mutant(r *rand.Rand, list []signature.Signature) []byte {
-	pick := func(of ...string) string { return of[r.IntN(len(of))] }
-	eol := func() string { return pick("\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r\r\n", " \r\n") }
-	gap := func() string {
-		return pick(" ", " ", " ", "", "  ", "\t", "\r\n ", "\n\t", " \r\n \t", " \r\n \r\n ", "\r", "\x00")
-	}
-	twist := func(s string) string {
-		b := []byte(s)
-		for i := range b {
-			switch r.IntN(12) {
-			case 0:
-				b[i] ^= 0x20
-			case 1:
-				if b[i] == ' ' {
-					return string(b[:i]) + gap() + string(b[i+1:])
-				}
-			}
-		}
-		return string(b)
-	}
-	value := func() string {
-		s := list[r.IntN(len(list))]
-		v := s.Value
-		switch r.IntN(8) {
-		case 0:
-			v = v[:r.IntN(len(v)+1)]
-		case 1:
-			v = v[r.IntN(len(v)):]
-		case 2:
-			v += pick("x", " x", ";lr", "\xff", gap())
-		case 3:
-			v = pick("x", `"`, "<", gap(), word(r, r.IntN(9))) + v
-		case 4:
-			v = word(r, r.IntN(40))
-		case 5:
-			v += gap() + list[r.IntN(len(list))].Value
-		case 6:
-			// Another header inside of it, where the sieve may find its name.
-			v = word(r, r.IntN(9)) + pick(" ", "", "\t") + s.Header + ": " + v
-		}
-		if r.IntN(2) == 0 {
-			v = twist(v)
-		}
-		return v
-	}
+	m := mutation{r, list}
 	var b strings.Builder
 	if r.IntN(12) == 0 {
-		b.WriteString(pick("\r\n", "\r\n\r\n", "\n", strings.Repeat("\r\n", r.IntN(70)), strings.Repeat(" ", r.IntN(9)), "\r\n \t\r"))
+		b.WriteString(m.pick("\r\n", "\r\n\r\n", "\n", strings.Repeat("\r\n", r.IntN(70)), strings.Repeat(" ", r.IntN(9)), "\r\n \t\r"))
 	}
-	switch r.IntN(12) {
-	case 0:
-		b.WriteString("SIP/2.0 200 OK" + pick("", " SIP/2.0"))
-	case 1:
-		b.WriteString(word(r, r.IntN(20)))
-	case 2, 3:
-		b.WriteString(value())
-	case 4:
-		b.WriteString("A b SIP/2.0" + strings.Repeat(pick(" ", "\t", "\r"), r.IntN(70)))
-	default:
-		b.WriteString(pick("OPTIONS ", "INVITE ", "register ") + pick("sip:100@192.0.2.1", "sip:nm", "sip:"+value(), "tel:+1", "") +
-			pick(" SIP/2.0", " SIP/2.0", " SIP/2.0", " sip/2.0", "\tSIP/2.0 ", "SIP/2.0", " SIP/3.0"))
-	}
-	b.WriteString(eol())
-	forms := []string{"User-Agent", "From", "f", "To", "t", "Via", "v", "Contact", "m", "Subject", "s", "Call-ID", "i", "Max-Forwards", "x", "User-Agen", "User-Agents", ""}
+	b.WriteString(m.firstLine() + m.eol())
 	for range r.IntN(9) {
-		if r.IntN(40) == 0 {
-			b.WriteString(pick("\r\n", "\n", "\r", "\r\r\n", " \r\n", "\x00\n"))
-		}
-		if r.IntN(60) == 0 {
-			b.WriteString("Max-Forwards: " + strings.Repeat("7", 1900) + eol())
-		}
-		if r.IntN(60) == 0 {
-			// More of it than anybody would send.
-			b.WriteString(pick("From: ", "To: ", "Max-Forwards: ", "User-Agent: ") + strings.Repeat(value()+pick(" ", "\r\n ", ","), r.IntN(60)) + eol())
-		}
-		b.WriteString(twist(pick(forms...)) + pick("", "", "", " ", "\t ", "\r", "\n ") + pick(":", ":", ":", ":", ":", "") + gap() + value() + eol())
+		b.WriteString(m.header())
 	}
 	if r.IntN(2) == 0 {
-		b.WriteString(pick("\r\n", "\n") + pick("v=0\r\n", "OPTIONS sip:nm SIP/2.0\r\n") + "User-Agent: " + value() + "\r\n\r\n")
+		b.WriteString(m.pick("\r\n", "\n") + m.pick("v=0\r\n", "OPTIONS sip:nm SIP/2.0\r\n") + "User-Agent: " + m.value() + "\r\n\r\n")
 	}
 	message := []byte(b.String())
 	switch r.IntN(6) {
@@ -174,4 +107,95 @@ func Mutant(r *rand.Rand, list []signature.Signature) []byte {
 		}
 	}
 	return message
+}
+
+// mutation writes parts of messages that may match the signatures of a list.
+type mutation struct {
+	r    *rand.Rand
+	list []signature.Signature
+}
+
+func (m mutation) pick(of ...string) string { return of[m.r.IntN(len(of))] }
+
+func (m mutation) eol() string {
+	return m.pick("\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r\r\n", " \r\n")
+}
+
+func (m mutation) gap() string {
+	return m.pick(" ", " ", " ", "", "  ", "\t", "\r\n ", "\n\t", " \r\n \t", " \r\n \r\n ", "\r", "\x00")
+}
+
+// twist changes the case of some letters, or one space.
+func (m mutation) twist(s string) string {
+	b := []byte(s)
+	for i := range b {
+		switch m.r.IntN(12) {
+		case 0:
+			b[i] ^= 0x20
+		case 1:
+			if b[i] == ' ' {
+				return string(b[:i]) + m.gap() + string(b[i+1:])
+			}
+		}
+	}
+	return string(b)
+}
+
+func (m mutation) value() string {
+	s := m.list[m.r.IntN(len(m.list))]
+	v := s.Value
+	switch m.r.IntN(8) {
+	case 0:
+		v = v[:m.r.IntN(len(v)+1)]
+	case 1:
+		v = v[m.r.IntN(len(v)):]
+	case 2:
+		v += m.pick("x", " x", ";lr", "\xff", m.gap())
+	case 3:
+		v = m.pick("x", `"`, "<", m.gap(), word(m.r, m.r.IntN(9))) + v
+	case 4:
+		v = word(m.r, m.r.IntN(40))
+	case 5:
+		v += m.gap() + m.list[m.r.IntN(len(m.list))].Value
+	case 6:
+		// Another header inside of it, where the sieve may find its name.
+		v = word(m.r, m.r.IntN(9)) + m.pick(" ", "", "\t") + s.Header + ": " + v
+	}
+	if m.r.IntN(2) == 0 {
+		v = m.twist(v)
+	}
+	return v
+}
+
+func (m mutation) firstLine() string {
+	switch m.r.IntN(12) {
+	case 0:
+		return "SIP/2.0 200 OK" + m.pick("", " SIP/2.0")
+	case 1:
+		return word(m.r, m.r.IntN(20))
+	case 2, 3:
+		return m.value()
+	case 4:
+		return "A b SIP/2.0" + strings.Repeat(m.pick(" ", "\t", "\r"), m.r.IntN(70))
+	}
+	return m.pick("OPTIONS ", "INVITE ", "register ") + m.pick("sip:100@192.0.2.1", "sip:nm", "sip:"+m.value(), "tel:+1", "") +
+		m.pick(" SIP/2.0", " SIP/2.0", " SIP/2.0", " sip/2.0", "\tSIP/2.0 ", "SIP/2.0", " SIP/3.0")
+}
+
+// header is one header, at times behind an end of all headers or a very long one.
+func (m mutation) header() string {
+	var b strings.Builder
+	if m.r.IntN(40) == 0 {
+		b.WriteString(m.pick("\r\n", "\n", "\r", "\r\r\n", " \r\n", "\x00\n"))
+	}
+	if m.r.IntN(60) == 0 {
+		b.WriteString("Max-Forwards: " + strings.Repeat("7", 1900) + m.eol())
+	}
+	if m.r.IntN(60) == 0 {
+		// More of it than anybody would send.
+		b.WriteString(m.pick("From: ", "To: ", "Max-Forwards: ", "User-Agent: ") + strings.Repeat(m.value()+m.pick(" ", "\r\n ", ","), m.r.IntN(60)) + m.eol())
+	}
+	name := m.pick("User-Agent", "From", "f", "To", "t", "Via", "v", "Contact", "m", "Subject", "s", "Call-ID", "i", "Max-Forwards", "x", "User-Agen", "User-Agents", "")
+	b.WriteString(m.twist(name) + m.pick("", "", "", " ", "\t ", "\r", "\n ") + m.pick(":", ":", ":", ":", ":", "") + m.gap() + m.value() + m.eol())
+	return b.String()
 }

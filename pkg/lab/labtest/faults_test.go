@@ -1,4 +1,4 @@
-package lab_test
+package labtest_test
 
 import (
 	"errors"
@@ -24,7 +24,7 @@ edge.example. 60 IN A 203.0.113.2
 edge.example. 60 IN A 203.0.113.3
 edge.example. 60 IN AAAA 2001:db8::1`)
 	labtest.Must(t, err)
-	server := lab.NewSwitch(honest)
+	server := labtest.NewSwitch(honest)
 	names, err := h.ServeNames("127.0.0.1:53", server)
 	labtest.Must(t, err)
 	t.Cleanup(func() { names.Close() })
@@ -32,38 +32,38 @@ edge.example. 60 IN AAAA 2001:db8::1`)
 	const a, srv, naptr = dns.TypeA, dns.TypeSRV, dns.TypeNAPTR
 	for _, test := range []struct {
 		name  string
-		fault lab.Fault
+		fault labtest.Fault
 		asked string
 		kind  uint16
 		want  string
 	}{
 		{"none", func(h dns.Handler) dns.Handler { return h }, "edge.example.", a, "NOERROR 203.0.113.1 203.0.113.2 203.0.113.3"},
-		{"SERVFAIL", lab.ServFail, "edge.example.", a, "SERVFAIL"},
-		{"REFUSED", lab.Refused, "edge.example.", a, "REFUSED"},
-		{"NXDOMAIN", lab.NoName, "edge.example.", a, "NXDOMAIN"},
-		{"empty", lab.Empty, "edge.example.", a, "NOERROR"},
-		{"silent", func(h dns.Handler) dns.Handler { return thenNotZone(lab.Silent(h)) }, "edge.example.", a, "NOTZONE"},
-		{"A only, of A", lab.Only(a, lab.ServFail), "edge.example.", a, "SERVFAIL"},
-		{"A only, of AAAA", lab.Only(a, lab.ServFail), "edge.example.", dns.TypeAAAA, "NOERROR 2001:db8::1"},
-		{"truncated", lab.Truncated, "edge.example.", a, "NOERROR truncated; by TCP no answer"},
-		{"a lie", lab.Lie("198.18.0.1", "2001:db8::66"), "edge.example.", a, "NOERROR 198.18.0.1"},
-		{"a lie about nothing", lab.Lie("198.18.0.1"), "sip.example.", a, "NOERROR"},
-		{"bogons", lab.Bogons, "edge.example.", a, "NOERROR 0.0.0.0 127.0.0.1 224.0.0.1 169.254.1.1 255.255.255.255 10.0.0.1 192.168.1.1"},
-		{"70 addresses", lab.Many(70), "edge.example.", a, "NOERROR truncated; by TCP NOERROR 70 records"},
-		{"5,000 addresses", lab.Many(5000), "edge.example.", a, "NOERROR truncated; by TCP NOERROR truncated 4094 records"},
-		{"a circle", lab.Alias, "edge.example.", a, "NOERROR other.edge.example. edge.example."},
-		{"nine aliases", lab.Aliases(9, "198.18.0.1"), "edge.example.", a, "NOERROR alias0.example. alias1.example. alias2.example. alias3.example. alias4.example. alias5.example. alias6.example. alias7.example. alias8.example. 198.18.0.1"},
-		{"wrong owner", lab.WrongOwner, "edge.example.", a, "NOERROR 198.18.6.6 of evil.example."},
-		{"wrong number", lab.WrongID, "edge.example.", a, "another number"},
-		{"another question", lab.OtherQuestion, "edge.example.", a, "another question"},
-		{"TTL 2^31", lab.TTL(1 << 31), "edge.example.", a, "NOERROR 203.0.113.1 203.0.113.2 203.0.113.3 TTL 2147483648"},
-		{"flapping", lab.Flapping(2), "edge.example.", a, "NOERROR 203.0.113.3 203.0.113.1"},
-		{"no service", lab.NoService, "_sip._udp.sip.example.", srv, "NOERROR ."},
-		{"SRV to an alias", lab.SRVToAlias, "_sip._udp.sip.example.", srv, "NOERROR alias.edge.example."},
-		{"the alias of SRV", lab.SRVToAlias, "alias.edge.example.", a, "NOERROR edge.example. 203.0.113.1 203.0.113.2 203.0.113.3"},
-		{"NAPTR in a circle", lab.NAPTRLoop, "sip.example.", naptr, "NOERROR sip.example. sip.example."},
-		{"garbage", lab.Garbage, "edge.example.", a, "no message"},
-		{"half an answer", lab.Half, "edge.example.", a, "no message"},
+		{"SERVFAIL", labtest.ServFail, "edge.example.", a, "SERVFAIL"},
+		{"REFUSED", labtest.Refused, "edge.example.", a, "REFUSED"},
+		{"NXDOMAIN", labtest.NoName, "edge.example.", a, "NXDOMAIN"},
+		{"empty", labtest.Empty, "edge.example.", a, "NOERROR"},
+		{"silent", func(h dns.Handler) dns.Handler { return thenNotZone(labtest.Silent(h)) }, "edge.example.", a, "NOTZONE"},
+		{"A only, of A", labtest.Only(a, labtest.ServFail), "edge.example.", a, "SERVFAIL"},
+		{"A only, of AAAA", labtest.Only(a, labtest.ServFail), "edge.example.", dns.TypeAAAA, "NOERROR 2001:db8::1"},
+		{"truncated", labtest.Truncated, "edge.example.", a, "NOERROR truncated; by TCP no answer"},
+		{"a lie", labtest.Lie("198.18.0.1", "2001:db8::66"), "edge.example.", a, "NOERROR 198.18.0.1"},
+		{"a lie about nothing", labtest.Lie("198.18.0.1"), "sip.example.", a, "NOERROR"},
+		{"bogons", labtest.Bogons, "edge.example.", a, "NOERROR 0.0.0.0 127.0.0.1 224.0.0.1 169.254.1.1 255.255.255.255 10.0.0.1 192.168.1.1"},
+		{"70 addresses", labtest.Many(70), "edge.example.", a, "NOERROR truncated; by TCP NOERROR 70 records"},
+		{"5,000 addresses", labtest.Many(5000), "edge.example.", a, "NOERROR truncated; by TCP NOERROR truncated 4094 records"},
+		{"a circle", labtest.Alias, "edge.example.", a, "NOERROR other.edge.example. edge.example."},
+		{"nine aliases", labtest.Aliases(9, "198.18.0.1"), "edge.example.", a, "NOERROR alias0.example. alias1.example. alias2.example. alias3.example. alias4.example. alias5.example. alias6.example. alias7.example. alias8.example. 198.18.0.1"},
+		{"wrong owner", labtest.WrongOwner, "edge.example.", a, "NOERROR 198.18.6.6 of evil.example."},
+		{"wrong number", labtest.WrongID, "edge.example.", a, "another number"},
+		{"another question", labtest.OtherQuestion, "edge.example.", a, "another question"},
+		{"TTL 2^31", labtest.TTL(1 << 31), "edge.example.", a, "NOERROR 203.0.113.1 203.0.113.2 203.0.113.3 TTL 2147483648"},
+		{"flapping", labtest.Flapping(2), "edge.example.", a, "NOERROR 203.0.113.3 203.0.113.1"},
+		{"no service", labtest.NoService, "_sip._udp.sip.example.", srv, "NOERROR ."},
+		{"SRV to an alias", labtest.SRVToAlias, "_sip._udp.sip.example.", srv, "NOERROR alias.edge.example."},
+		{"the alias of SRV", labtest.SRVToAlias, "alias.edge.example.", a, "NOERROR edge.example. 203.0.113.1 203.0.113.2 203.0.113.3"},
+		{"NAPTR in a circle", labtest.NAPTRLoop, "sip.example.", naptr, "NOERROR sip.example. sip.example."},
+		{"garbage", labtest.Garbage, "edge.example.", a, "no message"},
+		{"half an answer", labtest.Half, "edge.example.", a, "no message"},
 	} {
 		server.To(test.fault(honest))
 		if got := said(t, h, test.asked, test.kind); got != test.want {

@@ -1,22 +1,20 @@
-package cli
+package resolve
 
 import (
 	"slices"
 	"strings"
-
-	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
-// view is which part of a name's tree a client goes by that was given a SIP URI
-// (RFC 3263 section 4). The zero view is all of it.
-type view struct {
+// View is which part of a name's tree a client goes by that was given a SIP URI
+// (RFC 3263 section 4). The zero View is all of it.
+type View struct {
 	port      bool   // one is named: neither NAPTR nor SRV is asked for
 	transport string // the one that is named, in lower case
 }
 
-// viewOf reads a registrar as the policy writes it, which it must be.
-func viewOf(text string) view {
-	var v view
+// ViewOf reads a registrar as the policy writes it, which it must be.
+func ViewOf(text string) View {
+	var v View
 	rest := strings.ToLower(text)
 	if after, ok := strings.CutPrefix(rest, "sips:"); ok {
 		rest, v.transport = after, "tls"
@@ -32,30 +30,30 @@ func viewOf(text string) view {
 	return v
 }
 
-// services are the names in DNS of a transport: of NAPTR and of SRV.
-var services = map[string][2]string{
+// byTransport are the names in DNS of a transport: of NAPTR and of SRV.
+var byTransport = map[string][2]string{
 	"udp": {"SIP+D2U", "_sip._udp"}, "tcp": {"SIP+D2T", "_sip._tcp"}, "tls": {"SIPS+D2T", "_sips._tcp"},
 	"sctp": {"SIP+D2S", "_sip._sctp"}, "ws": {"SIP+D2W", "_sip._ws"}, "wss": {"SIPS+D2W", "_sips._ws"},
 }
 
-// narrow returns the part of a tree that the view shows.
-func (v view) narrow(roots []*resolve.Node) []*resolve.Node {
-	if v == (view{}) {
+// Narrow returns the part of a tree that the view shows.
+func (v View) Narrow(roots []*Node) []*Node {
+	if v == (View{}) {
 		return roots
 	}
-	service := services[v.transport]
-	var seen []*resolve.Node
+	service := byTransport[v.transport]
+	var seen []*Node
 	for _, n := range roots {
 		switch {
-		case n.Question.Type == resolve.A, n.Question.Type == resolve.AAAA:
+		case n.Question.Type == A, n.Question.Type == AAAA:
 			seen = append(seen, n)
 		case v.port:
-		case n.Question.Type == resolve.SRV && strings.HasPrefix(n.Question.Name, service[1]+"."):
+		case n.Question.Type == SRV && strings.HasPrefix(n.Question.Name, service[1]+"."):
 			seen = append(seen, n)
-		case n.Question.Type == resolve.NAPTR:
+		case n.Question.Type == NAPTR:
 			part := *n
-			part.Records = slices.DeleteFunc(slices.Clone(n.Records), func(r resolve.Record) bool { return !strings.EqualFold(r.Service, service[0]) })
-			part.Children = slices.DeleteFunc(slices.Clone(n.Children), func(c *resolve.Node) bool {
+			part.Records = slices.DeleteFunc(slices.Clone(n.Records), func(r Record) bool { return !strings.EqualFold(r.Service, service[0]) })
+			part.Children = slices.DeleteFunc(slices.Clone(n.Children), func(c *Node) bool {
 				return !strings.HasPrefix(c.Step, "NAPTR "+service[0]+" ")
 			})
 			seen = append(seen, &part)

@@ -1,4 +1,4 @@
-package lab
+package labtest
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfence/ringfence/pkg/lab"
 )
 
 // Sink is a UDP socket that counts what reaches it.
@@ -22,9 +24,9 @@ type Sink struct {
 // bursts are how many packets one system call moves.
 const bursts = 64
 
-// Listen opens a sink at an address of the host. Its buffer is large enough
+// NewSink opens a sink at an address of the host. Its buffer is large enough
 // that no packet is lost for want of a reader.
-func (n *Namespace) Listen(ctx context.Context, address string) (*Sink, error) {
+func NewSink(ctx context.Context, n *lab.Namespace, address string) (*Sink, error) {
 	s := &Sink{done: make(chan struct{})}
 	err := n.Do(func() error {
 		config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
@@ -86,9 +88,9 @@ type Source struct {
 	messages []ipv4.Message
 }
 
-// Send opens a source at an address of the host that sends payload to another
+// NewSource opens a source at an address of the host that sends payload to another
 // address.
-func (n *Namespace) Send(from, to string, payload []byte) (*Source, error) {
+func NewSource(n *lab.Namespace, from, to string, payload []byte) (*Source, error) {
 	destination, err := netip.ParseAddrPort(to)
 	if err != nil {
 		return nil, fmt.Errorf("read address %q: %w", to, err)

@@ -1,11 +1,9 @@
-package cli
+package demo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,10 +11,9 @@ import (
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/lab"
-	"github.com/ringfence/ringfence/pkg/nft"
 )
 
-// demoLab is the network that the demo plays in:
+// network is the network that the demo plays in:
 //
 //	provider 203.0.113.0/24, 2001:db8:113::/64 ---+            +--- pbx
 //	                                              internet ----+
@@ -24,30 +21,28 @@ import (
 //
 // The provider's name server knows its registrar by NAPTR and SRV only, and the
 // router has port 15060 lead to the phone's 5060.
-type demoLab struct {
+type network struct {
 	lab.Lab
 	provider, scanner, pbx, router *lab.Namespace
 	zone                           *lab.Zone
 	names                          *lab.NameServer
 	atPBX, atPhone                 *lab.Ear
 	folder                         string
-	withoutClassifier              bool
-	wait                           time.Duration // how long a packet may be on its way before it is lost
 }
 
 // The demo's addresses, all of those that documents may use (RFC 5737, RFC 3849).
 const (
-	demoRegistrar4, demoRegistrar6 = "203.0.113.5", "2001:db8:113::5"
-	demoMoved4, demoMoved6         = "203.0.113.77", "2001:db8:113::77"
-	demoNameServer                 = "203.0.113.53"
-	demoScanner4, demoScanner6     = "192.0.2.66", "2001:db8:2::66"
-	demoPBX4, demoPBX6             = "198.51.100.10", "2001:db8:100::10"
-	demoRouter4, demoRouter6       = "198.51.100.130", "2001:db8:130::2"
-	demoPhone4, demoPhone6         = "192.168.1.20", "2001:db8:192::20"
-	demoForwardedPort              = 15060
+	registrar4, registrar6 = "203.0.113.5", "2001:db8:113::5"
+	moved4, moved6         = "203.0.113.77", "2001:db8:113::77"
+	nameServer             = "203.0.113.53"
+	scanner4, scanner6     = "192.0.2.66", "2001:db8:2::66"
+	pbx4, pbx6             = "198.51.100.10", "2001:db8:100::10"
+	router4, router6       = "198.51.100.130", "2001:db8:130::2"
+	phone4, phone6         = "192.168.1.20", "2001:db8:192::20"
+	forwardedPort          = 15060
 )
 
-func demoZone(v4, v6 string) string {
+func zoneText(v4, v6 string) string {
 	return `sip.acme.example. 60 IN NAPTR 10 10 "s" "SIP+D2U" "" _sip._udp.sip.acme.example.
 sip.acme.example. 60 IN NAPTR 20 10 "s" "SIP+D2T" "" _sip._tcp.sip.acme.example.
 _sip._udp.sip.acme.example. 60 IN SRV 10 50 5060 edge.carrier.example.
@@ -56,9 +51,9 @@ edge.carrier.example. 60 IN A ` + v4 + `
 edge.carrier.example. 60 IN AAAA ` + v6 + "\n"
 }
 
-// newDemoLab builds the network. The caller closes it, also after an error.
-func newDemoLab() (*demoLab, error) {
-	d := &demoLab{wait: 3 * time.Second}
+// newNetwork builds the network. The caller closes it, also after an error.
+func newNetwork() (*network, error) {
+	d := &network{}
 	var err error
 	host := func(name string) (n *lab.Namespace) {
 		if err == nil {
@@ -80,11 +75,11 @@ func newDemoLab() (*demoLab, error) {
 		gateways, addresses []string
 	}{
 		{d.provider, []string{"203.0.113.1/24", "2001:db8:113::1/64"}, []string{
-			demoRegistrar4 + "/24", demoMoved4 + "/24", demoNameServer + "/24", demoRegistrar6 + "/64", demoMoved6 + "/64",
+			registrar4 + "/24", moved4 + "/24", nameServer + "/24", registrar6 + "/64", moved6 + "/64",
 		}},
-		{d.scanner, []string{"192.0.2.1/24", "2001:db8:2::1/64"}, []string{demoScanner4 + "/24", demoScanner6 + "/64"}},
-		{d.pbx, []string{"198.51.100.1/25", "2001:db8:100::1/64"}, []string{demoPBX4 + "/25", demoPBX6 + "/64"}},
-		{d.router, []string{"198.51.100.129/25", "2001:db8:130::1/64"}, []string{demoRouter4 + "/25", demoRouter6 + "/64"}},
+		{d.scanner, []string{"192.0.2.1/24", "2001:db8:2::1/64"}, []string{scanner4 + "/24", scanner6 + "/64"}},
+		{d.pbx, []string{"198.51.100.1/25", "2001:db8:100::1/64"}, []string{pbx4 + "/25", pbx6 + "/64"}},
+		{d.router, []string{"198.51.100.129/25", "2001:db8:130::1/64"}, []string{router4 + "/25", router6 + "/64"}},
 	} {
 		if err := internet.Attach(h.Namespace, h.Name, h.gateways, h.addresses); err != nil {
 			return d, err
@@ -97,34 +92,34 @@ func newDemoLab() (*demoLab, error) {
 }
 
 // behindRouter puts the phone behind the router, which translates IPv4.
-func (d *demoLab) behindRouter(internet lab.Internet, phone *lab.Namespace) error {
+func (d *network) behindRouter(internet lab.Internet, phone *lab.Namespace) error {
 	err := lab.Link(
 		lab.End{Host: d.router, Interface: "lan0", Addresses: []string{"192.168.1.1/24", "2001:db8:192::1/64"}},
-		lab.End{Host: phone, Interface: "eth0", Addresses: []string{demoPhone4 + "/24", demoPhone6 + "/64"}})
+		lab.End{Host: phone, Interface: "eth0", Addresses: []string{phone4 + "/24", phone6 + "/64"}})
 	if err != nil {
 		return err
 	}
 	return errors.Join(
 		d.router.Forward(),
 		phone.Route("default", "192.168.1.1"), phone.Route("default", "2001:db8:192::1"),
-		internet.Route("2001:db8:192::/64", demoRouter6),
-		d.router.Translate("eth0", lab.Forward{Port: demoForwardedPort, To: netip.AddrPortFrom(netip.MustParseAddr(demoPhone4), 5060)}),
+		internet.Route("2001:db8:192::/64", router6),
+		d.router.Translate("eth0", lab.Forward{Port: forwardedPort, To: netip.AddrPortFrom(netip.MustParseAddr(phone4), 5060)}),
 	)
 }
 
-// serve starts the name server and whoever listens for calls.
-func (d *demoLab) serve(phone *lab.Namespace) error {
+// serve starts the name server and the hosts that listen for calls.
+func (d *network) serve(phone *lab.Namespace) error {
 	var err error
-	if d.zone, err = lab.NewZone(demoZone(demoRegistrar4, demoRegistrar6)); err != nil {
+	if d.zone, err = lab.NewZone(zoneText(registrar4, registrar6)); err != nil {
 		return err
 	}
-	if d.names, err = d.provider.ServeNames(demoNameServer+":53", d.zone); err != nil {
+	if d.names, err = d.provider.ServeNames(nameServer+":53", d.zone); err != nil {
 		return err
 	}
-	if d.atPBX, err = d.pbx.Hear(5060, demoPBX4, demoPBX6); err != nil {
+	if d.atPBX, err = d.pbx.Hear(5060, pbx4, pbx6); err != nil {
 		return err
 	}
-	if d.atPhone, err = phone.Hear(5060, demoPhone4, demoPhone6); err != nil {
+	if d.atPhone, err = phone.Hear(5060, phone4, phone6); err != nil {
 		return err
 	}
 	d.folder, err = os.MkdirTemp("", "ringfence-demo-")
@@ -132,7 +127,7 @@ func (d *demoLab) serve(phone *lab.Namespace) error {
 }
 
 // close ends everything and leaves nothing behind.
-func (d *demoLab) close() error {
+func (d *network) close() error {
 	var err error
 	if d.names != nil {
 		err = d.names.Close()
@@ -149,12 +144,12 @@ func (d *demoLab) close() error {
 }
 
 // policyPath is the policy file of one of the hosts.
-func (d *demoLab) policyPath(h *lab.Namespace) string {
+func (d *network) policyPath(h *lab.Namespace) string {
 	return filepath.Join(d.folder, h.Name, "policy.yaml")
 }
 
 // writePolicy writes the policy file of one of the hosts.
-func (d *demoLab) writePolicy(h *lab.Namespace, text string) error {
+func (d *network) writePolicy(h *lab.Namespace, text string) error {
 	if err := os.MkdirAll(filepath.Dir(d.policyPath(h)), 0o700); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
@@ -165,34 +160,9 @@ func (d *demoLab) writePolicy(h *lab.Namespace, text string) error {
 }
 
 // onHost runs a command of ringfence on one of the hosts, and returns what it
-// writes. Any exit status but 0 is an error.
-func (d *demoLab) onHost(ctx context.Context, h *lab.Namespace, args ...string) (string, error) {
-	var out, errs bytes.Buffer
-	sub := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &errs}
-	sub.dial = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		err = h.Do(func() error {
-			conn, err = new(net.Dialer).DialContext(ctx, network, address)
-			return err
-		})
-		return conn, err
-	}
-	folder := filepath.Join(d.folder, h.Name)
-	root := sub.root()
-	root.SetArgs(append([]string{
-		"--policy", d.policyPath(h), "--state-dir", filepath.Join(folder, "state"), "--run-dir", filepath.Join(folder, "run"),
-	}, args...))
-	status := 0
-	err := h.Do(func() error {
-		status = sub.fail(root.ExecuteContext(ctx))
-		return nil
-	})
-	if ctx.Err() != nil {
-		return "", ctx.Err()
-	}
-	if err == nil && status != exitDone {
-		err = fmt.Errorf("ringfence %s on the %s: exit status %d: %s", strings.Join(args, " "), h.Name, status, strings.TrimSpace(errs.String()))
-	}
-	return out.String() + errs.String(), err
+// writes.
+func (d *Demo) onHost(ctx context.Context, h *lab.Namespace, args ...string) (string, error) {
+	return d.Run(ctx, h, filepath.Join(d.folder, h.Name), args)
 }
 
 // Fates of a packet.
@@ -205,13 +175,13 @@ const (
 // fate sends one message and tells what becomes of it: its packet reaches the
 // socket at the other end, or a counter of the fence in between says that it was
 // dropped.
-func (d *demoLab) fate(ctx context.Context, p probe) (string, error) {
+func (d *Demo) fate(ctx context.Context, p probe) (string, error) {
 	droppedBefore, err := d.dropped(ctx, p.fence)
 	if err != nil {
 		return "", err
 	}
 	heardBefore := p.ear.From(p.from)
-	ctx, cancel := context.WithTimeout(ctx, d.wait)
+	ctx, cancel := context.WithTimeout(ctx, d.Wait)
 	defer cancel()
 	sent := make(chan struct{})
 	go func() {
@@ -249,9 +219,9 @@ func (d *demoLab) fate(ctx context.Context, p probe) (string, error) {
 }
 
 // dropped is how many packets a host's fence has dropped so far.
-func (d *demoLab) dropped(ctx context.Context, h *lab.Namespace) (n uint64, err error) {
+func (d *Demo) dropped(ctx context.Context, h *lab.Namespace) (n uint64, err error) {
 	err = h.Do(func() error {
-		counters, err := new(nft.Kernel).Counters(ctx)
+		counters, err := d.Counters.Counters(ctx)
 		for name, packets := range counters {
 			if strings.HasPrefix(name, "dropped_") {
 				n += packets

@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/resolve"
+)
+
+// What other rooms have as codes, in the words of the command line.
+
+// override is what to say to do what a guard refuses.
+func override(r *plan.Refusal) string {
+	flag := map[string]string{
+		plan.GuardForeignTable: "--adopt", plan.GuardEmptyProvider: "--allow-empty",
+		plan.GuardCutInside: "--allow-cut-inside", plan.GuardProtected: "--allow-protected",
+	}[r.Guard]
+	if len(r.Subjects) == 0 {
+		return flag
+	}
+	var flags []string
+	for _, subject := range r.Subjects {
+		flags = append(flags, flag+" "+subject)
+	}
+	return strings.Join(flags, " ")
+}
+
+// wayOutText says what ends an alarm: a command, or a line of the policy.
+func wayOutText(w resolve.WayOut) string {
+	where := "trusted"
+	if w.Owner != "" {
+		where = "provider " + w.Owner
+	}
+	line := fmt.Sprintf("write \"addresses: [%s]\" under %s in the policy", resolve.AddressList(w.Addresses), where)
+	switch w.Kind {
+	case resolve.CheckName:
+		return "look at ringfence resolve " + w.Name + "; if the address is right, " + line
+	case resolve.RemoveName:
+		return fmt.Sprintf("if it has been given up for good, take %s out of the policy and run ringfence apply", w.Name)
+	case resolve.AcceptLarge:
+		return "if so many are right: ringfence refresh --accept-large " + w.Name
+	case resolve.ListAddresses:
+		return "if they are right, " + line
+	case resolve.CompareServers:
+		return "somebody's name server answers wrongly: compare ringfence resolve " + w.Name + " by another one (dns.servers in the policy)"
+	case resolve.FindLiar:
+		return "find out which name server lies (dns.servers in the policy); if they are right, " + line
+	case resolve.AskRegularly:
+		return "run ringfence refresh by cron or by a timer, or ringfence run as a service"
+	case resolve.MendServer:
+		return "mend the name server (dns.servers in the policy): ringfence resolve " + w.Name + " shows what fails"
+	}
+	return ""
+}
+
+// mistakeText is a mistake of a policy with where to look.
+func mistakeText(m policy.Mistake) string {
+	if m.See == policy.SeeSignatures {
+		return m.Error() + ": see ringfence signatures --all"
+	}
+	return m.Error()
+}

@@ -1,0 +1,35 @@
+package system
+
+import (
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Rights are what the kernel lets this process do.
+type Rights struct {
+	// Root says that it runs as root, if only in a user namespace.
+	Root bool
+	// NetAdmin says that it has CAP_NET_ADMIN, without which it can neither read nor
+	// change rules.
+	NetAdmin bool
+	// UserNamespace says that it runs in a user namespace of a container or of a
+	// user, where a capability counts for less.
+	UserNamespace bool
+}
+
+// ReadRights returns the rights of the calling thread. What cannot be read counts
+// as given.
+func ReadRights() Rights {
+	r := Rights{Root: os.Geteuid() == 0, NetAdmin: true}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if unix.Capget(&header, &sets[0]) == nil {
+		r.NetAdmin = sets[0].Effective>>unix.CAP_NET_ADMIN&1 != 0
+	}
+	// The first user namespace maps no numbers.
+	mapped, err := os.ReadFile("/proc/self/uid_map")
+	r.UserNamespace = err == nil && strings.Join(strings.Fields(string(mapped)), " ") != "0 0 4294967295"
+	return r
+}

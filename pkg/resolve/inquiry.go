@@ -1,0 +1,24 @@
+package resolve
+
+import "context"
+
+// Inquiry is names to ask for, with what decides whether to ask twice.
+type Inquiry struct {
+	Targets []Target
+	Memory  Memory
+	Terms   Terms
+	// Large are the names whose answers may have any number of records.
+	Large []string
+}
+
+// Ask asks for all names, first in the usual way, and at once again in another way
+// for those of which nearly nothing is as it was. It returns a result for each
+// target, in their order, and then those of the second time.
+func (i Inquiry) Ask(ctx context.Context, first, again Lookup) []Result {
+	limit := i.Memory.Limit(i.Large)
+	results := Resolver{Lookup: first, Limit: limit}.Resolve(ctx, i.Targets)
+	if twice := i.Memory.Doubts(results, i.Terms); len(twice) > 0 {
+		results = append(results, Resolver{Lookup: again, Limit: limit}.Resolve(ctx, twice)...)
+	}
+	return results
+}
