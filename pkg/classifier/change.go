@@ -172,13 +172,13 @@ func owned(here map[uint16]*filter) bool {
 	return false
 }
 
-// Finish takes out what stood on the interfaces before, and whatever of ringfence's
-// stands on others. It does as much as it can: whoever gets an error should
-// Observe and begin again.
+// Finish removes the programs that were attached to the interfaces before, and those of
+// ringfence on other interfaces. It does as much as it can: after an error, Observe
+// and begin again.
 func (c *Change) Finish() error {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(c.staged)) {
-		problems = append(problems, c.settle(name))
+		problems = append(problems, c.finish(name))
 	}
 	list, err := List()
 	problems = append(problems, err)
@@ -190,7 +190,8 @@ func (c *Change) Finish() error {
 	return errors.Join(problems...)
 }
 
-func (c *Change) settle(name string) error {
+// finish puts the new program of an interface in the place of the old one.
+func (c *Change) finish(name string) error {
 	link, err := linkOf(name)
 	if errors.Is(err, ErrNoInterface) {
 		return nil // and its filters with it
@@ -238,7 +239,7 @@ func withdraw(name string, preferences ...uint16) error {
 		}
 	}
 	if owned(here) {
-		// At once with the filters: whoever is killed in between leaves no qdisc that
+		// At once with the filters: a run that is killed in between leaves no qdisc that
 		// nobody knows to be ringfence's.
 		if gone, err := dropQdisc(link, len(leaving)); gone || err != nil {
 			return err

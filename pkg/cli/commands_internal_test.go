@@ -173,7 +173,7 @@ func TestWaysOut(t *testing.T) {
 	}
 	for _, kind := range []resolve.WayOutKind{
 		resolve.CheckName, resolve.RemoveName, resolve.AcceptLarge, resolve.ListAddresses,
-		resolve.CompareServers, resolve.FindLiar, resolve.AskRegularly, resolve.MendServer,
+		resolve.CompareServers, resolve.FindWrongServer, resolve.AskRegularly, resolve.MendServer,
 	} {
 		if wayOutText(resolve.WayOut{Kind: kind, Name: "sip.example"}) == "" {
 			t.Errorf("%s has no words", kind)

@@ -195,7 +195,7 @@ func TestOneOfTwoServersLies(t *testing.T) {
 		p.names.To(lie)
 		o := p.must(t, 4, "refresh")
 		p.intact(t, "a lie")
-		if diff := cmp.Diff([]string{"denied sip.acme.example"}, p.alarms(t)); diff != "" {
+		if diff := cmp.Diff([]string{"contradicted sip.acme.example"}, p.alarms(t)); diff != "" {
 			t.Fatal(diff)
 		}
 		for _, words := range []string{"alarm: sip.acme.example: one answer has 198.18.6.6, 2001:db8:ffff::6", "hint: find out which name server lies", "left out 10.0.0.1"} {

@@ -45,8 +45,8 @@ func wayOutText(w resolve.WayOut) string {
 		return "if they are right, " + line
 	case resolve.CompareServers:
 		return "somebody's name server answers wrongly: compare ringfence resolve " + w.Name + " by another one (dns.servers in the policy)"
-	case resolve.FindLiar:
-		return "find out which name server lies (dns.servers in the policy); if they are right, " + line
+	case resolve.FindWrongServer:
+		return "find out which name server is wrong (dns.servers in the policy); if they are right, " + line
 	case resolve.AskRegularly:
 		return "run ringfence refresh by cron or by a timer, or ringfence run as a service"
 	case resolve.MendServer:

@@ -93,7 +93,7 @@ func (c Controller) Sync(ctx context.Context, d Desired, begin func(*plan.Plan) 
 			return p, nil
 		}
 		if !errors.Is(failure, plan.ErrStale) {
-			again, err := c.settle(ctx, p, failure)
+			again, err := c.verifyCommit(ctx, p, failure)
 			if !again {
 				return p, err
 			}
@@ -102,10 +102,10 @@ func (c Controller) Sync(ctx context.Context, d Desired, begin func(*plan.Plan) 
 	return nil, fmt.Errorf("%w, %d times in a row: another program keeps changing rules", plan.ErrStale, tries)
 }
 
-// settle finds out what a failed commit has left. There is no error if the
+// verifyCommit finds out what a failed commit has left. There is no error if the
 // change is in force all the same. It is worth another try if the plan was made
 // from a state that the kernel was not in.
-func (c Controller) settle(ctx context.Context, p *plan.Plan, failure error) (again bool, err error) {
+func (c Controller) verifyCommit(ctx context.Context, p *plan.Plan, failure error) (again bool, err error) {
 	now, err := c.Kernel.Observe(context.WithoutCancel(ctx))
 	switch {
 	case err != nil:

@@ -257,7 +257,7 @@ func (r *Reconciler) Ask() func(context.Context) []resolve.Result {
 	now := r.fence.Now()
 	soon := r.site.Policy.DNS.Min / 10
 	servers := r.site.Policy.DNS.Servers
-	q := resolve.Inquiry{Memory: r.memory, Terms: r.site.Terms()}
+	q := resolve.Inquiry{Memory: r.memory, Settings: r.site.Settings()}
 	for _, t := range site.Targets(r.site.Policy) {
 		if r.memory.Due(t, now) <= soon {
 			q.Targets = append(q.Targets, t)

@@ -163,7 +163,7 @@ func leftOut(m resolve.Memory) []LeftOut {
 		for _, r := range k.Rejected {
 			list = append(list, LeftOut{k.Name, r.Address.String(), r.Why})
 		}
-		for _, h := range k.Held {
+		for _, h := range k.Quarantined {
 			list = append(list, LeftOut{k.Name, h.Address.String(), "waits for a second answer that has it"})
 		}
 	}

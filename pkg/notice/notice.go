@@ -43,7 +43,7 @@ const (
 	NameAlarm             Code = "name-alarm"              // an alarm of pkg/resolve
 	NamesRemembered       Code = "names-remembered"        // no new answers: earlier ones count
 	AddressRejected       Code = "address-rejected"        // an address of an answer that is not believed
-	AddressHeld           Code = "address-held"            // an address that waits for a second answer
+	AddressQuarantined    Code = "address-quarantined"     // an address that waits for a second answer
 	StateDamaged          Code = "state-damaged"           // a file of state that cannot be read
 	StateUnsaved          Code = "state-unsaved"           // a file of state that cannot be written
 	RunInterrupted        Code = "run-interrupted"         // an earlier run was killed

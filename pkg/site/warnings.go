@@ -142,7 +142,7 @@ func (s *Site) NameNotices(now resolve.Moment, words Words) (notices []notice.No
 	notices = append(notices, FailureNotices(slices.DeleteFunc(slices.Clone(failures), func(p resolve.Problem) bool {
 		return slices.ContainsFunc(alarms, func(alarm resolve.Alarm) bool { return alarm.Name == p.Name && alarm.Type == p.Type })
 	}))...)
-	notices = append(notices, heldNotices(s.Memory)...)
+	notices = append(notices, quarantineNotices(s.Memory)...)
 	for _, alarm := range alarms {
 		notices = append(notices, AlarmNotice(alarm, words))
 	}
@@ -214,18 +214,18 @@ func RejectedNotices(m resolve.Memory) []notice.Notice {
 	return notices
 }
 
-// heldNotices warn of addresses that no second answer has confirmed or denied.
-func heldNotices(m resolve.Memory) []notice.Notice {
+// quarantineNotices warn of addresses that no second answer has confirmed or contradicted.
+func quarantineNotices(m resolve.Memory) []notice.Notice {
 	var notices []notice.Notice
 	for _, k := range m.Names {
 		var waiting []string
-		for _, h := range k.Held {
-			if !h.Denied {
+		for _, h := range k.Quarantined {
+			if !h.Contradicted {
 				waiting = append(waiting, h.Address.String())
 			}
 		}
 		if len(waiting) > 0 {
-			n := notice.Warningf(notice.AddressHeld, "%s: the addresses that were known are gone from its answer, and a second answer is needed for %s", k.Name, strings.Join(waiting, ", "))
+			n := notice.Warningf(notice.AddressQuarantined, "%s: the addresses that were known are gone from its answer, and a second answer is needed for %s", k.Name, strings.Join(waiting, ", "))
 			n.About = k.Name
 			notices = append(notices, n)
 		}
