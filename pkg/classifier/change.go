@@ -46,7 +46,7 @@ func List() ([]Attached, error) {
 	return list, nil
 }
 
-// Observe returns which program stands on which interface. Where a change was
+// Observe returns which program is attached to which interface. Where a change was
 // broken off there are two, which no desired state has.
 func Observe() (ruleset.Classifier, error) {
 	list, err := List()
@@ -90,7 +90,7 @@ func Foreign(interfaces []string) map[string]error {
 	return taken
 }
 
-// On is the desired state in which the program stands on the given interfaces.
+// On is the desired state in which the program is attached to the given interfaces.
 func (p *Program) On(interfaces []string) ruleset.Classifier {
 	desired := ruleset.Classifier{}
 	for _, name := range interfaces {
@@ -99,8 +99,8 @@ func (p *Program) On(interfaces []string) ruleset.Classifier {
 	return desired
 }
 
-// Change is a program on its way in. What stood on the interfaces before still
-// stands there, but what the new program marks counts. Either Finish or Undo ends
+// Change attaches a program. What was attached to the interfaces before still
+// is, but what the new program marks counts. Either Finish or Undo ends
 // it.
 type Change struct {
 	program *Loaded
@@ -108,7 +108,7 @@ type Change struct {
 	staged  map[string]bool // interfaces on which it stands behind another, or alone
 }
 
-// Begin puts a program on interfaces, behind what stands there. A nil program is
+// Begin attaches a program to interfaces, behind what is attached there. A nil program is
 // none: then Finish takes away what there is. After an error nothing has changed.
 // An interface that is not there is an error that wraps ErrNoInterface; another
 // program's filter in ringfence's place is one that wraps ErrForeign.

@@ -3,7 +3,7 @@
 //
 // The program (bpf/classifier.c) runs on the ingress side of a clsact qdisc and drops
 // nothing: it writes one nibble of each packet's mark, and rules act on that. What
-// it looks for is the automaton of pkg/signature. Which interfaces it stands on,
+// it looks for is the automaton of pkg/signature. Which interfaces it is attached to,
 // and what happens to a marked packet, is decided elsewhere.
 //
 // All functions act in the network namespace of the calling thread.
@@ -157,7 +157,7 @@ func (p *Program) portBits() [2][1 << 13]uint8 {
 	return bits
 }
 
-// Loaded is a program in the kernel. It stays there until it is closed and stands
+// Loaded is a program in the kernel. It stays there until it is closed and is attached
 // on no interface.
 type Loaded struct {
 	*Program

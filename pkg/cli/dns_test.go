@@ -222,7 +222,7 @@ func TestMoreAddressesThanAnybodyNeeds(t *testing.T) {
 	if !strings.Contains(o.stderr, "hint: if so many are right: ringfence refresh --accept-large sip.acme.example") {
 		t.Errorf("refresh does not say the way out:\n%s", o.stderr)
 	}
-	tellsClearly(t, p.run(t, "refresh", "--accept-large", "other.example"), 1, []string{`the policy has no name "other.example", and none leads to it`})
+	reportsClearly(t, p.run(t, "refresh", "--accept-large", "other.example"), 1, []string{`the policy has no name "other.example", and none leads to it`})
 	p.must(t, 0, "refresh", "--accept-large", "SIP.acme.example.")
 	if n := len(p.allowed(t)); n <= len(p.good) {
 		t.Errorf("after --accept-large there are %d addresses", n)

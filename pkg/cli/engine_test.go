@@ -214,7 +214,7 @@ func TestRequiredUserAgent(t *testing.T) {
 }
 
 // markWatch counts, behind ringfence's table, what is left of the mark. What
-// stands before it sets bits that are nobody's business of ringfence's.
+// stands before it sets bits that are not ringfence's.
 const markWatch = `table inet watch {
 	counter total { }
 	counter nibble { }

@@ -21,7 +21,7 @@ type Kernel interface {
 	// Observe returns the table as it is; an absent one is an empty state.
 	Observe(ctx context.Context) (*ruleset.State, error)
 	// Commit does all of the plan or nothing, and returns plan.ErrStale if the
-	// kernel has changed since the plan's base. After another error the state is
+	// kernel has changed since the plan's GenID. After another error the state is
 	// unknown.
 	Commit(ctx context.Context, p *plan.Plan) error
 }
@@ -44,7 +44,7 @@ type Controller struct {
 	Kernel Kernel
 }
 
-// tries is how often a stale plan is made anew.
+// tries is how often a stale plan is made again.
 const tries = 5
 
 // Plan returns what would be done, and changes nothing. Guards are not asked.
@@ -114,7 +114,7 @@ func (c Controller) verifyCommit(ctx context.Context, p *plan.Plan, failure erro
 		return false, nil
 	case plan.Diff(now, p.Have).Empty():
 		return false, failure
-	case now.Generation == p.Base:
+	case now.GenID == p.GenID:
 		return true, nil
 	}
 	return false, fmt.Errorf("%s; the table is neither as before nor as wanted: another program has changed it", failure.Error())

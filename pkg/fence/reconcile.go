@@ -18,7 +18,7 @@ import (
 
 // Reconciler brings the kernel to the newest generation again and again, for as
 // long as a process runs. What is on disk is the truth: other runs change it, so
-// it is looked at anew whenever the lock is held. The lock is never held while
+// it is read again whenever the lock is held. The lock is never held while
 // name servers are asked. When to do what is decided in pkg/daemon.
 type Reconciler struct {
 	fence  *Fence

@@ -182,7 +182,7 @@ func (f *Fence) describeEngine(r *Status, s *site.Site, have *ruleset.State) {
 		}
 		return
 	case len(have.Classifier) == 0:
-		r.EngineWhy = "the classifier stands nowhere"
+		r.EngineWhy = "the classifier is not attached to any interface"
 		return
 	}
 	r.Engine = policy.EngineBPF

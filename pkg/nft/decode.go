@@ -140,7 +140,7 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 		case unix.NFT_FIB_RESULT_OIFNAME:
 			return ruleset.WayBack{Interface: strings.TrimRight(string(at(1).compared()), "\x00")}, 2
 		}
-		return ruleset.NoWayBack{}, 2
+		return ruleset.ReversePathMissing{}, 2
 	case "ct":
 		if first.number(unix.NFTA_CT_KEY) == unix.NFT_CT_STATUS {
 			return ruleset.Translated, 3

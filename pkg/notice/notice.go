@@ -2,7 +2,7 @@
 // notices, and errors with a way out.
 //
 // The packages that act return notices or hand them to a Func. Whether one is
-// printed or logged, and how often, is decided by whoever hears them.
+// printed or logged, and how often, is decided by the receiver.
 package notice
 
 import (

@@ -58,7 +58,7 @@ func (p *Plan) Check(guards ...Guard) error {
 // end calls it, look the command that shows it.
 func ForeignTable(counters []string, place, look string) Guard {
 	return func(p *Plan) error {
-		if !p.Have.Exists || p.Have.OwnWords() && subset(counters, p.Have.Counters) {
+		if !p.Have.Exists || p.Have.OnlyOurs() && subset(counters, p.Have.Counters) {
 			return nil
 		}
 		rules := 0

@@ -64,7 +64,7 @@ const (
 	CompareServers  WayOutKind = "compare-servers"   // ask another name server
 	FindWrongServer WayOutKind = "find-wrong-server" // find out which name server is wrong; list the addresses if they are right
 	AskRegularly    WayOutKind = "ask-regularly"     // have names asked for regularly
-	MendServer      WayOutKind = "mend-server"       // mend the name server
+	RepairServer    WayOutKind = "repair-server"     // repair the name server
 )
 
 // A name is gone for good after this many answers in a row that say so, over at
@@ -220,7 +220,7 @@ func (k Known) stale(limit time.Duration, now Moment, told map[Question]bool) []
 		alarms = append(alarms, Alarm{
 			Kind: AlarmStale, Name: q.Name, Type: q.Type, Since: now.Time.Add(-d),
 			Text:   fmt.Sprintf("no good answer for %d h; its addresses stay as they were", d/time.Hour),
-			WayOut: WayOut{Kind: MendServer, Name: k.Name},
+			WayOut: WayOut{Kind: RepairServer, Name: k.Name},
 		})
 	}
 	slices.SortFunc(alarms, func(a, b Alarm) int { return compareQuestions(Question{a.Name, a.Type}, Question{b.Name, b.Type}) })

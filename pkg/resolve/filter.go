@@ -21,8 +21,8 @@ var (
 	reserved    = netip.MustParsePrefix("240.0.0.0/4") // RFC 1112, with the broadcast address
 )
 
-// Reject returns why the address is not believed, "" if it is. Whoever answers
-// for a name must not be able to open the fence for a whole LAN or for the host
+// Reject returns why the address is not believed, "" if it is. A name server
+// must not be able to open the fence for a whole LAN or for the host
 // itself.
 func (s AddressFilter) Reject(a netip.Addr) string {
 	a = a.Unmap()

@@ -266,7 +266,7 @@ func TestWhatIsNotBelievedLeaves(t *testing.T) {
 	}
 }
 
-// TestBogonsNeverEnter: whoever answers must not open the fence for a LAN or for
+// TestBogonsNeverEnter: no name server may open the fence for a LAN or for
 // the host itself.
 func TestBogonsNeverEnter(t *testing.T) {
 	l := newLearner(t)

@@ -51,7 +51,7 @@ type Unicast struct{}
 
 func (Unicast) String() string { return "fib saddr type unicast" }
 
-// Ban adds the source address to a set for a time, or lets its time begin anew.
+// Ban adds the source address to a set for a time, or restarts its time.
 // Where the set is full the rule ends here, so no verdict may stand behind it.
 type Ban struct {
 	V6  bool

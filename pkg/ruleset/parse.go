@@ -27,7 +27,7 @@ var forms = sync.OnceValue(func() []form {
 			return Source{V6: g[1] != "", Not: g[2] != "", Set: g[3]}, true
 		}},
 		{regexp.MustCompile(`^ip(6?) saddr \{ ([^}]+) \}`), parseSource},
-		{regexp.MustCompile(`^fib saddr \. iif oif missing`), plain(NoWayBack{})},
+		{regexp.MustCompile(`^fib saddr \. iif oif missing`), plain(ReversePathMissing{})},
 		{regexp.MustCompile(`^fib saddr oifname "([^"]+)"`), func(g []string) (Statement, bool) { return WayBack{g[1]}, true }},
 		{regexp.MustCompile(`^fib saddr type unicast`), plain(Unicast{})},
 		{regexp.MustCompile(`^meta mark & 0x0f000000 ([!=]=) 0x0([0-9a-f])000000`), func(g []string) (Statement, bool) {
