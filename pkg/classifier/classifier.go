@@ -21,14 +21,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
-// The part of a packet's mark that the program writes, on every packet that it
-// sees: a signature.Mark, so that no other program's value there is ever taken for
-// one. All other bits stay as they are.
-const (
-	MarkMask  uint32 = 0xf << MarkShift
-	MarkShift uint32 = 24
-)
-
 // prefix begins the names of ringfence's filters.
 const prefix = "ringfence:"
 

@@ -193,7 +193,7 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 			return nil, 0
 		}
 		return ruleset.Mark{
-			Class: ruleset.Class(binary.NativeEndian.Uint32(value) >> 24),
+			Class: ruleset.ClassOf(binary.NativeEndian.Uint32(value)),
 			Not:   at(2).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ,
 		}, 3
 	case unix.NFT_META_L4PROTO:

@@ -79,7 +79,7 @@ func encodePlain(s ruleset.Statement) []expr.Any {
 	case ruleset.Mark:
 		return encodeMark(s)
 	case ruleset.ClearMark:
-		return append(loadMark(^uint32(ruleset.MarkMask)),
+		return append(loadMark(^ruleset.MarkMask),
 			// [ meta set mark with reg 1 ]
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: fenceRegister, SourceRegister: true},
 		)
