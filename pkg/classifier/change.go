@@ -105,7 +105,7 @@ func (p *Program) On(interfaces []string) ruleset.Classifier {
 type Change struct {
 	program *Loaded
 	wanted  map[string]bool
-	staged  map[string]bool // interfaces on which it stands behind another, or alone
+	staged  map[string]bool // interfaces on which it is attached behind another, or alone
 }
 
 // Begin attaches a program to interfaces, behind what is attached there. A nil program is

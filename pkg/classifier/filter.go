@@ -15,7 +15,7 @@ import (
 // filter show dev X ingress), and every process with CAP_NET_ADMIN can remove it.
 const (
 	// place is the preference of the filter in force. next is that of one that is
-	// to follow it: it stands behind, so that what it marks counts.
+	// to follow it: it is behind, so that what it marks counts.
 	place, next = 5, 6
 	handle      = 0x5060
 	// owner is put into the filter's class, which nothing else uses, where ringfence

@@ -192,7 +192,7 @@ func TestWithoutCapabilities(t *testing.T) {
 	// Once it is gone, and cannot be put back, nobody passes whose User-Agent nobody
 	// reads.
 	labtest.Run(t, h, "tc", "qdisc", "del", "dev", "eth0", "clsact")
-	if o := limited("refresh"); o.status != 0 || !strings.Contains(o.stderr, "unknown phones are dropped, because nobody reads their User-Agent") {
+	if o := limited("refresh"); o.status != 0 || !strings.Contains(o.stderr, "unknown phones are dropped, because the classifier does not read their User-Agent") {
 		t.Errorf("refresh: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
 	}
 	if !strings.Contains(s.ruleset(t), `counter name "dropped_user_agent" drop`) {
@@ -268,7 +268,7 @@ func TestUpWithoutItsPolicy(t *testing.T) {
 		t.Errorf("the rules are\n%s", s.ruleset(t))
 	}
 	labtest.Run(t, h, "tc", "qdisc", "del", "dev", "eth0", "clsact")
-	if o := s.must(t, 0, "up"); !strings.Contains(o.stderr, "unknown phones are dropped, because nobody reads their User-Agent") {
+	if o := s.must(t, 0, "up"); !strings.Contains(o.stderr, "unknown phones are dropped, because the classifier does not read their User-Agent") {
 		t.Errorf("up says\n%s%s", o.stdout, o.stderr)
 	}
 	if rules := s.ruleset(t); strings.Contains(rules, "0x03000000") || !strings.Contains(rules, `counter name "dropped_user_agent" drop`) {

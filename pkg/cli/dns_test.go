@@ -198,7 +198,7 @@ func TestOneOfTwoServersLies(t *testing.T) {
 		if diff := cmp.Diff([]string{"contradicted sip.acme.example"}, p.alarms(t)); diff != "" {
 			t.Fatal(diff)
 		}
-		for _, words := range []string{"alarm: sip.acme.example: one answer has 198.18.6.6, 2001:db8:ffff::6", "hint: find out which name server lies", "left out 10.0.0.1"} {
+		for _, words := range []string{"alarm: sip.acme.example: one answer has 198.18.6.6, 2001:db8:ffff::6", "hint: find out which name server is wrong", "left out 10.0.0.1"} {
 			if !strings.Contains(o.stderr, words) {
 				t.Fatalf("refresh does not say %q:\n%s", words, o.stderr)
 			}

@@ -49,11 +49,11 @@ type World struct {
 type Config struct {
 	StateDir, RunDir string
 	User, Version    string // for generations
-	// Notice hears notices while a command is at work.
+	// Notice takes notices while a command runs.
 	Notice notice.Func
 	// Words puts the ways out of alarms into words; nil leaves them out.
 	Words site.Words
-	// Progress hears what takes a while; nil is nobody.
+	// Progress takes texts about what takes a while; nil ignores them.
 	Progress func(text string)
 	Log      *slog.Logger
 }

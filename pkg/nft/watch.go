@@ -16,7 +16,7 @@ const watchBuffer = 1 << 20
 
 // Watch tells of every change of the table, also of its own process, until the
 // context ends; then, or if the kernel tells nothing more, the channel is closed.
-// Of very many changes that come while nobody receives, the last are told.
+// Of very many changes that come while nobody receives, the last are reported.
 func Watch(ctx context.Context) (<-chan Touched, error) {
 	r, err := newReader()
 	if err != nil {

@@ -64,7 +64,7 @@ type Notice struct {
 	WayOut string
 }
 
-// Func hears notices, one at a time. A nil Func hears nothing.
+// Func takes notices, one at a time. A nil Func ignores them.
 type Func func(Notice)
 
 // Send hands over notices.

@@ -31,7 +31,7 @@ func (c *checker) preset(f providerFile, with scalar, p *Provider, allowed *allo
 		*allowed = append(*allowed, placed{a, s})
 	}
 	if !ok {
-		return // what is wrong is told, and half a name would only be told again
+		return // the mistake is reported already, and half a name would be another
 	}
 	for _, text := range preset.Registrars {
 		if r, ok := c.registrar(scalar{values.Replace(text), s.line, s.col}); ok {

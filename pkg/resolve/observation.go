@@ -77,7 +77,7 @@ func (o *observation) gather(r Result, suspicious map[netip.Addr]bool) {
 		if parent != nil && !slices.Contains(h.from, parent.Question) {
 			h.from = append(h.from, parent.Question)
 		}
-		if !nodes[n.Question] { // which stands wherever it was led to
+		if !nodes[n.Question] { // which is in the tree wherever a record leads to it
 			nodes[n.Question] = true
 			h.hear(n)
 		}
