@@ -140,7 +140,7 @@ func TestRealScanners(t *testing.T) {
 	group.Wait()
 }
 
-// fresh loads a program anew, so that its counters are its own.
+// fresh loads a new program, so that its counters are its own.
 func fresh(t *testing.T, l *classifier.Loaded) *classifier.Loaded {
 	t.Helper()
 	again, err := l.Load()

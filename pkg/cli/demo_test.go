@@ -67,7 +67,7 @@ func TestDemo(t *testing.T) {
 	for range 2 {
 		e := <-ends
 		labtest.Must(t, e.err)
-		tellsClearly(t, e.outcome, 0, nil)
+		reportsClearly(t, e.outcome, 0, nil)
 		for _, want := range []string{
 			"pbx# ringfence apply", "PBX    scanner   OPTIONS  UDP              arrives        dropped\n",
 			"phone  provider  INVITE   TCP, port 15060  arrives        arrives\n", "pbx# ringfence refresh",

@@ -53,7 +53,7 @@ func (s *site) banned(t *testing.T) []string {
 // ask sends a SIP request by UDP.
 func ask(t *testing.T, from *lab.Namespace, fromAddress, to, method, userAgent string) {
 	t.Helper()
-	labtest.Must(t, from.Say(t.Context(), "udp", fromAddress, fmt.Sprintf("[%s]:5060", to), lab.Message(method, fromAddress, to, userAgent)))
+	labtest.Must(t, from.Send(t.Context(), "udp", fromAddress, fmt.Sprintf("[%s]:5060", to), lab.Message(method, fromAddress, to, userAgent)))
 }
 
 // scan starts a scanner that goes on until it ends by itself or is stopped.
@@ -206,15 +206,15 @@ func TestRequiredUserAgent(t *testing.T) {
 	}
 	ask(t, stranger, stranger4, pbx4, "REGISTER", "yealink SIP-T46S")
 	ask(t, stranger, stranger4, pbx4, "INVITE", "snomD785/10")
-	labtest.Must(t, stranger.Say(t.Context(), "udp", stranger4, pbx4+":5060", []byte("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP x\r\n\r\n")))
-	labtest.Must(t, stranger.Say(t.Context(), "udp", stranger4, pbx4+":5060", []byte("\r\n\r\n")))
+	labtest.Must(t, stranger.Send(t.Context(), "udp", stranger4, pbx4+":5060", []byte("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP x\r\n\r\n")))
+	labtest.Must(t, stranger.Send(t.Context(), "udp", stranger4, pbx4+":5060", []byte("\r\n\r\n")))
 	connect(t, other, pbx4, 5060)
 	until(t, "the right phones, answers and connections", func() bool { return e.From(stranger4) == 4 && e.From(other4) == 1 })
 	until(t, "3 packets are dropped for their User-Agent", func() bool { return s.recognised(t).Counters["dropped_user_agent"] == 3 })
 }
 
 // markWatch counts, behind ringfence's table, what is left of the mark. What
-// stands before it sets bits that are nobody's business of ringfence's.
+// stands before it sets bits that are not ringfence's.
 const markWatch = `table inet watch {
 	counter arrived { }
 	counter total { }

@@ -85,14 +85,14 @@ func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
 
 func (t table) chains() map[string]ruleset.Chain {
 	chains := map[string]ruleset.Chain{
-		"prerouting": t.prerouting(),
-		"fence":      {Rules: append(t.headless(), toPorts()...)},
-		"headless":   {Rules: t.noTransport()},
-		"sip":        {Rules: t.sip()},
-		"pass":       {Rules: []ruleset.Rule{t.pass()}},
+		"prerouting":   t.prerouting(),
+		"fence":        {Rules: append(t.toNoL4Header(), toPorts()...)},
+		"no_l4_header": {Rules: t.noL4Header()},
+		"sip":          {Rules: t.sip()},
+		"pass":         {Rules: []ruleset.Rule{t.pass()}},
 	}
-	if honest := t.honest(); len(honest) > 0 {
-		chains["spoofed"] = ruleset.Chain{Rules: append(honest, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
+	if exceptions := t.spoofExceptions(); len(exceptions) > 0 {
+		chains["spoofed"] = ruleset.Chain{Rules: append(exceptions, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
 	}
 	if t.host.Forwards {
 		// A fenced port behind one that is not fenced: the translation of the
@@ -146,17 +146,17 @@ func (t table) entries(chain string) []ruleset.Rule {
 	return rules
 }
 
-// headless leads the first fragments of IPv6 packets to a look at whether their
+// toNoL4Header leads the first fragments of IPv6 packets to a look at whether their
 // port can be seen at all. Linux puts packets together again whose transport
 // header begins in the second fragment, and none of their fragments has a port
 // then. RFC 7112 section 5 lets every host discard them.
-func (t table) headless() []ruleset.Rule {
-	return []ruleset.Rule{ruleset.NewRule(ruleset.FirstFragment{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "headless"})}
+func (t table) toNoL4Header() []ruleset.Rule {
+	return []ruleset.Rule{ruleset.NewRule(ruleset.FirstFragment{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "no_l4_header"})}
 }
 
-// noTransport drops what has no transport header, which a rule can only say of
+// noL4Header drops what has no transport header, which a rule can only say of
 // what is left when all that has one is gone.
-func (t table) noTransport() []ruleset.Rule {
+func (t table) noL4Header() []ruleset.Rule {
 	return []ruleset.Rule{
 		ruleset.NewRule(ruleset.HasTransport{}, ruleset.Verdict{Kind: ruleset.Return}),
 		ruleset.NewRule(ruleset.Count("dropped_unknown"), t.verdict("dropped_unknown")),
@@ -205,10 +205,10 @@ func (t table) sip() []ruleset.Rule {
 	}
 	own4, own6 := t.ownSources()
 	for _, own := range []ruleset.Source{{In: own4}, {V6: true, In: own6}} {
-		if len(t.honest()) == 0 {
-			judge("dropped_spoofed", own, ruleset.NoWayBack{})
+		if len(t.spoofExceptions()) == 0 {
+			judge("dropped_spoofed", own, ruleset.ReversePathMissing{})
 		} else {
-			rules = append(rules, ruleset.NewRule(own, ruleset.NoWayBack{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"}))
+			rules = append(rules, ruleset.NewRule(own, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"}))
 		}
 	}
 	from("allowed_provider", "providers")
@@ -263,10 +263,10 @@ func (t table) ownSources() (v4, v6 []netip.Prefix) {
 	return v4, v6
 }
 
-// honest are the rules that let sources be which look forged and are not: the
+// spoofExceptions are the rules that let sources be which look forged and are not: the
 // policy knows that they come by another way than answers go, or this host has
 // two interfaces in one network, of which only one is the way back.
-func (t table) honest() []ruleset.Rule {
+func (t table) spoofExceptions() []ruleset.Rule {
 	var rules []ruleset.Rule
 	back := ruleset.Verdict{Kind: ruleset.Return}
 	if len(t.policy.Trusted.Asymmetric) > 0 {

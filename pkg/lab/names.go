@@ -27,7 +27,7 @@ func (n *Namespace) ServeNames(address string, handler dns.Handler) (*NameServer
 	return n.serveNames(address, handler, true)
 }
 
-// ServeNamesByUDP is ServeNames without TCP: whoever comes that way is refused.
+// ServeNamesByUDP is ServeNames without TCP: connections are refused.
 func (n *Namespace) ServeNamesByUDP(address string, handler dns.Handler) (*NameServer, error) {
 	return n.serveNames(address, handler, false)
 }

@@ -177,7 +177,7 @@ func TestBansByHand(t *testing.T) {
 	do(func() error {
 		s, err := k.Observe(t.Context())
 		if err == nil && cookies {
-			k.Known, err = nft.Here(s.Generation, s)
+			k.Known, err = nft.Here(s.GenID, s)
 		}
 		return err
 	})

@@ -45,7 +45,7 @@ func TestKnown(t *testing.T) {
 			return err
 		}
 		// A state that is not the kernel's shows whether it was read.
-		known, err = nft.Here(s.Generation, &ruleset.State{Exists: true, Flags: "believed"})
+		known, err = nft.Here(s.GenID, &ruleset.State{Exists: true, Flags: "believed"})
 		return err
 	})
 	believes := func(h *lab.Namespace, k *nft.Known) bool {
@@ -61,9 +61,9 @@ func TestKnown(t *testing.T) {
 	}
 	for name, k := range map[string]*nft.Known{
 		"nothing":           nil,
-		"another boot":      {Boot: "x", Namespace: known.Namespace, Generation: known.Generation, State: known.State},
-		"another namespace": {Boot: known.Boot, Namespace: 1, Generation: known.Generation, State: known.State},
-		"no state":          {Boot: known.Boot, Namespace: known.Namespace, Generation: known.Generation},
+		"another boot":      {Boot: "x", Namespace: known.Namespace, GenID: known.GenID, State: known.State},
+		"another namespace": {Boot: known.Boot, Namespace: 1, GenID: known.GenID, State: known.State},
+		"no state":          {Boot: known.Boot, Namespace: known.Namespace, GenID: known.GenID},
 	} {
 		if believes(h, k) {
 			t.Errorf("knowing %s was enough", name)
@@ -97,18 +97,18 @@ func TestNote(t *testing.T) {
 			for _, k := range []*nft.Kernel{committed, other} {
 				err := k.Note(p)
 				switch {
-				case !cookies && (!errors.Is(err, unix.ENOPROTOOPT) || k.Known != nil || k.Wrote(s.Generation)):
+				case !cookies && (!errors.Is(err, unix.ENOPROTOOPT) || k.Known != nil || k.Wrote(s.GenID)):
 					t.Errorf("without a cookie a commit is noted as %+v, and the error is %v", k.Known, err)
 				case cookies && err != nil:
 					return err
-				case cookies && k.Known.Generation != s.Generation:
-					t.Errorf("generation %d after a commit at %d, want %d", k.Known.Generation, p.Base, s.Generation)
+				case cookies && k.Known.GenID != s.GenID:
+					t.Errorf("generation %d after a commit at %d, want %d", k.Known.GenID, p.GenID, s.GenID)
 				}
 			}
 			return nil
 		})
 	}
-	if got := nft.NextGeneration(1<<32 - 1); got != 1 {
+	if got := nft.NextGenID(1<<32 - 1); got != 1 {
 		t.Errorf("after the last generation comes %d, want 1", got)
 	}
 }
@@ -125,7 +125,7 @@ func TestBansAreNoChange(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		known, err := nft.Here(s.Generation, s)
+		known, err := nft.Here(s.GenID, s)
 		if err != nil {
 			return err
 		}
@@ -134,8 +134,8 @@ func TestBansAreNoChange(t *testing.T) {
 			return err
 		}
 		now, err := new(nft.Kernel).Observe(t.Context())
-		if err == nil && !k.Known.Holds(now.Generation) {
-			err = fmt.Errorf("after a ban at generation %d, what is known is of %d", now.Generation, k.Known.Generation)
+		if err == nil && !k.Known.Holds(now.GenID) {
+			err = fmt.Errorf("after a ban at generation %d, what is known is of %d", now.GenID, k.Known.GenID)
 		}
 		return err
 	})

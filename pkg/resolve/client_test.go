@@ -238,7 +238,7 @@ func closedPort(t *testing.T) netip.AddrPort {
 }
 
 // TestClientEndsWithItsContext: a server that never answers does not outlive the
-// patience of whoever asks. (This client waits an hour for a server, so the test
+// patience of the caller. (This client waits an hour for a server, so the test
 // does not end if it is not cancelled.)
 func TestClientEndsWithItsContext(t *testing.T) {
 	arrived := make(chan struct{}, 10)
@@ -351,7 +351,7 @@ func TestAgain(t *testing.T) {
 }
 
 // TestTooManyRecordsForAnyMessage: an answer that is cut by TCP too is no whole
-// one, whoever accepts how much.
+// one, however much is accepted.
 func TestTooManyRecordsForAnyMessage(t *testing.T) {
 	cut := func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetReply(q)

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// Terms are what policy and host say about names.
-type Terms struct {
+// Settings are what policy and host say about names.
+type Settings struct {
 	// Names are all names of the policy. Whatever is remembered of others is
 	// forgotten, so that their addresses leave at once.
 	Names []Name
-	// Screen says which addresses are believed.
-	Screen Screen
+	// Filter says which addresses are believed.
+	Filter AddressFilter
 	// Hold is how long an address stays that good answers lack.
 	Hold time.Duration
-	// Min and Max are the least and the most that lies between two looks at a
+	// Min and Max are the least and the most that lies between two observations at a
 	// name that answers.
 	Min, Max time.Duration
 	// StaleAlarm is how old the last good answer may be.
@@ -33,14 +33,14 @@ type Name struct {
 const holdOfType = 72 * time.Hour
 
 // missed returns for how long an address has been missing, after good answers
-// have lacked it for some time and a look that came passed later lacks it too.
+// have lacked it for some time and a lookup that came passed later lacks it too.
 //
-// A look that comes late says nothing about the time before it: nobody has
+// A lookup that comes late says nothing about the time before it: nobody has
 // asked, or nobody was there. Then it counts only up to a little before the
 // limit, so that the first answer after any silence, however long the wall clock
 // says that it was, removes nothing that good answers had not found missing for
 // nearly as long already.
-func (t Terms) missed(before, passed time.Duration, measured bool, limit time.Duration) time.Duration {
+func (t Settings) missed(before, passed time.Duration, measured bool, limit time.Duration) time.Duration {
 	if !measured || passed > 2*t.Max {
 		if last := limit - min(t.Max, limit/4); before < last {
 			return min(before+passed, last)
@@ -50,7 +50,7 @@ func (t Terms) missed(before, passed time.Duration, measured bool, limit time.Du
 }
 
 // names returns the targets that an owner has.
-func (t Terms) names(owner string) []Target {
+func (t Settings) names(owner string) []Target {
 	var targets []Target
 	for _, n := range t.Names {
 		if slices.Contains(n.Owners, owner) {
@@ -61,10 +61,10 @@ func (t Terms) names(owner string) []Target {
 }
 
 // owners are those of the names that are looked at, each once.
-func (t Terms) owners(looks map[Target]*look) []string {
+func (t Settings) owners(observations map[Target]*observation) []string {
 	var owners []string
 	for _, n := range t.Names {
-		if looks[n.Target] == nil {
+		if observations[n.Target] == nil {
 			continue
 		}
 		for _, o := range n.Owners {

@@ -16,7 +16,7 @@ import (
 // believed at once, one alone waits.
 func TestMovedCompletely(t *testing.T) {
 	const moved = "sip.example A 198.51.100.1\nsip.example A 198.51.100.2"
-	const denied = "denied: sip.example: one answer has 198.51.100.1, 198.51.100.2 in the place of what is known, another has not; they wait for a second answer"
+	const contradicted = "contradicted: sip.example: one answer has 198.51.100.1, 198.51.100.2 in the place of what is known, another has not; they wait for a second answer"
 	l := newLearner(t)
 	l.ask(0, two)
 	l.ask(time.Hour, moved, moved)
@@ -27,22 +27,22 @@ func TestMovedCompletely(t *testing.T) {
 		l.ask(0, two)
 		l.ask(time.Hour, moved, two)
 		l.want("192.0.2.1 192.0.2.2")
-		l.alarms(denied)
+		l.alarms(contradicted)
 		l.ask(time.Hour, two)
-		l.alarms(denied)
+		l.alarms(contradicted)
 		l.hours(24, two)
 		l.alarms()
 		l.want("192.0.2.1 192.0.2.2")
 	})
-	t.Run("the second answer fails, the next look confirms", func(t *testing.T) {
+	t.Run("the second answer fails, the next lookup confirms", func(t *testing.T) {
 		l := newLearner(t)
-		l.terms.Min = 20 * time.Second // the zone's TTL is a minute
+		l.settings.Min = 20 * time.Second // the zone's TTL is a minute
 		l.ask(0, two)
 		l.ask(time.Hour, moved, "sip.example A !timeout\nsip.example AAAA !timeout\nsip.example NAPTR !timeout")
 		l.want("192.0.2.1 192.0.2.2")
 		l.alarms()
 		if due := l.memory.Due(registrar, l.now); due < 20*time.Second || due > 22*time.Second {
-			t.Errorf("the next look is due in %s, want as soon as may be", due)
+			t.Errorf("the next lookup is due in %s, want as soon as may be", due)
 		}
 		l.ask(20*time.Second, moved, "")
 		l.want("192.0.2.1 192.0.2.2 198.51.100.1 198.51.100.2")
@@ -94,8 +94,8 @@ func TestWhenThereIsDoubt(t *testing.T) {
 			l := newLearner(t)
 			l.ask(0, test.before)
 			results := resolve.Resolve(t.Context(), newZone(t, test.after).lookup, []resolve.Target{registrar})
-			if doubts := l.memory.Doubts(results, l.terms); (len(doubts) > 0) != test.doubt {
-				t.Errorf("doubts %v", doubts)
+			if suspicious := l.memory.Suspicious(results, l.settings); (len(suspicious) > 0) != test.doubt {
+				t.Errorf("suspicious %v", suspicious)
 			}
 		})
 	}
@@ -123,18 +123,18 @@ func TestDoubtIsAboutProviders(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := newLearner(t)
-			l.terms.Names = nil
+			l.settings.Names = nil
 			for i, o := range test.owners {
-				l.terms.Names = append(l.terms.Names, resolve.Name{Target: resolve.Target{Name: fmt.Sprintf("n%d.example", i)}, Owners: []string{o}})
+				l.settings.Names = append(l.settings.Names, resolve.Name{Target: resolve.Target{Name: fmt.Sprintf("n%d.example", i)}, Owners: []string{o}})
 			}
 			l.ask(0, before)
 			var targets []resolve.Target
-			for _, n := range l.terms.Names {
+			for _, n := range l.settings.Names {
 				targets = append(targets, n.Target)
 			}
 			var got []string
 			results := resolve.Resolve(t.Context(), newZone(t, test.after).lookup, targets)
-			for _, d := range l.memory.Doubts(results, l.terms) {
+			for _, d := range l.memory.Suspicious(results, l.settings) {
 				got = append(got, d.Name)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -142,10 +142,10 @@ func TestDoubtIsAboutProviders(t *testing.T) {
 			}
 			// The daemon asks one name at a time: of the others it goes by memory.
 			for i, r := range results {
-				doubts := l.memory.Doubts(results[i:i+1], l.terms)
+				suspicious := l.memory.Suspicious(results[i:i+1], l.settings)
 				alone := test.owners[i] != "acme"
-				if len(doubts) > 0 != (alone && slices.Contains(test.want, r.Target.Name)) {
-					t.Errorf("%s alone: doubts %v", r.Target.Name, doubts)
+				if len(suspicious) > 0 != (alone && slices.Contains(test.want, r.Target.Name)) {
+					t.Errorf("%s alone: suspicious %v", r.Target.Name, suspicious)
 				}
 			}
 		})
@@ -175,7 +175,7 @@ func TestFlappingPool(t *testing.T) {
 	if n := len(l.memory.Addresses(registrar)); n != 18 {
 		t.Fatalf("after an hour %d of 18 addresses are in", n)
 	}
-	look := func(n int, zone func() string) {
+	lookUp := func(n int, zone func() string) {
 		t.Helper()
 		for range n {
 			before := l.addresses()
@@ -186,9 +186,9 @@ func TestFlappingPool(t *testing.T) {
 		}
 		l.alarms()
 	}
-	look(24*60, f.zone)
-	look(24*4, func() string { return "sip.example A !timeout" })
-	look(24*60, f.zone)
+	lookUp(24*60, f.zone)
+	lookUp(24*4, func() string { return "sip.example A !timeout" })
+	lookUp(24*60, f.zone)
 }
 
 // TestALiarFillsNoMemory: addresses that somebody makes up are forgotten.
@@ -198,7 +198,7 @@ func TestALiarFillsNoMemory(t *testing.T) {
 	for i := range 1000 {
 		l.ask(time.Second, fmt.Sprintf("sip.example A 198.51.%d.%d", i/256, i%256), two)
 	}
-	if n := len(l.memory.Names[0].Held); n > 256 {
+	if n := len(l.memory.Names[0].Quarantined); n > 256 {
 		t.Errorf("%d addresses wait", n)
 	}
 	l.want("192.0.2.1 192.0.2.2")

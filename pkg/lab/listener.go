@@ -9,18 +9,18 @@ import (
 	"sync"
 )
 
-// Ear listens on a port by UDP and TCP and counts by source what reaches its
+// Listener listens on a port by UDP and TCP and counts by source what reaches its
 // sockets: packets, and connections.
-type Ear struct {
-	mu      sync.Mutex
-	heard   map[netip.Addr]int
-	sockets []io.Closer
-	running sync.WaitGroup
+type Listener struct {
+	mu       sync.Mutex
+	received map[netip.Addr]int
+	sockets  []io.Closer
+	running  sync.WaitGroup
 }
 
-// Hear opens an ear on a port of some addresses of the host.
-func (n *Namespace) Hear(port uint16, addresses ...string) (*Ear, error) {
-	e := &Ear{heard: map[netip.Addr]int{}}
+// Listen opens a port of some addresses of the host.
+func (n *Namespace) Listen(port uint16, addresses ...string) (*Listener, error) {
+	e := &Listener{received: map[netip.Addr]int{}}
 	err := n.Do(func() error {
 		for _, address := range addresses {
 			at := net.JoinHostPort(address, fmt.Sprint(port))
@@ -46,7 +46,7 @@ func (n *Namespace) Hear(port uint16, addresses ...string) (*Ear, error) {
 }
 
 // Close closes the sockets and waits until everything is counted.
-func (e *Ear) Close() error {
+func (e *Listener) Close() error {
 	var err error
 	for _, s := range e.sockets {
 		err = errors.Join(err, s.Close())
@@ -56,7 +56,7 @@ func (e *Ear) Close() error {
 	return err
 }
 
-func (e *Ear) packets(u net.PacketConn) {
+func (e *Listener) packets(u net.PacketConn) {
 	buf := make([]byte, 65536)
 	for {
 		_, from, err := u.ReadFrom(buf)
@@ -67,7 +67,7 @@ func (e *Ear) packets(u net.PacketConn) {
 	}
 }
 
-func (e *Ear) connections(l net.Listener) {
+func (e *Listener) connections(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -78,24 +78,24 @@ func (e *Ear) connections(l net.Listener) {
 	}
 }
 
-func (e *Ear) count(from net.Addr) {
+func (e *Listener) count(from net.Addr) {
 	a, err := netip.ParseAddrPort(from.String())
 	if err != nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.heard[a.Addr().Unmap()]++
+	e.received[a.Addr().Unmap()]++
 }
 
 // From is how many packets and connections have come from any of the addresses.
-func (e *Ear) From(addresses ...string) int {
+func (e *Listener) From(addresses ...string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := 0
 	for _, text := range addresses {
 		if a, err := netip.ParseAddr(text); err == nil {
-			n += e.heard[a]
+			n += e.received[a]
 		}
 	}
 	return n

@@ -7,8 +7,8 @@ import (
 	"go4.org/netipx"
 )
 
-// Screen says which addresses a name may not stand for.
-type Screen struct {
+// AddressFilter says which addresses a name may not stand for.
+type AddressFilter struct {
 	// Own are the addresses of this host.
 	Own []netip.Addr
 	// Listed are the prefixes that the policy allows by itself. A private
@@ -21,10 +21,10 @@ var (
 	reserved    = netip.MustParsePrefix("240.0.0.0/4") // RFC 1112, with the broadcast address
 )
 
-// Reject returns why the address is not believed, "" if it is. Whoever answers
-// for a name must not be able to open the fence for a whole LAN or for the host
+// Reject returns why the address is not believed, "" if it is. A name server
+// must not be able to open the fence for a whole LAN or for the host
 // itself.
-func (s Screen) Reject(a netip.Addr) string {
+func (s AddressFilter) Reject(a netip.Addr) string {
 	a = a.Unmap()
 	switch {
 	case slices.Contains(s.Own, a):

@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// look is everything that was heard about one name at one time: mostly one
+// observation is all that was heard of one name at one time: mostly one
 // answer a question, more if it was asked again at once.
-type look struct {
-	known  Known
-	terms  Terms
-	now    Moment
-	passed time.Duration // since the last look
+type observation struct {
+	known    Known
+	settings Settings
+	now      Moment
+	passed   time.Duration // since the last lookup
 	// measured is false if nobody knows how much time has passed.
 	measured bool
 
 	asked map[Question]*heard
 	order []Question // of asked, as in the tree
 	found map[netip.Addr]*sighting
-	// rejected are the addresses that the screen rejects, with the reason.
+	// rejected are the addresses that the filter rejects, with the reason.
 	rejected map[netip.Addr]string
-	// results counts those that the look was made from, doubted those of them that
-	// have doubted addresses, and sound those that have addresses and no doubted
+	// results counts those that it was made from, suspicious those of them that
+	// have suspicious addresses, and sound those that have addresses and no suspicious
 	// ones.
-	results, doubted, sound int
+	results, suspicious, sound int
 }
 
 // heard is what all answers to one question together say.
@@ -43,57 +43,57 @@ type heard struct {
 	empty    []string
 }
 
-// sighting is an address in the answers of a look.
+// sighting is an address in the answers of an observation.
 type sighting struct {
 	via     string
 	ttl     time.Duration
 	sources []Question
-	// answers counts the results that have it, and doubted those of them in which
-	// it is doubted.
-	answers, doubted int
+	// answers counts the results that have it, and suspicious those of them in which
+	// it is suspicious.
+	answers, suspicious int
 }
 
-// newLook makes a look at a name of no result yet.
-func newLook(known Known, terms Terms, now Moment) *look {
-	l := &look{
-		known: known, terms: terms, now: now,
+// newObservation makes an observation of no result yet.
+func newObservation(known Known, settings Settings, now Moment) *observation {
+	o := &observation{
+		known: known, settings: settings, now: now,
 		asked: map[Question]*heard{}, found: map[netip.Addr]*sighting{}, rejected: map[netip.Addr]string{},
 	}
-	l.passed, l.measured = now.since(known.Looked)
-	return l
+	o.passed, o.measured = now.since(known.Looked)
+	return o
 }
 
-// gather adds a result with the addresses in it that are doubted.
-func (l *look) gather(r Result, doubted map[netip.Addr]bool) {
+// gather adds a result with the addresses in it that are suspicious.
+func (o *observation) gather(r Result, suspicious map[netip.Addr]bool) {
 	seen := map[netip.Addr]bool{}
 	nodes := map[Question]bool{}
 	r.each(func(n, parent *Node, via string, ttl time.Duration) {
-		h := l.asked[n.Question]
+		h := o.asked[n.Question]
 		if h == nil {
 			h = &heard{question: n.Question}
-			l.asked[n.Question] = h
-			l.order = append(l.order, n.Question)
+			o.asked[n.Question] = h
+			o.order = append(o.order, n.Question)
 		}
 		if parent != nil && !slices.Contains(h.from, parent.Question) {
 			h.from = append(h.from, parent.Question)
 		}
-		if !nodes[n.Question] { // which stands wherever it was led to
+		if !nodes[n.Question] { // which is in the tree wherever a record leads to it
 			nodes[n.Question] = true
 			h.hear(n)
 		}
-		h.believed = h.believed || n.believed(l.terms.Screen)
+		h.believed = h.believed || n.believed(o.settings.Filter)
 		for _, record := range n.Records {
 			if record.Address.IsValid() {
-				l.see(record.Address.Unmap(), n.Question, via, ttl, doubted, seen)
+				o.see(record.Address.Unmap(), n.Question, via, ttl, suspicious, seen)
 			}
 		}
 	})
-	l.results++
+	o.results++
 	switch {
-	case len(doubted) > 0:
-		l.doubted++
+	case len(suspicious) > 0:
+		o.suspicious++
 	case len(seen) > 0:
-		l.sound++
+		o.sound++
 	}
 }
 
@@ -113,15 +113,15 @@ func (h *heard) hear(n *Node) {
 
 // see notes an address of an answer; seen are those that this answer has had
 // before by another way.
-func (l *look) see(a netip.Addr, q Question, via string, ttl time.Duration, doubted, seen map[netip.Addr]bool) {
-	if why := l.terms.Screen.Reject(a); why != "" {
-		l.rejected[a] = why
+func (o *observation) see(a netip.Addr, q Question, via string, ttl time.Duration, suspicious, seen map[netip.Addr]bool) {
+	if why := o.settings.Filter.Reject(a); why != "" {
+		o.rejected[a] = why
 		return
 	}
-	s := l.found[a]
+	s := o.found[a]
 	if s == nil {
 		s = &sighting{via: via, ttl: ttl}
-		l.found[a] = s
+		o.found[a] = s
 	}
 	if strings.Count(via, chainArrow) < strings.Count(s.via, chainArrow) {
 		s.via = via
@@ -133,17 +133,17 @@ func (l *look) see(a netip.Addr, q Question, via string, ttl time.Duration, doub
 	if !seen[a] {
 		seen[a] = true
 		s.answers++
-		if doubted[a] {
-			s.doubted++
+		if suspicious[a] {
+			s.suspicious++
 		}
 	}
 }
 
 // believed reports whether the node's records have, or lead to, an address that
 // may be believed.
-func (n *Node) believed(screen Screen) bool {
-	return slices.ContainsFunc(n.Records, func(r Record) bool { return r.Address.IsValid() && screen.Reject(r.Address) == "" }) ||
-		slices.ContainsFunc(n.Children, func(c *Node) bool { return c.believed(screen) })
+func (n *Node) believed(filter AddressFilter) bool {
+	return slices.ContainsFunc(n.Records, func(r Record) bool { return r.Address.IsValid() && filter.Reject(r.Address) == "" }) ||
+		slices.ContainsFunc(n.Children, func(c *Node) bool { return c.believed(filter) })
 }
 
 // leads reports whether any record of the answer is of use.
@@ -170,8 +170,8 @@ func (n *Node) emptyTargets() []string {
 }
 
 // was is what is remembered of a question.
-func (l *look) was(q Question) KnownAnswer {
-	for _, a := range l.known.Questions {
+func (o *observation) was(q Question) KnownAnswer {
+	for _, a := range o.known.Questions {
 		if a.question() == q {
 			return a
 		}
@@ -180,15 +180,15 @@ func (l *look) was(q Question) KnownAnswer {
 }
 
 // wasGood reports whether a question once had an answer that could be used.
-func (l *look) wasGood(q Question) bool {
-	return !l.was(q).LastGood.IsZero() || slices.ContainsFunc(l.known.Addresses, func(a KnownAddress) bool {
-		return slices.ContainsFunc(l.known.sources(a), func(s Source) bool { return s.Question == q })
+func (o *observation) wasGood(q Question) bool {
+	return !o.was(q).LastGood.IsZero() || slices.ContainsFunc(o.known.Addresses, func(a KnownAddress) bool {
+		return slices.ContainsFunc(o.known.sources(a), func(s Source) bool { return s.Question == q })
 	})
 }
 
 // failure says why a question has no good answer, "" if it has, or if there is
 // nothing and never was, or if the provider has given up a type of record.
-func (l *look) failure(h *heard) (Kind, string) {
+func (o *observation) failure(h *heard) (Kind, string) {
 	q := h.question
 	switch {
 	case h.err != nil:
@@ -196,11 +196,11 @@ func (l *look) failure(h *heard) (Kind, string) {
 			return f.Kind, f.Text
 		}
 		return Malformed, h.err.Error()
-	case h.believed || !l.wasGood(q) || l.givenUp(h):
+	case h.believed || !o.wasGood(q) || o.givenUp(h):
 		return "", ""
 	case h.leads() && (q.Type == A || q.Type == AAAA):
 		return Unbelieved, "only addresses that cannot be believed, where there were others"
-	case h.leads() && l.unbelievedBehind(q):
+	case h.leads() && o.unbelievedBehind(q):
 		return Unbelieved, "only addresses that cannot be believed behind its records, where there were others"
 	case h.leads():
 		return "", "" // what it led to says why
@@ -210,8 +210,8 @@ func (l *look) failure(h *heard) (Kind, string) {
 	return Gone, fmt.Sprintf("no %s record any more, where there was one", q.Type)
 }
 
-func (l *look) unbelievedBehind(q Question) bool {
-	for _, h := range l.asked {
+func (o *observation) unbelievedBehind(q Question) bool {
+	for _, h := range o.asked {
 		if slices.Contains(h.from, q) && (h.question.Type == A || h.question.Type == AAAA) && h.leads() {
 			return true
 		}
@@ -224,55 +224,55 @@ func (l *look) unbelievedBehind(q Question) bool {
 // addresses by another. Of a name that does not exist that can only be said if
 // it is one of a service: another may have been deleted by mistake, together
 // with all its types.
-func (l *look) givenUp(h *heard) bool {
+func (o *observation) givenUp(h *heard) bool {
 	if !h.answered || h.leads() || h.noName && !strings.HasPrefix(h.question.Name, "_") {
 		return false
 	}
 	q := h.question
-	if (q.Type == A || q.Type == AAAA) && q.Name != l.known.Name {
-		other := l.asked[Question{q.Name, map[Type]Type{A: AAAA, AAAA: A}[q.Type]}]
+	if (q.Type == A || q.Type == AAAA) && q.Name != o.known.Name {
+		other := o.asked[Question{q.Name, map[Type]Type{A: AAAA, AAAA: A}[q.Type]}]
 		return other != nil && other.believed
 	}
-	return len(l.found) > 0
+	return len(o.found) > 0
 }
 
-// verdict says whether a look lets the addresses age that a question once gave
+// verdict says whether the addresses age that a question once gave
 // and that are not in its answer now, and how long they stay. A question that
 // was not asked is judged by those whose records led to it once and do not any
 // more.
-func (l *look) verdict(q Question) (ages bool, limit time.Duration) {
+func (o *observation) verdict(q Question) (ages bool, limit time.Duration) {
 	const deepest = 8 // NAPTR, SRV and A are three; a file may hold any circle
-	return l.judge(q, deepest)
+	return o.judge(q, deepest)
 }
 
-func (l *look) judge(q Question, depth int) (ages bool, limit time.Duration) {
-	if h := l.asked[q]; h != nil {
+func (o *observation) judge(q Question, depth int) (ages bool, limit time.Duration) {
+	if h := o.asked[q]; h != nil {
 		switch {
 		case !h.answered:
 			return false, 0
 		case h.believed:
-			return true, l.terms.Hold
-		case l.givenUp(h):
-			return true, max(l.terms.Hold, holdOfType)
+			return true, o.settings.Hold
+		case o.givenUp(h):
+			return true, max(o.settings.Hold, holdOfType)
 		}
 		return false, 0
 	}
-	from := l.was(q).From
+	from := o.was(q).From
 	if len(from) == 0 {
-		from = l.roots()
+		from = o.roots()
 	}
 	ages = len(from) > 0 && depth > 0
 	for _, parent := range from {
 		if !ages {
 			break
 		}
-		parentAges, parentLimit := l.judge(parent, depth-1)
+		parentAges, parentLimit := o.judge(parent, depth-1)
 		ages, limit = parentAges, max(limit, parentLimit)
 	}
 	return ages, limit
 }
 
 // roots are the questions that may lead to others.
-func (l *look) roots() []Question {
-	return slices.DeleteFunc(slices.Clone(l.order), func(q Question) bool { return q.Type == A || q.Type == AAAA })
+func (o *observation) roots() []Question {
+	return slices.DeleteFunc(slices.Clone(o.order), func(q Question) bool { return q.Type == A || q.Type == AAAA })
 }

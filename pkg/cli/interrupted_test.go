@@ -98,7 +98,7 @@ func TestFirstApplyKilled(t *testing.T) {
 	}
 	pending()
 	labtest.Run(t, h, "nft", "delete", "table", "inet", "ringfence")
-	tellsClearly(t, s.run(t, "refresh"), 1, []string{"they are dropped", "there is no generation yet"})
+	reportsClearly(t, s.run(t, "refresh"), 1, []string{"they are dropped", "there is no generation yet"})
 	if left := labtest.Run(t, h, "tc", "qdisc", "show", "dev", "eth0"); strings.Contains(left, "clsact") {
 		t.Errorf("left is\n%s", left)
 	}
@@ -175,9 +175,9 @@ func TestStandardOutputGone(t *testing.T) {
 		return outcome{stderr: errs.String(), status: cmd.ProcessState.ExitCode()}
 	}
 	for _, command := range []string{"apply", "down", "up"} {
-		tellsClearly(t, run(command), 0, []string{"warning: the change is in force, but not all that there is to say could be written"})
+		reportsClearly(t, run(command), 0, []string{"warning: the change is in force, but not all that there is to say could be written"})
 	}
-	tellsClearly(t, run("status"), 1, []string{"error: write output: ", "no space left on device"})
+	reportsClearly(t, run("status"), 1, []string{"error: write output: ", "no space left on device"})
 }
 
 // TestPolicyFromStandardInput: a policy that was never a file does not stop a
@@ -200,7 +200,7 @@ func TestPolicyFromStandardInput(t *testing.T) {
 	}
 }
 
-// TestTwiceIsEnough: whoever interrupts a command that waits for something is
+// TestTwiceIsEnough: a command that waits for something and is interrupted is
 // obeyed the second time at the latest.
 func TestTwiceIsEnough(t *testing.T) {
 	s := newSite(t, labtest.Host(t, "pbx"), "")
