@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(labtest.Main(m, nil)) }
 
-var update = flag.Bool("update", false, "write the golden listings anew")
+var update = flag.Bool("update", false, "rewrite the golden listings")
 
 // hosts are the machines that the examples are for.
 var hosts = map[string]ruleset.Host{

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 // Provider is one file of providers/: a preset that a policy can name.
@@ -67,24 +68,13 @@ const (
 func (p Provider) Prefixes() ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	for _, text := range p.Addresses {
-		prefix, err := parsePrefix(text)
+		prefix, err := ruleset.ParsePrefix(text)
 		if err != nil {
 			return nil, fmt.Errorf("read provider %s: %w", p.Name, err)
 		}
 		prefixes = append(prefixes, prefix)
 	}
 	return prefixes, nil
-}
-
-func parsePrefix(text string) (netip.Prefix, error) {
-	if prefix, err := netip.ParsePrefix(text); err == nil {
-		return prefix, nil
-	}
-	a, err := netip.ParseAddr(text)
-	if err != nil || a.Zone() != "" {
-		return netip.Prefix{}, fmt.Errorf("%q is no address", text)
-	}
-	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
 // HasSRV reports whether the provider's names are known to have SRV or NAPTR

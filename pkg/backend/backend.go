@@ -67,7 +67,7 @@ type Banned struct {
 type Bans interface {
 	// Bans returns all of them, sorted; none without a table.
 	Bans(ctx context.Context) ([]Banned, error)
-	// Ban bans an address for a time of whole milliseconds; the time begins anew if
+	// Ban bans an address for a time of whole milliseconds; the time restarts if
 	// it is banned already. Its error wraps ErrNoFence or ErrFull where these are
 	// the cause.
 	Ban(ctx context.Context, b Banned) error
@@ -77,8 +77,8 @@ type Bans interface {
 
 // Touched says that somebody has changed the table.
 type Touched struct {
-	// Generation is the kernel's after the change, 0 if Lost.
-	Generation uint32
+	// GenID is the kernel's after the change, 0 if Lost.
+	GenID uint32
 	// Program and PID are who it was, as the kernel has it: the number is that of
 	// the thread.
 	Program string
@@ -113,9 +113,9 @@ type Snapshots interface {
 	// Snapshot returns what the next run should Restore, and whether that differs
 	// from what was restored or returned last.
 	Snapshot() (s Snapshot, changed bool)
-	// Wrote reports whether what was changed up to this generation was seen before a
+	// Wrote reports whether what was changed up to this GenID was seen before a
 	// change that this process has noted, or was a part of it.
-	Wrote(generation uint32) bool
+	Wrote(id uint32) bool
 }
 
 // Classifier is the eBPF program that marks packets before the rules see them.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/signature"
 	"github.com/ringfence/ringfence/pkg/signature/signaturetest"
 )
@@ -16,7 +17,7 @@ import (
 // before is a mark all of whose bits must stay but those of the nibble.
 const before, without = 0xfedcba98, 0xf0dcba98
 
-func mark(m signature.Mark) uint32 { return without | uint32(m)<<classifier.MarkShift }
+func mark(m signature.Mark) uint32 { return without | uint32(m)<<ruleset.MarkShift }
 
 // judge runs the program on a frame and wants a certain mark.
 func judge(t *testing.T, l *classifier.Loaded, frame []byte, want signature.Mark, about any) {

@@ -143,7 +143,7 @@ func TestUserNamespace(t *testing.T) {
 	}
 }
 
-// TestHitsArePrivate: whoever has no CAP_SYS_ADMIN sees the filters, and is told
+// TestHitsArePrivate: a process without CAP_SYS_ADMIN sees the filters, and is told
 // why not the hits.
 func TestHitsArePrivate(t *testing.T) {
 	l := loaded(t, signaturetest.Few())

@@ -46,7 +46,7 @@ func List() ([]Attached, error) {
 	return list, nil
 }
 
-// Observe returns which program stands on which interface. Where a change was
+// Observe returns which program is attached to which interface. Where a change was
 // broken off there are two, which no desired state has.
 func Observe() (ruleset.Classifier, error) {
 	list, err := List()
@@ -90,7 +90,7 @@ func Foreign(interfaces []string) map[string]error {
 	return taken
 }
 
-// On is the desired state in which the program stands on the given interfaces.
+// On is the desired state in which the program is attached to the given interfaces.
 func (p *Program) On(interfaces []string) ruleset.Classifier {
 	desired := ruleset.Classifier{}
 	for _, name := range interfaces {
@@ -99,16 +99,16 @@ func (p *Program) On(interfaces []string) ruleset.Classifier {
 	return desired
 }
 
-// Change is a program on its way in. What stood on the interfaces before still
-// stands there, but what the new program marks counts. Either Finish or Undo ends
+// Change attaches a program. What was attached to the interfaces before still
+// is, but what the new program marks counts. Either Finish or Undo ends
 // it.
 type Change struct {
 	program *Loaded
 	wanted  map[string]bool
-	staged  map[string]bool // interfaces on which it stands behind another, or alone
+	staged  map[string]bool // interfaces on which it is attached behind another, or alone
 }
 
-// Begin puts a program on interfaces, behind what stands there. A nil program is
+// Begin attaches a program to interfaces, behind what is attached there. A nil program is
 // none: then Finish takes away what there is. After an error nothing has changed.
 // An interface that is not there is an error that wraps ErrNoInterface; another
 // program's filter in ringfence's place is one that wraps ErrForeign.
@@ -172,13 +172,13 @@ func owned(here map[uint16]*filter) bool {
 	return false
 }
 
-// Finish takes out what stood on the interfaces before, and whatever of ringfence's
-// stands on others. It does as much as it can: whoever gets an error should
-// Observe and begin again.
+// Finish removes the programs that were attached to the interfaces before, and those of
+// ringfence on other interfaces. It does as much as it can: after an error, Observe
+// and begin again.
 func (c *Change) Finish() error {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(c.staged)) {
-		problems = append(problems, c.settle(name))
+		problems = append(problems, c.finish(name))
 	}
 	list, err := List()
 	problems = append(problems, err)
@@ -190,7 +190,8 @@ func (c *Change) Finish() error {
 	return errors.Join(problems...)
 }
 
-func (c *Change) settle(name string) error {
+// finish puts the new program of an interface in the place of the old one.
+func (c *Change) finish(name string) error {
 	link, err := linkOf(name)
 	if errors.Is(err, ErrNoInterface) {
 		return nil // and its filters with it
@@ -238,7 +239,7 @@ func withdraw(name string, preferences ...uint16) error {
 		}
 	}
 	if owned(here) {
-		// At once with the filters: whoever is killed in between leaves no qdisc that
+		// At once with the filters: a run that is killed in between leaves no qdisc that
 		// nobody knows to be ringfence's.
 		if gone, err := dropQdisc(link, len(leaving)); gone || err != nil {
 			return err

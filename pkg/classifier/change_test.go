@@ -41,7 +41,7 @@ func observe(t testing.TB, h *lab.Namespace) (observed ruleset.Classifier) {
 	return observed
 }
 
-// wantObserved compares what stands on the interfaces.
+// wantObserved compares what is attached to the interfaces.
 func wantObserved(t testing.TB, h *lab.Namespace, want ruleset.Classifier) {
 	t.Helper()
 	if diff := cmp.Diff(want, observe(t, h)); diff != "" {

@@ -3,7 +3,7 @@
 //
 // The program (bpf/classifier.c) runs on the ingress side of a clsact qdisc and drops
 // nothing: it writes one nibble of each packet's mark, and rules act on that. What
-// it looks for is the automaton of pkg/signature. Which interfaces it stands on,
+// it looks for is the automaton of pkg/signature. Which interfaces it is attached to,
 // and what happens to a marked packet, is decided elsewhere.
 //
 // All functions act in the network namespace of the calling thread.
@@ -19,14 +19,6 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/ringfence/ringfence/pkg/signature"
-)
-
-// The part of a packet's mark that the program writes, on every packet that it
-// sees: a signature.Mark, so that no other program's value there is ever taken for
-// one. All other bits stay as they are.
-const (
-	MarkMask  uint32 = 0xf << MarkShift
-	MarkShift uint32 = 24
 )
 
 // prefix begins the names of ringfence's filters.
@@ -157,7 +149,7 @@ func (p *Program) portBits() [2][1 << 13]uint8 {
 	return bits
 }
 
-// Loaded is a program in the kernel. It stays there until it is closed and stands
+// Loaded is a program in the kernel. It stays there until it is closed and is attached
 // on no interface.
 type Loaded struct {
 	*Program

@@ -16,7 +16,7 @@ var (
 	ErrPermission = errors.New("the kernel does not let this process use eBPF")
 	// ErrUnsupported says that the kernel cannot run the classifier.
 	ErrUnsupported = errors.New("this kernel cannot run the classifier")
-	// ErrForeign says that another program's filter stands where ringfence's belongs.
+	// ErrForeign says that another program's filter is attached where ringfence's belongs.
 	ErrForeign = errors.New("another program's filter is there")
 	// ErrNoInterface says that an interface is not there, or no more.
 	ErrNoInterface = errors.New("no such interface")

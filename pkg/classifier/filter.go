@@ -12,10 +12,10 @@ import (
 // Where ringfence's filters stand on an interface: on the ingress side of clsact,
 // for all protocols. clsact is the one way that works from Linux 5.4 on without a
 // process or a pin that keeps the program: any administrator sees the filter (tc
-// filter show dev X ingress), and whoever has CAP_NET_ADMIN can take it away.
+// filter show dev X ingress), and every process with CAP_NET_ADMIN can remove it.
 const (
 	// place is the preference of the filter in force. next is that of one that is
-	// to follow it: it stands behind, so that what it marks counts.
+	// to follow it: it is behind, so that what it marks counts.
 	place, next = 5, 6
 	handle      = 0x5060
 	// owner is put into the filter's class, which nothing else uses, where ringfence

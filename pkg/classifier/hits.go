@@ -73,7 +73,7 @@ func hitsOf(id uint32) (map[string]uint64, error) {
 		}
 	}
 	if hits == nil || signatures == nil {
-		return nil, errors.New("the program has no counters: it is none of this version's")
+		return nil, errors.New("the classifier has no counters: it was loaded by another version of ringfence")
 	}
 	return read(hits, signatures)
 }

@@ -21,7 +21,7 @@ import (
 var files embed.FS
 
 // TestObjectsAreOfThisSource holds the lines that the committed objects were
-// compiled from against the source: whoever changes one must run scripts/generate.
+// compiled from against the source: after a change of one, run scripts/generate.
 func TestObjectsAreOfThisSource(t *testing.T) {
 	source := map[string][]string{}
 	entries, err := files.ReadDir("bpf")

@@ -28,8 +28,8 @@ func banCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ban ADDR",
 		Short: "Shut an address out for a time",
-		Long: `ban shuts one address out of the SIP ports for a time, or for that time anew. A
-ban is run-time state: it is no part of a generation, and gone after a reboot. To
+		Long: `ban shuts one address out of the SIP ports for a time. Banning it again restarts
+the time. A ban is run-time state: it is no part of a generation, and gone after a reboot. To
 shut somebody out for good, list him under bans.addresses in the policy.
 
 With unknown.action drop, everybody unknown is dropped anyway. An address that is

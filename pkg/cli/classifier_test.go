@@ -94,7 +94,7 @@ func TestForeignFilter(t *testing.T) {
 	labtest.Run(t, h, "tc", "filter", "add", "dev", "eth0", "ingress", "pref", "5", "handle", "0x5060", "bpf", "da", "bytecode", "1,6 0 0 4294967295")
 	theirs := labtest.Run(t, h, "tc", "filter", "show", "dev", "eth0", "ingress")
 	s := newSite(t, h, openPolicy+"signatures: {engine: bpf}\n")
-	tellsClearly(t, s.run(t, "apply"), 1, []string{"ringfence: error: put the classifier in place: ", "another program's filter is there"})
+	reportsClearly(t, s.run(t, "apply"), 1, []string{"ringfence: error: put the classifier in place: ", "another program's filter is there"})
 	if rules := s.ruleset(t); rules != "" {
 		t.Errorf("an apply that failed left\n%s", rules)
 	}
@@ -174,11 +174,11 @@ func TestWithoutCapabilities(t *testing.T) {
 		t.Errorf("status: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
 	}
 	s.write(t, openPolicy+"signatures: {engine: bpf}\n")
-	tellsClearly(t, limited("apply"), 1, []string{"signatures.engine is bpf, and scanners cannot be recognised here", "hint: mend that, or write signatures.engine: auto"})
+	reportsClearly(t, limited("apply"), 1, []string{"signatures.engine is bpf, and scanners cannot be recognised here", "hint: correct that, or write signatures.engine: auto"})
 	s.write(t, strings.Replace(openPolicy, "action: accept", "action: accept, require_user_agent: [Yealink]", 1))
-	tellsClearly(t, limited("apply"), 1, []string{"unknown.require_user_agent needs an engine"})
+	reportsClearly(t, limited("apply"), 1, []string{"unknown.require_user_agent needs the classifier"})
 	s.must(t, 0, "apply")
-	// What stands stays, whoever runs refresh.
+	// What is attached stays, also if a user without rights runs refresh.
 	before := s.ruleset(t)
 	if o := limited("refresh"); o.status != 0 || o.stderr != "" || !strings.Contains(o.stdout, "othing to do") {
 		t.Errorf("refresh: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
@@ -192,7 +192,7 @@ func TestWithoutCapabilities(t *testing.T) {
 	// Once it is gone, and cannot be put back, nobody passes whose User-Agent nobody
 	// reads.
 	labtest.Run(t, h, "tc", "qdisc", "del", "dev", "eth0", "clsact")
-	if o := limited("refresh"); o.status != 0 || !strings.Contains(o.stderr, "unknown phones are dropped, because nobody reads their User-Agent") {
+	if o := limited("refresh"); o.status != 0 || !strings.Contains(o.stderr, "unknown phones are dropped, because the classifier does not read their User-Agent") {
 		t.Errorf("refresh: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
 	}
 	if !strings.Contains(s.ruleset(t), `counter name "dropped_user_agent" drop`) {
@@ -231,10 +231,10 @@ func TestWithoutCapabilities(t *testing.T) {
 	s.must(t, 0, "apply")
 	s.write(t, openPolicy+"signatures: {deny: [{name: mistake, header: user-agent, contains: Yealink SIP}]}\n")
 	s.must(t, 0, "apply")
-	if o := limited("rollback"); o.status != 0 || !strings.Contains(o.stderr, "the fence stands without it") {
+	if o := limited("rollback"); o.status != 0 || !strings.Contains(o.stderr, "the fence works without it") {
 		t.Errorf("rollback: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
 	}
-	if v := s.recognised(t); v.Why != "the classifier stands nowhere" {
+	if v := s.recognised(t); v.Why != "the classifier is not attached to any interface" {
 		t.Errorf("a limited rollback leaves %s", v.Why)
 	}
 	s.write(t, openPolicy+"signatures: {engine: off}\n")
@@ -268,7 +268,7 @@ func TestUpWithoutItsPolicy(t *testing.T) {
 		t.Errorf("the rules are\n%s", s.ruleset(t))
 	}
 	labtest.Run(t, h, "tc", "qdisc", "del", "dev", "eth0", "clsact")
-	if o := s.must(t, 0, "up"); !strings.Contains(o.stderr, "unknown phones are dropped, because nobody reads their User-Agent") {
+	if o := s.must(t, 0, "up"); !strings.Contains(o.stderr, "unknown phones are dropped, because the classifier does not read their User-Agent") {
 		t.Errorf("up says\n%s%s", o.stdout, o.stderr)
 	}
 	if rules := s.ruleset(t); strings.Contains(rules, "0x03000000") || !strings.Contains(rules, `counter name "dropped_user_agent" drop`) {

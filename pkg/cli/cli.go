@@ -47,7 +47,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	out := &checkedWriter{Writer: stdout}
 	a := &app{stdin: stdin, stdout: out, stderr: stderr, onTerminal: isTerminal(stdout)}
 	defer func() {
-		// A user must never see a stack trace; whoever mends it can ask for one.
+		// A user must never see a stack trace; a developer can ask for one.
 		if r := recover(); r != nil {
 			if a.logLevel == "debug" {
 				fmt.Fprintf(stderr, "%s\n", debug.Stack())
@@ -60,7 +60,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	root.SetIn(stdin)
 	root.SetOut(out)
 	root.SetErr(stderr)
-	// Whoever cannot wait for the end of a command says so twice.
+	// A second signal kills the process at once.
 	context.AfterFunc(ctx, stop)
 	err := root.ExecuteContext(ctx)
 	if errors.Is(err, context.Canceled) {

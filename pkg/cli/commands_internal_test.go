@@ -128,7 +128,8 @@ func TestHints(t *testing.T) {
 	root := fence.Rights{Root: true, NetAdmin: true}
 	contained := root
 	contained.UserNamespace = true
-	commit := fmt.Errorf("commit rules: %w", unix.EPERM)
+	commit := fmt.Errorf("%w (%w)", backend.ErrOwned, fmt.Errorf("commit rules: %w", unix.EPERM))
+	refused := fmt.Errorf("%w (%w)", backend.ErrPermission, fmt.Errorf("commit rules: %w", unix.EPERM))
 	ban := fmt.Errorf("change ban: %w", fmt.Errorf("%w (%w)", backend.ErrOwned, unix.EPERM))
 	read := fmt.Errorf("read rules: %w", fmt.Errorf("%w (%w)", backend.ErrPermission, unix.EPERM))
 	file := &fs.PathError{Op: "open", Path: "/var/lib/ringfence/addresses.json", Err: unix.EPERM}
@@ -141,7 +142,7 @@ func TestHints(t *testing.T) {
 		{"a table of another process, by commit", commit, root, ownedHint},
 		{"a table of another process, by ban", ban, root, ownedHint},
 		{"a table of another process, in a container of its own", commit, contained, ownedHint},
-		{"a user, by commit", commit, fence.Rights{}, "run it as root: sudo ringfence …"},
+		{"a user, by commit", refused, fence.Rights{}, "run it as root: sudo ringfence …"},
 		{"a user, by a look", read, fence.Rights{}, "run it as root: sudo ringfence …"},
 		{"a user, by a file", file, fence.Rights{}, "run it as root: sudo ringfence …"},
 		{"root without the capability", read, fence.Rights{Root: true}, "without CAP_NET_ADMIN"},
@@ -173,7 +174,7 @@ func TestWaysOut(t *testing.T) {
 	}
 	for _, kind := range []resolve.WayOutKind{
 		resolve.CheckName, resolve.RemoveName, resolve.AcceptLarge, resolve.ListAddresses,
-		resolve.CompareServers, resolve.FindLiar, resolve.AskRegularly, resolve.MendServer,
+		resolve.CompareServers, resolve.FindWrongServer, resolve.AskRegularly, resolve.RepairServer,
 	} {
 		if wayOutText(resolve.WayOut{Kind: kind, Name: "sip.example"}) == "" {
 			t.Errorf("%s has no words", kind)

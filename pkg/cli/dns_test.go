@@ -195,10 +195,10 @@ func TestOneOfTwoServersLies(t *testing.T) {
 		p.names.To(lie)
 		o := p.must(t, 4, "refresh")
 		p.intact(t, "a lie")
-		if diff := cmp.Diff([]string{"denied sip.acme.example"}, p.alarms(t)); diff != "" {
+		if diff := cmp.Diff([]string{"contradicted sip.acme.example"}, p.alarms(t)); diff != "" {
 			t.Fatal(diff)
 		}
-		for _, words := range []string{"alarm: sip.acme.example: one answer has 198.18.6.6, 2001:db8:ffff::6", "hint: find out which name server lies", "left out 10.0.0.1"} {
+		for _, words := range []string{"alarm: sip.acme.example: one answer has 198.18.6.6, 2001:db8:ffff::6", "hint: find out which name server is wrong", "left out 10.0.0.1"} {
 			if !strings.Contains(o.stderr, words) {
 				t.Fatalf("refresh does not say %q:\n%s", words, o.stderr)
 			}
@@ -222,7 +222,7 @@ func TestMoreAddressesThanAnybodyNeeds(t *testing.T) {
 	if !strings.Contains(o.stderr, "hint: if so many are right: ringfence refresh --accept-large sip.acme.example") {
 		t.Errorf("refresh does not say the way out:\n%s", o.stderr)
 	}
-	tellsClearly(t, p.run(t, "refresh", "--accept-large", "other.example"), 1, []string{`the policy has no name "other.example", and none leads to it`})
+	reportsClearly(t, p.run(t, "refresh", "--accept-large", "other.example"), 1, []string{`the policy has no name "other.example", and none leads to it`})
 	p.must(t, 0, "refresh", "--accept-large", "SIP.acme.example.")
 	if n := len(p.allowed(t)); n <= len(p.good) {
 		t.Errorf("after --accept-large there are %d addresses", n)

@@ -109,10 +109,7 @@ func permissionHint(err error, rights fence.Rights) string {
 	case errors.Is(err, backend.ErrPermission):
 		return "a security module or a seccomp filter forbids it: see the log of the kernel (dmesg)"
 	}
-	if errors.Is(err, unix.EPERM) {
-		return ownedHint // the table could be read, or the error were ErrPermission
-	}
 	return ""
 }
 
-const ownedHint = "another process may have taken the table for itself (nft list table inet ringfence shows \"flags owner\"): end it and run this again"
+const ownedHint = "end that process (nft list table inet ringfence shows its name beside \"flags owner\") and run this again"

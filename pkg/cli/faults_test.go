@@ -68,7 +68,7 @@ func TestTroubles(t *testing.T) {
 				test.prepare(t, s)
 			}
 			o := s.run(t, test.command...)
-			tellsClearly(t, o, test.status, test.stderr)
+			reportsClearly(t, o, test.status, test.stderr)
 			if rules := s.ruleset(t); test.status != 4 && rules != "" {
 				t.Errorf("the kernel was changed:\n%s", rules)
 			}
@@ -76,7 +76,7 @@ func TestTroubles(t *testing.T) {
 	}
 }
 
-func tellsClearly(t *testing.T, o outcome, status int, stderr []string) {
+func reportsClearly(t *testing.T, o outcome, status int, stderr []string) {
 	t.Helper()
 	if o.status != status {
 		t.Errorf("exit status %d, want %d", o.status, status)
@@ -119,7 +119,7 @@ func TestReadOnlyLater(t *testing.T) {
 	labtest.Must(t, unix.Mount("", s.state(), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 	s.write(t, strings.Replace(staticPolicy, "203.0.113.0/24", "198.51.100.0/24", 1))
 	for _, command := range []string{"apply", "refresh", "down"} {
-		tellsClearly(t, s.run(t, command), 1, []string{"ringfence: error: ", "read-only file system", "hint: make it writable, or name another folder with --state-dir or --run-dir"})
+		reportsClearly(t, s.run(t, command), 1, []string{"ringfence: error: ", "read-only file system", "hint: make it writable, or name another folder with --state-dir or --run-dir"})
 		if after := s.ruleset(t); after != before {
 			t.Errorf("%s changed the kernel:\n%s", command, after)
 		}
@@ -128,7 +128,7 @@ func TestReadOnlyLater(t *testing.T) {
 	s.must(t, 2, "diff")
 }
 
-// TestWithoutRoot: whoever may not speak with nftables hears that at once.
+// TestWithoutRoot: a process that may not use nftables gets that as its first error.
 func TestWithoutRoot(t *testing.T) {
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	open, err := os.MkdirTemp("", "ringfence")
@@ -150,10 +150,10 @@ func TestWithoutRoot(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		o := s.start(t, cmd)
 		if command == "check" {
-			tellsClearly(t, o, 0, nil)
+			reportsClearly(t, o, 0, nil)
 			continue
 		}
-		tellsClearly(t, o, 1, []string{"only root, or a process with CAP_NET_ADMIN", "hint: run it as root: sudo ringfence"})
+		reportsClearly(t, o, 1, []string{"only root, or a process with CAP_NET_ADMIN", "hint: run it as root: sudo ringfence"})
 	}
 }
 
@@ -164,7 +164,7 @@ func TestWithoutNFTables(t *testing.T) {
 	for _, command := range []string{"apply", "diff", "status", "down"} {
 		cmd := s.command(t, command)
 		cmd.Env = labtest.Program(t, "ringfence without nf_tables").Env
-		tellsClearly(t, s.start(t, cmd), 1, []string{"this kernel has no nftables", "hint: load the module (modprobe nf_tables)"})
+		reportsClearly(t, s.start(t, cmd), 1, []string{"this kernel has no nftables", "hint: load the module (modprobe nf_tables)"})
 	}
 	s.must(t, 0, "check")
 }

@@ -142,7 +142,7 @@ func draftProviders(a *app, texts []string) ([][]string, error) {
 		entries = append(entries, []string{
 			"- name: " + short,
 			fmt.Sprintf("  registrars: [%q]", text),
-			"  # Servers that call you and stand in no DNS record; its help pages list them.",
+			"  # Servers that call you and are in no DNS record; its help pages list them.",
 			"  addresses: []",
 		})
 	}

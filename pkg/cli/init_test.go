@@ -89,7 +89,7 @@ func TestInit(t *testing.T) {
 			}
 			content, err := os.ReadFile(s.policyFile())
 			labtest.Must(t, err)
-			tellsClearly(t, s.run(t, "init"), 1, []string{"there already is", "nothing was written", "name another file"})
+			reportsClearly(t, s.run(t, "init"), 1, []string{"there already is", "nothing was written", "name another file"})
 			if after, _ := os.ReadFile(s.policyFile()); string(after) != string(content) {
 				t.Error("the second init has changed the policy")
 			}

@@ -21,7 +21,7 @@ func generation(t *testing.T, h *lab.Namespace) (g uint32) {
 	labtest.In(t, h, func() error {
 		s, err := new(nft.Kernel).Observe(t.Context())
 		if err == nil {
-			g = s.Generation
+			g = s.GenID
 		}
 		return err
 	})
@@ -294,7 +294,7 @@ func TestDamagedState(t *testing.T) {
 	t.Run("the newest generation", func(t *testing.T) {
 		damage(filepath.Join(journal, "00000001.json"))
 		for _, command := range []string{"refresh", "status"} {
-			tellsClearly(t, s.run(t, command), 1, []string{"00000001.json is damaged", "run ringfence apply"})
+			reportsClearly(t, s.run(t, command), 1, []string{"00000001.json is damaged", "run ringfence apply"})
 		}
 		if diff := cmp.Diff(fence, s.ruleset(t)); diff != "" {
 			t.Errorf("the kernel was changed: %s", diff)

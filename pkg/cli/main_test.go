@@ -36,7 +36,7 @@ func (s scripted) Run() int {
 	return 0
 }
 
-var update = flag.Bool("update", false, "write the expected outputs of scripts anew")
+var update = flag.Bool("update", false, "rewrite the expected outputs of scripts")
 
 // site is ringfence on a host, with files of its own.
 type site struct {

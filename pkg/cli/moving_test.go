@@ -91,7 +91,7 @@ func TestRunFollowsRealZones(t *testing.T) {
 		t.Errorf("without a name server: %v", s.allowed(t))
 	}
 	named(t, w.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": moved})
-	// The service comes back to it within half a minute; whoever does not want to
+	// The service comes back to it within half a minute; a user who does not want to
 	// wait refreshes, and both go on from there.
 	s.must(t, 0, "refresh")
 	holds("all is well again", func() bool {

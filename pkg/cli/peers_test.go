@@ -69,8 +69,8 @@ func newScanners(t *testing.T, w *world) *scanners {
 }
 
 // scan runs all of them side by side, each until it has done enough, and returns
-// how many packets and connections of each the ear has heard.
-func (s *scanners) scan(t *testing.T, e *lab.Ear, enough func(i int) bool) []int {
+// how many packets and connections of each the listener has received.
+func (s *scanners) scan(t *testing.T, e *lab.Listener, enough func(i int) bool) []int {
 	t.Helper()
 	var group sync.WaitGroup
 	for i, scan := range scans {
@@ -108,11 +108,11 @@ func (s *scanners) scan(t *testing.T, e *lab.Ear, enough func(i int) bool) []int
 
 // compare scans without a fence, lets it be put up, and scans again: all of them
 // must get through the first time, or the test says nothing, and none the second.
-func (s *scanners) compare(t *testing.T, hear func() *lab.Ear, fence func()) {
+func (s *scanners) compare(t *testing.T, hear func() *lab.Listener, fence func()) {
 	t.Helper()
 	e := hear()
 	open := s.scan(t, e, func(i int) bool { return e.From(s.v4[i], s.v6[i]) > 0 })
-	// What is still under way from the first time is not heard by the second ear.
+	// What is still under way from the first time is not heard by the second listener.
 	labtest.Must(t, e.Close())
 	fence()
 	for _, h := range s.hosts {
@@ -167,7 +167,7 @@ func TestScannersAndProvider(t *testing.T) {
 	w := newWorld(t)
 	named(t, w.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": zoneNet})
 	s := newSite(t, w.pbx, pbxPolicy)
-	newScanners(t, w).compare(t, func() *lab.Ear { return listen(t, w.pbx, 5060, pbx4, pbx6) }, func() { s.must(t, 0, "apply") })
+	newScanners(t, w).compare(t, func() *lab.Listener { return listen(t, w.pbx, 5060, pbx4, pbx6) }, func() { s.must(t, 0, "apply") })
 
 	// The provider's calls, from each address that the zone gives.
 	for _, call := range []struct{ name, from, to, transport string }{

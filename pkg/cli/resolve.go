@@ -107,7 +107,7 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 	var resolved []resolvedName
 	for i, r := range found.Results {
 		r.Roots = views[i].Narrow(r.Roots)
-		resolved = append(resolved, describe(r, found.Known[i], found.Failures, found.Screen))
+		resolved = append(resolved, describe(r, found.Known[i], found.Failures, found.AddressFilter))
 	}
 	if a.json() {
 		err = a.writeJSON(resolved)
@@ -120,10 +120,10 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 	return err
 }
 
-func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem, screen resolve.Screen) resolvedName {
+func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem, filter resolve.AddressFilter) resolvedName {
 	n := resolvedName{
 		Name: r.Target.Name, Addresses: []resolvedAddress{}, Rejected: []resolve.Rejected{}, Failures: []resolve.Problem{},
-		Tree: treeOf(r.Roots, screen),
+		Tree: treeOf(r.Roots, filter),
 	}
 	n.Rejected = append(n.Rejected, known.Rejected...)
 	for _, k := range known.Addresses {
@@ -137,16 +137,16 @@ func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem,
 	return n
 }
 
-func treeOf(nodes []*resolve.Node, screen resolve.Screen) []treeNode {
+func treeOf(nodes []*resolve.Node, filter resolve.AddressFilter) []treeNode {
 	var tree []treeNode
 	for _, n := range nodes {
 		t := treeNode{
 			Question: n.Question.Name, Type: n.Question.Type, Aliases: n.Aliases, NoName: n.NoName,
-			Records: []treeRecord{}, Children: treeOf(n.Children, screen),
+			Records: []treeRecord{}, Children: treeOf(n.Children, filter),
 		}
 		for _, r := range n.Records {
 			record := treeRecord{r.String(), int64(r.TTL / time.Second), r.Address, r.Target, r.Priority, r.Weight, r.Port, r.Service, r.Unused()}
-			if why := screen.Reject(r.Address); r.Address.IsValid() && why != "" {
+			if why := filter.Reject(r.Address); r.Address.IsValid() && why != "" {
 				record.Rejected = "it " + why
 			}
 			t.Records = append(t.Records, record)

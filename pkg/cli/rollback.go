@@ -24,7 +24,7 @@ addresses that are known now, or else those that were known then. The result is
 a new generation, so that rollback undoes a rollback too. ringfence history
 shows all generations.
 
-The policy file stays as it is: mend it before the next apply.
+The policy file stays as it is: correct it before the next apply.
 
 Exit status: 0 done or nothing to do, 1 error, 3 refused by a guard (in both
 nothing was changed).`,
@@ -89,6 +89,6 @@ func printRolledBack(a *app, r *fence.RolledBack) {
 		return
 	}
 	if text, err := os.ReadFile(r.Source); err == nil && string(text) != r.Text {
-		fmt.Fprintf(a.stdout, "The policy file %s says something else: mend it before the next apply.\n", r.Source)
+		fmt.Fprintf(a.stdout, "The policy file %s says something else: correct it before the next apply.\n", r.Source)
 	}
 }

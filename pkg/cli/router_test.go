@@ -58,7 +58,7 @@ func TestRouter(t *testing.T) {
 	scanners := newScanners(t, o.world)
 	scanners.port4, scanners.victim6 = forwardedPort, phone6
 	s := newSite(t, o.pbx, routerPolicyBase+"interfaces: [eth0]\n")
-	scanners.compare(t, func() *lab.Ear { return listen(t, o.phone, 5060, phone4, phone6) }, func() { s.must(t, 0, "apply") })
+	scanners.compare(t, func() *lab.Listener { return listen(t, o.phone, 5060, phone4, phone6) }, func() { s.must(t, 0, "apply") })
 
 	t.Run("calls through the forwarded port", func(t *testing.T) {
 		calls(t, o.provider, edge1, o.phone, phone4, net.JoinHostPort(phoneOutside, forwardedPort), "u1")

@@ -26,7 +26,7 @@ func signaturesCommand(a *app) *cobra.Command {
 		Long: `signatures lists what the kernel recognises scanners by: the signatures of the
 lists that the policy names, without those that it leaves out, and its own. Each
 has the header that it looks at, the text, and its class: with unknown.action
-accept, whoever sends one of class ban is banned; one of class label is only
+accept, the source of one of class ban is banned; one of class label is only
 counted. As root it also shows how many packets have matched.`,
 		Example: `  ringfence signatures
   ringfence signatures --all              also those that are off
@@ -223,7 +223,7 @@ func verdictText(e signature.Explanation, automaton *signature.Automaton, length
 	}
 	verdict := fmt.Sprintf("It matches none of %s.", notice.Count(len(automaton.Signatures()), "signature"))
 	if length > signature.MaxLength {
-		verdict += fmt.Sprintf(" What stands behind the first %d bytes is not read.", signature.MaxLength)
+		verdict += fmt.Sprintf(" What follows the first %d bytes is not read.", signature.MaxLength)
 	}
 	return verdict
 }

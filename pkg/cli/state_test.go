@@ -168,7 +168,7 @@ func TestEveryCommandInEveryState(t *testing.T) {
 				if all := o.stdout + o.stderr; !strings.Contains(all, want.says) {
 					t.Errorf("%s does not say %q:\n%s", want.command, want.says, all)
 				}
-				tellsClearly(t, o, want.status, nil)
+				reportsClearly(t, o, want.status, nil)
 				if t.Failed() {
 					t.Fatalf("%s: %s", want.command, o.stderr)
 				}
@@ -254,7 +254,7 @@ func TestTableOfAnother(t *testing.T) {
 		"nft list table inet ringfence", "or say --adopt if you are sure",
 	}
 	for _, command := range []string{"apply", "down"} {
-		tellsClearly(t, s.run(t, command), 3, refused)
+		reportsClearly(t, s.run(t, command), 3, refused)
 	}
 	if o := s.must(t, 2, "diff"); !strings.Contains(o.stderr, "apply would be refused by guard foreign-table") {
 		t.Errorf("diff does not say that apply would be refused:\n%s", o.stderr)

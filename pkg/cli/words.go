@@ -44,13 +44,13 @@ func wayOutText(w resolve.WayOut) string {
 	case resolve.ListAddresses:
 		return "if they are right, " + line
 	case resolve.CompareServers:
-		return "somebody's name server answers wrongly: compare ringfence resolve " + w.Name + " by another one (dns.servers in the policy)"
-	case resolve.FindLiar:
-		return "find out which name server lies (dns.servers in the policy); if they are right, " + line
+		return "a name server gives wrong answers: compare ringfence resolve " + w.Name + " by another one (dns.servers in the policy)"
+	case resolve.FindWrongServer:
+		return "find out which name server is wrong (dns.servers in the policy); if they are right, " + line
 	case resolve.AskRegularly:
 		return "run ringfence refresh by cron or by a timer, or ringfence run as a service"
-	case resolve.MendServer:
-		return "mend the name server (dns.servers in the policy): ringfence resolve " + w.Name + " shows what fails"
+	case resolve.RepairServer:
+		return "repair the name server, or ask another one (dns.servers in the policy): ringfence resolve " + w.Name + " shows what fails"
 	}
 	return ""
 }

@@ -141,10 +141,10 @@ func daemon(t testing.TB, h *lab.Namespace, ready, name string, args ...string) 
 	return cmd
 }
 
-// listen opens an ear that is closed with the test.
-func listen(t *testing.T, h *lab.Namespace, port int, addresses ...string) *lab.Ear {
+// listen opens a listener that is closed with the test.
+func listen(t *testing.T, h *lab.Namespace, port int, addresses ...string) *lab.Listener {
 	t.Helper()
-	e, err := h.Hear(uint16(port), addresses...)
+	e, err := h.Listen(uint16(port), addresses...)
 	labtest.Must(t, err)
 	t.Cleanup(func() { e.Close() })
 	return e

@@ -10,7 +10,6 @@ package compile
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -74,93 +73,10 @@ func Engine(p *policy.Policy, host ruleset.Host) policy.Engine {
 }
 
 // Counters are the named counters, sorted. All exist in every table, so that
-// whoever reads them need not know the policy.
+// a reader need not know the policy.
 func Counters() []string {
 	return []string{
 		"allowed_provider", "allowed_reply", "allowed_trusted", "allowed_unknown",
 		"dropped_banned", "dropped_blocked", "dropped_signature", "dropped_spoofed", "dropped_unknown", "dropped_user_agent",
 	}
-}
-
-// origins lists every prefix of every address set with its reason.
-func origins(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) ruleset.Origins {
-	o := ruleset.Origins{Sets: map[string][]ruleset.Origin{}}
-	add := func(set string, prefix netip.Prefix, owner, name, via string) {
-		prefix = ruleset.Canonical(prefix)
-		set += suffix(prefix.Addr())
-		o.Sets[set] = append(o.Sets[set], ruleset.Origin{Prefix: prefix, Owner: owner, Name: name, Via: via})
-	}
-	addName := func(set, owner string, n Name) {
-		for _, a := range addresses[n] {
-			add(set, single(a.Addr), owner, n.Host, a.Via)
-		}
-	}
-	for _, provider := range p.Providers {
-		o.Providers = append(o.Providers, provider.Name)
-		for _, a := range provider.Addresses {
-			add("providers", a.Prefix, provider.Name, "", a.From)
-		}
-		for _, r := range provider.Registrars {
-			if r.Address.IsValid() {
-				add("providers", single(r.Address), provider.Name, "", "registrars")
-			} else {
-				addName("providers", provider.Name, Name{r.Host, true})
-			}
-		}
-	}
-	for _, a := range p.Trusted.Addresses {
-		add("trusted", a, "trusted", "", "addresses")
-	}
-	for _, a := range p.Trusted.Asymmetric {
-		add("asymmetric", a, "trusted", "", "asymmetric")
-	}
-	for _, h := range p.Trusted.Hosts {
-		addName("trusted", "trusted", Name{h, false})
-	}
-	for _, a := range p.Bans.Addresses {
-		add("blocked", a, "bans", "", "addresses")
-	}
-	protect := func(a netip.Addr, owner, name string) {
-		if !a.IsLoopback() { // which never comes in by a fenced interface
-			add("protected", single(a), owner, name, "")
-		}
-	}
-	for _, link := range host.Interfaces {
-		for _, a := range link.Addresses {
-			protect(a.Addr(), "own address", link.Name)
-		}
-	}
-	for _, a := range host.NameServers {
-		protect(a, "name server", "")
-	}
-	for _, s := range p.DNS.Servers {
-		protect(s.Addr(), "name server", "")
-	}
-	for _, a := range host.Gateways {
-		protect(a, "gateway", "")
-	}
-	for set, list := range o.Sets {
-		slices.SortStableFunc(list, compareOrigins)
-		o.Sets[set] = slices.Compact(list) // two registrars may have one host
-	}
-	return o
-}
-
-func compareOrigins(a, b ruleset.Origin) int {
-	if c := a.Prefix.Compare(b.Prefix); c != 0 {
-		return c
-	}
-	return strings.Compare(a.String(), b.String())
-}
-
-func single(a netip.Addr) netip.Prefix {
-	a = a.WithZone("").Unmap()
-	return netip.PrefixFrom(a, a.BitLen())
-}
-
-func suffix(a netip.Addr) string {
-	if a.Is4() {
-		return "4"
-	}
-	return "6"
 }

@@ -3,6 +3,7 @@ package compile_test
 import (
 	"math/rand/v2"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -32,66 +33,101 @@ func rules(c ruleset.Chain) string {
 	return strings.Join(lines, "\n")
 }
 
-const (
-	spoofed = `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" VERDICT
-ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing counter name "dropped_spoofed" VERDICT
-`
-	allowedFirst = `ip saddr @providers4 counter name "allowed_provider" goto pass
-ip6 saddr @providers6 counter name "allowed_provider" goto pass
-ip saddr @trusted4 counter name "allowed_trusted" goto pass
-ip6 saddr @trusted6 counter name "allowed_trusted" goto pass
-ip saddr @blocked4 counter name "dropped_blocked" VERDICT
-ip6 saddr @blocked6 counter name "dropped_blocked" VERDICT
-`
-)
-
+// TestOrderOfJudgement has the rules for IPv4; those for IPv6 are the same with other
+// names.
 func TestOrderOfJudgement(t *testing.T) {
 	const (
-		bannedFirst = `ip saddr @banned4 counter name "dropped_banned" VERDICT
-ip6 saddr @banned6 counter name "dropped_banned" VERDICT
+		forged = `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" VERDICT
+`
+		allowed = `ip saddr @providers4 counter name "allowed_provider" goto pass
+ip saddr @trusted4 goto from_trusted4
+`
+		blocked = `ip saddr @blocked4 counter name "dropped_blocked" VERDICT
+`
+		banned = `ip saddr @banned4 counter name "dropped_banned" VERDICT
 `
 		bans = `meta mark & 0x0f000000 == 0x01000000 fib saddr type unicast ip saddr != @protected4 update @banned4 { ip saddr timeout 1h }
-meta mark & 0x0f000000 == 0x01000000 fib saddr type unicast ip6 saddr != @protected6 update @banned6 { ip6 saddr timeout 1h }
 `
 		scanner    = "meta mark & 0x0f000000 == 0x01000000 counter name \"dropped_signature\" VERDICT\n"
 		otherAgent = "meta mark & 0x0f000000 == 0x03000000 counter name \"dropped_user_agent\" VERDICT\n"
 		unknown    = `counter name "allowed_unknown" goto pass`
+		dropped    = `counter name "dropped_unknown" VERDICT`
+		trusted    = forged + `counter name "allowed_trusted" goto pass`
+		all        = `
+providers: [{name: a, addresses: [203.0.113.1, "2001:db8::1"]}]
+trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
+`
+		blocks = `bans: {addresses: [198.51.100.1, "2001:db8::2"]DURATION}
+`
 	)
 	for _, test := range []struct {
-		name, policy, engine, want string
-		monitor                    bool
+		name, policy, duration, engine, want string
+		monitor                              bool
 	}{
-		{name: "drop", want: spoofed + allowedFirst + `counter name "dropped_unknown" VERDICT`},
-		{name: "accept", policy: "unknown: {action: accept}", want: spoofed + allowedFirst + bannedFirst + unknown},
+		{name: "drop", want: allowed + blocked + dropped},
+		{name: "accept", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + unknown},
 		{
 			name: "replies pass first", policy: "unknown: {allow_replies: true}",
-			want: `ct direction reply counter name "allowed_reply" goto pass` + "\n" + spoofed + allowedFirst + `counter name "dropped_unknown" VERDICT`,
+			want: `ct direction reply counter name "allowed_reply" goto pass` + "\n" + allowed + blocked + dropped,
 		},
-		{name: "monitor drops nothing", policy: "unknown: {action: accept}", monitor: true, want: spoofed + allowedFirst + bannedFirst + unknown},
-		{name: "an engine tells who knocks", engine: "bpf", want: spoofed + allowedFirst + scanner + `counter name "dropped_unknown" VERDICT`},
-		{name: "an engine bans", engine: "bpf", policy: "unknown: {action: accept}", want: spoofed + allowedFirst + bannedFirst + bans + scanner + unknown},
-		{name: "an engine that is off", engine: "bpf", policy: "unknown: {action: accept}\nsignatures: {engine: off}", want: spoofed + allowedFirst + bannedFirst + unknown},
-		{name: "an engine that never bans", engine: "bpf", policy: "unknown: {action: accept}\nbans: {duration: 0s}", want: spoofed + allowedFirst + bannedFirst + scanner + unknown},
-		{name: "monitor never bans", engine: "bpf", policy: "unknown: {action: accept}", monitor: true, want: spoofed + allowedFirst + bannedFirst + scanner + unknown},
+		{name: "monitor drops nothing", policy: "unknown: {action: accept}", monitor: true, want: allowed + forged + blocked + banned + unknown},
+		{name: "a classifier says who scans", engine: "bpf", want: allowed + blocked + scanner + dropped},
+		{name: "a classifier bans", engine: "bpf", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + bans + scanner + unknown},
+		{name: "a classifier that is off", engine: "bpf", policy: "unknown: {action: accept}\nsignatures: {engine: off}", want: allowed + forged + blocked + banned + unknown},
+		{name: "a classifier that never bans", engine: "bpf", policy: "unknown: {action: accept}", duration: ", duration: 0s", want: allowed + forged + blocked + banned + scanner + unknown},
+		{name: "monitor never bans", engine: "bpf", policy: "unknown: {action: accept}", monitor: true, want: allowed + forged + blocked + banned + scanner + unknown},
 		{
 			name: "only some User-Agents", engine: "bpf", policy: "unknown: {action: accept, require_user_agent: [Yealink]}",
-			want: spoofed + allowedFirst + bannedFirst + bans + scanner + otherAgent + unknown,
+			want: allowed + forged + blocked + banned + bans + scanner + otherAgent + unknown,
 		},
 		{
 			name: "only some User-Agents, and nobody who reads them", policy: "unknown: {action: accept, require_user_agent: [Yealink]}",
-			want: spoofed + allowedFirst + bannedFirst + `counter name "dropped_user_agent" VERDICT`,
+			want: allowed + forged + blocked + banned + `counter name "dropped_user_agent" VERDICT`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			text, verdict := test.policy, "drop"
+			text, verdict := all+strings.Replace(blocks, "DURATION", test.duration, 1)+test.policy, "drop"
 			if test.monitor {
 				text, verdict = text+"\nmode: monitor", "goto pass"
 			}
 			s, _ := compile.State(parse(t, text), nil, ruleset.Host{Engine: test.engine})
-			if diff := cmp.Diff(strings.ReplaceAll(test.want, "VERDICT", verdict), rules(s.Chains["sip"])); diff != "" {
+			got := strings.Replace(rules(s.Chains["sip"]), "meta nfproto ipv6 goto sip6\n", "", 1)
+			if diff := cmp.Diff(strings.ReplaceAll(test.want, "VERDICT", verdict), got); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(strings.ReplaceAll(trusted, "VERDICT", verdict), rules(s.Chains["from_trusted4"])); diff != "" {
+				t.Error(diff)
+			}
+			// The same for IPv6.
+			got = strings.ReplaceAll(got, `ct direction reply counter name "allowed_reply" goto pass`+"\n", "")
+			got = regexp.MustCompile(`ip saddr \{[^}]*\}`).ReplaceAllString(got, "ip saddr { fc00::/7, fe80::/10 }")
+			got = strings.NewReplacer("ip saddr", "ip6 saddr", "4 ", "6 ", "4\n", "6\n").Replace(got)
+			if diff := cmp.Diff(got, rules(s.Chains["sip6"])); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestEmptySets: what no rule needs to look into, and what may be filled without the
+// policy.
+func TestEmptySets(t *testing.T) {
+	for policy, want := range map[string]string{
+		"": "meta nfproto ipv6 goto sip6\n" + `counter name "dropped_unknown" drop`,
+		`providers: [{name: a, addresses: ["2001:db8::1"]}]`: "meta nfproto ipv6 goto sip6\n" + `counter name "dropped_unknown" drop`,
+		"providers: [{name: a, registrars: [sip.a.example]}]\ntrusted: {hosts: [office.example]}": `meta nfproto ipv6 goto sip6
+ip saddr @providers4 counter name "allowed_provider" goto pass
+ip saddr @trusted4 counter name "allowed_trusted" goto pass
+counter name "dropped_unknown" drop`,
+		"unknown: {action: accept}\nbans: {addresses: [\"2001:db8::1\"]}": `meta nfproto ipv6 goto sip6
+ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
+ip saddr @banned4 counter name "dropped_banned" drop
+counter name "allowed_unknown" goto pass`,
+	} {
+		s, _ := compile.State(parse(t, policy), nil, ruleset.Host{})
+		if diff := cmp.Diff(want, rules(s.Chains["sip"])); diff != "" {
+			t.Errorf("%s: %s", policy, diff)
+		}
 	}
 }
 
@@ -115,12 +151,12 @@ func TestForgedSources(t *testing.T) {
 ip6 saddr { 2001:db8:1::/64, fc00::/7, fe80::/10 } fib saddr . iif oif missing counter name "dropped_spoofed" drop`,
 		},
 		{
-			name: "an overlay", policy: `trusted: {addresses: [100.64.0.0/10]}`,
+			name: "an overlay", policy: `trusted: {addresses: [100.64.0.0/10, "fd00::/64"]}`,
 			want: `ip saddr { 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
 ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing counter name "dropped_spoofed" drop`,
 		},
 		{
-			name: "two interfaces in one network", policy: `trusted: {addresses: [192.168.1.0/24]}`,
+			name: "two interfaces in one network", policy: `trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}`,
 			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan, wlan}},
 			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed
 ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed`,
@@ -129,7 +165,7 @@ iifname "wlan" fib saddr oifname "lan" return
 counter name "dropped_spoofed" drop`,
 		},
 		{
-			name: "networks that come in another way", policy: `trusted: {addresses: [192.168.1.0/24], asymmetric: [10.200.0.0/16, "fd00:2::/48"]}`,
+			name: "networks that come in another way", policy: `trusted: {addresses: [192.168.1.0/24, "fd00::/64"], asymmetric: [10.200.0.0/16, "fd00:2::/48"]}`,
 			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan}},
 			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed
 ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed`,
@@ -140,8 +176,12 @@ counter name "dropped_spoofed" drop`,
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, _ := compile.State(parse(t, test.policy), nil, test.host)
-			first := strings.SplitAfterN(rules(s.Chains["sip"]), "\n", 3)
-			if diff := cmp.Diff(test.want, strings.TrimSpace(first[0]+first[1])); diff != "" {
+			v4, v6 := s.Chains["from_trusted4"].Rules, s.Chains["from_trusted6"].Rules
+			got := v4[0].String()
+			if len(v6) > 0 {
+				got += "\n" + v6[0].String()
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)
 			}
 			if diff := cmp.Diff(test.chain, rules(s.Chains["spoofed"])); diff != "" {

@@ -127,10 +127,10 @@ func (f family) forged() {
 		own = v6
 	}
 	source := ruleset.Source{V6: f.v6, In: own}
-	if len(f.honest()) == 0 {
-		f.count("dropped_spoofed", source, ruleset.NoWayBack{})
+	if len(f.spoofExceptions()) == 0 {
+		f.count("dropped_spoofed", source, ruleset.ReversePathMissing{})
 	} else {
-		f.rule(source, ruleset.NoWayBack{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"})
+		f.rule(source, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"})
 	}
 }
 
@@ -161,10 +161,10 @@ func (t table) ownSources() (v4, v6 []netip.Prefix) {
 	return v4, v6
 }
 
-// honest are the rules that let sources be which look forged and are not: the
+// spoofExceptions are the rules that let sources be which look forged and are not: the
 // policy knows that they come by another way than answers go, or this host has
 // two interfaces in one network, of which only one is the way back.
-func (t table) honest() []ruleset.Rule {
+func (t table) spoofExceptions() []ruleset.Rule {
 	var rules []ruleset.Rule
 	back := ruleset.Verdict{Kind: ruleset.Return}
 	if len(t.policy.Trusted.Asymmetric) > 0 {

@@ -83,14 +83,14 @@ func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
 
 func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	chains := map[string]ruleset.Chain{
-		"prerouting": t.prerouting(),
-		"fence":      {Rules: append(t.headless(), toPorts()...)},
-		"headless":   {Rules: t.noTransport()},
-		"pass":       {Rules: []ruleset.Rule{t.pass()}},
+		"prerouting":   t.prerouting(),
+		"fence":        {Rules: append(t.toNoL4Header(), toPorts()...)},
+		"no_l4_header": {Rules: t.noL4Header()},
+		"pass":         {Rules: []ruleset.Rule{t.pass()}},
 	}
 	t.judge(chains, o)
-	if honest := t.honest(); len(honest) > 0 {
-		chains["spoofed"] = ruleset.Chain{Rules: append(honest, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
+	if exceptions := t.spoofExceptions(); len(exceptions) > 0 {
+		chains["spoofed"] = ruleset.Chain{Rules: append(exceptions, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
 	}
 	if t.host.Forwards {
 		// A fenced port behind one that is not fenced: the translation of the
@@ -144,17 +144,17 @@ func (t table) entries(chain string) []ruleset.Rule {
 	return rules
 }
 
-// headless leads the first fragments of IPv6 packets to a look at whether their
+// toNoL4Header leads the first fragments of IPv6 packets to a look at whether their
 // port can be seen at all. Linux puts packets together again whose transport
 // header begins in the second fragment, and none of their fragments has a port
 // then. RFC 7112 section 5 lets every host discard them.
-func (t table) headless() []ruleset.Rule {
-	return []ruleset.Rule{ruleset.NewRule(ruleset.FirstFragment{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "headless"})}
+func (t table) toNoL4Header() []ruleset.Rule {
+	return []ruleset.Rule{ruleset.NewRule(ruleset.FirstFragment{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "no_l4_header"})}
 }
 
-// noTransport drops what has no transport header, which a rule can only say of
+// noL4Header drops what has no transport header, which a rule can only say of
 // what is left when all that has one is gone.
-func (t table) noTransport() []ruleset.Rule {
+func (t table) noL4Header() []ruleset.Rule {
 	return []ruleset.Rule{
 		ruleset.NewRule(ruleset.HasTransport{}, ruleset.Verdict{Kind: ruleset.Return}),
 		ruleset.NewRule(ruleset.Count("dropped_unknown"), t.verdict("dropped_unknown")),

@@ -11,7 +11,7 @@ import (
 
 // Classifier marks packets before the rules see them.
 type Classifier interface {
-	// Observe returns which program stands where.
+	// Observe returns which program is attached to which interface.
 	Observe() (ruleset.Classifier, error)
 	// Begin puts programs in, beside those that are there. After an error nothing
 	// has changed; else either end of the change is called once.

@@ -11,37 +11,37 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// eyes is a classifier that writes down what happens to it, and fails where it
+// fakeClassifier records what happens to it, and fails where it
 // is told to.
-type eyes struct {
-	stands ruleset.Classifier
-	events []string
-	fails  map[string]error
+type fakeClassifier struct {
+	attached ruleset.Classifier
+	events   []string
+	fails    map[string]error
 }
 
-func (e *eyes) Observe() (ruleset.Classifier, error) { return e.stands, nil }
+func (e *fakeClassifier) Observe() (ruleset.Classifier, error) { return e.attached, nil }
 
-func (e *eyes) Begin(want ruleset.Classifier) (control.Change, error) {
+func (e *fakeClassifier) Begin(want ruleset.Classifier) (control.Change, error) {
 	e.events = append(e.events, "begin")
-	return &coming{e, want}, e.fails["begin"]
+	return &fakeChange{e, want}, e.fails["begin"]
 }
 
-type coming struct {
-	*eyes
+type fakeChange struct {
+	*fakeClassifier
 	want ruleset.Classifier
 }
 
-func (c *coming) Finish() error {
+func (c *fakeChange) Finish() error {
 	c.events = append(c.events, "finish")
 	err := c.fails["finish"]
 	delete(c.fails, "finish")
 	if err == nil {
-		c.stands = c.want
+		c.attached = c.want
 	}
 	return err
 }
 
-func (c *coming) Undo() error {
+func (c *fakeChange) Undo() error {
 	c.events = append(c.events, "undo")
 	return nil
 }
@@ -57,32 +57,32 @@ func TestClassified(t *testing.T) {
 		return s
 	}
 	for _, test := range []struct {
-		name   string
-		kernel *plantest.Kernel
-		fails  map[string]error
-		err    error
-		events []string
-		stands ruleset.Classifier
-		exists bool
+		name     string
+		kernel   *plantest.Kernel
+		fails    map[string]error
+		err      error
+		events   []string
+		attached ruleset.Classifier
+		exists   bool
 	}{
-		{name: "all well", kernel: &plantest.Kernel{}, events: []string{"begin", "finish"}, stands: want().Classifier, exists: true},
+		{name: "all well", kernel: &plantest.Kernel{}, events: []string{"begin", "finish"}, attached: want().Classifier, exists: true},
 		{name: "the classifier fails", kernel: &plantest.Kernel{}, fails: map[string]error{"begin": failure}, err: control.ErrClassifier, events: []string{"begin"}},
 		{name: "the rules fail", kernel: &plantest.Kernel{Fails: true, Err: failure}, err: failure, events: []string{"begin", "undo"}},
 		{
 			name: "the rules fail and are in force", kernel: &plantest.Kernel{AfterCommit: true, Err: failure},
-			events: []string{"begin", "finish"}, stands: want().Classifier, exists: true,
+			events: []string{"begin", "finish"}, attached: want().Classifier, exists: true,
 		},
 		{
 			name: "another program was faster", kernel: &plantest.Kernel{Between: func(*ruleset.State) {}},
-			events: []string{"begin", "undo", "begin", "finish"}, stands: want().Classifier, exists: true,
+			events: []string{"begin", "undo", "begin", "finish"}, attached: want().Classifier, exists: true,
 		},
 		{
 			name: "what was there before does not go at once", kernel: &plantest.Kernel{}, fails: map[string]error{"finish": failure},
-			events: []string{"begin", "finish", "begin", "finish"}, stands: want().Classifier, exists: true,
+			events: []string{"begin", "finish", "begin", "finish"}, attached: want().Classifier, exists: true,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			e := &eyes{fails: test.fails}
+			e := &fakeClassifier{fails: test.fails}
 			c := control.Controller{Kernel: control.Classified{Rules: test.kernel, Classifier: e}}
 			_, err := c.Sync(t.Context(), control.Desired{State: want()}, nothing)
 			if !errors.Is(err, test.err) {
@@ -91,8 +91,8 @@ func TestClassified(t *testing.T) {
 			if diff := cmp.Diff(test.events, e.events); diff != "" {
 				t.Error(diff)
 			}
-			if !e.stands.Equal(test.stands) {
-				t.Errorf("there stands %v, want %v", e.stands, test.stands)
+			if !e.attached.Equal(test.attached) {
+				t.Errorf("attached is %v, want %v", e.attached, test.attached)
 			}
 			if s, _ := test.kernel.Observe(t.Context()); s.Exists != test.exists {
 				t.Errorf("there is a table: %t, want %t", s.Exists, test.exists)
@@ -109,8 +109,8 @@ func TestClassified(t *testing.T) {
 			if _, err := c.Sync(t.Context(), control.Desired{State: &ruleset.State{}}, nothing); err != nil {
 				t.Error(err)
 			}
-			if len(e.stands) > 0 {
-				t.Errorf("after down there stands %v", e.stands)
+			if len(e.attached) > 0 {
+				t.Errorf("after down attached is %v", e.attached)
 			}
 		})
 	}

@@ -21,7 +21,7 @@ type Kernel interface {
 	// Observe returns the table as it is; an absent one is an empty state.
 	Observe(ctx context.Context) (*ruleset.State, error)
 	// Commit does all of the plan or nothing, and returns plan.ErrStale if the
-	// kernel has changed since the plan's base. After another error the state is
+	// kernel has changed since the plan's GenID. After another error the state is
 	// unknown.
 	Commit(ctx context.Context, p *plan.Plan) error
 }
@@ -44,7 +44,7 @@ type Controller struct {
 	Kernel Kernel
 }
 
-// tries is how often a stale plan is made anew.
+// tries is how often a stale plan is made again.
 const tries = 5
 
 // Plan returns what would be done, and changes nothing. Guards are not asked.
@@ -93,7 +93,7 @@ func (c Controller) Sync(ctx context.Context, d Desired, begin func(*plan.Plan) 
 			return p, nil
 		}
 		if !errors.Is(failure, plan.ErrStale) {
-			again, err := c.settle(ctx, p, failure)
+			again, err := c.verifyCommit(ctx, p, failure)
 			if !again {
 				return p, err
 			}
@@ -102,10 +102,10 @@ func (c Controller) Sync(ctx context.Context, d Desired, begin func(*plan.Plan) 
 	return nil, fmt.Errorf("%w, %d times in a row: another program keeps changing rules", plan.ErrStale, tries)
 }
 
-// settle finds out what a failed commit has left. There is no error if the
+// verifyCommit finds out what a failed commit has left. There is no error if the
 // change is in force all the same. It is worth another try if the plan was made
 // from a state that the kernel was not in.
-func (c Controller) settle(ctx context.Context, p *plan.Plan, failure error) (again bool, err error) {
+func (c Controller) verifyCommit(ctx context.Context, p *plan.Plan, failure error) (again bool, err error) {
 	now, err := c.Kernel.Observe(context.WithoutCancel(ctx))
 	switch {
 	case err != nil:
@@ -114,7 +114,7 @@ func (c Controller) settle(ctx context.Context, p *plan.Plan, failure error) (ag
 		return false, nil
 	case plan.Diff(now, p.Have).Empty():
 		return false, failure
-	case now.Generation == p.Base:
+	case now.GenID == p.GenID:
 		return true, nil
 	}
 	return false, fmt.Errorf("%s; the table is neither as before nor as wanted: another program has changed it", failure.Error())

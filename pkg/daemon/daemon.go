@@ -116,7 +116,7 @@ func (d *Daemon) feed(ctx context.Context, events chan<- Event, touched <-chan b
 				touched = nil
 				continue
 			}
-			e := Event{Full: t.Lost, Generation: t.Generation, At: time.Now()}
+			e := Event{Full: t.Lost, Generation: t.GenID, At: time.Now()}
 			if t.Program != "" {
 				e.Who = fmt.Sprintf("%s (pid %d)", t.Program, t.PID)
 			}
@@ -153,7 +153,7 @@ func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
 	case o.HostChanged:
 		d.log.Info("the host is not as it was", "changed", plan.Summary(o.Plan))
 	default:
-		attributes := []any{"changed", plan.Summary(o.Plan), "by", cmp.Or(e.Who, "nobody knows whom")}
+		attributes := []any{"changed", plan.Summary(o.Plan), "by", cmp.Or(e.Who, "an unknown program")}
 		if !e.At.IsZero() {
 			// For so long packets were judged by what another program has made of the table.
 			attributes = append(attributes, "after", time.Since(e.At).Round(100*time.Microsecond))

@@ -97,7 +97,7 @@ func TestNoticesOnce(t *testing.T) {
 		s.kernel.Change(func(state *ruleset.State) { state.Counters = nil })
 		time.Sleep(time.Second)
 		for range 8 {
-			s.kernel.Change(func(state *ruleset.State) { *state = ruleset.State{Generation: state.Generation} })
+			s.kernel.Change(func(state *ruleset.State) { *state = ruleset.State{GenID: state.GenID} })
 			s.classifier.Detach()
 			time.Sleep(time.Second)
 		}
@@ -105,7 +105,7 @@ func TestNoticesOnce(t *testing.T) {
 		s.classifier.Fail(nil)
 		time.Sleep(2 * time.Minute)
 	})
-	for text, want := range map[string]int{"the fence stands without it": 2, "whoever is not banned passes": 2, "msg=over": 2} {
+	for text, want := range map[string]int{"the fence works without it": 2, "everybody who is not banned passes": 2, "msg=over": 2} {
 		if n := strings.Count(s.log.String(), text); n != want {
 			t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, s.log.String())
 		}

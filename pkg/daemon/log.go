@@ -22,7 +22,7 @@ type notices struct {
 	heard []notice.Notice // since the last outcome
 }
 
-// Notice hears a notice of the fence.
+// Notice takes a notice of the fence.
 func (d *Daemon) Notice(n notice.Notice) { d.notices.heard = append(d.notices.heard, n) }
 
 // update logs what is new among what holds now, and, if that is all there is, what

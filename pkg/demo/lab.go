@@ -26,7 +26,7 @@ type network struct {
 	provider, scanner, pbx, router *lab.Namespace
 	zone                           *lab.Zone
 	names                          *lab.NameServer
-	atPBX, atPhone                 *lab.Ear
+	atPBX, atPhone                 *lab.Listener
 	folder                         string
 }
 
@@ -116,10 +116,10 @@ func (d *network) serve(phone *lab.Namespace) error {
 	if d.names, err = d.provider.ServeNames(nameServer+":53", d.zone); err != nil {
 		return err
 	}
-	if d.atPBX, err = d.pbx.Hear(5060, pbx4, pbx6); err != nil {
+	if d.atPBX, err = d.pbx.Listen(5060, pbx4, pbx6); err != nil {
 		return err
 	}
-	if d.atPhone, err = phone.Hear(5060, phone4, phone6); err != nil {
+	if d.atPhone, err = phone.Listen(5060, phone4, phone6); err != nil {
 		return err
 	}
 	d.folder, err = os.MkdirTemp("", "ringfence-demo-")
@@ -132,7 +132,7 @@ func (d *network) close() error {
 	if d.names != nil {
 		err = d.names.Close()
 	}
-	for _, e := range []*lab.Ear{d.atPBX, d.atPhone} {
+	for _, e := range []*lab.Listener{d.atPBX, d.atPhone} {
 		if e != nil {
 			err = errors.Join(err, e.Close())
 		}
@@ -180,14 +180,14 @@ func (d *Demo) fate(ctx context.Context, p probe) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	heardBefore := p.ear.From(p.from)
+	heardBefore := p.listener.From(p.from)
 	ctx, cancel := context.WithTimeout(ctx, d.Wait)
 	defer cancel()
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
 		// What has become of the message is seen at the other end.
-		_ = p.sender.Say(ctx, p.protocol, p.from, p.to.String(), lab.Message(p.method, p.from, p.to.Addr().String(), p.userAgent))
+		_ = p.sender.Send(ctx, p.protocol, p.from, p.to.String(), lab.Message(p.method, p.from, p.to.Addr().String(), p.userAgent))
 	}()
 	defer func() {
 		cancel() // a connection that is not made would be tried for minutes
@@ -196,7 +196,7 @@ func (d *Demo) fate(ctx context.Context, p probe) (string, error) {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if p.ear.From(p.from) > heardBefore {
+		if p.listener.From(p.from) > heardBefore {
 			return arrives, nil
 		}
 		droppedNow, err := d.dropped(ctx, p.fence)

@@ -16,7 +16,7 @@ type probe struct {
 	to                     netip.AddrPort
 	target                 string // whom it is for
 	protocol               string // udp or tcp
-	ear                    *lab.Ear
+	listener               *lab.Listener
 	fence                  *lab.Namespace // the host whose fence is in the way
 	allowed                bool
 }
@@ -36,10 +36,10 @@ func (p probe) by() string {
 // probes are all messages of the first act.
 func (d *network) probes() []probe {
 	type target struct {
-		name   string
-		v4, v6 netip.AddrPort
-		ear    *lab.Ear
-		fence  *lab.Namespace
+		name     string
+		v4, v6   netip.AddrPort
+		listener *lab.Listener
+		fence    *lab.Namespace
 	}
 	at := func(address string, port uint16) netip.AddrPort {
 		return netip.AddrPortFrom(netip.MustParseAddr(address), port)
@@ -54,7 +54,7 @@ func (d *network) probes() []probe {
 			{who: "scanner", method: "OPTIONS", userAgent: "friendly-scanner", sender: d.scanner},
 			{who: "scanner", method: "INVITE", userAgent: "friendly-scanner", sender: d.scanner},
 		} {
-			p.target, p.ear, p.fence = t.name, t.ear, t.fence
+			p.target, p.listener, p.fence = t.name, t.listener, t.fence
 			for _, p.to = range []netip.AddrPort{t.v4, t.v6} {
 				p.from = scanner4
 				switch {

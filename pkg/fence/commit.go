@@ -33,7 +33,7 @@ func (f *committer) gather(ctx context.Context, p Policy, offline bool) (*site.S
 	}
 	if why := s.LacksClassifier(); why != "" {
 		return nil, notice.WithHint(fmt.Errorf("%s, and scanners cannot be recognised here: %w", why, s.Classifier.Obstacle),
-			"mend that, or write signatures.engine: auto and leave require_user_agent out")
+			"correct that, or write signatures.engine: auto and leave require_user_agent out")
 	}
 	if !offline {
 		f.ask(ctx, s, f.peekMemory(), nil)
@@ -122,7 +122,7 @@ func (f *committer) sync(ctx context.Context, s *site.Site, c change) (*plan.Pla
 			continue
 		}
 		s.Classifier.Obstacle = err
-		f.Notice.Warn(notice.ClassifierNotAttached, "%v; the fence stands without it", err)
+		f.Notice.Warn(notice.ClassifierNotAttached, "%v; the fence works without it", err)
 		s.Host.Engine = ""
 	}
 }
@@ -178,7 +178,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	err = pending.Finish()
 	if pending.Number == 0 {
 		return p, 0, notice.WithHint(fmt.Errorf("the rules are in force, but their generation could not be recorded: %w", err),
-			"mend the state folder and run ringfence %s again", command)
+			"repair the state folder and run ringfence %s again", command)
 	}
 	// The generation holds the same, and is asked for what cannot be kept here.
 	if err := errors.Join(err, f.keep(s)); err != nil {

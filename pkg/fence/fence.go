@@ -49,11 +49,11 @@ type World struct {
 type Config struct {
 	StateDir, RunDir string
 	User, Version    string // for generations
-	// Notice hears notices while a command is at work.
+	// Notice takes notices while a command runs.
 	Notice notice.Func
 	// Words puts the ways out of alarms into words; nil leaves them out.
 	Words site.Words
-	// Progress hears what takes a while; nil is nobody.
+	// Progress takes texts about what takes a while; nil ignores them.
 	Progress func(text string)
 	Log      *slog.Logger
 }
@@ -229,7 +229,7 @@ const askTime = 20 * time.Second
 func (f *session) ask(ctx context.Context, s *site.Site, remembered resolve.Memory, large []string) {
 	s.Asked = true
 	if targets := site.Targets(s.Policy); len(targets) > 0 {
-		s.Answers = f.askAbout(ctx, resolve.Inquiry{Targets: targets, Memory: remembered, Terms: s.Terms(), Large: large}, s.Policy.DNS.Servers)
+		s.Answers = f.askAbout(ctx, resolve.Inquiry{Targets: targets, Memory: remembered, Settings: s.Settings(), Large: large}, s.Policy.DNS.Servers)
 	}
 }
 
@@ -259,20 +259,20 @@ func (f *Fence) Resolve(ctx context.Context, p *policy.Policy, targets []resolve
 	if err != nil {
 		return Resolved{}, err
 	}
-	terms := resolve.Terms{Screen: site.Screen(p, h)}
+	settings := resolve.Settings{Filter: site.AddressFilter(p, h)}
 	for _, t := range targets {
-		terms.Names = append(terms.Names, resolve.Name{Target: t, Owners: site.Owners(p, t)})
+		settings.Names = append(settings.Names, resolve.Name{Target: t, Owners: site.Owners(p, t)})
 	}
-	results := f.askAbout(ctx, resolve.Inquiry{Targets: targets, Terms: terms}, p.DNS.Servers)
-	memory := resolve.NewMemory().Learn(results, terms, f.Now())
-	return Resolved{results, memory.Names, memory.Refresh.Failures, terms.Screen, memory.Refresh.OK}, nil
+	results := f.askAbout(ctx, resolve.Inquiry{Targets: targets, Settings: settings}, p.DNS.Servers)
+	memory := resolve.NewMemory().Learn(results, settings, f.Now())
+	return Resolved{results, memory.Names, memory.Refresh.Failures, settings.Filter, memory.Refresh.OK}, nil
 }
 
 // Resolved is what is behind names, one result and one known a name.
 type Resolved struct {
-	Results  []resolve.Result
-	Known    []resolve.Known
-	Failures []resolve.Problem
-	Screen   resolve.Screen
-	OK       bool // no question has failed
+	Results       []resolve.Result
+	Known         []resolve.Known
+	Failures      []resolve.Problem
+	AddressFilter resolve.AddressFilter
+	OK            bool // no question has failed
 }

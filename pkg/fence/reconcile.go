@@ -18,7 +18,7 @@ import (
 
 // Reconciler brings the kernel to the newest generation again and again, for as
 // long as a process runs. What is on disk is the truth: other runs change it, so
-// it is looked at anew whenever the lock is held. The lock is never held while
+// it is read again whenever the lock is held. The lock is never held while
 // name servers are asked. When to do what is decided in pkg/daemon.
 type Reconciler struct {
 	fence  *Fence
@@ -257,7 +257,7 @@ func (r *Reconciler) Ask() func(context.Context) []resolve.Result {
 	now := r.fence.Now()
 	soon := r.site.Policy.DNS.Min / 10
 	servers := r.site.Policy.DNS.Servers
-	q := resolve.Inquiry{Memory: r.memory, Terms: r.site.Terms()}
+	q := resolve.Inquiry{Memory: r.memory, Settings: r.site.Settings()}
 	for _, t := range site.Targets(r.site.Policy) {
 		if r.memory.Due(t, now) <= soon {
 			q.Targets = append(q.Targets, t)

@@ -191,7 +191,7 @@ func logNames(log *slog.Logger, m resolve.Memory) {
 			}
 		}
 		log.Debug("name", "name", k.Name, "addresses", len(k.Addresses), "missing", missing,
-			"waiting", len(k.Held), "left_out", len(k.Rejected), "next_look", time.Duration(k.Next))
+			"waiting", len(k.Quarantined), "left_out", len(k.Rejected), "next_look", time.Duration(k.Next))
 		for _, q := range k.Questions {
 			log.Debug("question", "name", q.Name, "type", q.Type, "last_good", q.LastGood, "last_failure", q.LastFailure, "error", q.Error)
 		}

@@ -233,7 +233,7 @@ func (s *simulation) after(d time.Duration, addresses string, alarms ...resolve.
 	var kinds []resolve.AlarmKind
 	now := s.now()
 	s.with(func() {
-		for _, a := range s.reconciler.Memory().Alarms(s.reconciler.Site().Terms(), now) {
+		for _, a := range s.reconciler.Memory().Alarms(s.reconciler.Site().Settings(), now) {
 			kinds = append(kinds, a.Kind)
 		}
 	})

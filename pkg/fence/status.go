@@ -163,7 +163,7 @@ func leftOut(m resolve.Memory) []LeftOut {
 		for _, r := range k.Rejected {
 			list = append(list, LeftOut{k.Name, r.Address.String(), r.Why})
 		}
-		for _, h := range k.Held {
+		for _, h := range k.Quarantined {
 			list = append(list, LeftOut{k.Name, h.Address.String(), "waits for a second answer that has it"})
 		}
 	}
@@ -182,7 +182,7 @@ func (f *Fence) describeEngine(r *Status, s *site.Site, have *ruleset.State) {
 		}
 		return
 	case len(have.Classifier) == 0:
-		r.EngineWhy = "the classifier stands nowhere"
+		r.EngineWhy = "the classifier is not attached to any interface"
 		return
 	}
 	r.Engine = policy.EngineBPF

@@ -114,7 +114,7 @@ func (f *committer) withAttached(state *ruleset.State) {
 				return s == ruleset.Statement(ruleset.Mark{Class: ruleset.OtherAgent})
 			})
 			if len(statements) < len(rule.Statements()) {
-				f.Notice.Warn(notice.ClassifierUnavailable, "unknown phones are dropped, because nobody reads their User-Agent: ringfence apply mends that")
+				f.Notice.Warn(notice.ClassifierUnavailable, "unknown phones are dropped, because the classifier does not read their User-Agent: run ringfence apply")
 				chain.Rules[i] = ruleset.NewRule(statements...)
 			}
 		}

@@ -83,7 +83,7 @@ func TestManyWriters(t *testing.T) {
 	for n := range writes {
 		free <- struct{}{}
 		i := n
-		if n >= writers { // each has its turn, and then whoever has
+		if n >= writers { // each has its turn, and then all that have
 			i = rand.IntN(writers)
 		}
 		apart := 2 * n // no two are merged into a range

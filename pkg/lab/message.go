@@ -29,10 +29,10 @@ func host(address string) string {
 	return address
 }
 
-// Say sends a message from an address of the host to an address with port, by
+// Send sends a message from an address of the host to an address with port, by
 // "udp" or "tcp". By TCP it returns when it is connected and all is sent, or
 // with the context's end.
-func (n *Namespace) Say(ctx context.Context, protocol, from, to string, message []byte) error {
+func (n *Namespace) Send(ctx context.Context, protocol, from, to string, message []byte) error {
 	err := n.Do(func() error {
 		address, err := netip.ParseAddr(from)
 		if err != nil {

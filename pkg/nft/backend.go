@@ -53,11 +53,11 @@ func (k *Kernel) Forget() { k.Known = nil }
 
 // Note notes that the plan is in force.
 func (k *Kernel) Note(p *plan.Plan) error {
-	generation := k.after(p)
-	if k.Known.Holds(generation) {
+	id := k.after(p)
+	if k.Known.Holds(id) {
 		return nil
 	}
-	known, err := Here(generation, p.Want)
+	known, err := Here(id, p.Want)
 	k.Known, k.changed = known, true
 	return err
 }
@@ -80,6 +80,6 @@ func (k *Kernel) Snapshot() (s backend.Snapshot, changed bool) {
 // Wrote reports whether the kernel has been at this generation before a change that
 // this process has noted, or since: what was changed up to then was seen before it, or
 // was a part of it, for it may take two transactions. The generation wraps around.
-func (k *Kernel) Wrote(generation uint32) bool {
-	return k.Known != nil && int32(generation-k.Known.Generation) <= 0
+func (k *Kernel) Wrote(id uint32) bool {
+	return k.Known != nil && int32(id-k.Known.GenID) <= 0
 }

@@ -51,10 +51,10 @@ func (k *Kernel) Bans(ctx context.Context) ([]Banned, error) {
 	return bans, nil
 }
 
-// banTries is how often a ban is made anew because somebody else was faster.
+// banTries is how often a ban is tried again because somebody else was faster.
 const banTries = 5
 
-// Ban bans an address for a time of whole milliseconds, or anew if it is banned
+// Ban bans an address for a time of whole milliseconds, and restarts the time if it is banned
 // already. Its error wraps ErrNoFence or ErrFull where these are the cause.
 func (k *Kernel) Ban(ctx context.Context, b Banned) error {
 	return k.changeBan(ctx, b.Address, func(conn *nftables.Conn, set *nftables.Set, banned bool) (bool, error) {
@@ -89,7 +89,7 @@ func (k *Kernel) changeBan(ctx context.Context, a netip.Addr, f func(conn *nftab
 		Table: &nftables.Table{Name: ruleset.Table, Family: nftables.TableFamilyINet}, Name: banSet(a), HasTimeout: true,
 	}
 	for range banTries {
-		generation, banned, err := isBanned(ctx, a)
+		id, banned, err := isBanned(ctx, a)
 		if err != nil {
 			return err
 		}
@@ -100,11 +100,11 @@ func (k *Kernel) changeBan(ctx context.Context, a netip.Addr, f func(conn *nftab
 		if queued, err := f(conn, set, banned); err != nil || !queued {
 			return err
 		}
-		err = conn.FlushWithGenID(generation)
+		err = conn.FlushWithGenID(id)
 		switch {
 		case err == nil:
-			if k.Known.Holds(generation) {
-				k.Known.Generation, k.changed = NextGeneration(generation), true
+			if k.Known.Holds(id) {
+				k.Known.GenID, k.changed = NextGenID(id), true
 			}
 			return nil
 		case errors.Is(err, unix.ENFILE):
@@ -117,13 +117,13 @@ func (k *Kernel) changeBan(ctx context.Context, a netip.Addr, f func(conn *nftab
 }
 
 // isBanned looks an address up among the bans of a generation.
-func isBanned(ctx context.Context, a netip.Addr) (generation uint32, banned bool, err error) {
+func isBanned(ctx context.Context, a netip.Addr) (id uint32, banned bool, err error) {
 	r, err := newReader()
 	if err != nil {
 		return 0, false, err
 	}
 	defer r.close()
-	if generation, err = r.generation(ctx); err != nil {
+	if id, err = r.genID(ctx); err != nil {
 		return 0, false, err
 	}
 	points, err := r.elements(ctx, banSet(a))
@@ -133,5 +133,5 @@ func isBanned(ctx context.Context, a netip.Addr) (generation uint32, banned bool
 	if err != nil {
 		return 0, false, fmt.Errorf("read bans: %w", err)
 	}
-	return generation, slices.ContainsFunc(points, func(p point) bool { return string(p.key) == string(a.AsSlice()) }), nil
+	return id, slices.ContainsFunc(points, func(p point) bool { return string(p.key) == string(a.AsSlice()) }), nil
 }

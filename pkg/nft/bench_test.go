@@ -62,7 +62,7 @@ func BenchmarkOneMoreAddress(b *testing.B) {
 				if err != nil {
 					return err
 				}
-				known, err := nft.Here(s.Generation, s)
+				known, err := nft.Here(s.GenID, s)
 				if err != nil {
 					return err
 				}
@@ -86,15 +86,15 @@ func BenchmarkOneMoreAddress(b *testing.B) {
 				if err != nil {
 					return err
 				}
-				generation := s.Generation
+				id := s.GenID
 				from, to := less, more
 				for b.Loop() {
 					p := plan.Diff(from, to)
-					p.Base = generation
+					p.GenID = id
 					if err := k.Commit(b.Context(), p); err != nil {
 						return err
 					}
-					generation = nft.NextGeneration(generation)
+					id = nft.NextGenID(id)
 					from, to = to, from
 				}
 				return nil

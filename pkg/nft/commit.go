@@ -37,8 +37,8 @@ func newBatch(carry map[string][]nftables.SetElement) (*batch, error) {
 
 // commit sends the batch. It takes effect as a whole or not at all, and only
 // if the kernel is still at the given generation.
-func (b *batch) commit(generation uint32) error {
-	err := b.conn.FlushWithGenID(generation)
+func (b *batch) commit(id uint32) error {
+	err := b.conn.FlushWithGenID(id)
 	if errors.Is(err, unix.ERESTART) {
 		return plan.ErrStale
 	}
@@ -76,7 +76,7 @@ func (b *batch) add(ctx context.Context, s step) error {
 		b.conn.AddObj(b.object(s.name, nftables.ObjTypeCounter))
 	case deleteCounter:
 		b.conn.DeleteObject(b.object(s.name, nftables.ObjTypeCounter))
-	case deleteStranger:
+	case deleteForeignObject:
 		if s.Kind == flowtable {
 			b.conn.DelFlowtable(&nftables.Flowtable{Table: b.table, Name: s.Name})
 		} else {

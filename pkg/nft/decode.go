@@ -140,7 +140,7 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 		case unix.NFT_FIB_RESULT_OIFNAME:
 			return ruleset.WayBack{Interface: strings.TrimRight(string(at(1).compared()), "\x00")}, 2
 		}
-		return ruleset.NoWayBack{}, 2
+		return ruleset.ReversePathMissing{}, 2
 	case "ct":
 		if first.number(unix.NFTA_CT_KEY) == unix.NFT_CT_STATUS {
 			return ruleset.Translated, 3
@@ -196,7 +196,7 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 			return nil, 0
 		}
 		return ruleset.Mark{
-			Class: ruleset.Class(binary.NativeEndian.Uint32(value) >> 24),
+			Class: ruleset.ClassOf(binary.NativeEndian.Uint32(value)),
 			Not:   at(2).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ,
 		}, 3
 	case unix.NFT_META_L4PROTO:

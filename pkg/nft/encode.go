@@ -38,62 +38,14 @@ const fenceRegister = unix.NFT_REG_1
 // calls each expression.
 func encode(s ruleset.Statement) (encoded, error) {
 	switch s := s.(type) {
-	case ruleset.InInterface:
-		return encoded{exprs: encodeInInterface(s)}, nil
-	case ruleset.IPv6Packet:
-		// [ meta load nfproto => reg 1 ] [ cmp eq reg 1 0x0a ]
-		return encoded{exprs: []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: fenceRegister}, compare([]byte{unix.NFPROTO_IPV6})}}, nil
 	case ruleset.Source:
 		return encodeSource(s)
-	case ruleset.NoWayBack:
-		return encoded{exprs: []expr.Any{
-			// [ fib saddr . iif oif present => reg 1 ]
-			&expr.Fib{Register: fenceRegister, FlagSADDR: true, FlagIIF: true, FlagPRESENT: true, ResultOIF: true},
-			// [ cmp eq reg 1 0x00000000 ]
-			compare(make([]byte, 4)),
-		}}, nil
 	case ruleset.Protocols:
 		return encodeProtocols(s)
 	case ruleset.DestinationPort:
 		return encodeDestinationPort(s)
 	case ruleset.Connection:
 		return encodeConnection(s)
-	case ruleset.WayBack:
-		return encoded{exprs: []expr.Any{
-			// [ fib saddr oifname => reg 1 ] [ cmp eq reg 1 … ]
-			&expr.Fib{Register: fenceRegister, FlagSADDR: true, ResultOIFNAME: true},
-			compare(interfaceName(s.Interface)),
-		}}, nil
-	case ruleset.FirstFragment:
-		return encodeFirstFragment(), nil
-	case ruleset.HasTransport:
-		cmp := compare([]byte{255})
-		cmp.Op = expr.CmpOpNeq
-		// [ meta load l4proto => reg 1 ] [ cmp neq reg 1 0xff ]
-		return encoded{exprs: []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister}, cmp}}, nil
-	case ruleset.Mark:
-		return encodeMark(s), nil
-	case ruleset.ClearMark:
-		return encoded{exprs: append(loadMark(^uint32(ruleset.MarkMask)),
-			// [ meta set mark with reg 1 ]
-			&expr.Meta{Key: expr.MetaKeyMARK, Register: fenceRegister, SourceRegister: true},
-		)}, nil
-	case ruleset.Unicast:
-		return encoded{exprs: []expr.Any{
-			// [ fib saddr type => reg 1 ] [ cmp eq reg 1 RTN_UNICAST ]
-			&expr.Fib{Register: fenceRegister, FlagSADDR: true, ResultADDRTYPE: true},
-			compare(binary.NativeEndian.AppendUint32(nil, unix.RTN_UNICAST)),
-		}}, nil
-	case ruleset.Ban:
-		return encoded{exprs: []expr.Any{
-			// [ payload load 4b @ network header + 12 => reg 1 ]
-			sourceAddress(s.V6),
-			// [ dynset update reg_key 1 set … timeout …ms ]
-			&expr.Dynset{SrcRegKey: fenceRegister, SetName: s.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.For},
-		}}, nil
-	case ruleset.Count:
-		// [ objref type 1 name … ]
-		return encoded{exprs: []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: string(s)}}}, nil
 	case ruleset.Verdict:
 		kind, ok := verdicts[s.Kind]
 		if !ok {
@@ -102,7 +54,76 @@ func encode(s ruleset.Statement) (encoded, error) {
 		// [ immediate reg 0 … ]
 		return encoded{exprs: []expr.Any{&expr.Verdict{Kind: kind, Chain: s.Chain}}}, nil
 	}
-	return encoded{}, fmt.Errorf("encode statement %q: no such statement", s)
+	exprs := encodePlain(s)
+	if exprs == nil {
+		return encoded{}, fmt.Errorf("encode statement %q: no such statement", s)
+	}
+	return encoded{exprs: exprs}, nil
+}
+
+// encodePlain translates a statement that needs no set and cannot be wrong, nil if it
+// is of another kind.
+func encodePlain(s ruleset.Statement) []expr.Any {
+	switch s := s.(type) {
+	case ruleset.InInterface:
+		return encodeInInterface(s)
+	case ruleset.ReversePathMissing, ruleset.WayBack, ruleset.Unicast:
+		return encodeFib(s)
+	case ruleset.IPv6Packet:
+		// [ meta load nfproto => reg 1 ] [ cmp eq reg 1 0x0a ]
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: fenceRegister}, compare([]byte{unix.NFPROTO_IPV6})}
+	case ruleset.FirstFragment:
+		return encodeFirstFragment()
+	case ruleset.HasTransport:
+		cmp := compare([]byte{255})
+		cmp.Op = expr.CmpOpNeq
+		// [ meta load l4proto => reg 1 ] [ cmp neq reg 1 0xff ]
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister}, cmp}
+	case ruleset.Mark:
+		return encodeMark(s)
+	case ruleset.ClearMark:
+		return append(loadMark(^ruleset.MarkMask),
+			// [ meta set mark with reg 1 ]
+			&expr.Meta{Key: expr.MetaKeyMARK, Register: fenceRegister, SourceRegister: true},
+		)
+	case ruleset.Ban:
+		return []expr.Any{
+			// [ payload load 4b @ network header + 12 => reg 1 ]
+			sourceAddress(s.V6),
+			// [ dynset update reg_key 1 set … timeout …ms ]
+			&expr.Dynset{SrcRegKey: fenceRegister, SetName: s.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.For},
+		}
+	case ruleset.Count:
+		// [ objref type 1 name … ]
+		return []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: string(s)}}
+	}
+	return nil
+}
+
+// encodeFib translates a question to the routing table about the source address.
+func encodeFib(s ruleset.Statement) []expr.Any {
+	switch s := s.(type) {
+	case ruleset.ReversePathMissing:
+		return []expr.Any{
+			// [ fib saddr . iif oif present => reg 1 ]
+			&expr.Fib{Register: fenceRegister, FlagSADDR: true, FlagIIF: true, FlagPRESENT: true, ResultOIF: true},
+			// [ cmp eq reg 1 0x00000000 ]
+			compare(make([]byte, 4)),
+		}
+	case ruleset.WayBack:
+		return []expr.Any{
+			// [ fib saddr oifname => reg 1 ] [ cmp eq reg 1 … ]
+			&expr.Fib{Register: fenceRegister, FlagSADDR: true, ResultOIFNAME: true},
+			compare(interfaceName(s.Interface)),
+		}
+	case ruleset.Unicast:
+		return []expr.Any{
+			// [ fib saddr type => reg 1 ] [ cmp eq reg 1 RTN_UNICAST ]
+			&expr.Fib{Register: fenceRegister, FlagSADDR: true, ResultADDRTYPE: true},
+			compare(binary.NativeEndian.AppendUint32(nil, unix.RTN_UNICAST)),
+		}
+	}
+	return nil
 }
 
 var verdicts = map[ruleset.VerdictKind]expr.VerdictKind{
@@ -134,8 +155,8 @@ func encodeInInterface(s ruleset.InInterface) []expr.Any {
 	}
 }
 
-func encodeFirstFragment() encoded {
-	return encoded{exprs: []expr.Any{
+func encodeFirstFragment() []expr.Any {
+	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: fenceRegister},
 		compare([]byte{unix.NFPROTO_IPV6}),
 		// [ exthdr load ipv6 2b @ 44 + 2 => reg 1 ]: the offset, RFC 8200 section 4.5
@@ -145,7 +166,7 @@ func encodeFirstFragment() encoded {
 			Mask: []byte{0xff, 0xf8}, Xor: make([]byte, 2),
 		},
 		compare(make([]byte, 2)),
-	}}
+	}
 }
 
 // loadMark loads some bits of the mark.
@@ -160,12 +181,12 @@ func loadMark(mask uint32) []expr.Any {
 	}
 }
 
-func encodeMark(s ruleset.Mark) encoded {
+func encodeMark(s ruleset.Mark) []expr.Any {
 	cmp := compare(binary.NativeEndian.AppendUint32(nil, s.Class.Bits()))
 	if s.Not {
 		cmp.Op = expr.CmpOpNeq
 	}
-	return encoded{exprs: append(loadMark(ruleset.MarkMask), cmp)}
+	return append(loadMark(ruleset.MarkMask), cmp)
 }
 
 // sourceAddress loads the source address out of the IP header.

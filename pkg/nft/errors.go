@@ -3,8 +3,11 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 // kernelError adds what a user can do to the errnos that say so.
@@ -24,6 +27,15 @@ func kernelError(err error) error {
 func changeError(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w (%w)", ErrOwned, err)
+	}
+	return kernelError(err)
+}
+
+// commitError is the error of a commit to a table that was in the given state: who
+// is refused although the table has no owner lacks a right.
+func commitError(err error, have *ruleset.State) error {
+	if strings.Contains(have.Flags, "owner") {
+		return changeError(err)
 	}
 	return kernelError(err)
 }

@@ -1,6 +1,5 @@
 // Package nft observes and changes ringfence's table in the kernel, over
-// netlink: it is the hands and eyes of the nftables back end. It runs no
-// program and touches no other table.
+// netlink. It is the nftables back end. It runs no program and touches no other table.
 //
 // What the table should be is decided elsewhere; this package only translates,
 // both ways, between pkg/ruleset and the kernel's expressions, and finds the
@@ -47,11 +46,11 @@ func (k *Kernel) Probe(ctx context.Context) error {
 		return err
 	}
 	defer r.close()
-	_, err = r.generation(ctx)
+	_, err = r.genID(ctx)
 	return err
 }
 
-// maxDumps bounds how often a table is read anew because somebody keeps
+// maxDumps bounds how often a table is read again because somebody keeps
 // changing rules meanwhile.
 const maxDumps = 20
 
@@ -64,7 +63,7 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 		return nil, err
 	}
 	defer r.close()
-	before, err := r.generation(ctx)
+	before, err := r.genID(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -74,13 +73,13 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 		_, err := r.get(ctx, unix.NFT_MSG_GETTABLE, ofTable())
 		if absent := errors.Is(err, unix.ENOENT); err == nil && k.Known.State.Exists || absent && !k.Known.State.Exists {
 			state := *k.Known.State
-			state.Generation = before
+			state.GenID = before
 			return &state, nil
 		}
 	}
 	for range maxDumps {
 		state, err := r.table(ctx)
-		after, genErr := r.generation(ctx)
+		after, genErr := r.genID(ctx)
 		if genErr != nil {
 			return nil, genErr
 		}
@@ -92,7 +91,7 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 		case err != nil:
 			return nil, err
 		default:
-			state.Generation = after
+			state.GenID = after
 			return state, nil
 		}
 	}
@@ -100,7 +99,7 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 }
 
 // Commit brings the table to what the plan wants, or leaves it as it is. It returns
-// plan.ErrStale when the kernel is no longer at the plan's base, or somebody has changed
+// plan.ErrStale when the kernel is no longer at the plan's GenID, or somebody has changed
 // rules between two of the transactions that it took. After any other error nobody knows
 // what is in force before observing: ENOBUFS has been seen with the change made. Then
 // nothing is taken as known any more either.
@@ -115,26 +114,27 @@ func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
 }
 
 func (k *Kernel) commit(ctx context.Context, p *plan.Plan, all [][]step) error {
-	carry, err := carried(ctx, p.Base, slices.Concat(all...))
+	carry, err := carried(ctx, p.GenID, slices.Concat(all...))
 	if err != nil {
 		return err
 	}
-	generation := p.Base
+	id := p.GenID
 	for i, steps := range all {
-		if err := transact(ctx, generation, steps, carry); err != nil {
+		if err := transact(ctx, id, steps, carry); err != nil {
+			err = commitError(err, p.Have)
 			if i == 1 && !errors.Is(err, plan.ErrStale) {
 				err = errors.Join(err, undo(context.WithoutCancel(ctx), all[0]))
 			}
 			return err
 		}
-		generation = NextGeneration(generation)
+		id = NextGenID(id)
 	}
-	k.committed, k.reached = p, generation
+	k.committed, k.reached = p, id
 	return nil
 }
 
 // transact does some steps of a plan as one transaction.
-func transact(ctx context.Context, generation uint32, steps []step, carry map[string][]nftables.SetElement) error {
+func transact(ctx context.Context, id uint32, steps []step, carry map[string][]nftables.SetElement) error {
 	b, err := newBatch(carry)
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func transact(ctx context.Context, generation uint32, steps []step, carry map[st
 			return err
 		}
 	}
-	if err := b.commit(generation); err != nil {
+	if err := b.commit(id); err != nil {
 		if errors.Is(err, plan.ErrStale) {
 			return err
 		}
@@ -192,16 +192,16 @@ func (k *Kernel) after(p *plan.Plan) uint32 {
 	if k.committed == p {
 		return k.reached
 	}
-	generation := p.Base
+	id := p.GenID
 	for range transactions(p.Have, p.Want) {
-		generation = NextGeneration(generation)
+		id = NextGenID(id)
 	}
-	return generation
+	return id
 }
 
-// NextGeneration is the kernel's generation right after a commit at base: every
+// NextGenID is the kernel's generation right after a commit at base: every
 // transaction adds one, and 0 is left out (nf_tables_commit).
-func NextGeneration(base uint32) uint32 { return max(base+1, 1) }
+func NextGenID(base uint32) uint32 { return max(base+1, 1) }
 
 // carried reads the elements that are taken over from sets that are made anew, with
 // what is left of their lifetime.
@@ -217,12 +217,12 @@ func carried(ctx context.Context, base uint32, steps []step) (map[string][]nftab
 			return nil, err
 		}
 		points, err := r.elements(ctx, s.name)
-		generation, genErr := r.generation(ctx)
+		id, genErr := r.genID(ctx)
 		r.close()
 		switch {
 		case genErr != nil:
 			return nil, genErr
-		case generation != base:
+		case id != base:
 			return nil, plan.ErrStale
 		case err != nil:
 			return nil, fmt.Errorf("read elements of set %s: %w", s.name, err)

@@ -15,27 +15,27 @@ import (
 // any nftables object, by anyone, raises the generation; the boot id and the
 // cookie of the network namespace say whose generation it is.
 type Known struct {
-	Boot       string         `json:"boot"`
-	Namespace  uint64         `json:"namespace"`
-	Generation uint32         `json:"generation"`
-	State      *ruleset.State `json:"state"`
+	Boot      string         `json:"boot"`
+	Namespace uint64         `json:"namespace"`
+	GenID     uint32         `json:"generation"`
+	State     *ruleset.State `json:"state"`
 }
 
 // Here returns a Known for the running kernel and the calling thread's network
 // namespace. It fails where the kernel has no cookie for namespaces (before
 // 5.14); then nothing may be taken as known.
-func Here(generation uint32, state *ruleset.State) (*Known, error) {
+func Here(id uint32, state *ruleset.State) (*Known, error) {
 	boot, cookie, err := identity()
 	if err != nil {
 		return nil, err
 	}
-	return &Known{Boot: boot, Namespace: cookie, Generation: generation, State: state}, nil
+	return &Known{Boot: boot, Namespace: cookie, GenID: id, State: state}, nil
 }
 
 // Holds reports whether k is what the kernel holds while it is at the given
 // generation.
-func (k *Known) Holds(generation uint32) bool {
-	if k == nil || k.State == nil || k.Generation != generation {
+func (k *Known) Holds(id uint32) bool {
+	if k == nil || k.State == nil || k.GenID != id {
 		return false
 	}
 	boot, cookie, err := identity()

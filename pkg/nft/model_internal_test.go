@@ -19,7 +19,7 @@ func do(s *ruleset.State, next step) error {
 	case addTable:
 		s.Exists = true
 	case deleteTable:
-		*s = *plantest.Copy(&ruleset.State{Generation: s.Generation})
+		*s = *plantest.Copy(&ruleset.State{GenID: s.GenID})
 	case flushChain, deleteChain, addChain, addRules:
 		return doChain(s, next)
 	case deleteSet, addSet, deleteElements, addElements:
@@ -32,8 +32,8 @@ func do(s *ruleset.State, next step) error {
 			return fmt.Errorf("counter %s is in use", step.name)
 		}
 		s.Counters = slices.DeleteFunc(s.Counters, func(name string) bool { return name == step.name })
-	case deleteStranger:
-		s.Strangers = slices.DeleteFunc(s.Strangers, func(o ruleset.Stranger) bool { return o == step.Stranger })
+	case deleteForeignObject:
+		s.ForeignObjects = slices.DeleteFunc(s.ForeignObjects, func(o ruleset.ForeignObject) bool { return o == step.ForeignObject })
 	default:
 		return fmt.Errorf("unknown step %T", next)
 	}

@@ -22,8 +22,8 @@ type observation struct {
 	anonymous map[string]observedSet
 }
 
-// generation reads the kernel's ruleset generation.
-func (r *reader) generation(ctx context.Context) (uint32, error) {
+// genID reads the kernel's ruleset generation.
+func (r *reader) genID(ctx context.Context) (uint32, error) {
 	b, err := r.get(ctx, unix.NFT_MSG_GETGEN)
 	if errors.Is(err, unix.EINVAL) {
 		// nfnetlink is there, but nobody in it answers for nftables.
@@ -126,7 +126,7 @@ func (o *observation) objects(ctx context.Context) error {
 			slices.Sort(o.state.Counters)
 			return
 		}
-		o.state.Strangers = append(o.state.Strangers, ruleset.Stranger{Kind: objectKind(kind), Type: kind, Name: text(name)})
+		o.state.ForeignObjects = append(o.state.ForeignObjects, ruleset.ForeignObject{Kind: objectKind(kind), Type: kind, Name: text(name)})
 	}, ofTable())
 }
 
@@ -145,7 +145,7 @@ func objectKind(kind uint32) string {
 func (o *observation) flowtables(ctx context.Context) error {
 	return o.reader.dump(ctx, unix.NFT_MSG_GETFLOWTABLE, func(b []byte) {
 		name := attribute(b, nftaFlowtableName)
-		o.state.Strangers = append(o.state.Strangers, ruleset.Stranger{Kind: flowtable, Name: text(name)})
+		o.state.ForeignObjects = append(o.state.ForeignObjects, ruleset.ForeignObject{Kind: flowtable, Name: text(name)})
 	}, ofTable())
 }
 

@@ -49,20 +49,20 @@ type (
 	addCounter struct{ name string }
 	// deleteCounter removes a named counter that no rule uses.
 	deleteCounter struct{ name string }
-	// deleteStranger removes an object of a kind that ringfence never makes.
-	deleteStranger struct{ ruleset.Stranger }
+	// deleteForeignObject removes an object of a kind that ringfence never makes.
+	deleteForeignObject struct{ ruleset.ForeignObject }
 )
 
-func (addTable) step()       {}
-func (deleteTable) step()    {}
-func (flushChain) step()     {}
-func (deleteChain) step()    {}
-func (addChain) step()       {}
-func (addRules) step()       {}
-func (deleteSet) step()      {}
-func (addSet) step()         {}
-func (deleteElements) step() {}
-func (addElements) step()    {}
-func (addCounter) step()     {}
-func (deleteCounter) step()  {}
-func (deleteStranger) step() {}
+func (addTable) step()            {}
+func (deleteTable) step()         {}
+func (flushChain) step()          {}
+func (deleteChain) step()         {}
+func (addChain) step()            {}
+func (addRules) step()            {}
+func (deleteSet) step()           {}
+func (addSet) step()              {}
+func (deleteElements) step()      {}
+func (addElements) step()         {}
+func (addCounter) step()          {}
+func (deleteCounter) step()       {}
+func (deleteForeignObject) step() {}

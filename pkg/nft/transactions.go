@@ -90,8 +90,8 @@ func (t *transition) counters() {
 			t.dropObjects = append(t.dropObjects, deleteCounter{name})
 		}
 	}
-	for _, o := range t.have.Strangers {
-		t.dropObjects = append(t.dropObjects, deleteStranger{o})
+	for _, o := range t.have.ForeignObjects {
+		t.dropObjects = append(t.dropObjects, deleteForeignObject{o})
 	}
 	for _, name := range t.want.Counters {
 		if !slices.Contains(t.have.Counters, name) {

@@ -104,7 +104,7 @@ func vandalise(r *rand.Rand, s *ruleset.State) {
 	case 2:
 		s.Sets["intruder"] = ruleset.Set{Key: "type 9", Foreign: "map"}
 	case 3:
-		s.Strangers = append(s.Strangers, ruleset.Stranger{Kind: "quota", Type: 2, Name: "q"})
+		s.ForeignObjects = append(s.ForeignObjects, ruleset.ForeignObject{Kind: "quota", Type: 2, Name: "q"})
 	case 4:
 		s.Counters = append(s.Counters, "zz_intruder")
 	case 5:
@@ -158,7 +158,7 @@ func TestTransactions(t *testing.T) {
 func table(change func(s *ruleset.State)) *ruleset.State {
 	prefix := netip.MustParsePrefix
 	s := &ruleset.State{
-		Exists: true, Generation: 7, Counters: []string{"dropped_unknown"},
+		Exists: true, GenID: 7, Counters: []string{"dropped_unknown"},
 		Sets: map[string]ruleset.Set{
 			"providers4": {Key: ruleset.IPv4, Interval: true, Elements: ruleset.Addresses([]netip.Prefix{prefix("192.0.2.1/32"), prefix("203.0.113.0/24")})},
 			"banned4":    {Key: ruleset.IPv4, Dynamic: true, Timeout: true, Size: 65535},
@@ -251,10 +251,10 @@ func TestSteps(t *testing.T) {
 		},
 		{"objects of others", table(func(s *ruleset.State) {
 			s.Counters = []string{"dropped_unknown", "mine"}
-			s.Strangers = []ruleset.Stranger{{Kind: "quota", Type: 2, Name: "q"}}
+			s.ForeignObjects = []ruleset.ForeignObject{{Kind: "quota", Type: 2, Name: "q"}}
 			s.Sets["m"] = ruleset.Set{Key: "type 9", Foreign: "map"}
 			s.Chains["c"] = ruleset.Chain{}
-		}), table(nil), "flushChain flushChain flushChain deleteSet deleteChain deleteCounter deleteStranger addRules"},
+		}), table(nil), "flushChain flushChain flushChain deleteSet deleteChain deleteCounter deleteForeignObject addRules"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got []string

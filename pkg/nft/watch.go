@@ -16,7 +16,7 @@ const watchBuffer = 1 << 20
 
 // Watch tells of every change of the table, also of its own process, until the
 // context ends; then, or if the kernel tells nothing more, the channel is closed.
-// Of very many changes that come while nobody receives, the last are told.
+// Of very many changes that come while nobody receives, the last are reported.
 func Watch(ctx context.Context) (<-chan Touched, error) {
 	r, err := newReader()
 	if err != nil {
@@ -41,7 +41,7 @@ func Watch(ctx context.Context) (<-chan Touched, error) {
 
 func (r *reader) watch(touched chan Touched) {
 	ours := false // a part of the transaction was about our table
-	tell := func(t Touched) {
+	send := func(t Touched) {
 		for {
 			select {
 			case touched <- t:
@@ -58,7 +58,7 @@ func (r *reader) watch(touched chan Touched) {
 		batch, err := r.receive()
 		if errors.Is(err, unix.ENOBUFS) {
 			ours = false
-			tell(Touched{Lost: true})
+			send(Touched{Lost: true})
 			continue
 		}
 		if err != nil {
@@ -76,10 +76,10 @@ func (r *reader) watch(touched chan Touched) {
 			}
 			// The last message of a transaction.
 			if ours {
-				generation := attribute(attributes, unix.NFTA_GEN_ID)
+				id := attribute(attributes, unix.NFTA_GEN_ID)
 				program := attribute(attributes, unix.NFTA_GEN_PROC_NAME)
 				pid := attribute(attributes, unix.NFTA_GEN_PROC_PID)
-				tell(Touched{Generation: uint32(number(generation)), Program: text(program), PID: int(number(pid))})
+				send(Touched{GenID: uint32(number(id)), Program: text(program), PID: int(number(pid))})
 			}
 			ours = false
 		}

@@ -26,7 +26,7 @@ func TestWatch(t *testing.T) {
 	ours := func() {
 		p := apply(t, h, want)
 		for range nft.Transactions(p) {
-			if got := <-touched; got.Program == "nft" || got.Generation == 0 {
+			if got := <-touched; got.Program == "nft" || got.GenID == 0 {
 				t.Errorf("our own change is %+v", got)
 			}
 		}
@@ -62,7 +62,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestWatchLosesNothingSilently: whoever does not listen while others change
+// TestWatchLosesNothingSilently: a watcher that does not receive while others change
 // very much is told that something was lost, or the last change.
 func TestWatchLosesNothingSilently(t *testing.T) {
 	h := labtest.Host(t, "pbx")
@@ -72,20 +72,21 @@ func TestWatchLosesNothingSilently(t *testing.T) {
 		touched, err = nft.Watch(t.Context())
 		return err
 	})
+	want := compiled(t, everything)
 	var last uint32
 	for range 50 {
-		apply(t, h, compiled(t, everything))
+		apply(t, h, want)
 		other.Do(t, "delete table inet ringfence")
 	}
 	labtest.In(t, h, func() error {
-		have, err := control.Controller{Kernel: &nft.Kernel{}}.Plan(t.Context(), control.Desired{State: compiled(t, everything)})
+		have, err := control.Controller{Kernel: &nft.Kernel{}}.Plan(t.Context(), control.Desired{State: want})
 		if err == nil {
-			last = have.Base
+			last = have.GenID
 		}
 		return err
 	})
 	for got := range touched {
-		if got.Lost || got.Generation == last {
+		if got.Lost || got.GenID == last {
 			return
 		}
 	}

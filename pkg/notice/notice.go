@@ -2,7 +2,7 @@
 // notices, and errors with a way out.
 //
 // The packages that act return notices or hand them to a Func. Whether one is
-// printed or logged, and how often, is decided by whoever hears them.
+// printed or logged, and how often, is decided by the receiver.
 package notice
 
 import (
@@ -43,7 +43,7 @@ const (
 	NameAlarm             Code = "name-alarm"              // an alarm of pkg/resolve
 	NamesRemembered       Code = "names-remembered"        // no new answers: earlier ones count
 	AddressRejected       Code = "address-rejected"        // an address of an answer that is not believed
-	AddressHeld           Code = "address-held"            // an address that waits for a second answer
+	AddressQuarantined    Code = "address-quarantined"     // an address that waits for a second answer
 	StateDamaged          Code = "state-damaged"           // a file of state that cannot be read
 	StateUnsaved          Code = "state-unsaved"           // a file of state that cannot be written
 	RunInterrupted        Code = "run-interrupted"         // an earlier run was killed
@@ -64,7 +64,7 @@ type Notice struct {
 	WayOut string
 }
 
-// Func hears notices, one at a time. A nil Func hears nothing.
+// Func takes notices, one at a time. A nil Func ignores them.
 type Func func(Notice)
 
 // Send hands over notices.

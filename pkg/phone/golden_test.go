@@ -17,7 +17,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/phone"
 )
 
-var update = flag.Bool("update", false, "write the goldens anew")
+var update = flag.Bool("update", false, "rewrite the goldens")
 
 // TestGoldens shows what each maker's phones get, as a file or as text.
 func TestGoldens(t *testing.T) {

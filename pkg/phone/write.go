@@ -8,7 +8,7 @@ import (
 
 // Write writes the snippet in the maker's own form, with what each line does,
 // for which firmware, from where and how sure, as comments. With steps, the way
-// through the phone's web page stands behind it, as a comment too. A phone that
+// through the phone's web page follows it, as a comment too. A phone that
 // has nothing that can stand in a file gets Text.
 func (s Snippet) Write(steps bool) string {
 	lines := s.inFile()

@@ -20,7 +20,7 @@ func Diff(have, want *ruleset.State) *Plan {
 	return p
 }
 
-// diffClassifier compares what stands on each interface.
+// diffClassifier compares what is attached to each interface.
 func diffClassifier(have, want ruleset.Classifier) []Change {
 	var changes []Change
 	for _, link := range bothNames(have, want) {
@@ -43,7 +43,7 @@ func diffClassifier(have, want ruleset.Classifier) []Change {
 }
 
 func diffTable(have, want *ruleset.State) *Plan {
-	p := &Plan{Base: have.Generation, Have: have, Want: want}
+	p := &Plan{GenID: have.GenID, Have: have, Want: want}
 	switch {
 	case !want.Exists && !have.Exists:
 		return p
@@ -102,7 +102,7 @@ func (d *differ) counters() {
 			d.change(Delete, KindCounter, name, "", unasked)
 		}
 	}
-	for _, o := range d.have.Strangers {
+	for _, o := range d.have.ForeignObjects {
 		d.change(Delete, KindCounter, o.Name, o.Kind, unasked)
 	}
 	for _, name := range d.want.Counters {

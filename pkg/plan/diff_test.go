@@ -17,7 +17,7 @@ import (
 func table(change func(s *ruleset.State)) *ruleset.State {
 	prefix := netip.MustParsePrefix
 	s := &ruleset.State{
-		Exists: true, Generation: 7, Counters: []string{"dropped_unknown"},
+		Exists: true, GenID: 7, Counters: []string{"dropped_unknown"},
 		Sets: map[string]ruleset.Set{
 			"providers4": {Key: ruleset.IPv4, Interval: true, Elements: ruleset.Addresses([]netip.Prefix{prefix("192.0.2.1/32"), prefix("203.0.113.0/24")})},
 			"banned4":    {Key: ruleset.IPv4, Dynamic: true, Timeout: true, Size: 65535},
@@ -111,7 +111,7 @@ func TestChanges(t *testing.T) {
 		{
 			"objects of others", table(func(s *ruleset.State) {
 				s.Counters = []string{"dropped_unknown", "mine"}
-				s.Strangers = []ruleset.Stranger{{Kind: "quota", Type: 2, Name: "q"}}
+				s.ForeignObjects = []ruleset.ForeignObject{{Kind: "quota", Type: 2, Name: "q"}}
 				s.Sets["m"] = ruleset.Set{Key: "type 9", Foreign: "map"}
 				s.Chains["c"] = ruleset.Chain{}
 			}), table(nil), "delete counter mine  [nothing in the policy asks for it]\ndelete counter q quota [nothing in the policy asks for it]\n" +

@@ -31,8 +31,8 @@ func (p *Plan) Deletes() bool {
 }
 
 func elementReason(c Change, was, will ruleset.Origins) string {
-	prefix, ok := parsePrefix(c.Value)
-	if !ok {
+	prefix, err := ruleset.ParsePrefix(c.Value)
+	if err != nil {
 		if c.Action == Add {
 			return "ports of the policy"
 		}
@@ -46,17 +46,6 @@ func elementReason(c Change, was, will ruleset.Origins) string {
 		return "was " + origin.String()
 	}
 	return unasked
-}
-
-func parsePrefix(text string) (netip.Prefix, bool) {
-	if p, err := netip.ParsePrefix(text); err == nil {
-		return p, true
-	}
-	addr, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Prefix{}, false
-	}
-	return netip.PrefixFrom(addr, addr.BitLen()), true
 }
 
 // minus returns the addresses of a that b lacks, as prefixes.

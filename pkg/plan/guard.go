@@ -58,7 +58,7 @@ func (p *Plan) Check(guards ...Guard) error {
 // end calls it, look the command that shows it.
 func ForeignTable(counters []string, place, look string) Guard {
 	return func(p *Plan) error {
-		if !p.Have.Exists || p.Have.OwnWords() && subset(counters, p.Have.Counters) {
+		if !p.Have.Exists || p.Have.OnlyOurs() && subset(counters, p.Have.Counters) {
 			return nil
 		}
 		rules := 0
@@ -122,7 +122,7 @@ func EmptyProvider(allowed []string, failed map[string]string) Guard {
 // CutInside refuses a plan for a host that forwards when a fenced interface
 // leads to a network of the site's own that the policy does not trust: what the
 // phones there send to their provider would be dropped on its way out. trusted
-// is what the policy lists, for the line that mends it.
+// is what the policy lists, for the line that corrects it.
 func CutInside(inside []ruleset.Network, trusted []netip.Prefix) Guard {
 	return func(p *Plan) error {
 		if !p.Want.Exists || len(inside) == 0 {

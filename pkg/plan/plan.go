@@ -19,10 +19,10 @@ var ErrStale = errors.New("the ruleset has changed since it was read")
 
 // Plan leads from one observed state to one desired state. It is a value: it
 // can be printed, marshalled and thrown away, and it is valid only while the
-// kernel is at generation Base.
+// kernel is at generation GenID.
 type Plan struct {
-	// Base is the kernel's generation at which Have was observed.
-	Base       uint32
+	// GenID is the kernel's generation at which Have was observed.
+	GenID      uint32
 	Have, Want *ruleset.State
 	// Was and Will say where the addresses of Have and Want come from. Diff
 	// leaves them empty; Explain fills them in.

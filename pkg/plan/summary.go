@@ -20,7 +20,7 @@ func Summary(p *Plan) string {
 	}
 	words, other := p.allowedDelta()
 	if other > 0 {
-		words = append(words, plural(other, "other difference")+" mended")
+		words = append(words, plural(other, "other difference")+" corrected")
 	}
 	return strings.Join(words, ", ")
 }

@@ -94,7 +94,7 @@ func isSIP(l ruleset.Listener) bool {
 }
 
 // Text writes the draft as a policy file that Parse accepts, with comments for
-// whoever is to finish it.
+// the user who is to finish it.
 func (d Draft) Text(now time.Time) string {
 	t := &text{}
 	t.line("# The policy of this host, drafted by ringfence init on %s. Read it through,", now.Format(time.DateOnly))
@@ -103,7 +103,7 @@ func (d Draft) Text(now time.Time) string {
 	t.line("")
 	if d.Monitor {
 		t.line("# monitor drops nothing: it counts what enforce would drop (ringfence status).")
-		t.line("# Write enforce once your provider stands below and its calls are counted as")
+		t.line("# Write enforce once your provider is listed below and its calls are counted as")
 		t.line("# allowed_provider.")
 		t.line("mode: monitor")
 	} else {

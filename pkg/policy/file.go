@@ -273,11 +273,11 @@ func syntaxText(e *yaml.LoadError) string {
 	case strings.Contains(e.Message, "tab character"):
 		return "a tab: indent with spaces"
 	case strings.Contains(e.Message, "cannot start any token"):
-		return "this character cannot stand here; if it is a tab, indent with spaces, and put text that begins with @ or ` in quotes"
+		return "this character is not allowed here; if it is a tab, indent with spaces, and put text that begins with @ or ` in quotes"
 	case strings.Contains(e.Message, "did not find expected '-' indicator"), strings.Contains(e.Message, "did not find expected key"):
 		return "this line is indented neither as the one before nor as one further out"
 	case strings.Contains(e.Message, "mapping values are not allowed"):
-		return "a second colon in this line: put the value in quotes, or mend the indentation"
+		return "a second colon in this line: put the value in quotes, or correct the indentation"
 	case strings.Contains(e.Message, "unexpected end of stream") || strings.Contains(e.Message, "document indicator"):
 		return "the file ends inside quotes: close them"
 	}

@@ -298,9 +298,9 @@ func (c *checker) unknown(f unknownFile, engine Engine) Unknown {
 	if !u.Accept {
 		c.mistake(at, "require_user_agent needs unknown.action: accept: with drop nobody unknown passes, whatever its User-Agent")
 	} else if !slices.Contains(c.available.Engines, EngineBPF) {
-		c.mistake(at, "require_user_agent needs an engine that reads SIP headers, and this version has none: remove it")
+		c.mistake(at, "require_user_agent needs the classifier, which this version does not have: remove it")
 	} else if engine == EngineOff {
-		c.mistake(at, "require_user_agent needs an engine that reads SIP headers: do not switch signatures.engine off")
+		c.mistake(at, "require_user_agent needs the classifier: do not set signatures.engine to off")
 	}
 	return u
 }

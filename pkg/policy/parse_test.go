@@ -320,7 +320,7 @@ func TestMistakes(t *testing.T) {
 		},
 		{
 			"User-Agent without engine", "version: 1\nunknown: {action: accept, require_user_agent: [Yealink]}\n",
-			"2:48: require_user_agent needs an engine that reads SIP headers, and this version has none: remove it",
+			"2:48: require_user_agent needs the classifier, which this version does not have: remove it",
 		},
 		{
 			"values of presets", `version: 1

@@ -31,7 +31,7 @@ func (c *checker) preset(f providerFile, with scalar, p *Provider, allowed *allo
 		*allowed = append(*allowed, placed{a, s})
 	}
 	if !ok {
-		return // what is wrong is told, and half a name would only be told again
+		return // the mistake is reported already, and half a name would be another
 	}
 	for _, text := range preset.Registrars {
 		if r, ok := c.registrar(scalar{values.Replace(text), s.line, s.col}); ok {
@@ -41,7 +41,7 @@ func (c *checker) preset(f providerFile, with scalar, p *Provider, allowed *allo
 }
 
 // presetValue is one label of a domain name (RFC 1035 section 2.3.1, and digits
-// first, RFC 1123 section 2.1). A dot is refused, because whoever writes one has
+// first, RFC 1123 section 2.1). A dot is refused, because a user who writes one has
 // given the whole name, to which the preset would add its end again.
 var presetValue = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
 

@@ -21,8 +21,8 @@ const (
 	// AlarmLarge: the answer has more records than any provider needs, and is not
 	// used.
 	AlarmLarge AlarmKind = "large"
-	// AlarmDenied: one name server gives addresses that another does not know.
-	AlarmDenied AlarmKind = "denied"
+	// AlarmContradicted: one name server gives addresses that another does not know.
+	AlarmContradicted AlarmKind = "contradicted"
 	// AlarmRejected: the answers have only addresses that are not believed.
 	AlarmRejected AlarmKind = "rejected"
 	// AlarmStale: there has been no good answer for too long.
@@ -57,14 +57,14 @@ type WayOutKind string
 
 // The ways out.
 const (
-	CheckName      WayOutKind = "check-name"      // look at what is behind it, and list the addresses if they are right
-	RemoveName     WayOutKind = "remove-name"     // take it out of the policy
-	AcceptLarge    WayOutKind = "accept-large"    // accept its large answers
-	ListAddresses  WayOutKind = "list-addresses"  // list the addresses, if they are right
-	CompareServers WayOutKind = "compare-servers" // ask another name server
-	FindLiar       WayOutKind = "find-liar"       // find out which name server is wrong; list the addresses if they are right
-	AskRegularly   WayOutKind = "ask-regularly"   // have names asked for regularly
-	MendServer     WayOutKind = "mend-server"     // mend the name server
+	CheckName       WayOutKind = "check-name"        // look at what is behind it, and list the addresses if they are right
+	RemoveName      WayOutKind = "remove-name"       // take it out of the policy
+	AcceptLarge     WayOutKind = "accept-large"      // accept its large answers
+	ListAddresses   WayOutKind = "list-addresses"    // list the addresses, if they are right
+	CompareServers  WayOutKind = "compare-servers"   // ask another name server
+	FindWrongServer WayOutKind = "find-wrong-server" // find out which name server is wrong; list the addresses if they are right
+	AskRegularly    WayOutKind = "ask-regularly"     // have names asked for regularly
+	RepairServer    WayOutKind = "repair-server"     // repair the name server
 )
 
 // A name is gone for good after this many answers in a row that say so, over at
@@ -75,9 +75,9 @@ const (
 )
 
 // Alarms returns what stands now, sorted by the policy's names. It is pure.
-func (m Memory) Alarms(terms Terms, now Moment) []Alarm {
+func (m Memory) Alarms(settings Settings, now Moment) []Alarm {
 	var alarms []Alarm
-	for _, name := range terms.Names {
+	for _, name := range settings.Names {
 		k := m.name(name.Target)
 		k.Owners = name.Owners
 		if !k.KeptSince.IsZero() {
@@ -97,8 +97,8 @@ func (m Memory) Alarms(terms Terms, now Moment) []Alarm {
 				Text: "no address that can be believed", WayOut: k.believe(),
 			})
 		}
-		alarms = append(alarms, k.denied()...)
-		alarms = append(alarms, k.stale(terms.StaleAlarm, now, gone)...)
+		alarms = append(alarms, k.contradicted()...)
+		alarms = append(alarms, k.stale(settings.StaleAlarm, now, gone)...)
 	}
 	return alarms
 }
@@ -174,11 +174,11 @@ func AddressList(list []netip.Addr) string {
 	return strings.Join(texts, ", ")
 }
 
-func (k Known) denied() []Alarm {
+func (k Known) contradicted() []Alarm {
 	var list []netip.Addr
 	var since time.Time
-	for _, h := range k.Held {
-		if !h.Denied {
+	for _, h := range k.Quarantined {
+		if !h.Contradicted {
 			continue
 		}
 		list = append(list, h.Address)
@@ -190,9 +190,9 @@ func (k Known) denied() []Alarm {
 		return nil
 	}
 	return []Alarm{{
-		Kind: AlarmDenied, Name: k.Name, Since: since,
+		Kind: AlarmContradicted, Name: k.Name, Since: since,
 		Text:   fmt.Sprintf("one answer has %s in the place of what is known, another has not; they wait for a second answer", AddressList(list)),
-		WayOut: k.list(FindLiar, list),
+		WayOut: k.list(FindWrongServer, list),
 	}}
 }
 
@@ -220,7 +220,7 @@ func (k Known) stale(limit time.Duration, now Moment, told map[Question]bool) []
 		alarms = append(alarms, Alarm{
 			Kind: AlarmStale, Name: q.Name, Type: q.Type, Since: now.Time.Add(-d),
 			Text:   fmt.Sprintf("no good answer for %d h; its addresses stay as they were", d/time.Hour),
-			WayOut: WayOut{Kind: MendServer, Name: k.Name},
+			WayOut: WayOut{Kind: RepairServer, Name: k.Name},
 		})
 	}
 	slices.SortFunc(alarms, func(a, b Alarm) int { return compareQuestions(Question{a.Name, a.Type}, Question{b.Name, b.Type}) })

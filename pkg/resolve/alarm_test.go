@@ -58,11 +58,11 @@ func TestStale(t *testing.T) {
 }
 
 // TestTheLastAddressStays: that the host itself has got a registrar's address
-// does not leave the provider without any; somebody has to look.
+// does not leave the provider without any; somebody has to lookup.
 func TestTheLastAddressStays(t *testing.T) {
 	l := newLearner(t)
 	l.ask(0, "sip.example A 192.0.2.1")
-	l.terms.Screen = resolve.Screen{Own: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	l.settings.Filter = resolve.AddressFilter{Own: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 	l.hours(100, "sip.example A 192.0.2.1")
 	if got := l.addresses(); got != "192.0.2.1" {
 		t.Errorf("addresses %q", got)
@@ -86,7 +86,7 @@ func TestNothingBehindAName(t *testing.T) {
 	l.want("", "sip.example: no address that can be believed: 192.168.1.1 is a private address; to allow it, add it to addresses in the policy")
 	l.alarms("rejected: sip.example: no address that can be believed")
 	want := resolve.WayOut{Kind: resolve.ListAddresses, Name: "sip.example", Owner: "acme", Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.1")}}
-	if got := l.memory.Alarms(l.terms, l.now)[0].WayOut; !reflect.DeepEqual(got, want) {
+	if got := l.memory.Alarms(l.settings, l.now)[0].WayOut; !reflect.DeepEqual(got, want) {
 		t.Errorf("the way out is %v, want %v", got, want)
 	}
 }
@@ -100,7 +100,7 @@ func TestAcceptedSize(t *testing.T) {
 		t.Helper()
 		l.pass(time.Hour)
 		r := resolve.Resolver{Lookup: newZone(t, two+pool(n)).lookup, Limit: l.memory.Limit(accepted)}
-		l.memory = l.memory.Learn(r.Resolve(t.Context(), []resolve.Target{registrar}), l.terms, l.now)
+		l.memory = l.memory.Learn(r.Resolve(t.Context(), []resolve.Target{registrar}), l.settings, l.now)
 	}
 	for _, test := range []struct {
 		records  int // besides two
@@ -119,7 +119,7 @@ func TestAcceptedSize(t *testing.T) {
 		if n := len(l.memory.Addresses(registrar)); n != test.want {
 			t.Errorf("%d records, accepting %q: %d addresses, want %d", test.records, test.accepted, n, test.want)
 		}
-		if n := len(l.memory.Alarms(l.terms, l.now)); n != test.alarms {
+		if n := len(l.memory.Alarms(l.settings, l.now)); n != test.alarms {
 			t.Errorf("%d records, accepting %q: %d alarms, want %d", test.records, test.accepted, n, test.alarms)
 		}
 	}

@@ -8,14 +8,14 @@ import (
 )
 
 // answers notes what came of each question, and returns those that are
-// problems. addresses are those of the name after this look.
-func (l *look) answers(addresses []KnownAddress) ([]KnownAnswer, []Problem) {
-	used := l.used(addresses)
+// problems. addresses are those of the name after this lookup.
+func (o *observation) answers(addresses []KnownAddress) ([]KnownAnswer, []Problem) {
+	used := o.used(addresses)
 	var answers []KnownAnswer
 	var problems []Problem
-	for _, q := range l.order {
-		h := l.asked[q]
-		a, why := l.answer(h, used[q])
+	for _, q := range o.order {
+		h := o.asked[q]
+		a, why := o.answer(h, used[q])
 		answers = append(answers, a)
 		if why != "" {
 			problems = append(problems, Problem{Name: q.Name, Type: q.Type, Error: why})
@@ -26,8 +26,8 @@ func (l *look) answers(addresses []KnownAddress) ([]KnownAnswer, []Problem) {
 	}
 	// What was not asked for because nothing leads to it now is not forgotten
 	// while an address hangs on it.
-	for _, a := range l.known.Questions {
-		if q := a.question(); l.asked[q] == nil && used[q] {
+	for _, a := range o.known.Questions {
+		if q := a.question(); o.asked[q] == nil && used[q] {
 			answers = append(answers, a)
 		}
 	}
@@ -36,26 +36,26 @@ func (l *look) answers(addresses []KnownAddress) ([]KnownAnswer, []Problem) {
 }
 
 // answer notes what came of one question; why is empty if that is no problem.
-func (l *look) answer(h *heard, used bool) (a KnownAnswer, why string) {
-	a = l.was(h.question)
+func (o *observation) answer(h *heard, used bool) (a KnownAnswer, why string) {
+	a = o.was(h.question)
 	before := a
-	a.From = l.leadingTo(h)
+	a.From = o.leadingTo(h)
 	if h.most > maxRecords {
 		a.Accepted = max(a.Accepted, h.most)
 	}
 	a.Error, a.Kind, a.Since, a.Gone, a.GoneFor = "", "", time.Time{}, 0, 0
-	kind, why := l.failure(h)
+	kind, why := o.failure(h)
 	switch {
 	case why != "":
-		a.Error, a.Kind, a.Since, a.LastFailure = why, kind, orNow(before.Since, l.now), l.now.Time
+		a.Error, a.Kind, a.Since, a.LastFailure = why, kind, orNow(before.Since, o.now), o.now.Time
 		if kind == Gone {
 			a.Gone = before.Gone + 1
 			if before.Gone > 0 {
-				a.GoneFor = before.GoneFor + Span(l.passed)
+				a.GoneFor = before.GoneFor + Span(o.passed)
 			}
 		}
 	case h.believed:
-		a.LastGood = l.now.Time
+		a.LastGood = o.now.Time
 	case !used:
 		a.LastGood = time.Time{} // whatever it gave has left: it is as if it had never been
 	}
@@ -64,10 +64,10 @@ func (l *look) answer(h *heard, used bool) (a KnownAnswer, why string) {
 
 // leadingTo are the questions whose records lead to one, or led to it and were
 // not answered now.
-func (l *look) leadingTo(h *heard) []Question {
+func (o *observation) leadingTo(h *heard) []Question {
 	from := slices.Clone(h.from)
-	for _, q := range l.was(h.question).From {
-		parent := l.asked[q]
+	for _, q := range o.was(h.question).From {
+		parent := o.asked[q]
 		if (parent == nil || !parent.answered) && !slices.Contains(from, q) {
 			from = append(from, q)
 		}
@@ -78,7 +78,7 @@ func (l *look) leadingTo(h *heard) []Question {
 
 // used are the questions that addresses hang on: those that gave them, and those
 // that led there.
-func (l *look) used(addresses []KnownAddress) map[Question]bool {
+func (o *observation) used(addresses []KnownAddress) map[Question]bool {
 	used := map[Question]bool{}
 	var mark func(q Question)
 	mark = func(q Question) {
@@ -86,13 +86,13 @@ func (l *look) used(addresses []KnownAddress) map[Question]bool {
 			return
 		}
 		used[q] = true
-		if h := l.asked[q]; h != nil {
-			for _, parent := range l.leadingTo(h) {
+		if h := o.asked[q]; h != nil {
+			for _, parent := range o.leadingTo(h) {
 				mark(parent)
 			}
 			return
 		}
-		for _, parent := range l.was(q).From {
+		for _, parent := range o.was(q).From {
 			mark(parent)
 		}
 	}

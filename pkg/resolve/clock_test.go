@@ -30,11 +30,11 @@ func TestAMovedWallClockRemovesNothing(t *testing.T) {
 			t.Errorf("jump of %s: addresses %s", jump, got)
 		}
 		if due := l.memory.Due(registrar, l.now); due < time.Minute || due > 2*time.Minute {
-			t.Errorf("jump of %s: the next look is due in %s", jump, due)
+			t.Errorf("jump of %s: the next lookup is due in %s", jump, due)
 		}
 		l.wall(jump)
 		if due := l.memory.Due(registrar, l.now); due > 2*time.Minute {
-			t.Errorf("jump of %s: the next look is due in %s", jump, due)
+			t.Errorf("jump of %s: the next lookup is due in %s", jump, due)
 		}
 		l.ask(time.Hour, first)
 		l.want("192.0.2.1")
@@ -85,17 +85,17 @@ func TestRareRefreshes(t *testing.T) {
 	l.want("192.0.2.1")
 }
 
-// TestShortHold is exact: nothing about it is rounded to looks.
+// TestShortHold is exact: nothing about it is rounded to lookups.
 func TestShortHold(t *testing.T) {
 	l := newLearner(t)
-	l.terms.Hold = 2 * time.Second
+	l.settings.Hold = 2 * time.Second
 	l.ask(0, two)
 	l.ask(time.Hour, first)
 	l.ask(1999*time.Millisecond, first)
 	l.want("192.0.2.1 192.0.2.2")
 	l.ask(time.Millisecond, first)
 	l.want("192.0.2.1")
-	l.terms.Hold = 0
+	l.settings.Hold = 0
 	l.ask(time.Hour, two)
 	l.ask(time.Millisecond, first)
 	l.want("192.0.2.1")
@@ -111,7 +111,7 @@ func TestNextLook(t *testing.T) {
 	within := func(t *testing.T, got, from, to time.Duration) {
 		t.Helper()
 		if got < from || got > to {
-			t.Errorf("the next look is in %s, want %s to %s", got, from, to)
+			t.Errorf("the next lookup is in %s, want %s to %s", got, from, to)
 		}
 	}
 	l := newLearner(t)
@@ -119,11 +119,11 @@ func TestNextLook(t *testing.T) {
 		t.Errorf("a name that was never asked for is due in %s", due)
 	}
 	within(t, due(l, two), time.Minute, 66*time.Second) // the zone's TTL is a minute
-	l.terms.Min = 10 * time.Minute
+	l.settings.Min = 10 * time.Minute
 	within(t, due(l, two), 10*time.Minute, 11*time.Minute)
-	l.terms.Min, l.terms.Max = time.Second, 10*time.Second
+	l.settings.Min, l.settings.Max = time.Second, 10*time.Second
 	within(t, due(l, two), 10*time.Second, 11*time.Second)
-	l.terms.Min, l.terms.Max = time.Minute, time.Hour
+	l.settings.Min, l.settings.Max = time.Minute, time.Hour
 	for _, want := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute, 15 * time.Minute} {
 		within(t, due(l, "sip.example A !servfail"), want*9/10, min(want*11/10, 15*time.Minute))
 	}
@@ -132,23 +132,23 @@ func TestNextLook(t *testing.T) {
 	within(t, due(l, "sip.example A !servfail"), 30*time.Second, 33*time.Second)
 	l.boot("second", 0)
 	if due := l.memory.Due(registrar, l.now); due != 0 {
-		t.Errorf("after a boot the next look is in %s, want at once", due)
+		t.Errorf("after a boot the next lookup is in %s, want at once", due)
 	}
 }
 
 // TestLooksSpread: names with one TTL do not all come due at once.
 func TestLooksSpread(t *testing.T) {
 	l := newLearner(t)
-	l.terms.Names = nil
+	l.settings.Names = nil
 	zone := ""
 	for _, letter := range "abcdefghijklmnopqrstuvwxyz" {
 		name := string(letter) + ".example"
-		l.terms.Names = append(l.terms.Names, resolve.Name{Target: resolve.Target{Name: name}})
+		l.settings.Names = append(l.settings.Names, resolve.Name{Target: resolve.Target{Name: name}})
 		zone += name + " A 192.0.2.1\n"
 	}
 	l.ask(0, zone)
 	moments := map[time.Duration]bool{}
-	for _, n := range l.terms.Names {
+	for _, n := range l.settings.Names {
 		moments[l.memory.Due(n.Target, l.now)] = true
 	}
 	if len(moments) < 20 {

@@ -12,8 +12,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
-// FuzzAnswer feeds any bytes as the answer to all questions, at several looks:
-// nothing may panic, nothing that the screen rejects may come in, and a provider
+// FuzzAnswer feeds any bytes as the answer to all questions, at several lookups:
+// nothing may panic, nothing that the filter rejects may come in, and a provider
 // may not lose its last address.
 func FuzzAnswer(f *testing.F) {
 	for _, lines := range [][]string{
@@ -55,16 +55,16 @@ func FuzzAnswer(f *testing.F) {
 		for range 30 {
 			l.pass(time.Hour)
 			results := resolve.Resolve(t.Context(), lookup, []resolve.Target{registrar})
-			results = append(results, resolve.Resolve(t.Context(), lookup, l.memory.Doubts(results, l.terms))...)
-			l.memory = l.memory.Learn(results, l.terms, l.now)
-			l.memory.Alarms(l.terms, l.now)
+			results = append(results, resolve.Resolve(t.Context(), lookup, l.memory.Suspicious(results, l.settings))...)
+			l.memory = l.memory.Learn(results, l.settings, l.now)
+			l.memory.Alarms(l.settings, l.now)
 		}
 		addresses := l.memory.Addresses(registrar)
 		if len(addresses) == 0 {
 			t.Error("an answer emptied a provider")
 		}
 		for _, a := range addresses {
-			if why := (resolve.Screen{}).Reject(a.Address); why != "" {
+			if why := (resolve.AddressFilter{}).Reject(a.Address); why != "" {
 				t.Errorf("%s came in although it %s", a.Address, why)
 			}
 		}

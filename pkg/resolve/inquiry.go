@@ -4,9 +4,9 @@ import "context"
 
 // Inquiry is names to ask for, with what decides whether to ask twice.
 type Inquiry struct {
-	Targets []Target
-	Memory  Memory
-	Terms   Terms
+	Targets  []Target
+	Memory   Memory
+	Settings Settings
 	// Large are the names whose answers may have any number of records.
 	Large []string
 }
@@ -17,7 +17,7 @@ type Inquiry struct {
 func (i Inquiry) Ask(ctx context.Context, first, again Lookup) []Result {
 	limit := i.Memory.Limit(i.Large)
 	results := Resolver{Lookup: first, Limit: limit}.Resolve(ctx, i.Targets)
-	if twice := i.Memory.Doubts(results, i.Terms); len(twice) > 0 {
+	if twice := i.Memory.Suspicious(results, i.Settings); len(twice) > 0 {
 		results = append(results, Resolver{Lookup: again, Limit: limit}.Resolve(ctx, twice)...)
 	}
 	return results

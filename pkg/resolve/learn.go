@@ -9,7 +9,7 @@ import (
 )
 
 // Learn returns the memory after results. A name may have several: it was asked
-// again at once (Doubts says when), and each is an answer of its own. Names of
+// again at once (Suspicious says when), and each is an answer of its own. Names of
 // the policy without a result stay as they were; names that it does not list
 // are forgotten, so that their addresses leave at once.
 //
@@ -21,34 +21,34 @@ import (
 //	no record or no name any more,       like a failure
 //	only rejected addresses
 //	nothing would be left of a name      what there was stays
-//	an address that the screen rejects   never comes in, nor stays; it is noted
+//	an address that the filter rejects   never comes in, nor stays; it is noted
 //	more records than the limit          like a failure (the resolver has decided)
 //	most of a provider is new at once    comes in with the second answer that has it
 //	while the old addresses are gone
 //
 // A question that never had records, as _sips._tcp of most providers, is no
-// problem. The time that an address is missing is counted from look to look, by
+// problem. The time that an address is missing is counted from lookup to lookup, by
 // the clock that only goes forward. Learn is pure.
-func (m Memory) Learn(results []Result, terms Terms, now Moment) Memory {
+func (m Memory) Learn(results []Result, settings Settings, now Moment) Memory {
 	next := NewMemory()
 	next.Refresh.Time = m.Refresh.Time
-	if len(results) > 0 || len(terms.Names) == 0 {
+	if len(results) > 0 || len(settings.Names) == 0 {
 		next.Refresh.Time = now.Time
 	}
-	m = m.Screened(terms.Screen)
-	doubted := m.doubted(results, terms)
-	for _, name := range terms.Names {
+	m = m.Filtered(settings.Filter)
+	suspicious := m.suspicious(results, settings)
+	for _, name := range settings.Names {
 		known := m.name(name.Target)
 		known.Owners = name.Owners
-		l := newLook(known, terms, now)
+		o := newObservation(known, settings, now)
 		for i, r := range results {
 			if r.Target == name.Target {
-				l.gather(r, doubted[i])
+				o.gather(r, suspicious[i])
 			}
 		}
 		problems := m.Refresh.of(name.Target)
-		if l.results > 0 {
-			known, problems = l.learn()
+		if o.results > 0 {
+			known, problems = o.learn()
 		}
 		next.Names = append(next.Names, known)
 		next.Refresh.Failures = append(next.Refresh.Failures, problems...)
@@ -62,34 +62,34 @@ func (r Refreshed) of(t Target) []Problem {
 	return slices.DeleteFunc(slices.Clone(r.Failures), func(p Problem) bool { return p.Target != t })
 }
 
-func (l *look) learn() (Known, []Problem) {
-	k := l.known
-	next := Known{Name: k.Name, Registrar: k.Registrar, Owners: k.Owners, Looked: l.now}
-	next.Held = l.hold()
-	next.Addresses = l.addresses(next.Held)
+func (o *observation) learn() (Known, []Problem) {
+	k := o.known
+	next := Known{Name: k.Name, Registrar: k.Registrar, Owners: k.Owners, Looked: o.now}
+	next.Quarantined = o.quarantine()
+	next.Addresses = o.addresses(next.Quarantined)
 	if len(next.Addresses) == 0 {
 		next.Addresses = k.Addresses
 	}
-	if len(k.Addresses) > 0 && !slices.ContainsFunc(next.Addresses, l.stands) {
-		next.KeptSince = orNow(k.KeptSince, l.now)
+	if len(k.Addresses) > 0 && !slices.ContainsFunc(next.Addresses, o.stands) {
+		next.KeptSince = orNow(k.KeptSince, o.now)
 	}
-	next.Rejected = l.reject()
+	next.Rejected = o.reject()
 	var problems []Problem
-	next.Questions, problems = l.answers(next.Addresses)
-	problems = append(problems, l.nothing(next.Rejected, len(problems) == 0)...)
+	next.Questions, problems = o.answers(next.Addresses)
+	problems = append(problems, o.nothing(next.Rejected, len(problems) == 0)...)
 	for i := range problems {
 		problems[i].Target = k.target()
 	}
 	if len(problems) > 0 {
 		next.Failures = k.Failures + 1
 	}
-	next.Next = Span(l.next(next.Failures, len(next.Held) > 0))
+	next.Next = Span(o.next(next.Failures, len(next.Quarantined) > 0))
 	return next, problems
 }
 
 // stands reports whether an address stays for its own sake.
-func (l *look) stands(a KnownAddress) bool {
-	return len(a.Sources) > 0 && l.terms.Screen.Reject(a.Address) == ""
+func (o *observation) stands(a KnownAddress) bool {
+	return len(a.Sources) > 0 && o.settings.Filter.Reject(a.Address) == ""
 }
 
 // orNow is since when something is so that is so now.
@@ -100,68 +100,68 @@ func orNow(since time.Time, now Moment) time.Time {
 	return since
 }
 
-// maxHeld bounds what a server that makes up addresses can fill the memory with.
-const maxHeld = 256
+// maxQuarantined bounds what a server that makes up addresses can fill the memory with.
+const maxQuarantined = 256
 
-// hold are the addresses that wait for another answer after this look.
-func (l *look) hold() []HeldAddress {
-	var held []HeldAddress
-	waiting := map[netip.Addr]HeldAddress{}
-	for _, h := range l.known.Held {
-		h.For += Span(l.passed)
-		if time.Duration(h.For) > l.terms.Hold {
+// quarantine are the addresses that wait for another answer after this lookup.
+func (o *observation) quarantine() []QuarantinedAddress {
+	var quarantined []QuarantinedAddress
+	waiting := map[netip.Addr]QuarantinedAddress{}
+	for _, h := range o.known.Quarantined {
+		h.For += Span(o.passed)
+		if time.Duration(h.For) > o.settings.Hold {
 			continue
 		}
 		waiting[h.Address] = h
-		if l.found[h.Address] == nil {
-			held = append(held, h)
+		if o.found[h.Address] == nil {
+			quarantined = append(quarantined, h)
 		}
 	}
-	for a, s := range l.found {
+	for a, s := range o.found {
 		before, waits := waiting[a]
-		_, known := l.known.address(a)
-		if known || waits || s.doubted < s.answers || s.answers > 1 {
+		_, known := o.known.address(a)
+		if known || waits || s.suspicious < s.answers || s.answers > 1 {
 			continue
 		}
-		before.Address, before.Via, before.Since = a, s.via, l.now.Time
-		before.Denied = l.sound > 0
-		held = append(held, before)
+		before.Address, before.Via, before.Since = a, s.via, o.now.Time
+		before.Contradicted = o.sound > 0
+		quarantined = append(quarantined, before)
 	}
-	slices.SortFunc(held, func(a, b HeldAddress) int {
+	slices.SortFunc(quarantined, func(a, b QuarantinedAddress) int {
 		if c := b.Since.Compare(a.Since); c != 0 {
 			return c
 		}
 		return a.Address.Compare(b.Address)
 	})
-	return held[:min(len(held), maxHeld)]
+	return quarantined[:min(len(quarantined), maxQuarantined)]
 }
 
-// addresses are those of the name after this look.
-func (l *look) addresses(held []HeldAddress) []KnownAddress {
+// addresses are those of the name after this lookup.
+func (o *observation) addresses(quarantined []QuarantinedAddress) []KnownAddress {
 	// An answer of which nothing is confirmed is no good one: nothing ages by it.
-	confirmed := l.doubted == 0 || l.sound > 0
+	confirmed := o.suspicious == 0 || o.sound > 0
 	in := map[netip.Addr]KnownAddress{}
-	for _, a := range l.known.Addresses {
-		a.Sources = l.known.sources(a)
+	for _, a := range o.known.Addresses {
+		a.Sources = o.known.sources(a)
 		in[a.Address] = a
 	}
-	for a := range l.found {
+	for a := range o.found {
 		if _, known := in[a]; known {
 			continue
 		}
-		if slices.ContainsFunc(held, func(h HeldAddress) bool { return h.Address == a }) {
+		if slices.ContainsFunc(quarantined, func(h QuarantinedAddress) bool { return h.Address == a }) {
 			continue
 		}
 		confirmed = true
-		in[a] = KnownAddress{Address: a, FirstSeen: l.now.Time}
+		in[a] = KnownAddress{Address: a, FirstSeen: o.now.Time}
 	}
 	var list []KnownAddress
 	for _, a := range in {
-		s := l.found[a.Address]
-		a.Sources = l.sources(a, s, confirmed)
+		s := o.found[a.Address]
+		a.Sources = o.sources(a, s, confirmed)
 		a.MissingSince = missingSince(a.Sources)
 		if s != nil {
-			a.Via, a.TTL, a.LastSeen = s.via, int64(s.ttl/time.Second), l.now.Time
+			a.Via, a.TTL, a.LastSeen = s.via, int64(s.ttl/time.Second), o.now.Time
 		}
 		if len(a.Sources) > 0 {
 			list = append(list, a)
@@ -171,9 +171,9 @@ func (l *look) addresses(held []HeldAddress) []KnownAddress {
 	return list
 }
 
-// sources are those of an address after this look; s is where it was seen, nil
+// sources are those of an address after this lookup; s is where it was seen, nil
 // if nowhere.
-func (l *look) sources(a KnownAddress, s *sighting, confirmed bool) []Source {
+func (o *observation) sources(a KnownAddress, s *sighting, confirmed bool) []Source {
 	var sources []Source
 	if s != nil {
 		for _, q := range s.sources {
@@ -184,14 +184,14 @@ func (l *look) sources(a KnownAddress, s *sighting, confirmed bool) []Source {
 		if slices.ContainsFunc(sources, func(o Source) bool { return o.Question == old.Question }) {
 			continue
 		}
-		ages, limit := l.verdict(old.Question)
+		ages, limit := o.verdict(old.Question)
 		switch {
 		case !ages || !confirmed:
-			old.UnheardFor += Span(l.passed)
+			old.UnheardFor += Span(o.passed)
 		case old.MissingSince.IsZero():
-			old.MissingSince, old.MissingFor, old.UnheardFor = l.now.Time, 0, 0
+			old.MissingSince, old.MissingFor, old.UnheardFor = o.now.Time, 0, 0
 		default:
-			old.MissingFor = Span(l.terms.missed(time.Duration(old.MissingFor), l.passed, l.measured, limit))
+			old.MissingFor = Span(o.settings.missed(time.Duration(old.MissingFor), o.passed, o.measured, limit))
 			old.UnheardFor = 0
 		}
 		if !old.MissingSince.IsZero() && ages && confirmed && time.Duration(old.MissingFor) >= limit {
@@ -218,12 +218,12 @@ func missingSince(sources []Source) time.Time {
 	return latest
 }
 
-// reject are the rejected addresses of this look.
-func (l *look) reject() []Rejected {
+// reject are the rejected addresses of this lookup.
+func (o *observation) reject() []Rejected {
 	var list []Rejected
-	for _, a := range slices.SortedFunc(maps.Keys(l.rejected), netip.Addr.Compare) {
-		r := Rejected{Address: a, Why: l.rejected[a], Times: 1}
-		for _, old := range l.known.Rejected {
+	for _, a := range slices.SortedFunc(maps.Keys(o.rejected), netip.Addr.Compare) {
+		r := Rejected{Address: a, Why: o.rejected[a], Times: 1}
+		for _, old := range o.known.Rejected {
 			if old.Address == a {
 				r.Times += old.Times
 			}
@@ -234,20 +234,20 @@ func (l *look) reject() []Rejected {
 }
 
 // nothing is the problem of a name that has no address at all.
-func (l *look) nothing(rejected []Rejected, noOther bool) []Problem {
+func (o *observation) nothing(rejected []Rejected, noOther bool) []Problem {
 	switch {
-	case len(l.found) > 0:
+	case len(o.found) > 0:
 		return nil
 	case len(rejected) > 0:
 		texts := make([]string, len(rejected))
 		for i, r := range rejected {
 			texts[i] = r.String()
 		}
-		return []Problem{{Name: l.known.Name, Error: "no address that can be believed: " + strings.Join(texts, "; ")}}
-	case noOther && l.known.Registrar:
-		return []Problem{{Name: l.known.Name, Error: "no address: it has no NAPTR, SRV, A or AAAA record that leads to one"}}
+		return []Problem{{Name: o.known.Name, Error: "no address that can be believed: " + strings.Join(texts, "; ")}}
+	case noOther && o.known.Registrar:
+		return []Problem{{Name: o.known.Name, Error: "no address: it has no NAPTR, SRV, A or AAAA record that leads to one"}}
 	case noOther:
-		return []Problem{{Name: l.known.Name, Error: "no address: it has no A or AAAA record"}}
+		return []Problem{{Name: o.known.Name, Error: "no address: it has no A or AAAA record"}}
 	}
 	return nil
 }

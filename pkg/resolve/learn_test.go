@@ -203,7 +203,7 @@ func TestGivingUpATypeOfRecord(t *testing.T) {
 // TestHoldLongerThanThreeDays is the policy's say over types too.
 func TestHoldLongerThanThreeDays(t *testing.T) {
 	l := newLearner(t)
-	l.terms.Hold = 7 * day
+	l.settings.Hold = 7 * day
 	l.ask(0, two+"sip.example AAAA 2001:db8::1")
 	l.hours(7*24, two)
 	l.want("192.0.2.1 192.0.2.2 2001:db8::1")
@@ -246,12 +246,12 @@ func TestDeletedNamesAreNoType(t *testing.T) {
 // unbelievable does not stay for having been remembered.
 func TestWhatIsNotBelievedLeaves(t *testing.T) {
 	l := newLearner(t)
-	l.terms.Screen = resolve.Screen{Listed: ruleset.Union([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})}
+	l.settings.Filter = resolve.AddressFilter{Listed: ruleset.Union([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})}
 	const zone = "sip.example A 192.0.2.1\nsip.example A 10.0.0.1\nsip.example A 198.51.100.10"
 	l.ask(0, zone)
 	l.want("10.0.0.1 192.0.2.1 198.51.100.10")
-	l.terms.Screen = resolve.Screen{Own: []netip.Addr{netip.MustParseAddr("198.51.100.10")}}
-	for _, a := range l.memory.Screened(l.terms.Screen).Addresses(registrar) {
+	l.settings.Filter = resolve.AddressFilter{Own: []netip.Addr{netip.MustParseAddr("198.51.100.10")}}
+	for _, a := range l.memory.Filtered(l.settings.Filter).Addresses(registrar) {
 		if a.Address.String() != "192.0.2.1" {
 			t.Errorf("%s is still believed", a.Address)
 		}
@@ -266,11 +266,11 @@ func TestWhatIsNotBelievedLeaves(t *testing.T) {
 	}
 }
 
-// TestBogonsNeverEnter: whoever answers must not open the fence for a LAN or for
+// TestBogonsNeverEnter: no name server may open the fence for a LAN or for
 // the host itself.
 func TestBogonsNeverEnter(t *testing.T) {
 	l := newLearner(t)
-	l.terms.Screen = resolve.Screen{
+	l.settings.Filter = resolve.AddressFilter{
 		Own:    []netip.Addr{netip.MustParseAddr("198.51.100.10")},
 		Listed: ruleset.Union([]netip.Prefix{netip.MustParsePrefix("10.7.0.0/16")}),
 	}
@@ -298,7 +298,7 @@ func TestNamesThatLeaveThePolicy(t *testing.T) {
 	l := newLearner(t)
 	l.ask(0, two)
 	office := resolve.Target{Name: "office.example"}
-	l.terms.Names = []resolve.Name{{Target: office, Owners: []string{"trusted"}}}
+	l.settings.Names = []resolve.Name{{Target: office, Owners: []string{"trusted"}}}
 	l.ask(0, "office.example A 192.0.2.9")
 	l.want("")
 	if got := l.memory.Addresses(office); len(got) != 1 {
@@ -312,10 +312,10 @@ func TestNamesThatNobodyAskedFor(t *testing.T) {
 	l.ask(0, two)
 	l.ask(time.Hour, "sip.example A !servfail")
 	office := resolve.Target{Name: "office.example"}
-	l.terms.Names = append(l.terms.Names, resolve.Name{Target: office, Owners: []string{"trusted"}})
+	l.settings.Names = append(l.settings.Names, resolve.Name{Target: office, Owners: []string{"trusted"}})
 	results := resolve.Resolve(t.Context(), newZone(t, "office.example A 192.0.2.9").lookup, []resolve.Target{office})
 	l.pass(time.Hour)
-	l.memory = l.memory.Learn(results, l.terms, l.now)
+	l.memory = l.memory.Learn(results, l.settings, l.now)
 	l.want("192.0.2.1 192.0.2.2", "sip.example A: the server is ill")
 	if got := l.memory.Addresses(office); len(got) != 1 {
 		t.Errorf("the new name has %v", got)

@@ -21,18 +21,18 @@ const (
 var registrar = resolve.Target{Name: "sip.example", Registrar: true}
 
 // learner asks again and again and remembers. Time passes in hours that somebody
-// looks, unless it is told otherwise.
+// lookups, unless it is told otherwise.
 type learner struct {
-	t      *testing.T
-	memory resolve.Memory
-	now    resolve.Moment
-	terms  resolve.Terms
+	t        *testing.T
+	memory   resolve.Memory
+	now      resolve.Moment
+	settings resolve.Settings
 }
 
 func newLearner(t *testing.T) *learner {
 	return &learner{
 		t: t, now: resolve.Moment{Time: start, Boot: "first", Up: resolve.Span(time.Minute)},
-		terms: resolve.Terms{
+		settings: resolve.Settings{
 			Names: []resolve.Name{{Target: registrar, Owners: []string{"acme"}}},
 			Hold:  hold, Min: time.Minute, Max: time.Hour, StaleAlarm: 7 * day,
 		},
@@ -51,15 +51,15 @@ func (l *learner) ask(after time.Duration, zones ...string) {
 	l.t.Helper()
 	l.pass(after)
 	var targets []resolve.Target
-	for _, n := range l.terms.Names {
+	for _, n := range l.settings.Names {
 		targets = append(targets, n.Target)
 	}
 	results := resolve.Resolve(l.t.Context(), newZone(l.t, zones[0]).lookup, targets)
-	if doubts := l.memory.Doubts(results, l.terms); len(doubts) > 0 {
+	if suspicious := l.memory.Suspicious(results, l.settings); len(suspicious) > 0 {
 		again := zones[min(1, len(zones)-1)]
-		results = append(results, resolve.Resolve(l.t.Context(), newZone(l.t, again).lookup, doubts)...)
+		results = append(results, resolve.Resolve(l.t.Context(), newZone(l.t, again).lookup, suspicious)...)
 	}
-	l.memory = l.memory.Learn(results, l.terms, l.now)
+	l.memory = l.memory.Learn(results, l.settings, l.now)
 }
 
 // hours asks once an hour.
@@ -100,7 +100,7 @@ func (l *learner) want(addresses string, problems ...string) {
 func (l *learner) alarms(want ...string) {
 	l.t.Helper()
 	var texts []string
-	for _, a := range l.memory.Alarms(l.terms, l.now) {
+	for _, a := range l.memory.Alarms(l.settings, l.now) {
 		if a.WayOut.Kind == "" || a.Since.IsZero() || a.Since.After(l.now.Time) {
 			l.t.Errorf("after %s: alarm %+v has no way out or no time", l.now.Time.Sub(start), a)
 		}

@@ -18,7 +18,7 @@ type Memory struct {
 }
 
 // memoryVersion is the version of the file that this code writes. It also reads
-// version 1, which had no sources, no moments and nothing about held addresses.
+// version 1, which had no sources, no moments and nothing about quarantined addresses.
 const (
 	memoryVersion = 2
 	oldestVersion = 1
@@ -39,11 +39,11 @@ type Known struct {
 	// should be asked for again.
 	Looked Moment `json:"looked,omitzero"`
 	Next   Span   `json:"next,omitempty"`
-	// Failures is how many looks in a row have left something unanswered.
+	// Failures is how many lookups in a row have left something unanswered.
 	Failures  int            `json:"failures,omitempty"`
 	Addresses []KnownAddress `json:"addresses"`
-	// Held are addresses that wait for a second answer.
-	Held []HeldAddress `json:"held,omitempty"`
+	// Quarantined are addresses that wait for a second answer.
+	Quarantined []QuarantinedAddress `json:"held,omitempty"`
 	// Rejected are the addresses in the last answers that are not believed.
 	Rejected []Rejected `json:"rejected,omitempty"`
 	// KeptSince is since when addresses stay only because the name would have
@@ -56,7 +56,7 @@ type Known struct {
 type Rejected struct {
 	Address netip.Addr `json:"address"`
 	Why     string     `json:"why"`
-	// Times is in how many looks in a row.
+	// Times is in how many lookups in a row.
 	Times int `json:"times,omitempty"`
 }
 
@@ -89,16 +89,16 @@ type Source struct {
 	UnheardFor Span `json:"unheard_for,omitempty"`
 }
 
-// HeldAddress is an address that came in an answer in which nearly nothing is
+// QuarantinedAddress is an address that came in an answer in which nearly nothing is
 // as it was, and that no other answer has confirmed.
-type HeldAddress struct {
+type QuarantinedAddress struct {
 	Address netip.Addr `json:"address"`
 	Via     string     `json:"via"`
 	Since   time.Time  `json:"since"`
 	For     Span       `json:"for,omitempty"`
-	// Denied says that another name server was asked, and that its answer has
+	// Contradicted says that another name server was asked, and that its answer has
 	// the addresses of before and not this one.
-	Denied bool `json:"denied,omitempty"`
+	Contradicted bool `json:"denied,omitempty"`
 }
 
 // KnownAnswer is what is remembered of one question.
@@ -158,7 +158,7 @@ func (m Memory) Check() error {
 				return err
 			}
 		}
-		for _, a := range k.Held {
+		for _, a := range k.Quarantined {
 			if err := checkAddress(k, a.Address); err != nil {
 				return err
 			}
@@ -174,27 +174,27 @@ func checkAddress(k Known, a netip.Addr) error {
 	return nil
 }
 
-// Screened returns the memory without the addresses that the screen rejects:
+// Filtered returns the memory without the addresses that the filter rejects:
 // what may be believed depends on policy and host, and both change.
-func (m Memory) Screened(screen Screen) Memory {
-	screened := m
-	screened.Names = slices.Clone(m.Names)
-	for i, k := range screened.Names {
-		screened.Names[i].Addresses = k.screened(screen)
+func (m Memory) Filtered(filter AddressFilter) Memory {
+	filtered := m
+	filtered.Names = slices.Clone(m.Names)
+	for i, k := range filtered.Names {
+		filtered.Names[i].Addresses = k.filtered(filter)
 	}
-	return screened
+	return filtered
 }
 
-// screened are the addresses of a name that may be believed. That one has
+// filtered are the addresses of a name that may be believed. That one has
 // become the host's own does not take the last one from a name.
-func (k Known) screened(screen Screen) []KnownAddress {
-	believed := func(s Screen) []KnownAddress {
+func (k Known) filtered(filter AddressFilter) []KnownAddress {
+	believed := func(s AddressFilter) []KnownAddress {
 		return slices.DeleteFunc(slices.Clone(k.Addresses), func(a KnownAddress) bool { return s.Reject(a.Address) != "" })
 	}
-	if left := believed(screen); len(left) > 0 {
+	if left := believed(filter); len(left) > 0 {
 		return left
 	}
-	return believed(Screen{Listed: screen.Listed})
+	return believed(AddressFilter{Listed: filter.Listed})
 }
 
 // name returns what is known of a target.
@@ -326,8 +326,8 @@ func (m Memory) facts() string {
 		for _, a := range k.Addresses {
 			fmt.Fprintln(&b, a.Address, a.Via, a.MissingSince.IsZero())
 		}
-		for _, h := range k.Held {
-			fmt.Fprintln(&b, "held", h.Address, h.Denied)
+		for _, h := range k.Quarantined {
+			fmt.Fprintln(&b, "quarantined", h.Address, h.Contradicted)
 		}
 		for _, r := range k.Rejected {
 			fmt.Fprintln(&b, "rejected", r.Address, r.Why)

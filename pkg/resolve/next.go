@@ -6,43 +6,43 @@ import (
 	"time"
 )
 
-// The times between two looks at a name of which something fails.
+// The times between two observations at a name of which something fails.
 const (
 	firstRetry  = 30 * time.Second
 	longestWait = 15 * time.Minute
 )
 
-// next is how long after this look the name should be asked for again: as long
+// next is how long after this lookup the name should be asked for again: as long
 // as its answers may be kept, within what the policy says; sooner if something
 // failed, first soon and then less and less often.
-func (l *look) next(failures int, waiting bool) time.Duration {
-	wait := l.terms.Max
-	for _, s := range l.found {
+func (o *observation) next(failures int, waiting bool) time.Duration {
+	wait := o.settings.Max
+	for _, s := range o.found {
 		wait = min(wait, s.ttl)
 	}
-	wait = max(wait, l.terms.Min)
+	wait = max(wait, o.settings.Min)
 	if waiting {
-		wait = l.terms.Min
+		wait = o.settings.Min
 	}
 	if failures > 0 {
 		retry := min(firstRetry<<min(failures-1, 10), longestWait)
-		if len(l.found) == 0 || retry < wait {
-			return min(retry+l.jitter(retry/10), longestWait)
+		if len(o.found) == 0 || retry < wait {
+			return min(retry+o.jitter(retry/10), longestWait)
 		}
 	}
-	return wait + l.jitter(wait/10)
+	return wait + o.jitter(wait/10)
 }
 
-// jitter is a time of up to most that differs from name to name, from look to
-// look and from host to host, so that they do not all ask at the same moment.
-func (l *look) jitter(most time.Duration) time.Duration {
+// jitter is a time of up to most that differs from name to name, from lookup to
+// lookup and from host to host, so that they do not all ask at the same moment.
+func (o *observation) jitter(most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0
 	}
 	h := fnv.New64a()
-	h.Write([]byte(l.known.Name))
-	h.Write([]byte(l.now.Boot))
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(l.now.Time.UnixNano())))
+	h.Write([]byte(o.known.Name))
+	h.Write([]byte(o.now.Boot))
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(o.now.Time.UnixNano())))
 	return time.Duration(h.Sum64() % uint64(most))
 }
 

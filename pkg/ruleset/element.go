@@ -215,3 +215,15 @@ func (e *Element) UnmarshalText(text []byte) error {
 	}
 	return nil
 }
+
+// ParsePrefix reads a prefix, or an address as the prefix of it alone.
+func ParsePrefix(text string) (netip.Prefix, error) {
+	if prefix, err := netip.ParsePrefix(text); err == nil {
+		return prefix, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}, fmt.Errorf("%q is no address", text)
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}

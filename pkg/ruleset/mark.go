@@ -6,9 +6,13 @@ import (
 	"time"
 )
 
-// MarkMask are the bits of a packet's mark in which the classifier says who is
-// knocking. All others belong to other programs.
-const MarkMask = 0x0f000000
+// MarkMask are the bits of a packet's mark in which the classifier says what a
+// packet is, from bit MarkShift on. All others belong to other programs. The
+// classifier's C source has the same bits (MARK).
+const (
+	MarkMask  uint32 = 0xf << MarkShift
+	MarkShift        = 24
+)
 
 // Class is what the classifier says of a packet.
 type Class uint32
@@ -21,8 +25,11 @@ const (
 	OtherAgent   Class = 3 // a request without such a User-Agent
 )
 
-// Bits are the class as it stands in the mark.
-func (c Class) Bits() uint32 { return uint32(c) << 24 }
+// Bits are the class as it is written in the mark.
+func (c Class) Bits() uint32 { return uint32(c) << MarkShift }
+
+// ClassOf reads the class out of a mark.
+func ClassOf(mark uint32) Class { return Class(mark >> MarkShift) }
 
 // Mark matches what the classifier has said of the packet.
 type Mark struct {
@@ -35,7 +42,7 @@ func (s Mark) String() string {
 	if s.Not {
 		operator = "!="
 	}
-	return fmt.Sprintf("meta mark & 0x%08x %s 0x%08x", uint32(MarkMask), operator, s.Class.Bits())
+	return fmt.Sprintf("meta mark & 0x%08x %s 0x%08x", MarkMask, operator, s.Class.Bits())
 }
 
 // ClearMark takes out of the mark what the classifier has put there, so that
@@ -43,7 +50,7 @@ func (s Mark) String() string {
 type ClearMark struct{}
 
 func (ClearMark) String() string {
-	return fmt.Sprintf("meta mark set meta mark & 0x%08x", ^uint32(MarkMask))
+	return fmt.Sprintf("meta mark set meta mark & 0x%08x", ^MarkMask)
 }
 
 // Unicast matches a source address that a single host can have.
@@ -51,7 +58,7 @@ type Unicast struct{}
 
 func (Unicast) String() string { return "fib saddr type unicast" }
 
-// Ban adds the source address to a set for a time, or lets its time begin anew.
+// Ban adds the source address to a set for a time, or restarts its time.
 // Where the set is full the rule ends here, so no verdict may stand behind it.
 type Ban struct {
 	V6  bool

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"fmt"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -27,14 +28,14 @@ var forms = sync.OnceValue(func() []form {
 			return Source{V6: g[1] != "", Not: g[2] != "", Set: g[3]}, true
 		}},
 		{regexp.MustCompile(`^ip(6?) saddr \{ ([^}]+) \}`), parseSource},
-		{regexp.MustCompile(`^fib saddr \. iif oif missing`), plain(NoWayBack{})},
+		{regexp.MustCompile(`^fib saddr \. iif oif missing`), plain(ReversePathMissing{})},
 		{regexp.MustCompile(`^fib saddr oifname "([^"]+)"`), func(g []string) (Statement, bool) { return WayBack{g[1]}, true }},
 		{regexp.MustCompile(`^fib saddr type unicast`), plain(Unicast{})},
-		{regexp.MustCompile(`^meta mark & 0x0f000000 ([!=]=) 0x0([0-9a-f])000000`), func(g []string) (Statement, bool) {
-			class, err := strconv.ParseUint(g[2], 16, 4)
-			return Mark{Class: Class(class), Not: g[1] == "!="}, err == nil
+		{regexp.MustCompile(fmt.Sprintf(`^meta mark & 0x%08x ([!=]=) (0x[0-9a-f]{8})`, MarkMask)), func(g []string) (Statement, bool) {
+			mark, err := strconv.ParseUint(g[2], 0, 32)
+			return Mark{Class: ClassOf(uint32(mark)), Not: g[1] == "!="}, err == nil
 		}},
-		{regexp.MustCompile(`^meta mark set meta mark & 0xf0ffffff`), plain(ClearMark{})},
+		{regexp.MustCompile("^" + ClearMark{}.String()), plain(ClearMark{})},
 		{regexp.MustCompile(`^update @(\w+) \{ ip(6?) saddr timeout (\w+) \}`), func(g []string) (Statement, bool) {
 			d, ok := parseDuration(g[3])
 			return Ban{V6: g[2] != "", Set: g[1], For: d}, ok

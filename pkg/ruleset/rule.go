@@ -121,11 +121,11 @@ func (s Source) String() string {
 	return fmt.Sprintf("%s saddr { %s }", family, strings.Join(texts, ", "))
 }
 
-// NoWayBack matches a packet whose source address would not be routed back out
+// ReversePathMissing matches a packet whose source address would not be routed back out
 // of the interface that it came in by.
-type NoWayBack struct{}
+type ReversePathMissing struct{}
 
-func (NoWayBack) String() string { return "fib saddr . iif oif missing" }
+func (ReversePathMissing) String() string { return "fib saddr . iif oif missing" }
 
 // WayBack matches a packet whose source address is routed back out of the named
 // interface.
@@ -225,22 +225,22 @@ func (s Verdict) String() string {
 	return string(s.Kind) + " " + s.Chain
 }
 
-func (InInterface) statement()     {}
-func (IPv6Packet) statement()      {}
-func (WayBack) statement()         {}
-func (FirstFragment) statement()   {}
-func (HasTransport) statement()    {}
-func (Mark) statement()            {}
-func (ClearMark) statement()       {}
-func (Unicast) statement()         {}
-func (Ban) statement()             {}
-func (Source) statement()          {}
-func (NoWayBack) statement()       {}
-func (Protocols) statement()       {}
-func (DestinationPort) statement() {}
-func (Connection) statement()      {}
-func (Count) statement()           {}
-func (Verdict) statement()         {}
+func (InInterface) statement()        {}
+func (IPv6Packet) statement()         {}
+func (WayBack) statement()            {}
+func (FirstFragment) statement()      {}
+func (HasTransport) statement()       {}
+func (Mark) statement()               {}
+func (ClearMark) statement()          {}
+func (Unicast) statement()            {}
+func (Ban) statement()                {}
+func (Source) statement()             {}
+func (ReversePathMissing) statement() {}
+func (Protocols) statement()          {}
+func (DestinationPort) statement()    {}
+func (Connection) statement()         {}
+func (Count) statement()              {}
+func (Verdict) statement()            {}
 
 func not(n bool) string {
 	if n {

@@ -82,7 +82,7 @@ func TestElementText(t *testing.T) {
 // written.
 func TestStateSurvivesJSON(t *testing.T) {
 	s := ruleset.State{
-		Exists: true, Flags: "dormant", Counters: []string{"a"}, Strangers: []ruleset.Stranger{{Kind: "quota", Type: 2, Name: "q"}},
+		Exists: true, Flags: "dormant", Counters: []string{"a"}, ForeignObjects: []ruleset.ForeignObject{{Kind: "quota", Type: 2, Name: "q"}},
 		Sets: map[string]ruleset.Set{"providers4": {Key: ruleset.IPv4, Interval: true, Elements: ruleset.Addresses(prefixes("192.0.2.1/32", "10.0.0.0/8"))}},
 		Chains: map[string]ruleset.Chain{"sip": {Type: "filter", Hook: "input", Priority: -10, Policy: "accept", Rules: []ruleset.Rule{
 			ruleset.NewRule(ruleset.InInterface{Name: "ppp*"}, ruleset.Source{V6: true, Set: "providers6"}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "pass"}),
@@ -182,7 +182,7 @@ func TestRulesFromText(t *testing.T) {
 		ruleset.NewRule(ruleset.InInterface{Name: "lo", Not: true}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "fence"}),
 		ruleset.NewRule(ruleset.InInterface{Name: "ppp*"}, ruleset.Verdict{Kind: ruleset.Accept}),
 		ruleset.NewRule(ruleset.Source{Set: "providers4"}, ruleset.Count("allowed_provider"), ruleset.Verdict{Kind: ruleset.Goto, Chain: "pass"}),
-		ruleset.NewRule(ruleset.Source{V6: true, In: prefixes("fc00::/7", "fe80::/10")}, ruleset.NoWayBack{}, ruleset.Verdict{Kind: ruleset.Drop}),
+		ruleset.NewRule(ruleset.Source{V6: true, In: prefixes("fc00::/7", "fe80::/10")}, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Drop}),
 		ruleset.NewRule(ruleset.Source{In: prefixes("192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "10.0.0.0/8")}),
 		ruleset.NewRule(ruleset.Translated, ruleset.Original, ruleset.Protocols{ruleset.SCTP, ruleset.DCCP},
 			ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: "ports_tcp"}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}),

@@ -16,9 +16,9 @@ const Table = "ringfence"
 // as something observed (nobody made it) and as something desired (take it
 // down).
 type State struct {
-	// Generation is the kernel's ruleset generation at which the state was
+	// GenID is the kernel's ruleset generation at which the state was
 	// observed. It is 0 in a desired state.
-	Generation uint32 `json:"-"`
+	GenID uint32 `json:"-"`
 	// Exists tells a table without content from no table.
 	Exists bool `json:"exists"`
 	// Flags holds the table's flags as nft writes them ("dormant"), "" for
@@ -29,17 +29,17 @@ type State struct {
 	Chains map[string]Chain `json:"chains,omitempty"`
 	// Counters are the named counters, sorted. Their values are no state.
 	Counters []string `json:"counters,omitempty"`
-	// Strangers are objects of kinds that ringfence never makes, put into its
+	// ForeignObjects are objects of kinds that ringfence never makes, put into its
 	// table by another program: quotas, limits, flowtables.
-	Strangers []Stranger `json:"strangers,omitempty"`
+	ForeignObjects []ForeignObject `json:"strangers,omitempty"`
 	// Classifier marks packets before the table sees them.
 	Classifier Classifier `json:"classifier,omitempty"`
 }
 
-// OwnWords reports whether the table holds nothing but what ringfence could have
+// OnlyOurs reports whether the table holds nothing but what ringfence could have
 // written.
-func (s *State) OwnWords() bool {
-	if s.Flags != "" || len(s.Strangers) > 0 {
+func (s *State) OnlyOurs() bool {
+	if s.Flags != "" || len(s.ForeignObjects) > 0 {
 		return false
 	}
 	for _, set := range s.Sets {
@@ -55,8 +55,8 @@ func (s *State) OwnWords() bool {
 	return true
 }
 
-// Stranger names an object of a kind that ringfence never makes.
-type Stranger struct {
+// ForeignObject names an object of a kind that ringfence never makes.
+type ForeignObject struct {
 	Kind string `json:"kind"` // as nft writes it, "flowtable" or "quota"
 	Type uint32 `json:"type"` // NFT_OBJECT_*; 0 for a flowtable
 	Name string `json:"name"`

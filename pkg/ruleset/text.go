@@ -25,7 +25,7 @@ func (s *State) String() string {
 	for _, name := range s.Counters {
 		fmt.Fprintf(&b, "\tcounter %s {\n\t}\n", name)
 	}
-	for _, o := range s.Strangers {
+	for _, o := range s.ForeignObjects {
 		fmt.Fprintf(&b, "\t[%s %s]\n", o.Kind, o.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Sets)) {

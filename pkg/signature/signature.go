@@ -56,7 +56,7 @@ const (
 
 // Limits of what is looked at.
 const (
-	// MaxLength is how many bytes of a message are read. What stands behind them
+	// MaxLength is how many bytes of a message are read. What follows them
 	// is not there.
 	MaxLength = 2048
 	// MaxName is how many bytes a signature's name may have.

@@ -48,7 +48,7 @@ func (s *Site) RequiresClassifier() string {
 	case s.Policy.Signatures.Engine == policy.EngineBPF:
 		return "signatures.engine is bpf"
 	case len(s.Policy.Unknown.RequireUserAgent) > 0:
-		return "unknown.require_user_agent needs an engine"
+		return "unknown.require_user_agent needs the classifier"
 	}
 	return ""
 }

@@ -1,6 +1,6 @@
 // Package site brings together what a policy is compiled with: the facts of the
 // host and what is remembered of names. Out of these it makes the desired state
-// with the origin of each address, the terms that answers are learned by, the
+// with the origin of each address, the settings that answers are learned by, the
 // guards that a change must pass, the interfaces whose packets are classified, and
 // warnings.
 //
@@ -50,30 +50,30 @@ func (s *Site) Remember(old resolve.Memory, now resolve.Moment) {
 	s.Memory = old.Only(targets)
 	s.Retired = old.Without(targets).SeenSince(now.Time.Add(-keepRetired))
 	if s.Asked {
-		s.Memory = s.Memory.Learn(s.Answers, s.Terms(), now)
+		s.Memory = s.Memory.Learn(s.Answers, s.Settings(), now)
 	} else {
-		s.Memory = s.Memory.Screened(Screen(s.Policy, s.Host))
+		s.Memory = s.Memory.Filtered(AddressFilter(s.Policy, s.Host))
 	}
 }
 
 // Whole is what is remembered of all names, the retired ones too.
 func (s *Site) Whole() resolve.Memory { return s.Memory.Merge(s.Retired) }
 
-// Terms are what policy and host say about names.
-func (s *Site) Terms() resolve.Terms {
+// Settings are what policy and host say about names.
+func (s *Site) Settings() resolve.Settings {
 	dns := s.Policy.DNS
-	terms := resolve.Terms{
-		Screen: Screen(s.Policy, s.Host),
+	settings := resolve.Settings{
+		Filter: AddressFilter(s.Policy, s.Host),
 		Hold:   dns.Hold, Min: dns.Min, Max: dns.Max, StaleAlarm: dns.StaleAlarm,
 	}
 	for _, t := range Targets(s.Policy) {
-		terms.Names = append(terms.Names, resolve.Name{Target: t, Owners: Owners(s.Policy, t)})
+		settings.Names = append(settings.Names, resolve.Name{Target: t, Owners: Owners(s.Policy, t)})
 	}
-	return terms
+	return settings
 }
 
 // Alarms are those that hold now.
-func (s *Site) Alarms(now resolve.Moment) []resolve.Alarm { return s.Memory.Alarms(s.Terms(), now) }
+func (s *Site) Alarms(now resolve.Moment) []resolve.Alarm { return s.Memory.Alarms(s.Settings(), now) }
 
 // Owners are the providers whose registrar a name is, or the trusted.
 func Owners(p *policy.Policy, t resolve.Target) []string {
@@ -98,9 +98,9 @@ func Targets(p *policy.Policy) []resolve.Target {
 	return targets
 }
 
-// Screen says which addresses the policy's names may not stand for.
-func Screen(p *policy.Policy, h ruleset.Host) resolve.Screen {
-	s := resolve.Screen{Listed: ruleset.Union(p.Allowed())}
+// AddressFilter says which addresses the policy's names may not stand for.
+func AddressFilter(p *policy.Policy, h ruleset.Host) resolve.AddressFilter {
+	s := resolve.AddressFilter{Listed: ruleset.Union(p.Allowed())}
 	for _, i := range h.Interfaces {
 		for _, address := range i.Addresses {
 			s.Own = append(s.Own, address.Addr())

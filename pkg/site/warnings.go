@@ -28,7 +28,7 @@ func PolicyWarnings(p *policy.Policy) []notice.Notice {
 		warnings = append(warnings, notice.Warningf(notice.NobodyAllowed, "nobody is allowed: with this policy every call is dropped"))
 	}
 	if p.Unknown.Accept && p.Signatures.Engine == policy.EngineOff {
-		warnings = append(warnings, notice.Warningf(notice.AcceptsScanners, "unknown.action is accept, and signatures.engine is off: whoever is not banned passes, scanners too"))
+		warnings = append(warnings, notice.Warningf(notice.AcceptsScanners, "unknown.action is accept, and signatures.engine is off: everybody who is not banned passes, scanners too"))
 	}
 	for _, own := range p.Signatures.Deny {
 		s := signature.Signature{Name: own.Name, Header: own.Header, Match: signature.Match(own.Match), Value: own.Value, Class: signature.Ban}
@@ -116,7 +116,7 @@ func (s *Site) ClassifierWarnings() []notice.Notice {
 		var warnings []notice.Notice
 		for _, name := range slices.Sorted(maps.Keys(s.Classifier.Unavailable)) {
 			n := notice.Warningf(notice.ClassifierUnavailable,
-				"unknown.action is accept, and scanners that come in on %s are not recognised: %v; whoever is not banned passes", name, s.Classifier.Unavailable[name])
+				"unknown.action is accept, and scanners that come in on %s are not recognised: %v; everybody who is not banned passes", name, s.Classifier.Unavailable[name])
 			n.About = name
 			warnings = append(warnings, n)
 		}
@@ -124,10 +124,10 @@ func (s *Site) ClassifierWarnings() []notice.Notice {
 	case s.Host.Engine != "" || why == nil:
 	case len(s.Policy.Unknown.RequireUserAgent) > 0:
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
-			"unknown phones are dropped, because nobody reads their User-Agent: %v", why)}
+			"unknown phones are dropped, because the classifier does not read their User-Agent: %v", why)}
 	case s.Policy.Unknown.Accept:
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
-			"unknown.action is accept, and scanners are not recognised: %v; whoever is not banned passes", why)}
+			"unknown.action is accept, and scanners are not recognised: %v; everybody who is not banned passes", why)}
 	}
 	return nil
 }
@@ -142,7 +142,7 @@ func (s *Site) NameNotices(now resolve.Moment, words Words) (notices []notice.No
 	notices = append(notices, FailureNotices(slices.DeleteFunc(slices.Clone(failures), func(p resolve.Problem) bool {
 		return slices.ContainsFunc(alarms, func(alarm resolve.Alarm) bool { return alarm.Name == p.Name && alarm.Type == p.Type })
 	}))...)
-	notices = append(notices, heldNotices(s.Memory)...)
+	notices = append(notices, quarantineNotices(s.Memory)...)
 	for _, alarm := range alarms {
 		notices = append(notices, AlarmNotice(alarm, words))
 	}
@@ -214,18 +214,18 @@ func RejectedNotices(m resolve.Memory) []notice.Notice {
 	return notices
 }
 
-// heldNotices warn of addresses that no second answer has confirmed or denied.
-func heldNotices(m resolve.Memory) []notice.Notice {
+// quarantineNotices warn of addresses that no second answer has confirmed or contradicted.
+func quarantineNotices(m resolve.Memory) []notice.Notice {
 	var notices []notice.Notice
 	for _, k := range m.Names {
 		var waiting []string
-		for _, h := range k.Held {
-			if !h.Denied {
+		for _, h := range k.Quarantined {
+			if !h.Contradicted {
 				waiting = append(waiting, h.Address.String())
 			}
 		}
 		if len(waiting) > 0 {
-			n := notice.Warningf(notice.AddressHeld, "%s: the addresses that were known are gone from its answer, and a second answer is needed for %s", k.Name, strings.Join(waiting, ", "))
+			n := notice.Warningf(notice.AddressQuarantined, "%s: the addresses that were known are gone from its answer, and a second answer is needed for %s", k.Name, strings.Join(waiting, ", "))
 			n.About = k.Name
 			notices = append(notices, n)
 		}

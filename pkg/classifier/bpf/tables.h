@@ -90,7 +90,7 @@ struct {
 	__type(value, __u64);
 } hits SEC(".maps"); /* by signature */
 
-/* What hits are of. The program does not need it; whoever reads hits does. */
+/* What hits are of. The program does not need it; the reader of the hits does. */
 struct name {
 	__u8 text[64];
 };

@@ -109,9 +109,9 @@ func TestListeners(t *testing.T) {
 	labtest.Must(t, h.AddAddress("lo", "192.0.2.1/32"))
 	for _, address := range []string{"192.0.2.1", "127.0.0.1", "::1"} {
 		port := map[string]uint16{"192.0.2.1": 5060, "127.0.0.1": 5061, "::1": 5062}[address]
-		ear, err := h.Hear(port, address)
+		listener, err := h.Listen(port, address)
 		labtest.Must(t, err)
-		defer ear.Close()
+		defer listener.Close()
 	}
 	liar := labtest.Program(t, "liar")
 	out, err := liar.StdoutPipe()

@@ -313,7 +313,7 @@ func Half(honest dns.Handler) dns.Handler {
 // Switch is a handler that can be exchanged for another while it serves.
 type Switch struct{ handler atomic.Pointer[dns.Handler] }
 
-// NewSwitch makes a switch that stands on a handler.
+// NewSwitch makes a switch that begins with a handler.
 func NewSwitch(h dns.Handler) *Switch {
 	s := &Switch{}
 	s.To(h)

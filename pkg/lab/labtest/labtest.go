@@ -223,7 +223,7 @@ func Need(t testing.TB, programs ...string) {
 // broken program makes it wait in vain, on a busy machine too.
 const patience = 2 * time.Minute
 
-// Deadline is when whoever waits for something may give it up.
+// Deadline is when a test stops waiting for something.
 func Deadline() time.Time { return time.Now().Add(patience) }
 
 // Until waits until something is so.

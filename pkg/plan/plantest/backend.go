@@ -90,7 +90,7 @@ func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
 func (k *Kernel) report(program string) {
 	for _, c := range k.watchers {
 		select {
-		case c <- backend.Touched{Generation: k.state.Generation, Program: program, PID: 1}:
+		case c <- backend.Touched{GenID: k.state.GenID, Program: program, PID: 1}:
 		default:
 		}
 	}
@@ -110,8 +110,8 @@ func (k *Kernel) Forget() {}
 func (k *Kernel) Note(*plan.Plan) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.changed = k.changed || k.noted != k.state.Generation
-	k.noted = k.state.Generation
+	k.changed = k.changed || k.noted != k.state.GenID
+	k.noted = k.state.GenID
 	return nil
 }
 
@@ -125,10 +125,10 @@ func (k *Kernel) Snapshot() (s backend.Snapshot, changed bool) {
 }
 
 // Wrote reports whether the table is at the generation that was noted last.
-func (k *Kernel) Wrote(generation uint32) bool {
+func (k *Kernel) Wrote(id uint32) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return generation == k.noted
+	return id == k.noted
 }
 
 // Classifier is a classifier in memory. The zero Classifier works.

@@ -40,12 +40,12 @@ type Kernel struct {
 func (k *Kernel) Observe(context.Context) (*ruleset.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.state.Generation = max(k.state.Generation, 1)
+	k.state.GenID = max(k.state.GenID, 1)
 	s := Copy(&k.state)
 	if between := k.Between; between != nil {
 		k.Between = nil
 		between(&k.state)
-		k.state.Generation++
+		k.state.GenID++
 	}
 	return s, nil
 }
@@ -55,7 +55,7 @@ func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
-	case p.Base != k.state.Generation:
+	case p.GenID != k.state.GenID:
 		return plan.ErrStale
 	case k.Fails:
 		k.Fails = false
@@ -64,10 +64,10 @@ func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 	next := Copy(&k.state)
 	if !p.KeepsRules() {
 		next = Copy(p.Want)
-		next.Generation = k.state.Generation
+		next.GenID = k.state.GenID
 	}
 	next.Classifier = maps.Clone(p.Want.Classifier)
-	next.Generation++
+	next.GenID++
 	k.state = *next
 	k.Commits++
 	k.report("ringfence")
@@ -83,7 +83,7 @@ func (k *Kernel) Change(f func(s *ruleset.State)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f(&k.state)
-	k.state.Generation = max(k.state.Generation, 1) + 1
+	k.state.GenID = max(k.state.GenID, 1) + 1
 	k.report("another")
 }
 
@@ -102,6 +102,6 @@ func Copy(s *ruleset.State) *ruleset.State {
 		c.Chains[name] = chain
 	}
 	c.Classifier = maps.Clone(s.Classifier)
-	c.Counters, c.Strangers = slices.Clone(s.Counters), slices.Clone(s.Strangers)
+	c.Counters, c.ForeignObjects = slices.Clone(s.Counters), slices.Clone(s.ForeignObjects)
 	return &c
 }

@@ -1,0 +1,278 @@
+package resolve
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// observation is all that was heard of one name at one time: mostly one
+// answer a question, more if it was asked again at once.
+type observation struct {
+	known    Known
+	settings Settings
+	now      Moment
+	passed   time.Duration // since the last lookup
+	// measured is false if nobody knows how much time has passed.
+	measured bool
+
+	asked map[Question]*heard
+	order []Question // of asked, as in the tree
+	found map[netip.Addr]*sighting
+	// rejected are the addresses that the filter rejects, with the reason.
+	rejected map[netip.Addr]string
+	// results counts those that it was made from, suspicious those of them that
+	// have suspicious addresses, and sound those that have addresses and no suspicious
+	// ones.
+	results, suspicious, sound int
+}
+
+// heard is what all answers to one question together say.
+type heard struct {
+	question Question
+	from     []Question
+	answered bool
+	err      error // of the last answer that failed, unless another did not
+	noName   bool
+	records  []Record
+	most     int  // records in one answer
+	believed bool // an address that may be believed is among the records or behind them
+	empty    []string
+}
+
+// sighting is an address in the answers of an observation.
+type sighting struct {
+	via     string
+	ttl     time.Duration
+	sources []Question
+	// answers counts the results that have it, and suspicious those of them in which
+	// it is suspicious.
+	answers, suspicious int
+}
+
+// newObservation makes an observation of no result yet.
+func newObservation(known Known, settings Settings, now Moment) *observation {
+	o := &observation{
+		known: known, settings: settings, now: now,
+		asked: map[Question]*heard{}, found: map[netip.Addr]*sighting{}, rejected: map[netip.Addr]string{},
+	}
+	o.passed, o.measured = now.since(known.Looked)
+	return o
+}
+
+// gather adds a result with the addresses in it that are suspicious.
+func (o *observation) gather(r Result, suspicious map[netip.Addr]bool) {
+	seen := map[netip.Addr]bool{}
+	nodes := map[Question]bool{}
+	r.each(func(n, parent *Node, via string, ttl time.Duration) {
+		h := o.asked[n.Question]
+		if h == nil {
+			h = &heard{question: n.Question}
+			o.asked[n.Question] = h
+			o.order = append(o.order, n.Question)
+		}
+		if parent != nil && !slices.Contains(h.from, parent.Question) {
+			h.from = append(h.from, parent.Question)
+		}
+		if !nodes[n.Question] { // which is in the tree wherever a record leads to it
+			nodes[n.Question] = true
+			h.hear(n)
+		}
+		h.believed = h.believed || n.believed(o.settings.Filter)
+		for _, record := range n.Records {
+			if record.Address.IsValid() {
+				o.see(record.Address.Unmap(), n.Question, via, ttl, suspicious, seen)
+			}
+		}
+	})
+	o.results++
+	switch {
+	case len(suspicious) > 0:
+		o.suspicious++
+	case len(seen) > 0:
+		o.sound++
+	}
+}
+
+func (h *heard) hear(n *Node) {
+	if n.Err != nil {
+		if !h.answered {
+			h.err = n.Err
+		}
+		return
+	}
+	h.noName = n.NoName && (!h.answered || h.noName)
+	h.answered, h.err = true, nil
+	h.records = append(h.records, n.Records...)
+	h.most = max(h.most, len(n.Records))
+	h.empty = n.emptyTargets()
+}
+
+// see notes an address of an answer; seen are those that this answer has had
+// before by another way.
+func (o *observation) see(a netip.Addr, q Question, via string, ttl time.Duration, suspicious, seen map[netip.Addr]bool) {
+	if why := o.settings.Filter.Reject(a); why != "" {
+		o.rejected[a] = why
+		return
+	}
+	s := o.found[a]
+	if s == nil {
+		s = &sighting{via: via, ttl: ttl}
+		o.found[a] = s
+	}
+	if strings.Count(via, chainArrow) < strings.Count(s.via, chainArrow) {
+		s.via = via
+	}
+	s.ttl = min(s.ttl, ttl)
+	if !slices.Contains(s.sources, q) {
+		s.sources = append(s.sources, q)
+	}
+	if !seen[a] {
+		seen[a] = true
+		s.answers++
+		if suspicious[a] {
+			s.suspicious++
+		}
+	}
+}
+
+// believed reports whether the node's records have, or lead to, an address that
+// may be believed.
+func (n *Node) believed(filter AddressFilter) bool {
+	return slices.ContainsFunc(n.Records, func(r Record) bool { return r.Address.IsValid() && filter.Reject(r.Address) == "" }) ||
+		slices.ContainsFunc(n.Children, func(c *Node) bool { return c.believed(filter) })
+}
+
+// leads reports whether any record of the answer is of use.
+func (h *heard) leads() bool {
+	return slices.ContainsFunc(h.records, func(r Record) bool { return r.Unused() == "" })
+}
+
+// emptyTargets are the names that the node's records lead to and that have
+// neither kind of address, as far as was heard.
+func (n *Node) emptyTargets() []string {
+	found, failed := map[string]bool{}, map[string]bool{}
+	var names []string
+	for _, child := range n.Children {
+		if child.Question.Type != A && child.Question.Type != AAAA {
+			continue
+		}
+		name := child.Question.Name
+		names = append(names, name)
+		found[name] = found[name] || len(child.Records) > 0
+		failed[name] = failed[name] || child.Err != nil
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return found[name] || failed[name] })
+}
+
+// was is what is remembered of a question.
+func (o *observation) was(q Question) KnownAnswer {
+	for _, a := range o.known.Questions {
+		if a.question() == q {
+			return a
+		}
+	}
+	return KnownAnswer{Name: q.Name, Type: q.Type}
+}
+
+// wasGood reports whether a question once had an answer that could be used.
+func (o *observation) wasGood(q Question) bool {
+	return !o.was(q).LastGood.IsZero() || slices.ContainsFunc(o.known.Addresses, func(a KnownAddress) bool {
+		return slices.ContainsFunc(o.known.sources(a), func(s Source) bool { return s.Question == q })
+	})
+}
+
+// failure says why a question has no good answer, "" if it has, or if there is
+// nothing and never was, or if the provider has given up a type of record.
+func (o *observation) failure(h *heard) (Kind, string) {
+	q := h.question
+	switch {
+	case h.err != nil:
+		if f, ok := errors.AsType[*Failure](h.err); ok {
+			return f.Kind, f.Text
+		}
+		return Malformed, h.err.Error()
+	case h.believed || !o.wasGood(q) || o.givenUp(h):
+		return "", ""
+	case h.leads() && (q.Type == A || q.Type == AAAA):
+		return Unbelieved, "only addresses that cannot be believed, where there were others"
+	case h.leads() && o.unbelievedBehind(q):
+		return Unbelieved, "only addresses that cannot be believed behind its records, where there were others"
+	case h.leads():
+		return "", "" // what it led to says why
+	case h.noName:
+		return Gone, "the name does not exist any more"
+	}
+	return Gone, fmt.Sprintf("no %s record any more, where there was one", q.Type)
+}
+
+func (o *observation) unbelievedBehind(q Question) bool {
+	for _, h := range o.asked {
+		if slices.Contains(h.from, q) && (h.question.Type == A || h.question.Type == AAAA) && h.leads() {
+			return true
+		}
+	}
+	return false
+}
+
+// givenUp reports whether an answer without any record means that the provider
+// has given up this type of record, because the same registrar has good
+// addresses by another. Of a name that does not exist that can only be said if
+// it is one of a service: another may have been deleted by mistake, together
+// with all its types.
+func (o *observation) givenUp(h *heard) bool {
+	if !h.answered || h.leads() || h.noName && !strings.HasPrefix(h.question.Name, "_") {
+		return false
+	}
+	q := h.question
+	if (q.Type == A || q.Type == AAAA) && q.Name != o.known.Name {
+		other := o.asked[Question{q.Name, map[Type]Type{A: AAAA, AAAA: A}[q.Type]}]
+		return other != nil && other.believed
+	}
+	return len(o.found) > 0
+}
+
+// verdict says whether the addresses age that a question once gave
+// and that are not in its answer now, and how long they stay. A question that
+// was not asked is judged by those whose records led to it once and do not any
+// more.
+func (o *observation) verdict(q Question) (ages bool, limit time.Duration) {
+	const deepest = 8 // NAPTR, SRV and A are three; a file may hold any circle
+	return o.judge(q, deepest)
+}
+
+func (o *observation) judge(q Question, depth int) (ages bool, limit time.Duration) {
+	if h := o.asked[q]; h != nil {
+		switch {
+		case !h.answered:
+			return false, 0
+		case h.believed:
+			return true, o.settings.Hold
+		case o.givenUp(h):
+			return true, max(o.settings.Hold, holdOfType)
+		}
+		return false, 0
+	}
+	from := o.was(q).From
+	if len(from) == 0 {
+		from = o.roots()
+	}
+	ages = len(from) > 0 && depth > 0
+	for _, parent := range from {
+		if !ages {
+			break
+		}
+		parentAges, parentLimit := o.judge(parent, depth-1)
+		ages, limit = parentAges, max(limit, parentLimit)
+	}
+	return ages, limit
+}
+
+// roots are the questions that may lead to others.
+func (o *observation) roots() []Question {
+	return slices.DeleteFunc(slices.Clone(o.order), func(q Question) bool { return q.Type == A || q.Type == AAAA })
+}

@@ -1,0 +1,77 @@
+package resolve
+
+import (
+	"slices"
+	"time"
+)
+
+// Settings are what policy and host say about names.
+type Settings struct {
+	// Names are all names of the policy. Whatever is remembered of others is
+	// forgotten, so that their addresses leave at once.
+	Names []Name
+	// Filter says which addresses are believed.
+	Filter AddressFilter
+	// Hold is how long an address stays that good answers lack.
+	Hold time.Duration
+	// Min and Max are the least and the most that lies between two observations at a
+	// name that answers.
+	Min, Max time.Duration
+	// StaleAlarm is how old the last good answer may be.
+	StaleAlarm time.Duration
+}
+
+// Name is a name of the policy.
+type Name struct {
+	Target
+	// Owners are those whom the policy lists it for: providers, or the trusted.
+	Owners []string
+}
+
+// holdOfType is the least time that addresses stay after a provider has given
+// up a whole type of record: phones that were told to use it come back late.
+const holdOfType = 72 * time.Hour
+
+// missed returns for how long an address has been missing, after good answers
+// have lacked it for some time and a lookup that came passed later lacks it too.
+//
+// A lookup that comes late says nothing about the time before it: nobody has
+// asked, or nobody was there. Then it counts only up to a little before the
+// limit, so that the first answer after any silence, however long the wall clock
+// says that it was, removes nothing that good answers had not found missing for
+// nearly as long already.
+func (t Settings) missed(before, passed time.Duration, measured bool, limit time.Duration) time.Duration {
+	if !measured || passed > 2*t.Max {
+		if last := limit - min(t.Max, limit/4); before < last {
+			return min(before+passed, last)
+		}
+	}
+	return before + passed
+}
+
+// names returns the targets that an owner has.
+func (t Settings) names(owner string) []Target {
+	var targets []Target
+	for _, n := range t.Names {
+		if slices.Contains(n.Owners, owner) {
+			targets = append(targets, n.Target)
+		}
+	}
+	return targets
+}
+
+// owners are those of the names that are looked at, each once.
+func (t Settings) owners(observations map[Target]*observation) []string {
+	var owners []string
+	for _, n := range t.Names {
+		if observations[n.Target] == nil {
+			continue
+		}
+		for _, o := range n.Owners {
+			if !slices.Contains(owners, o) {
+				owners = append(owners, o)
+			}
+		}
+	}
+	return owners
+}

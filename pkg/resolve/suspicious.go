@@ -1,0 +1,104 @@
+package resolve
+
+import "net/netip"
+
+// Suspicious returns the targets that should be asked again at once, best of
+// somebody else: more than half of the addresses that a provider has is new, while
+// more than half of what it stood for is gone. Either it has moved, and then
+// the second answer says the same, or somebody lies. The results are one a
+// target. Suspicious is pure.
+func (m Memory) Suspicious(results []Result, settings Settings) []Target {
+	var targets []Target
+	for i, suspicious := range m.Filtered(settings.Filter).suspicious(results, settings) {
+		if len(suspicious) > 0 {
+			targets = append(targets, results[i].Target)
+		}
+	}
+	return targets
+}
+
+// suspicious returns, by result, the addresses in it that are suspicious. The first
+// results of all targets are judged together, then the second ones, and so on.
+// The memory is filtered.
+func (m Memory) suspicious(results []Result, settings Settings) []map[netip.Addr]bool {
+	suspicious := make([]map[netip.Addr]bool, len(results))
+	for round := 0; ; round++ {
+		observations := map[Target]*observation{}
+		places := map[Target]int{}
+		times := map[Target]int{}
+		for i, r := range results {
+			if times[r.Target] == round {
+				o := newObservation(m.name(r.Target), settings, Moment{})
+				o.gather(r, nil)
+				observations[r.Target], places[r.Target] = o, i
+			}
+			times[r.Target]++
+		}
+		if len(observations) == 0 {
+			return suspicious
+		}
+		for _, owner := range settings.owners(observations) {
+			fresh := m.replaced(settings.names(owner), observations)
+			for t, o := range observations {
+				for a := range o.found {
+					if fresh[a] {
+						if suspicious[places[t]] == nil {
+							suspicious[places[t]] = map[netip.Addr]bool{}
+						}
+						suspicious[places[t]][a] = true
+					}
+				}
+			}
+		}
+	}
+}
+
+// replaced returns the new addresses of an owner, if more than half of its
+// addresses are new and more than half of those that it had are gone; else
+// none. What the observations do not speak of is as it was.
+func (m Memory) replaced(names []Target, observations map[Target]*observation) map[netip.Addr]bool {
+	known, present, now := map[netip.Addr]bool{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	for _, t := range names {
+		o := observations[t]
+		for _, a := range m.name(t).Addresses {
+			known[a.Address] = true
+			if a.MissingSince.IsZero() {
+				present[a.Address] = true
+			}
+			if o == nil || !o.lacks(a) {
+				now[a.Address] = true
+			}
+		}
+		if o != nil {
+			for a := range o.found {
+				now[a] = true
+			}
+		}
+	}
+	fresh, stayed := map[netip.Addr]bool{}, 0
+	for a := range now {
+		if !known[a] {
+			fresh[a] = true
+		}
+		if present[a] {
+			stayed++
+		}
+	}
+	if len(known) == 0 || 2*len(fresh) <= len(now) || 2*stayed >= len(present) && len(present) > 0 {
+		return nil
+	}
+	return fresh
+}
+
+// lacks reports whether good answers say that an address is gone.
+func (o *observation) lacks(a KnownAddress) bool {
+	if o.found[a.Address] != nil {
+		return false
+	}
+	for _, s := range o.known.sources(a) {
+		if ages, _ := o.verdict(s.Question); !ages {
+			return false
+		}
+	}
+	return true
+}
