@@ -32,3 +32,7 @@ require (
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 )
+
+// The required version does not compile where int has 32 bits. The copy differs in
+// one line: see third_party/nftables/README.md.
+replace github.com/google/nftables => ./third_party/nftables

@@ -134,7 +134,7 @@ func TestDemoInterrupted(t *testing.T) {
 	whole := time.Since(start)
 	r := rand.New(rand.NewPCG(7, 7))
 	stopped := 0
-	for i := range labtest.Count(10, 100) {
+	for i := 0; i < labtest.Count(10, 100) || stopped == 0; i++ {
 		signal := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}[i%3]
 		o := s.stopped(t, signal, time.Duration(r.Int64N(int64(whole))), "demo")
 		if o.status != 0 {
@@ -143,10 +143,9 @@ func TestDemoInterrupted(t *testing.T) {
 			if o.status == 1 && !strings.Contains(o.stderr, "ringfence: error: interrupted: nothing was changed") {
 				t.Errorf("an interrupted demo says\n%s", o.stderr)
 			}
+		} else {
+			whole = max(whole*3/4, 1) // the first one has taken longer than they do now
 		}
 		s.leavesNothing(t, before)
-	}
-	if stopped == 0 {
-		t.Error("no demo was stopped: this test says nothing")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -15,6 +16,10 @@ type NameServer struct {
 	servers []*dns.Server
 	running sync.WaitGroup
 }
+
+// patience is how long a name server waits for a question that was begun, and
+// for an answer to be taken: on a busy machine that takes long.
+const patience = time.Minute
 
 // ServeNames starts a name server at an address with port, such as
 // "192.0.2.53:53". It can be asked as soon as ServeNames returns.
@@ -49,6 +54,7 @@ func (n *Namespace) serveNames(address string, handler dns.Handler, tcp bool) (*
 		return nil, fmt.Errorf("serve names at %s in %s: %w", address, n.Name, err)
 	}
 	for _, server := range s.servers {
+		server.ReadTimeout, server.WriteTimeout = patience, patience
 		started := make(chan struct{})
 		server.NotifyStartedFunc = func() { close(started) }
 		failed := make(chan error, 1)

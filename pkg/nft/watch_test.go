@@ -72,13 +72,14 @@ func TestWatchLosesNothingSilently(t *testing.T) {
 		touched, err = nft.Watch(t.Context())
 		return err
 	})
+	want := compiled(t, everything)
 	var last uint32
 	for range 50 {
-		apply(t, h, compiled(t, everything))
+		apply(t, h, want)
 		other.Do(t, "delete table inet ringfence")
 	}
 	labtest.In(t, h, func() error {
-		have, err := control.Controller{Kernel: &nft.Kernel{}}.Plan(t.Context(), control.Desired{State: compiled(t, everything)})
+		have, err := control.Controller{Kernel: &nft.Kernel{}}.Plan(t.Context(), control.Desired{State: want})
 		if err == nil {
 			last = have.GenID
 		}

@@ -258,20 +258,30 @@ func TestClientEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestClientTriesTwice: one lost packet is no failure.
+// TestClientTriesTwice: one lost packet is no failure. How long the second answer
+// takes depends on how busy the machine is, so a client that has given up too early is
+// given longer.
 func TestClientTriesTwice(t *testing.T) {
 	t.Parallel()
-	var asked atomic.Int32
-	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
-		if asked.Add(1) > 1 {
-			answer("sip.example. 300 IN A 192.0.2.1")(w, q)
+	var err error
+	for timeout := 200 * time.Millisecond; timeout < time.Minute; timeout *= 10 {
+		var asked atomic.Int32
+		server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+			if asked.Add(1) > 1 {
+				answer("sip.example. 300 IN A 192.0.2.1")(w, q)
+			}
+		}, nil)
+		c := resolve.NewClient([]netip.AddrPort{server})
+		c.SetTimeout(timeout)
+		var got resolve.Answer
+		if got, err = c.Lookup(t.Context(), question); err == nil {
+			if len(got.Records) != 1 {
+				t.Errorf("got %v", got)
+			}
+			return
 		}
-	}, nil)
-	c := resolve.NewClient([]netip.AddrPort{server})
-	c.SetTimeout(5 * time.Second) // also for the answer that comes
-	if got, err := c.Lookup(t.Context(), question); err != nil || len(got.Records) != 1 {
-		t.Errorf("%v %v", got, err)
 	}
+	t.Error(err)
 }
 
 // TestAnswersCannotEndTheProgram: whatever the DNS library makes of an answer.

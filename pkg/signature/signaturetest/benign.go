@@ -35,7 +35,7 @@ func Benign(r *rand.Rand) []byte {
 		pick("From: ", "f: ") + address() + ";tag=" + letters(r, 6+r.IntN(20)),
 		pick("To: ", "t: ") + address() + pick("", ";tag="+letters(r, 10)),
 		pick("Call-ID: ", "i: ") + letters(r, 12+r.IntN(24)) + pick("", "@"+host()),
-		fmt.Sprintf("CSeq: %d %s", r.IntN(1<<31), method),
+		fmt.Sprintf("CSeq: %d %s", r.Int64N(1<<31), method),
 		pick("Contact: ", "m: ") + fmt.Sprintf("<sip:%s@%s;ob>;+sip.instance=\"<urn:uuid:%s>\"", user(), host(), letters(r, 32)),
 		"Max-Forwards: 70",
 		pick("Subject: ", "s: ") + pick("we block friendly-scanner", "Performance Tests", "about sipvicious and svmap", letters(r, 30)),
