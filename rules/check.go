@@ -13,7 +13,6 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/ringfence/ringfence/pkg/policy"
-	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 // ReadProvider reads and checks a file about a provider. The name of the
@@ -184,7 +183,7 @@ var unfit = func() []netip.Prefix {
 func (c *checker) addresses(list []string) {
 	var good []netip.Prefix
 	for i, text := range list {
-		prefix, err := ruleset.ParsePrefix(text)
+		prefix, err := policy.ParsePrefix(text)
 		shortest := 8
 		if prefix.Addr().Is6() {
 			shortest = 24

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/policy"
-	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 // Provider is one file of providers/: a preset that a policy can name.
@@ -68,7 +67,7 @@ const (
 func (p Provider) Prefixes() ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	for _, text := range p.Addresses {
-		prefix, err := ruleset.ParsePrefix(text)
+		prefix, err := policy.ParsePrefix(text)
 		if err != nil {
 			return nil, fmt.Errorf("read provider %s: %w", p.Name, err)
 		}

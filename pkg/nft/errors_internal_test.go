@@ -27,7 +27,7 @@ func TestCommitError(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			got := commitError(test.err, &ruleset.State{Exists: true, Flags: test.flags})
 			for _, cause := range []error{ErrOwned, ErrPermission, plan.ErrStale} {
-				if errors.Is(got, cause) != (cause == test.want) {
+				if errors.Is(got, cause) != errors.Is(test.want, cause) {
 					t.Errorf("%v: is it %v: %t", got, cause, errors.Is(got, cause))
 				}
 			}

@@ -91,3 +91,7 @@ func (c *checker) prefix(s scalar) (netip.Prefix, bool) {
 	}
 	return ruleset.Canonical(p), true
 }
+
+// ParsePrefix reads an entry of addresses, in a policy or a preset: a prefix, or an
+// address as the prefix of it alone.
+func ParsePrefix(text string) (netip.Prefix, error) { return ruleset.ParsePrefix(text) }

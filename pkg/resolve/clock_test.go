@@ -156,7 +156,7 @@ func TestLooksSpread(t *testing.T) {
 	}
 }
 
-// TestOldFile: what version 1 has remembered is held and ages as if this version
+// TestOldFile: what version 1 has remembered is kept and ages as if this version
 // had.
 func TestOldFile(t *testing.T) {
 	const text = `{"version": 1, "names": [{"name": "sip.example", "registrar": true, "addresses": [

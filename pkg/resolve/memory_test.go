@@ -76,3 +76,17 @@ func TestMemorySurvivesJSON(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestKeysOfOldFiles: what earlier versions wrote about addresses that wait for a
+// second answer is read.
+func TestKeysOfOldFiles(t *testing.T) {
+	const file = `{"version": 2, "names": [{"name": "a", "held": [{"address": "192.0.2.1", "via": "A", "denied": true}]}]}`
+	var m resolve.Memory
+	if err := json.Unmarshal([]byte(file), &m); err != nil {
+		t.Fatal(err)
+	}
+	q := m.Names[0].Quarantined
+	if len(q) != 1 || q[0].Address != netip.MustParseAddr("192.0.2.1") || !q[0].Contradicted {
+		t.Errorf("read %+v", q)
+	}
+}
