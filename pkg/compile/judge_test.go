@@ -1,0 +1,145 @@
+package compile_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// packet is one to a fenced port, as the rules see it.
+type packet struct {
+	source netip.Addr
+	// noWayBack says that answers would not leave by where it came in.
+	noWayBack bool
+	class     ruleset.Class
+}
+
+// TestJudgement compares what the rules do to a packet with what the policy says in
+// plain words, over random policies and packets.
+func TestJudgement(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range 3000 {
+		text := randomPolicy(r)
+		p := parse(t, text)
+		engine := []string{"", "bpf"}[r.IntN(2)]
+		s, _ := compile.State(p, nil, ruleset.Host{Engine: engine})
+		for range 50 {
+			packet := packet{source: randomAddress(r), noWayBack: r.IntN(2) == 0}
+			if engine == "bpf" {
+				packet.class = []ruleset.Class{ruleset.Unclassified, ruleset.Scanner, ruleset.OtherAgent}[r.IntN(3)]
+			}
+			got, rule := judge(t, s, "sip", packet)
+			if want := passes(p, engine == "bpf", packet); got != want {
+				t.Fatalf("policy %d:\n%s\n%+v passes: %t, want %t, by %q of\n%s", i, text, packet, got, want, rule, s)
+			}
+		}
+	}
+}
+
+// passes is what the policy says.
+func passes(p *policy.Policy, classifies bool, packet packet) bool {
+	in := func(prefixes []netip.Prefix) bool {
+		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(packet.source) })
+	}
+	var providers []netip.Prefix
+	for _, provider := range p.Providers {
+		for _, a := range provider.Addresses {
+			providers = append(providers, a.Prefix)
+		}
+	}
+	private := packet.source.IsPrivate() || packet.source.IsLinkLocalUnicast()
+	switch {
+	case p.Monitor:
+		return true
+	case private && packet.noWayBack:
+		return false
+	case in(providers) || in(p.Trusted.Addresses):
+		return true
+	case in(p.Bans.Addresses) || !p.Unknown.Accept || packet.class == ruleset.Scanner:
+		return false
+	case len(p.Unknown.RequireUserAgent) > 0:
+		return classifies && packet.class != ruleset.OtherAgent
+	}
+	return true
+}
+
+var pool = strings.Fields("192.168.1.1 192.168.1.2 10.0.0.1 198.51.100.1 198.51.100.2 203.0.113.1 fd00::1 fd00::2 fe80::1 2001:db8::1 2001:db8::2 2001:db8:1::1")
+
+func randomAddress(r *rand.Rand) netip.Addr { return netip.MustParseAddr(pool[r.IntN(len(pool))]) }
+
+func randomPolicy(r *rand.Rand) string {
+	left := slices.Clone(pool)
+	r.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
+	take := func() string {
+		n := r.IntN(4)
+		list := left[:n]
+		left = left[n:]
+		return strings.Join(strings.Split(fmt.Sprintf("%q", list), " "), ", ")
+	}
+	var lines []string
+	if addresses := take(); addresses != "[]" {
+		lines = append(lines, "providers: [{name: a, addresses: "+addresses+"}]")
+	}
+	lines = append(lines, "trusted: {addresses: "+take()+"}", "bans: {addresses: "+take()+"}")
+	lines = append(lines, []string{"", "mode: monitor"}[r.IntN(4)/3])
+	lines = append(lines, []string{"", "unknown: {action: accept}", "unknown: {action: accept, require_user_agent: [Yealink]}"}[r.IntN(3)])
+	return strings.Join(lines, "\n")
+}
+
+// judge does the rules of a chain as the kernel does, and reports whether the packet
+// passes, and by which rule.
+func judge(t *testing.T, s *ruleset.State, chain string, p packet) (pass bool, rule string) {
+	t.Helper()
+	c, ok := s.Chains[chain]
+	if !ok {
+		t.Fatalf("there is no chain %s", chain)
+	}
+	for _, r := range c.Rules {
+		statements := r.Statements()
+		verdict, ends := statements[len(statements)-1].(ruleset.Verdict)
+		switch {
+		case !ends || slices.ContainsFunc(statements, func(st ruleset.Statement) bool { return !matches(t, s, st, p) }):
+			continue
+		case verdict.Kind == ruleset.Accept:
+			return true, r.String()
+		case verdict.Kind == ruleset.Drop:
+			return false, r.String()
+		}
+		return judge(t, s, verdict.Chain, p) // there is no jump without spoofExceptions
+	}
+	t.Fatalf("chain %s ends without a verdict for %+v", chain, p)
+	return false, ""
+}
+
+// matches reports whether a packet matches a statement; one that only acts matches all.
+func matches(t *testing.T, s *ruleset.State, statement ruleset.Statement, p packet) bool {
+	t.Helper()
+	switch st := statement.(type) {
+	case ruleset.IPv6Packet:
+		return p.source.Is6()
+	case ruleset.Source:
+		elements := ruleset.Merged(st.In)
+		if st.Set != "" {
+			elements = s.Sets[st.Set].Elements
+		}
+		in := slices.ContainsFunc(elements, func(e ruleset.Element) bool {
+			return e.From.Compare(p.source) <= 0 && p.source.Compare(e.To) <= 0
+		})
+		return p.source.Is6() == st.V6 && in != st.Not
+	case ruleset.ReversePathMissing:
+		return p.noWayBack
+	case ruleset.Mark:
+		return (p.class == st.Class) != st.Not
+	case ruleset.Count, ruleset.Verdict, ruleset.ClearMark, ruleset.Ban, ruleset.Unicast:
+		return true
+	}
+	t.Fatalf("the test does not know %q", statement)
+	return false
+}
