@@ -222,8 +222,7 @@ func TestEntries(t *testing.T) {
 		{"a host that forwards", "interfaces: [wan]", true, map[string]string{
 			"prerouting": `iifname "wan" jump fence`, "after_dnat": `iifname "wan" jump translated`,
 			"translated": `ct status dnat ct direction original udp dport @ports_udp goto sip
-ct status dnat ct direction original tcp dport @ports_tcp goto sip
-ct status dnat ct direction original meta l4proto { dccp, sctp, udplite } th dport @ports_tcp goto sip`,
+ct status dnat ct direction original meta l4proto { dccp, sctp, tcp, udplite } th dport @ports_tcp goto sip`,
 		}, -310},
 	} {
 		t.Run(test.name, func(t *testing.T) {

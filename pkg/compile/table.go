@@ -84,7 +84,7 @@ func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
 func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	chains := map[string]ruleset.Chain{
 		"prerouting":   t.prerouting(),
-		"fence":        {Rules: append(t.toNoL4Header(), toPorts()...)},
+		"fence":        {Rules: append(toPorts(), t.toNoL4Header()...)},
 		"no_l4_header": {Rules: t.noL4Header()},
 		"pass":         {Rules: []ruleset.Rule{t.pass()}},
 	}
@@ -178,8 +178,7 @@ func toPorts(first ...ruleset.Statement) []ruleset.Rule {
 	}
 	return []ruleset.Rule{
 		rule(ruleset.DestinationPort{Protocol: ruleset.UDP, Set: "ports_udp"}),
-		rule(ruleset.DestinationPort{Protocol: ruleset.TCP, Set: "ports_tcp"}),
-		rule(ruleset.Protocols{ruleset.SCTP, ruleset.DCCP, ruleset.UDPLite},
+		rule(ruleset.Protocols{ruleset.TCP, ruleset.SCTP, ruleset.DCCP, ruleset.UDPLite},
 			ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: "ports_tcp"}),
 	}
 }
