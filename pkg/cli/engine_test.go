@@ -228,7 +228,7 @@ const markWatch = `table inet watch {
 		type filter hook prerouting priority -180
 		iifname "eth0" meta l4proto { udp, tcp } counter name "total"
 		iifname "eth0" meta mark & 0x0f000000 != 0 counter name "nibble"
-		iifname "eth0" meta mark & 0x20400042 != 0x20400042 counter name "changed"
+		iifname "eth0" meta l4proto { udp, tcp } meta mark & 0x20400042 != 0x20400042 counter name "changed"
 	}
 }
 `
