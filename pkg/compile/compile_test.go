@@ -214,16 +214,16 @@ func TestEntries(t *testing.T) {
 		name, policy string
 		forwards     bool
 		want         map[string]string
-		priority     int32
+		stage        ruleset.Stage
 	}{
-		{"every interface", "", false, map[string]string{"prerouting": `iifname != "lo" jump fence`}, -310},
-		{"some interfaces", "interfaces: [eth0, 'ppp*']", false, map[string]string{"prerouting": "iifname \"eth0\" jump fence\niifname \"ppp*\" jump fence"}, -310},
-		{"replies need connection tracking first", "unknown: {allow_replies: true}", false, map[string]string{"prerouting": `iifname != "lo" jump fence`}, -190},
+		{"every interface", "", false, map[string]string{"prerouting": `iifname != "lo" jump fence`}, ruleset.BeforeTracking},
+		{"some interfaces", "interfaces: [eth0, 'ppp*']", false, map[string]string{"prerouting": "iifname \"eth0\" jump fence\niifname \"ppp*\" jump fence"}, ruleset.BeforeTracking},
+		{"replies need connection tracking first", "unknown: {allow_replies: true}", false, map[string]string{"prerouting": `iifname != "lo" jump fence`}, ruleset.AfterTracking},
 		{"a host that forwards", "interfaces: [wan]", true, map[string]string{
 			"prerouting": `iifname "wan" jump fence`, "after_dnat": `iifname "wan" jump translated`,
 			"translated": `ct status dnat ct direction original udp dport @ports_udp goto sip
 ct status dnat ct direction original meta l4proto { dccp, sctp, tcp, udplite } th dport @ports_tcp goto sip`,
-		}, -310},
+		}, ruleset.BeforeTracking},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, _ := compile.State(parse(t, test.policy), nil, ruleset.Host{Forwards: test.forwards})
@@ -236,8 +236,8 @@ ct status dnat ct direction original meta l4proto { dccp, sctp, tcp, udplite } t
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)
 			}
-			if p := s.Chains["prerouting"].Priority; p != test.priority {
-				t.Errorf("priority %d, want %d", p, test.priority)
+			if got := s.Chains["prerouting"].Stage; got != test.stage {
+				t.Errorf("the stage is %q, want %q", got, test.stage)
 			}
 		})
 	}

@@ -9,23 +9,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// The priorities of the base chains, from linux/netfilter_ipv4.h.
-const (
-	// priorityBeforeTracking is before everything that others hang at raw
-	// (-300): a dropped flood makes no connection-tracking entry.
-	priorityBeforeTracking = -310
-	// priorityAfterTracking is behind connection tracking (-200), whose answer
-	// allow_replies needs, and before the translation of destinations (-100),
-	// which changes the port.
-	priorityAfterTracking = -190
-	// priorityAfterTranslation is behind the translation of destinations (-100),
-	// where the port is the one that the packet is delivered to. It is still
-	// prerouting, which all packets pass that are delivered or forwarded later:
-	// Linux 5.10 takes the look at the way back (fib) nowhere else
-	// (nft_fib_validate).
-	priorityAfterTranslation = -10
-)
-
 // The sources that no router of the internet forwards. A packet from one that
 // would not be answered through the interface it came in by is forged.
 // sharedSpace is that of providers' own networks (RFC 6598), which overlays use.
@@ -95,16 +78,16 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	if t.host.Forwards {
 		// A fenced port behind one that is not fenced: the translation of the
 		// destination happens after prerouting has looked at the port.
-		chains["after_dnat"] = base("prerouting", priorityAfterTranslation, t.entries("translated"))
+		chains["after_dnat"] = ruleset.Chain{Stage: ruleset.BeforeFilter, Rules: t.entries("translated")}
 		chains["translated"] = ruleset.Chain{Rules: toPorts(ruleset.Translated, ruleset.Original)}
 	}
 	return chains
 }
 
 func (t table) prerouting() ruleset.Chain {
-	priority := int32(priorityBeforeTracking)
+	stage := ruleset.BeforeTracking
 	if t.policy.Unknown.AllowReplies {
-		priority = priorityAfterTracking
+		stage = ruleset.AfterTracking
 	}
 	rules := t.entries("fence")
 	if t.classifies() {
@@ -112,7 +95,7 @@ func (t table) prerouting() ruleset.Chain {
 		// leaves without what the classifier has noted on it.
 		rules = append(rules, ruleset.NewRule(ruleset.Mark{Class: ruleset.Unclassified, Not: true}, ruleset.ClearMark{}))
 	}
-	return base("prerouting", priority, rules)
+	return ruleset.Chain{Stage: stage, Rules: rules}
 }
 
 // classifies reports whether the engine marks packets before the rules see
@@ -125,10 +108,6 @@ func (t table) pass() ruleset.Rule {
 		return ruleset.NewRule(ruleset.ClearMark{}, accept)
 	}
 	return ruleset.NewRule(accept)
-}
-
-func base(hook string, priority int32, rules []ruleset.Rule) ruleset.Chain {
-	return ruleset.Chain{Type: "filter", Hook: hook, Priority: priority, Policy: "accept", Rules: rules}
 }
 
 // entries lead packets that come in by a fenced interface to a chain.

@@ -99,23 +99,16 @@ func (b *batch) chain(name string) *nftables.Chain {
 	return &nftables.Chain{Table: b.table, Name: name}
 }
 
-var chainHooks = map[string]*nftables.ChainHook{
-	"prerouting": nftables.ChainHookPrerouting,
-}
-
 func (b *batch) addChain(s addChain) error {
 	c := &nftables.Chain{Table: b.table, Name: s.name}
-	if s.chain.Hook != "" {
-		hook, ok := chainHooks[s.chain.Hook]
+	if s.chain.Stage != "" {
+		priority, ok := stagePriorities[s.chain.Stage]
 		if !ok {
-			return fmt.Errorf("add chain %s: no hook %q", s.name, s.chain.Hook)
+			return fmt.Errorf("add chain %s: no stage %q", s.name, s.chain.Stage)
 		}
 		policy := nftables.ChainPolicyAccept
-		if s.chain.Policy != "accept" {
-			return fmt.Errorf("add chain %s: policy %q is never ringfence's", s.name, s.chain.Policy)
-		}
-		c.Hooknum, c.Priority = hook, new(nftables.ChainPriority(s.chain.Priority))
-		c.Type, c.Policy = nftables.ChainType(s.chain.Type), &policy
+		c.Hooknum, c.Priority = nftables.ChainHookPrerouting, new(nftables.ChainPriority(priority))
+		c.Type, c.Policy = nftables.ChainTypeFilter, &policy
 	}
 	b.chains[s.name] = c
 	b.conn.AddChain(c)

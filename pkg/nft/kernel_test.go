@@ -86,10 +86,10 @@ func TestFailedNewTable(t *testing.T) {
 		t.Fatalf("a new table takes %d transactions, want 2", n)
 	}
 	hooked := p.Want.Chains["prerouting"]
-	hooked.Type = "nothing"
+	hooked.Rules = append(hooked.Rules, ruleset.NewRule(ruleset.Verdict{Kind: ruleset.Jump, Chain: "nowhere"}))
 	p.Want.Chains["prerouting"] = hooked
 	err := h.Do(func() error { return new(nft.Kernel).Commit(t.Context(), p) })
-	if err == nil || !strings.Contains(err.Error(), "NFT_MSG_NEWCHAIN") {
+	if err == nil || !strings.Contains(err.Error(), "NFT_MSG_NEWRULE") {
 		t.Errorf("got %v, want an error that names the message", err)
 	}
 	if tables := labtest.Run(t, h, "nft", "list", "tables"); tables != "" {

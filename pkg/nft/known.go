@@ -18,7 +18,7 @@ type Known struct {
 	Boot      string         `json:"boot"`
 	Namespace uint64         `json:"namespace"`
 	GenID     uint32         `json:"generation"`
-	State     *ruleset.State `json:"state"`
+	State     *ruleset.State `json:"table"`
 }
 
 // Here returns a Known for the running kernel and the calling thread's network

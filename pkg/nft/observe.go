@@ -166,8 +166,39 @@ func (o *observation) chains(ctx context.Context) error {
 // hooks of family inet, linux/netfilter.h.
 var hooks = []string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
 
+// stagePriorities are the priorities of the stages at the hook prerouting, which all
+// packets pass that are delivered or forwarded later. Linux 5.10 takes the look at the
+// way back (fib) nowhere else (nft_fib_validate). What others hang at raw is at -300,
+// connection tracking at -200, the translation of destinations at -100
+// (linux/netfilter_ipv4.h).
+var stagePriorities = map[ruleset.Stage]int32{
+	ruleset.BeforeTracking: -310,
+	ruleset.AfterTracking:  -190,
+	ruleset.BeforeFilter:   -10,
+}
+
+// baseChain is what makes a chain one that the kernel calls at a hook.
+type baseChain struct {
+	kind, hook, policy string
+	priority           int32
+}
+
+// stage is that of the chain, or for one that is not as ours are what nft calls it.
+func (c baseChain) stage() ruleset.Stage {
+	if c.hook == "" {
+		return ""
+	}
+	for stage, priority := range stagePriorities {
+		if c == (baseChain{"filter", "prerouting", "accept", priority}) {
+			return stage
+		}
+	}
+	return ruleset.Stage(fmt.Sprintf("type %s hook %s priority %d policy %s", c.kind, c.hook, c.priority, c.policy))
+}
+
 func chain(b []byte) ruleset.Chain {
 	var c ruleset.Chain
+	var base baseChain
 	var foreign []string
 	for kind, value := range attributes(b) {
 		switch kind {
@@ -175,17 +206,17 @@ func chain(b []byte) ruleset.Chain {
 			for k, v := range attributes(value) {
 				switch {
 				case k == unix.NFTA_HOOK_HOOKNUM && number(v) < uint64(len(hooks)):
-					c.Hook = hooks[number(v)]
+					base.hook = hooks[number(v)]
 				case k == unix.NFTA_HOOK_PRIORITY:
-					c.Priority = int32(number(v))
+					base.priority = int32(number(v))
 				default:
 					foreign = append(foreign, fmt.Sprintf("hook attribute %d = 0x%x", k, v))
 				}
 			}
 		case unix.NFTA_CHAIN_TYPE:
-			c.Type = text(value)
+			base.kind = text(value)
 		case unix.NFTA_CHAIN_POLICY:
-			c.Policy = map[uint64]string{0: "drop", 1: "accept"}[number(value)]
+			base.policy = map[uint64]string{0: "drop", 1: "accept"}[number(value)]
 		case unix.NFTA_CHAIN_COUNTERS:
 			foreign = append(foreign, "counter")
 		case nftaChainFlags:
@@ -195,6 +226,7 @@ func chain(b []byte) ruleset.Chain {
 			}
 		}
 	}
+	c.Stage = base.stage()
 	c.Foreign = strings.Join(append(foreign, comment(b, nftaChainUserdata, commentOf)...), ", ")
 	return c
 }

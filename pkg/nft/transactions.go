@@ -298,7 +298,7 @@ func (t *transition) ofHooks(steps []step, hooks bool) []step {
 		case addRules:
 			name = s.chain
 		}
-		if (t.want.Chains[name].Hook != "") == hooks {
+		if (t.want.Chains[name].Stage != "") == hooks {
 			some = append(some, s)
 		}
 	}

@@ -58,7 +58,7 @@ func random(r *rand.Rand) *ruleset.State {
 	for i, name := range chains {
 		c := ruleset.Chain{}
 		if name == "prerouting" {
-			c = ruleset.Chain{Type: "filter", Hook: "prerouting", Priority: int32(-310 + 120*r.IntN(2)), Policy: "accept"}
+			c = ruleset.Chain{Stage: []ruleset.Stage{ruleset.BeforeTracking, ruleset.AfterTracking}[r.IntN(2)]}
 		}
 		for range r.IntN(4) {
 			var statements []ruleset.Statement
@@ -169,7 +169,7 @@ func table(change func(s *ruleset.State)) *ruleset.State {
 				ruleset.NewRule(ruleset.Source{Set: "providers4"}, ruleset.Verdict{Kind: ruleset.Accept}),
 				ruleset.NewRule(ruleset.Count("dropped_unknown"), ruleset.Verdict{Kind: ruleset.Drop}),
 			}},
-			"prerouting": {Type: "filter", Hook: "prerouting", Priority: -310, Policy: "accept"},
+			"prerouting": {Stage: ruleset.BeforeTracking},
 		},
 	}
 	if change != nil {
@@ -243,7 +243,7 @@ func TestSteps(t *testing.T) {
 			edit(s.Chains, "sip", func(c *ruleset.Chain) { c.Rules = c.Rules[:1] })
 		}), table(nil), "flushChain addRules"},
 		{"another priority", table(func(s *ruleset.State) {
-			edit(s.Chains, "prerouting", func(c *ruleset.Chain) { c.Priority = 0 })
+			edit(s.Chains, "prerouting", func(c *ruleset.Chain) { c.Stage = "type filter hook input priority 0 policy accept" })
 		}), table(nil), "flushChain flushChain deleteChain addChain addRules"},
 		{
 			"dormant", table(func(s *ruleset.State) { s.Flags = "dormant" }), table(nil),

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -232,10 +233,7 @@ func frameText(s ruleset.Set) string {
 }
 
 func chainText(c ruleset.Chain) string {
-	words := "without hook"
-	if c.Hook != "" {
-		words = fmt.Sprintf("type %s hook %s priority %d policy %s", c.Type, c.Hook, c.Priority, c.Policy)
-	}
+	words := cmp.Or(string(c.Stage), "without hook")
 	if c.Foreign != "" {
 		words += " [" + c.Foreign + "]"
 	}

@@ -28,7 +28,7 @@ func table(change func(s *ruleset.State)) *ruleset.State {
 				ruleset.NewRule(ruleset.Source{Set: "providers4"}, ruleset.Verdict{Kind: ruleset.Accept}),
 				ruleset.NewRule(ruleset.Count("dropped_unknown"), ruleset.Verdict{Kind: ruleset.Drop}),
 			}},
-			"prerouting": {Type: "filter", Hook: "prerouting", Priority: -310, Policy: "accept"},
+			"prerouting": {Stage: ruleset.BeforeTracking},
 		},
 	}
 	if change != nil {
@@ -101,8 +101,8 @@ func TestChanges(t *testing.T) {
 		}), table(nil), "change chain sip  [its rules differ]\n    - counter name \"dropped_unknown\" drop\n    + counter name \"dropped_unknown\" drop"},
 		{
 			"another priority", table(func(s *ruleset.State) {
-				edit(s.Chains, "prerouting", func(c *ruleset.Chain) { c.Priority = 0 })
-			}), table(nil), "change chain prerouting type filter hook prerouting priority -310 policy accept [it was type filter hook prerouting priority 0 policy accept]",
+				edit(s.Chains, "prerouting", func(c *ruleset.Chain) { c.Stage = "type filter hook prerouting priority 0 policy accept" })
+			}), table(nil), "change chain prerouting before connection tracking [it was type filter hook prerouting priority 0 policy accept]",
 		},
 		{
 			"dormant", table(func(s *ruleset.State) { s.Flags = "dormant" }), table(nil),

@@ -84,7 +84,7 @@ func TestStateSurvivesJSON(t *testing.T) {
 	s := ruleset.State{
 		Exists: true, Flags: "dormant", Counters: []string{"a"}, ForeignObjects: []ruleset.ForeignObject{{Kind: "quota", Type: 2, Name: "q"}},
 		Sets: map[string]ruleset.Set{"providers4": {Key: ruleset.IPv4, Interval: true, Elements: ruleset.Addresses(prefixes("192.0.2.1/32", "10.0.0.0/8"))}},
-		Chains: map[string]ruleset.Chain{"sip": {Type: "filter", Hook: "input", Priority: -10, Policy: "accept", Rules: []ruleset.Rule{
+		Chains: map[string]ruleset.Chain{"sip": {Stage: "type filter hook input priority -10 policy accept", Rules: []ruleset.Rule{
 			ruleset.NewRule(ruleset.InInterface{Name: "ppp*"}, ruleset.Source{V6: true, Set: "providers6"}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "pass"}),
 			ruleset.ForeignRule("socket"),
 		}}},
@@ -138,10 +138,10 @@ func TestStateText(t *testing.T) {
 			"ports_udp": {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports([]uint16{5061, 5060})},
 		},
 		Chains: map[string]ruleset.Chain{
-			"prerouting": {Type: "filter", Hook: "prerouting", Priority: -310, Policy: "accept", Rules: []ruleset.Rule{
+			"prerouting": {Stage: ruleset.BeforeTracking, Rules: []ruleset.Rule{
 				ruleset.NewRule(ruleset.InInterface{Name: "lo", Not: true}, ruleset.Count("dropped_unknown"), ruleset.Verdict{Kind: ruleset.Drop}),
 			}},
-			"reply": {Type: "filter", Hook: "prerouting", Priority: -190, Policy: "accept"},
+			"reply": {Stage: ruleset.AfterTracking},
 		},
 	}
 	const want = `table inet ringfence {

@@ -62,13 +62,28 @@ type ForeignObject struct {
 	Name string `json:"name"`
 }
 
-// Chain is a chain with its rules in order. A chain without a hook is reached
-// by jump and goto only.
+// Stage is where on its way a packet comes to a chain. Each back end knows what it calls
+// the place. Of a chain of another program, at any other place, it is the back end's
+// own words.
+type Stage string
+
+// The stages at which ringfence judges. What leaves the last rule goes on.
+const (
+	// BeforeTracking is before connection tracking, and before everything that others
+	// do with raw packets: a dropped flood makes no connection-tracking entry.
+	BeforeTracking Stage = "before connection tracking"
+	// AfterTracking is behind connection tracking, whose answer allow_replies needs,
+	// and before the translation of destinations, which changes the port.
+	AfterTracking Stage = "after connection tracking"
+	// BeforeFilter is behind the translation of destinations, where the port is the one
+	// that the packet is delivered to, and before other firewalls filter.
+	BeforeFilter Stage = "before filtering"
+)
+
+// Chain is a chain with its rules in order. A chain without a stage is reached by jump
+// and goto only.
 type Chain struct {
-	Hook     string `json:"hook,omitempty"` // prerouting, input, forward
-	Type     string `json:"type,omitempty"` // filter
-	Priority int32  `json:"priority,omitempty"`
-	Policy   string `json:"policy,omitempty"` // accept or drop
+	Stage Stage `json:"stage,omitempty"`
 	// Foreign holds attributes that ringfence never sets, as text.
 	Foreign string `json:"foreign,omitempty"`
 	// Bound chains are part of the rule that another program has written them
@@ -77,11 +92,9 @@ type Chain struct {
 	Rules []Rule `json:"rules,omitempty"`
 }
 
-// SameFrame reports whether both chains have the same hook, type, priority and
-// policy. The kernel changes neither hook nor priority of a chain that exists.
+// SameFrame reports whether both chains are the same but for their rules.
 func (c Chain) SameFrame(o Chain) bool {
-	return c.Hook == o.Hook && c.Type == o.Type && c.Priority == o.Priority &&
-		c.Policy == o.Policy && c.Foreign == o.Foreign && c.Bound == o.Bound
+	return c.Stage == o.Stage && c.Foreign == o.Foreign && c.Bound == o.Bound
 }
 
 // SameRules reports whether both chains have the same rules in the same order.

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -75,8 +76,8 @@ func (s Set) Flags() string {
 
 func (c Chain) write(b *strings.Builder, name string) {
 	fmt.Fprintf(b, "\n\tchain %s {\n", name)
-	if c.Hook != "" {
-		fmt.Fprintf(b, "\t\ttype %s hook %s priority %s; policy %s;\n", c.Type, c.Hook, priorityText(c.Priority), c.Policy)
+	if c.Stage != "" {
+		fmt.Fprintf(b, "\t\t%s\n", cmp.Or(stageTexts[c.Stage], string(c.Stage)))
 	}
 	if c.Foreign != "" {
 		fmt.Fprintf(b, "\t\t[%s]\n", c.Foreign)
@@ -87,21 +88,9 @@ func (c Chain) write(b *strings.Builder, name string) {
 	b.WriteString("\t}\n")
 }
 
-// priorityText writes a priority as nft does for the inet family: by the
-// nearest name within 10, else as a number.
-func priorityText(priority int32) string {
-	for _, named := range []struct {
-		name string
-		at   int32
-	}{{"raw", -300}, {"mangle", -150}, {"dstnat", -100}, {"filter", 0}, {"security", 50}, {"srcnat", 100}} {
-		switch offset := priority - named.at; {
-		case offset == 0:
-			return named.name
-		case offset > 0 && offset <= 10:
-			return fmt.Sprintf("%s + %d", named.name, offset)
-		case offset < 0 && offset >= -10:
-			return fmt.Sprintf("%s - %d", named.name, -offset)
-		}
-	}
-	return fmt.Sprint(priority)
+// stageTexts are the stages as nft writes them.
+var stageTexts = map[Stage]string{
+	BeforeTracking: "type filter hook prerouting priority raw - 10; policy accept;",
+	AfterTracking:  "type filter hook prerouting priority -190; policy accept;",
+	BeforeFilter:   "type filter hook prerouting priority filter - 10; policy accept;",
 }
