@@ -117,5 +117,5 @@ func (c Controller) verifyCommit(ctx context.Context, p *plan.Plan, failure erro
 	case now.GenID == p.GenID:
 		return true, nil
 	}
-	return false, fmt.Errorf("%s; the table is neither as before nor as wanted: another program has changed it", failure.Error())
+	return false, fmt.Errorf("%s; the table is neither as before nor as wanted; another program may have changed it", failure.Error())
 }

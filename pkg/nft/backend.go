@@ -54,6 +54,10 @@ func (k *Kernel) Forget() { k.Known = nil }
 // Note notes that the plan is in force.
 func (k *Kernel) Note(p *plan.Plan) error {
 	id := k.after(p)
+	if id == 0 {
+		k.Known = nil
+		return nil
+	}
 	if k.Known.Holds(id) {
 		return nil
 	}

@@ -252,6 +252,10 @@ func TestEveryOtherChangeShows(t *testing.T) {
 		{"a set's comment", "flush table inet ringfence\ndelete set inet ringfence ports_udp\nadd set inet ringfence ports_udp { type inet_service; flags timeout; comment \"mine\"; elements = { 5060, 5061 } }"},
 		{"a set that counts", "flush table inet ringfence\ndelete set inet ringfence ports_udp\nadd set inet ringfence ports_udp { type inet_service; flags timeout; counter; elements = { 5060, 5061 } }"},
 		{"a set's type", "flush table inet ringfence\ndelete set inet ringfence banned4\nadd set inet ringfence banned4 { type mark; size 65535; flags dynamic,timeout; }"},
+		{"a map to chains has a set's name", "flush chain inet ringfence sip\nflush chain inet ringfence sip6\ndelete set inet ringfence providers4\nadd chain inet ringfence mine\n" +
+			"add map inet ringfence providers4 { type ipv4_addr : verdict; elements = { 1.2.3.4 : jump mine }; }"},
+		{"a map to objects has a set's name", "flush chain inet ringfence sip\nflush chain inet ringfence sip6\ndelete set inet ringfence providers4\nadd quota inet ringfence mine { 1 mbytes }\n" +
+			"add map inet ringfence providers4 { type ipv4_addr : quota; elements = { 1.2.3.4 : \"mine\" }; }"},
 		{"a set is gone", "flush table inet ringfence\ndelete set inet ringfence trusted6"},
 		{"a counter is gone", "flush table inet ringfence\ndelete counter inet ringfence dropped_unknown"},
 		{"a counter became a quota", "flush table inet ringfence\ndelete counter inet ringfence dropped_unknown\nadd quota inet ringfence dropped_unknown { 1 mbytes }"},

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 
@@ -114,27 +115,67 @@ func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
 }
 
 func (k *Kernel) commit(ctx context.Context, p *plan.Plan, all [][]step) error {
-	carry, err := carried(ctx, p.GenID, slices.Concat(all...))
-	if err != nil {
-		return err
-	}
-	id := p.GenID
-	for i, steps := range all {
-		if err := transact(ctx, id, steps, carry); err != nil {
-			err = commitError(err, p.Have)
-			if i == 1 && !errors.Is(err, plan.ErrStale) {
-				err = errors.Join(err, undo(context.WithoutCancel(ctx), all[0]))
+	return k.commitEach(ctx, p, slices.Values(all))
+}
+
+// commitEach does the transactions. The first changes nothing for packets unless it is
+// the only one, the second puts in force what is wanted, and the others only give sets
+// their names back. So the others need no generation, and if one fails the plan is in
+// force all the same: the next observation sees what is left. What has been begun is not
+// cancelled.
+func (k *Kernel) commitEach(ctx context.Context, p *plan.Plan, all iter.Seq[[]step]) error {
+	var first []step
+	var untidy error
+	id, i := p.GenID, 0
+	for steps := range all {
+		var err error
+		switch i {
+		case 0:
+			first = steps
+			err = transact(ctx, id, steps)
+			ctx = context.WithoutCancel(ctx)
+		case 1:
+			if err = transact(ctx, id, steps); err != nil {
+				err = errors.Join(err, undo(ctx, first))
 			}
-			return err
+		default:
+			if untidy == nil {
+				untidy = doAnyway(ctx, steps)
+			}
+		}
+		if err != nil {
+			return commitError(err, p.Have)
 		}
 		id = NextGenID(id)
+		i++
 	}
 	k.committed, k.reached = p, id
+	if i > 2 && (untidy != nil || !isAt(ctx, id)) {
+		k.reached = 0 // nobody knows which changes in between were ours
+	}
+	if untidy != nil && k.Log != nil {
+		k.Log.Warn("give replaced sets their names back; the next refresh does it", "error", untidy)
+	}
 	return nil
 }
 
+// isAt reports whether the kernel is at a generation.
+func isAt(ctx context.Context, id uint32) bool {
+	r, err := newReader()
+	if err != nil {
+		return false
+	}
+	defer r.close()
+	now, err := r.genID(ctx)
+	return err == nil && now == id
+}
+
 // transact does some steps of a plan as one transaction.
-func transact(ctx context.Context, id uint32, steps []step, carry map[string][]nftables.SetElement) error {
+func transact(ctx context.Context, id uint32, steps []step) error {
+	carry, err := carried(ctx, id, steps)
+	if err != nil {
+		return err
+	}
 	b, err := newBatch(carry)
 	if err != nil {
 		return err
@@ -163,15 +204,23 @@ func undo(ctx context.Context, first []step) error {
 		case deleteTable:
 			return nil
 		case addTable:
-			return undoWith(ctx, []step{deleteTable{}})
+			return removing(doAnyway(ctx, []step{deleteTable{}}))
 		case addSet:
 			steps = append(steps, deleteSet{s.name})
 		}
 	}
-	return undoWith(ctx, steps)
+	return removing(doAnyway(ctx, steps))
 }
 
-func undoWith(ctx context.Context, steps []step) error {
+func removing(err error) error {
+	if err != nil {
+		return fmt.Errorf("remove what was made for it: %w", err)
+	}
+	return nil
+}
+
+// doAnyway does steps as one transaction at whatever generation the kernel is.
+func doAnyway(ctx context.Context, steps []step) error {
 	b, err := newBatch(nil)
 	for _, step := range steps {
 		if err == nil {
@@ -181,13 +230,11 @@ func undoWith(ctx context.Context, steps []step) error {
 	if err == nil {
 		err = b.conn.Flush()
 	}
-	if err != nil {
-		return fmt.Errorf("remove what was made for it: %w", kernelError(err))
-	}
-	return nil
+	return kernelError(err)
 }
 
-// after is the kernel's generation right after the plan was committed.
+// after is the kernel's generation right after the plan was committed, 0 if it is not
+// known.
 func (k *Kernel) after(p *plan.Plan) uint32 {
 	if k.committed == p {
 		return k.reached

@@ -113,7 +113,9 @@ func (t *transition) sets() {
 			if !want.Dynamic {
 				t.change(name, have, want)
 			}
-		case have.Dynamic || want.Dynamic:
+		case have.Dynamic || want.Dynamic || have.Foreign != "":
+			// What a map of another program holds may keep chains and objects from being
+			// deleted: it goes before them.
 			t.dropSets = append(t.dropSets, deleteSet{name})
 			t.changedSets = append(t.changedSets, addSet{name: name, set: want, carry: carries(have, want)})
 		default:
