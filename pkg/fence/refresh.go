@@ -61,7 +61,7 @@ func (f *Fence) Refresh(ctx context.Context, o RefreshOptions) (*Refreshed, erro
 		if err := f.readHost(s); err != nil {
 			return nil, err
 		}
-		remembered := f.peekMemory()
+		remembered := f.peekMemory(newest)
 		large, err := s.Mentioned(o.Large, remembered)
 		if err != nil {
 			return nil, err
