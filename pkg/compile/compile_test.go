@@ -160,8 +160,8 @@ ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing counter name "drop
 			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan, wlan}},
 			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed
 ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed`,
-			chain: `iifname "lan" fib saddr oifname "wlan" return
-iifname "wlan" fib saddr oifname "lan" return
+			chain: `iifname "lan" ip saddr 192.168.1.0/24 return
+iifname "wlan" ip saddr 192.168.1.0/24 return
 counter name "dropped_spoofed" drop`,
 		},
 		{

@@ -175,26 +175,41 @@ func (t table) spoofExceptions() []ruleset.Rule {
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
 	for _, link := range t.host.Interfaces {
-		for _, other := range t.host.Interfaces {
-			if link.Name != other.Name && t.policy.Fences(link.Name) && shareNetwork(link, other, judged) {
-				rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.WayBack{Interface: other.Name}, back))
-			}
+		if !t.policy.Fences(link.Name) {
+			continue
+		}
+		for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
+			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, back))
 		}
 	}
 	return rules
 }
 
-// shareNetwork reports whether two interfaces are connected to one network of
-// those that are judged by their way back.
-func shareNetwork(a, b ruleset.Interface, judged *netipx.IPSet) bool {
-	for _, n := range a.Connected() {
-		for _, o := range b.Connected() {
-			if n.Prefix.Overlaps(o.Prefix) && judged.OverlapsPrefix(n.Prefix) && !n.Prefix.Addr().IsLinkLocalUnicast() {
-				return true
+// sharedNetworks are the networks, of those that are judged by their way back, that an
+// interface has together with another one: answers leave by one of the two, whichever a
+// packet came in by.
+func sharedNetworks(link ruleset.Interface, all []ruleset.Interface, judged *netipx.IPSet) []netip.Prefix {
+	var shared []netip.Prefix
+	for _, other := range all {
+		if other.Name == link.Name {
+			continue
+		}
+		for _, n := range link.Connected() {
+			for _, o := range other.Connected() {
+				if !n.Prefix.Overlaps(o.Prefix) || !judged.OverlapsPrefix(n.Prefix) || n.Prefix.Addr().IsLinkLocalUnicast() {
+					continue
+				}
+				both := n.Prefix
+				if o.Prefix.Bits() > both.Bits() {
+					both = o.Prefix
+				}
+				if !slices.Contains(shared, both) {
+					shared = append(shared, both)
+				}
 			}
 		}
 	}
-	return false
+	return shared
 }
 
 // ban bans the source of a scanner's packet. The packet itself is dropped by

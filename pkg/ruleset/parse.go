@@ -29,7 +29,10 @@ var forms = sync.OnceValue(func() []form {
 		}},
 		{regexp.MustCompile(`^ip(6?) saddr \{ ([^}]+) \}`), parseSource},
 		{regexp.MustCompile(`^fib saddr \. iif oif missing`), plain(ReversePathMissing{})},
-		{regexp.MustCompile(`^fib saddr oifname "([^"]+)"`), func(g []string) (Statement, bool) { return WayBack{g[1]}, true }},
+		{regexp.MustCompile(`^ip6? saddr ([0-9a-f.:/]+)`), func(g []string) (Statement, bool) {
+			p, err := ParsePrefix(g[1])
+			return SourceNetwork{p}, err == nil
+		}},
 		{regexp.MustCompile(`^fib saddr type unicast`), plain(Unicast{})},
 		{regexp.MustCompile(fmt.Sprintf(`^meta mark & 0x%08x ([!=]=) (0x[0-9a-f]{8})`, MarkMask)), func(g []string) (Statement, bool) {
 			mark, err := strconv.ParseUint(g[2], 0, 32)

@@ -127,11 +127,12 @@ type ReversePathMissing struct{}
 
 func (ReversePathMissing) String() string { return "fib saddr . iif oif missing" }
 
-// WayBack matches a packet whose source address is routed back out of the named
-// interface.
-type WayBack struct{ Interface string }
+// SourceNetwork matches a source address in one prefix.
+type SourceNetwork struct{ netip.Prefix }
 
-func (s WayBack) String() string { return fmt.Sprintf("fib saddr oifname %q", s.Interface) }
+func (s SourceNetwork) String() string {
+	return fmt.Sprintf("%s saddr %s", family(s.Addr().Is6()), PrefixText(s.Prefix))
+}
 
 // Protocol is a transport protocol, by nft's name.
 type Protocol string
@@ -227,7 +228,7 @@ func (s Verdict) String() string {
 
 func (InInterface) statement()        {}
 func (IPv6Packet) statement()         {}
-func (WayBack) statement()            {}
+func (SourceNetwork) statement()      {}
 func (FirstFragment) statement()      {}
 func (HasTransport) statement()       {}
 func (Mark) statement()               {}

@@ -188,7 +188,7 @@ func TestRulesFromText(t *testing.T) {
 			ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: "ports_tcp"}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}),
 		ruleset.NewRule(ruleset.Mark{Class: ruleset.Scanner}, ruleset.Unicast{}, ruleset.Source{Not: true, Set: "protected4"}, ruleset.Ban{Set: "banned4", For: time.Hour}),
 		ruleset.NewRule(ruleset.Mark{Class: ruleset.OtherAgent}, ruleset.Ban{V6: true, Set: "banned6", For: 25*time.Hour + 3*time.Second + 50*time.Millisecond}),
-		ruleset.NewRule(ruleset.InInterface{Name: "wlan"}, ruleset.WayBack{Interface: "eth0"}, ruleset.Verdict{Kind: ruleset.Return}),
+		ruleset.NewRule(ruleset.InInterface{Name: "wlan"}, ruleset.SourceNetwork{Prefix: netip.MustParsePrefix("192.168.1.0/24")}, ruleset.Verdict{Kind: ruleset.Return}),
 		ruleset.NewRule(ruleset.FirstFragment{}, ruleset.HasTransport{}),
 		ruleset.NewRule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"}),
 		ruleset.NewRule(ruleset.Mark{Not: true}, ruleset.ClearMark{}, ruleset.Verdict{Kind: ruleset.Accept}),
