@@ -35,8 +35,7 @@ type table struct {
 func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 	sets := map[string]ruleset.Set{
 		// The flag timeout is there so that a lifetime can be put on the ports.
-		"ports_udp": {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports(t.policy.Ports.UDP)},
-		"ports_tcp": {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports(t.policy.Ports.TCP)},
+		"ports": {Key: ruleset.Service, Timeout: true, Elements: ruleset.Services(t.policy.Ports.UDP, t.policy.Ports.TCP)},
 	}
 	for suffix, key := range map[string]ruleset.Key{"4": ruleset.IPv4, "6": ruleset.IPv6} {
 		names := []string{"providers", "trusted", "blocked", "protected"}
@@ -148,18 +147,9 @@ func (t table) verdict(counter string) ruleset.Verdict {
 	return ruleset.Verdict{Kind: ruleset.Goto, Chain: "pass"}
 }
 
-// toPorts leads packets to the fenced ports to chain sip. Raw SCTP, DCCP and
-// UDP-Lite carry SIP as well, and have their ports where TCP has them.
+// toPorts leads packets to the fenced ports to chain sip.
 func toPorts(first ...ruleset.Statement) []ruleset.Rule {
-	to := ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}
-	rule := func(match ...ruleset.Statement) ruleset.Rule {
-		return ruleset.NewRule(slices.Concat(first, match, []ruleset.Statement{to})...)
-	}
-	return []ruleset.Rule{
-		rule(ruleset.DestinationPort{Protocol: ruleset.UDP, Set: "ports_udp"}),
-		rule(ruleset.Protocols{ruleset.TCP, ruleset.SCTP, ruleset.DCCP, ruleset.UDPLite},
-			ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: "ports_tcp"}),
-	}
+	return []ruleset.Rule{ruleset.NewRule(append(first, ruleset.Destination{Set: "ports"}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"})...)}
 }
 
 var accept = ruleset.Verdict{Kind: ruleset.Accept}

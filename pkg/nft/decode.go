@@ -16,7 +16,6 @@ import (
 type observedSet struct {
 	text     string // as anonymousText
 	elements []ruleset.Element
-	keys     [][]byte
 }
 
 // decode reads a rule. It guesses the statements from the few attributes that
@@ -132,7 +131,7 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 		if at(1).name == "dynset" {
 			return guessBan(first, at(1)), 2
 		}
-		return ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: at(1).text(unix.NFTA_LOOKUP_SET)}, 2
+		return nil, 0
 	case "fib":
 		switch first.number(unix.NFTA_FIB_RESULT) {
 		case unix.NFT_FIB_RESULT_ADDRTYPE:
@@ -203,14 +202,7 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		if at(1).name == "cmp" && at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ {
 			return ruleset.HasTransport{}, 2
 		}
-		if set, ok := anonymous[at(1).text(unix.NFTA_LOOKUP_SET)]; ok && at(1).name == "lookup" {
-			var protocols ruleset.Protocols
-			for _, k := range set.keys {
-				protocols = append(protocols, protocolOf(k))
-			}
-			return protocols, 2
-		}
-		return ruleset.DestinationPort{Protocol: protocolOf(value), Set: at(3).text(unix.NFTA_LOOKUP_SET)}, 4
+		return ruleset.Destination{Set: at(2).text(unix.NFTA_LOOKUP_SET)}, 3
 	}
 	return nil, 0
 }

@@ -191,6 +191,8 @@ func plainElement(p point) ruleset.Element {
 		e.From, e.To = addr, addr
 	} else if len(p.key) == 2 {
 		e.Port = binary.BigEndian.Uint16(p.key)
+	} else if len(p.key) == 8 && protocolOf(p.key[:1]) != "" {
+		e.Protocol, e.Port = protocolOf(p.key[:1]), binary.BigEndian.Uint16(p.key[4:])
 	} else if len(p.key) > 0 {
 		e.Foreign = strings.TrimPrefix(e.Foreign+", key 0x"+hex.EncodeToString(p.key), ", ")
 	}
@@ -239,9 +241,6 @@ func lastOf(bits int) netip.Addr {
 
 func anonymousOf(s set, points []point) observedSet {
 	o := observedSet{elements: s.Elements}
-	for _, p := range points {
-		o.keys = append(o.keys, p.key)
-	}
 	texts := elementTexts(s.Elements)
 	if !s.Interval {
 		texts = nil

@@ -43,14 +43,7 @@ var forms = sync.OnceValue(func() []form {
 		{regexp.MustCompile(`^meta nfproto ipv6`), plain(IPv6Packet{})},
 		{regexp.MustCompile(`^frag frag-off 0`), plain(FirstFragment{})},
 		{regexp.MustCompile(`^meta l4proto != 255`), plain(HasTransport{})},
-		{regexp.MustCompile(`^meta l4proto \{ ([^}]+) \}`), func(g []string) (Statement, bool) {
-			var s Protocols
-			for name := range strings.SplitSeq(g[1], ", ") {
-				s = append(s, Protocol(name))
-			}
-			return s, true
-		}},
-		{regexp.MustCompile(`^(udp|tcp|th) dport @(\w+)`), func(g []string) (Statement, bool) { return DestinationPort{Protocol(g[1]), g[2]}, true }},
+		{regexp.MustCompile(`^meta l4proto \. th dport @(\w+)`), func(g []string) (Statement, bool) { return Destination{g[1]}, true }},
 		{regexp.MustCompile(`^ct (status dnat|direction original|direction reply)`), func(g []string) (Statement, bool) { return Connection("ct " + g[1]), true }},
 		{regexp.MustCompile(`^counter name "(\w+)"`), func(g []string) (Statement, bool) { return Count(g[1]), true }},
 		{regexp.MustCompile(`^(jump|goto) (\w+)`), func(g []string) (Statement, bool) { return Verdict{VerdictKind(g[1]), g[2]}, true }},

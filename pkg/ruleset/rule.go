@@ -3,7 +3,6 @@ package ruleset
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -52,9 +51,9 @@ func (r Rule) WithSets(names map[string]string) Rule {
 			if other, ok := names[s.Set]; ok {
 				statement, changed = Source{V6: s.V6, Not: s.Not, Set: other}, true
 			}
-		case DestinationPort:
+		case Destination:
 			if other, ok := names[s.Set]; ok {
-				statement, changed = DestinationPort{Protocol: s.Protocol, Set: other}, true
+				statement, changed = Destination{Set: other}, true
 			}
 		}
 		statements = append(statements, statement)
@@ -136,30 +135,14 @@ func (s WayBack) String() string { return fmt.Sprintf("fib saddr oifname %q", s.
 // Protocol is a transport protocol, by nft's name.
 type Protocol string
 
-// The protocols that carry SIP, or could. AnyTransport stands for whatever an
-// earlier Protocols statement matched.
+// The protocols that carry SIP, or could.
 const (
-	UDP          Protocol = "udp"
-	TCP          Protocol = "tcp"
-	SCTP         Protocol = "sctp"
-	DCCP         Protocol = "dccp"
-	UDPLite      Protocol = "udplite"
-	AnyTransport Protocol = "th"
+	UDP     Protocol = "udp"
+	TCP     Protocol = "tcp"
+	SCTP    Protocol = "sctp"
+	DCCP    Protocol = "dccp"
+	UDPLite Protocol = "udplite"
 )
-
-// Protocols matches packets of any of the given transport protocols. It finds
-// the protocol behind IPv6 extension headers too, which a match on the next
-// header does not.
-type Protocols []Protocol
-
-func (s Protocols) String() string {
-	sorted := slices.Sorted(slices.Values(s))
-	texts := make([]string, len(sorted))
-	for i, p := range sorted {
-		texts[i] = string(p)
-	}
-	return "meta l4proto { " + strings.Join(texts, ", ") + " }"
-}
 
 // FirstFragment matches an IPv6 packet with a fragment header that begins the
 // whole one.
@@ -174,13 +157,12 @@ type HasTransport struct{}
 
 func (HasTransport) String() string { return "meta l4proto != 255" }
 
-// DestinationPort matches the destination port against a named set.
-type DestinationPort struct {
-	Protocol Protocol
-	Set      string
-}
+// Destination matches the transport protocol with the destination port against a named
+// set. It finds the protocol behind IPv6 extension headers too, which a match on the
+// next header does not.
+type Destination struct{ Set string }
 
-func (s DestinationPort) String() string { return fmt.Sprintf("%s dport @%s", s.Protocol, s.Set) }
+func (s Destination) String() string { return "meta l4proto . th dport @" + s.Set }
 
 // Connection matches what connection tracking knows of the packet. A rule with
 // it switches connection tracking on in the whole network namespace.
@@ -236,8 +218,7 @@ func (Unicast) statement()            {}
 func (Ban) statement()                {}
 func (Source) statement()             {}
 func (ReversePathMissing) statement() {}
-func (Protocols) statement()          {}
-func (DestinationPort) statement()    {}
+func (Destination) statement()        {}
 func (Connection) statement()         {}
 func (Count) statement()              {}
 func (Verdict) statement()            {}
