@@ -167,6 +167,8 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 			name += "*"
 		}
 		return ruleset.InInterface{Name: name, Not: at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ}, 2
+	case unix.NFT_META_IIF:
+		return ruleset.InInterface{Name: "lo", Not: at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ}, 2
 	case unix.NFT_META_NFPROTO:
 		if at(2).name == "exthdr" {
 			return ruleset.FirstFragment{}, 5
@@ -202,7 +204,11 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		if at(1).name == "cmp" && at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ {
 			return ruleset.HasTransport{}, 2
 		}
-		return ruleset.Destination{Set: at(2).text(unix.NFTA_LOOKUP_SET)}, 3
+		d := ruleset.Destination{Set: at(2).text(unix.NFTA_LOOKUP_SET)}
+		if set, ok := anonymous[d.Set]; ok {
+			d = ruleset.Destination{In: set.elements}
+		}
+		return d, 3
 	}
 	return nil, 0
 }

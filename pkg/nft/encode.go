@@ -40,6 +40,8 @@ func encode(s ruleset.Statement) (encoded, error) {
 	switch s := s.(type) {
 	case ruleset.Source:
 		return encodeSource(s)
+	case ruleset.Destination:
+		return encodeDestination(s), nil
 	case ruleset.Connection:
 		return encodeConnection(s)
 	case ruleset.Verdict:
@@ -68,15 +70,6 @@ func encodePlain(s ruleset.Statement) []expr.Any {
 	case ruleset.IPv6Packet:
 		// [ meta load nfproto => reg 1 ] [ cmp eq reg 1 0x0a ]
 		return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: fenceRegister}, compare([]byte{unix.NFPROTO_IPV6})}
-	case ruleset.Destination:
-		return []expr.Any{
-			// [ meta load l4proto => reg 1 ]
-			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister},
-			// [ payload load 2b @ transport header + 2 => reg 9 ], the next 4 bytes
-			&expr.Payload{DestRegister: unix.NFT_REG32_01, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-			// [ lookup reg 1 set … ]
-			&expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set},
-		}
 	case ruleset.FirstFragment:
 		return encodeFirstFragment()
 	case ruleset.HasTransport:
@@ -143,21 +136,24 @@ func compare(data []byte) *expr.Cmp {
 	return &expr.Cmp{Op: expr.CmpOpEq, Register: fenceRegister, Data: data}
 }
 
+// loopbackIndex is LOOPBACK_IFINDEX of the kernel's net/flow.h.
+const loopbackIndex = 1
+
 func encodeInInterface(s ruleset.InInterface) []expr.Any {
-	prefix, isPrefix := strings.CutSuffix(s.Name, "*")
-	name := []byte(prefix)
-	if !isPrefix {
-		name = interfaceName(s.Name)
+	// [ meta load iifname => reg 1 ]
+	key, value := expr.MetaKeyIIFNAME, interfaceName(s.Name)
+	if prefix, ok := strings.CutSuffix(s.Name, "*"); ok {
+		value = []byte(prefix)
 	}
-	cmp := compare(name)
+	if s.Name == "lo" {
+		// [ meta load iif => reg 1 ]: it is the first interface of every namespace.
+		key, value = expr.MetaKeyIIF, binary.NativeEndian.AppendUint32(nil, loopbackIndex)
+	}
+	cmp := compare(value)
 	if s.Not {
 		cmp.Op = expr.CmpOpNeq
 	}
-	return []expr.Any{
-		// [ meta load iifname => reg 1 ]
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: fenceRegister},
-		cmp,
-	}
+	return []expr.Any{&expr.Meta{Key: key, Register: fenceRegister}, cmp}
 }
 
 func encodeFirstFragment() []expr.Any {
@@ -235,6 +231,23 @@ func encodeSource(s ruleset.Source) (encoded, error) {
 		e.set.text = anonymousText(keyType.GetNFTMagic(), true, elementTexts(elements))
 	}
 	return e, nil
+}
+
+func encodeDestination(s ruleset.Destination) encoded {
+	e := encoded{exprs: []expr.Any{
+		// [ meta load l4proto => reg 1 ]
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister},
+		// [ payload load 2b @ transport header + 2 => reg 9 ], the next 4 bytes
+		&expr.Payload{DestRegister: unix.NFT_REG32_01, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		// [ lookup reg 1 set … ]
+		&expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set},
+	}}
+	if len(s.In) > 0 {
+		keyType := keyTypes[ruleset.Service]
+		e.set = &anonymousSet{keyType: keyType, elements: setElements(ruleset.Set{}, s.In)}
+		e.set.text = anonymousText(keyType.GetNFTMagic(), false, elementTexts(s.In))
+	}
+	return e
 }
 
 // protocolNumbers are of IANA's assigned internet protocol numbers.

@@ -84,7 +84,16 @@ type InInterface struct {
 	Not  bool
 }
 
-func (s InInterface) String() string { return fmt.Sprintf("iifname %s%q", not(s.Not), s.Name) }
+func (s InInterface) String() string {
+	if s.Name == loopback {
+		return fmt.Sprintf("iif %s%q", not(s.Not), s.Name)
+	}
+	return fmt.Sprintf("iifname %s%q", not(s.Not), s.Name)
+}
+
+// loopback has the same index in every network namespace, so it is matched by that,
+// which costs less.
+const loopback = "lo"
 
 // Source matches the source address, against a named set or, if In is not
 // empty, against prefixes of its own.
@@ -157,12 +166,24 @@ type HasTransport struct{}
 
 func (HasTransport) String() string { return "meta l4proto != 255" }
 
-// Destination matches the transport protocol with the destination port against a named
-// set. It finds the protocol behind IPv6 extension headers too, which a match on the
-// next header does not.
-type Destination struct{ Set string }
+// Destination matches the transport protocol with the destination port, against a named
+// set or, if In is not empty, against ports of its own. It finds the protocol behind IPv6
+// extension headers too, which a match on the next header does not.
+type Destination struct {
+	Set string
+	In  []Element // sorted
+}
 
-func (s Destination) String() string { return "meta l4proto . th dport @" + s.Set }
+func (s Destination) String() string {
+	if len(s.In) == 0 {
+		return "meta l4proto . th dport @" + s.Set
+	}
+	texts := make([]string, len(s.In))
+	for i, e := range s.In {
+		texts[i] = e.String()
+	}
+	return "meta l4proto . th dport { " + strings.Join(texts, ", ") + " }"
+}
 
 // Connection matches what connection tracking knows of the packet. A rule with
 // it switches connection tracking on in the whole network namespace.

@@ -163,7 +163,7 @@ func TestStateText(t *testing.T) {
 
 	chain prerouting {
 		type filter hook prerouting priority raw - 10; policy accept;
-		iifname != "lo" counter name "dropped_unknown" drop
+		iif != "lo" counter name "dropped_unknown" drop
 	}
 
 	chain reply {
@@ -192,6 +192,7 @@ func TestRulesFromText(t *testing.T) {
 		ruleset.NewRule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"}),
 		ruleset.NewRule(ruleset.Mark{Not: true}, ruleset.ClearMark{}, ruleset.Verdict{Kind: ruleset.Accept}),
 		ruleset.NewRule(ruleset.Reply, ruleset.Destination{Set: "ports"}),
+		ruleset.NewRule(ruleset.Destination{In: ruleset.Services([]uint16{5060, 5070}, []uint16{5061})}, ruleset.InInterface{Name: "lo"}, ruleset.InInterface{Name: "lo", Not: true}),
 	}
 	for _, want := range rules {
 		var got ruleset.Rule
