@@ -19,6 +19,9 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	if t.policy.Unknown.AllowReplies {
 		v4.count("allowed_reply", ruleset.Reply)
 	}
+	for _, name := range t.policy.Trusted.Interfaces {
+		v4.count("allowed_trusted", ruleset.InInterface{Name: name})
+	}
 	v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"})
 	v4.judge()
 	v6 := v4
@@ -176,7 +179,7 @@ func (t table) spoofExceptions() []ruleset.Rule {
 	judged := ruleset.Union(append(v4, v6...))
 	for _, link := range t.host.Interfaces {
 		for _, other := range t.host.Interfaces {
-			if link.Name != other.Name && t.policy.Fences(link.Name) && shareNetwork(link, other, judged) {
+			if link.Name != other.Name && Fences(t.policy, t.host, link.Name) && shareNetwork(link, other, judged) {
 				rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.WayBack{Interface: other.Name}, back))
 			}
 		}

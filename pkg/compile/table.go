@@ -117,7 +117,13 @@ func (t table) entries(chain string) []ruleset.Rule {
 		return []ruleset.Rule{ruleset.NewRule(ruleset.InInterface{Name: "lo", Not: true}, enter)}
 	}
 	var rules []ruleset.Rule
-	for _, name := range t.policy.Interfaces {
+	names := slices.Clone(t.policy.Interfaces)
+	for _, name := range Fenced(t.policy, t.host) {
+		if !t.policy.Fences(name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
 		rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, enter))
 	}
 	return rules
