@@ -87,7 +87,7 @@ func (r *Reconciler) Probe(ctx context.Context) error { return r.kernel.Probe(ct
 
 // Wrote reports whether what was changed up to this generation was seen before a
 // change that this process has made, or was a part of it.
-func (r *Reconciler) Wrote(generation uint32) bool { return r.kernel.Wrote(generation) }
+func (r *Reconciler) Wrote(generation uint64) bool { return r.kernel.Wrote(generation) }
 
 // Watch reports changes of the table, as the back end does.
 func (r *Reconciler) Watch(ctx context.Context) (<-chan backend.Touched, error) {
