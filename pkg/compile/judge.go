@@ -20,6 +20,9 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	if t.policy.Unknown.AllowReplies {
 		v4.count("allowed_reply", ruleset.Reply)
 	}
+	for _, name := range t.policy.Trusted.Interfaces {
+		v4.count("allowed_trusted", ruleset.InInterface{Name: name})
+	}
 	v4.allowed()
 	v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"})
 	v4.others()
@@ -183,7 +186,7 @@ func (t table) spoofExceptions() []ruleset.Rule {
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
 	for _, link := range t.host.Interfaces {
-		if !t.policy.Fences(link.Name) {
+		if !Fences(t.policy, t.host, link.Name) {
 			continue
 		}
 		for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
