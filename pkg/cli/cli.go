@@ -125,7 +125,7 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), rollbackCommand(a), historyCommand(a),
 		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), resolveCommand(a),
-		banCommand(a), unbanCommand(a), bansCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
+		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
 		demoCommand(a), versionCommand(a),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")

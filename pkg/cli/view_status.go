@@ -25,6 +25,10 @@ func (a *app) writeStatus(s *fence.Status, r *statusReport) {
 	if len(r.Trusted) > 0 {
 		writeAddresses(out, "trusted", r.Trusted)
 	}
+	if len(r.Allowed) > 0 {
+		fmt.Fprintf(out, "\nallowed by hand\n")
+		writeBans(out, "  ", r.Allowed)
+	}
 	writeLeftOut(out, r.LeftOut)
 	writeHits(out, r.Signatures)
 	if len(r.Counters) == 0 {

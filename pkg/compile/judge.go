@@ -71,6 +71,7 @@ func (f family) allowed() {
 
 // others judges everybody else.
 func (f family) others() {
+	f.allowByHand()
 	if f.policy.Unknown.Accept {
 		// Anybody may be let in below, also under an address of this side.
 		f.forged()
@@ -113,14 +114,23 @@ func (f family) allow(counter, kind string, names bool) {
 	switch {
 	case !names && !f.holds(kind):
 	case f.mayBeForged(kind):
-		f.rule(f.from(kind), ruleset.Verdict{Kind: ruleset.Goto, Chain: "from_" + f.set(kind)})
-		f.chain = "from_" + f.set(kind)
-		f.forged()
-		f.count(counter)
+		f.allowUnlessForged(counter, kind)
 	default:
 		f.count(counter, f.from(kind))
 	}
 }
+
+func (f family) allowUnlessForged(counter, kind string) {
+	f.rule(f.from(kind), ruleset.Verdict{Kind: ruleset.Goto, Chain: "from_" + f.set(kind)})
+	f.chain = "from_" + f.set(kind)
+	f.forged()
+	f.count(counter)
+}
+
+// allowByHand lets in what somebody has allowed for a time. It comes before bans, so
+// that a phone which was banned a moment before is let in at once. Nobody knows yet
+// which addresses these will be, so they may be of this side.
+func (f family) allowByHand() { f.allowUnlessForged("allowed_by_hand", "allowed") }
 
 // mayBeForged reports whether a set holds an address that only comes in by some
 // interfaces.

@@ -49,10 +49,14 @@ func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 			}
 			sets[name+suffix] = addressSet(key, list)
 		}
+		sets["allowed"+suffix] = ruleset.Set{Key: key, Timeout: true, Dynamic: true, Size: mostByHand}
 		sets["banned"+suffix] = ruleset.Set{Key: key, Timeout: true, Dynamic: true, Size: t.policy.Bans.Size}
 	}
 	return sets
 }
+
+// mostByHand is how many addresses of a family can be allowed by hand at once.
+const mostByHand = 65535
 
 // addressSet is a set that holds ranges only where there are any. Single addresses are
 // found faster without, and one that comes or goes costs the same in a set of any size

@@ -177,7 +177,7 @@ func setAside(damaged *Damaged) error {
 }
 
 // leftover is the name of a temporary file that write has not come to rename.
-var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|down)\.json[0-9]+$`)
+var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|allowed|down)\.json[0-9]+$`)
 
 // Sweep removes what killed runs have left half written. The caller holds the
 // lock. That something cannot be removed is no trouble for anybody.

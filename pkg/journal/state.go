@@ -82,6 +82,15 @@ func ReadNotices[T any](j Journal, notices *T) error {
 // WriteNotices notes what was found and may hold still.
 func (j Journal) WriteNotices(notices any) error { return seal(j.path("notices.json"), notices) }
 
+// ReadAllowed reads what is allowed by hand into allowed, which stays as it is if nothing
+// is.
+func ReadAllowed[T any](j Journal, allowed *T) error {
+	return ifThere(unseal(j.path("allowed.json"), allowed))
+}
+
+// WriteAllowed notes what is allowed by hand.
+func (j Journal) WriteAllowed(allowed any) error { return seal(j.path("allowed.json"), allowed) }
+
 // Down says that the fence was taken down on purpose.
 type Down struct {
 	Time time.Time `json:"time"`
