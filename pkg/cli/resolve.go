@@ -130,7 +130,7 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem, filter resolve.AddressFilter) resolvedName {
 	n := resolvedName{
 		Name: r.Target.Name, Addresses: []resolvedAddress{}, Rejected: []resolve.Rejected{}, Failures: []resolve.Problem{},
-		Tree: treeOf(r.Roots, filter), Cut: r.Cut,
+		Tree: treeOf(r.Roots, filter, map[resolve.Question]bool{}), Cut: r.Cut,
 	}
 	n.Rejected = append(n.Rejected, known.Rejected...)
 	for _, k := range known.Addresses {
@@ -144,15 +144,16 @@ func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem,
 	return n
 }
 
-func treeOf(nodes []*resolve.Node, filter resolve.AddressFilter) []treeNode {
+// treeOf describes nodes. What several records lead to is described once.
+func treeOf(nodes []*resolve.Node, filter resolve.AddressFilter, seen map[resolve.Question]bool) []treeNode {
 	var tree []treeNode
 	for _, n := range nodes {
 		t := treeNode{
 			Question: n.Question.Name, Type: n.Question.Type, Aliases: n.Aliases, NoName: n.NoName,
-			Server: n.Server, Records: []treeRecord{}, Again: n.Again,
+			Server: n.Server, Records: []treeRecord{}, Again: seen[n.Question],
 		}
-		if !n.Again {
-			t.Children = treeOf(n.Children, filter)
+		if seen[n.Question] = true; !t.Again {
+			t.Children = treeOf(n.Children, filter, seen)
 		}
 		for _, r := range n.Records {
 			record := treeRecord{r.String(), int64(r.TTL / time.Second), r.Address, r.Target, r.Priority, r.Weight, r.Port, r.Service, r.Unused()}
@@ -176,19 +177,18 @@ func writeResolved(a *app, resolved []resolvedName) {
 		}
 		w := treeWriter{Writer: a.stdout, seen: map[string]bool{}}
 		servers := serversOf(n.Tree)
-		switch w.named = len(servers) > 1; {
-		case len(servers) == 1:
-			fmt.Fprintf(w, "%s, as %s says\n", n.Name, servers[0])
-		default:
-			fmt.Fprintln(w, n.Name)
-		}
+		w.named = len(servers) > 1
+		fmt.Fprintln(w, n.Name)
 		w.write(n.Tree, "  ")
+		if len(servers) > 0 {
+			fmt.Fprintln(w, "answered by "+strings.Join(servers, ", "))
+		}
 		if len(n.Cut) > 0 {
 			var limits []string
 			for _, limit := range n.Cut {
 				limits = append(limits, string(limit))
 			}
-			fmt.Fprintf(w, "  what is beyond %s was left out\n", strings.Join(limits, ", "))
+			fmt.Fprintf(w, "left out is what goes beyond %s\n", strings.Join(limits, ", "))
 		}
 		fmt.Fprintln(a.stdout, "allowed:")
 		if len(n.Addresses) == 0 {
@@ -252,7 +252,7 @@ func (w treeWriter) write(tree []treeNode, indent string) {
 			line += " (alias " + strings.Join(n.Aliases, ", ") + ")"
 		}
 		if w.named && n.Server != "" {
-			line += ", as " + n.Server + " says"
+			line += " (by " + n.Server + ")"
 		}
 		switch {
 		case n.Error != "":
