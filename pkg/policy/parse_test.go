@@ -213,7 +213,7 @@ func TestMistakes(t *testing.T) {
 		{
 			"unknown key of a provider", "version: 1\nproviders:\n- name: a\n  adresses: [192.0.2.1]\n",
 			`3:9: provider "a" has neither preset nor registrars nor addresses: add one of them` + "\n" +
-				`4:3: unknown key "adresses": known here are name, preset, with, registrars, addresses`,
+				`4:3: unknown key "adresses": known here are name, preset, with, registrars, addresses, dns`,
 		},
 		{
 			"repeated key", "version: 1\nmode: monitor\nmode: enforce\nbackend: x\n",
