@@ -250,7 +250,7 @@ func TestTableOfAnother(t *testing.T) {
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	labtest.Rules(t, s.host, theirs)
 	refused := []string{
-		"refused by guard foreign-table: another program has made a table inet ringfence (chains: input; sets: friends; rules: 1), and ringfence would remove it",
+		"refused by guard foreign-table: another program has made a table inet ringfence (chains: input; sets: friends; rules: 1), which ringfence would remove",
 		"nft list table inet ringfence", "or say --adopt if you are sure",
 	}
 	for _, command := range []string{"apply", "down"} {
