@@ -299,7 +299,7 @@ func TestLockedOut(t *testing.T) {
 	defer holder.Close()
 	labtest.Must(t, unix.Flock(int(holder.Fd()), unix.LOCK_EX))
 	labtest.Must(t, os.WriteFile(path, fmt.Appendf(nil, "pid %d, ringfence apply\n", os.Getpid()), 0o640))
-	who := fmt.Sprintf("another ringfence is at work: pid %d, ringfence apply", os.Getpid())
+	who := fmt.Sprintf("another ringfence process is running: pid %d, ringfence apply", os.Getpid())
 	type ended struct {
 		command string
 		outcome outcome
