@@ -236,7 +236,7 @@ func printDraft(a *app, d policy.Draft) {
 	if d.Monitor {
 		fmt.Fprintln(a.stdout, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")
 	}
-	fmt.Fprintln(a.stdout, "Read it through, then: ringfence diff")
+	fmt.Fprintln(a.stdout, "Read it, then: ringfence diff")
 }
 
 func texts[T fmt.Stringer](items []T) []string {

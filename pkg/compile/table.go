@@ -9,9 +9,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// The sources that no router of the internet forwards. A packet from one that
-// would not be answered through the interface it came in by is forged.
-// sharedSpace is that of providers' own networks (RFC 6598), which overlays use.
+// Sources that no router of the internet forwards. A packet from one of them is forged
+// if an answer would not leave by the interface that it came in by. sharedSpace is for
+// the networks of providers (RFC 6598); overlays use it too.
 var (
 	sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 	private4    = prefixes("10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
@@ -34,7 +34,7 @@ type table struct {
 
 func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 	sets := map[string]ruleset.Set{
-		// The flag timeout is there so that a lifetime can be put on the ports.
+		// The flag timeout allows to give the ports a lifetime.
 		"ports_udp": {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports(t.policy.Ports.UDP)},
 		"ports_tcp": {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports(t.policy.Ports.TCP)},
 	}
@@ -55,10 +55,10 @@ func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 	return sets
 }
 
-// addressSet is a set that holds ranges only where there are any. Single addresses are
-// found faster without, and one that comes or goes costs the same in a set of any size
-// (rhashtable). It has no auto-merge: the kernel refuses to delete one element out of a
-// merged one.
+// addressSet makes a set for ranges only if there are any. Without ranges, single
+// addresses are found faster, and adding or removing one costs the same in a set of any
+// size (rhashtable). It has no auto-merge: the kernel refuses to delete one element
+// from a merged one.
 func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
 	ranges := slices.ContainsFunc(list, func(p netip.Prefix) bool { return !ruleset.Canonical(p).IsSingleIP() })
 	return ruleset.Set{Key: key, Interval: ranges, Elements: ruleset.Addresses(list)}
@@ -76,8 +76,8 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 		chains["spoofed"] = ruleset.Chain{Rules: append(exceptions, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
 	}
 	if t.host.Forwards {
-		// A fenced port behind one that is not fenced: the translation of the
-		// destination happens after prerouting has looked at the port.
+		// A fenced port may be reached by way of one that is not fenced: the
+		// destination is translated after prerouting has checked the port.
 		chains["after_dnat"] = ruleset.Chain{Stage: ruleset.BeforeFilter, Rules: t.entries("translated")}
 		chains["translated"] = ruleset.Chain{Rules: toPorts(ruleset.Translated, ruleset.Original)}
 	}
@@ -91,18 +91,17 @@ func (t table) prerouting() ruleset.Chain {
 	}
 	rules := t.entries("fence")
 	if t.classifies() {
-		// What comes back from the fence without a verdict, or never went there,
-		// leaves without what the classifier has noted on it.
+		// Packets that return from the fence without a verdict, or did not go there,
+		// must not keep the classifier's mark.
 		rules = append(rules, ruleset.NewRule(ruleset.Mark{Class: ruleset.Unclassified, Not: true}, ruleset.ClearMark{}))
 	}
 	return ruleset.Chain{Stage: stage, Rules: rules}
 }
 
-// classifies reports whether the engine marks packets before the rules see
-// them.
+// classifies reports whether packets are marked before the rules see them.
 func (t table) classifies() bool { return Engine(t.policy, t.host) == policy.EngineBPF }
 
-// pass lets a packet go on to other tables.
+// pass lets a packet continue to other tables.
 func (t table) pass() ruleset.Rule {
 	if t.classifies() {
 		return ruleset.NewRule(ruleset.ClearMark{}, accept)
@@ -123,16 +122,16 @@ func (t table) entries(chain string) []ruleset.Rule {
 	return rules
 }
 
-// toNoL4Header leads the first fragments of IPv6 packets to a look at whether their
-// port can be seen at all. Linux puts packets together again whose transport
-// header begins in the second fragment, and none of their fragments has a port
-// then. RFC 7112 section 5 lets every host discard them.
+// toNoL4Header leads the first fragments of IPv6 packets to a check whether their port
+// can be seen. Linux reassembles packets whose transport header begins in the second
+// fragment; none of their fragments has a port that rules can match. RFC 7112 section 5
+// lets every host discard them.
 func (t table) toNoL4Header() []ruleset.Rule {
 	return []ruleset.Rule{ruleset.NewRule(ruleset.FirstFragment{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "no_l4_header"})}
 }
 
-// noL4Header drops what has no transport header, which a rule can only say of
-// what is left when all that has one is gone.
+// noL4Header drops packets without a transport header. No rule can match these
+// directly, so packets with one return first.
 func (t table) noL4Header() []ruleset.Rule {
 	return []ruleset.Rule{
 		ruleset.NewRule(ruleset.HasTransport{}, ruleset.Verdict{Kind: ruleset.Return}),
@@ -140,7 +139,7 @@ func (t table) noL4Header() []ruleset.Rule {
 	}
 }
 
-// verdict is what happens to a packet that a counter counts.
+// verdict returns what happens to a packet that a counter counts.
 func (t table) verdict(counter string) ruleset.Verdict {
 	if strings.HasPrefix(counter, "dropped_") && !t.policy.Monitor {
 		return ruleset.Verdict{Kind: ruleset.Drop}
@@ -148,8 +147,8 @@ func (t table) verdict(counter string) ruleset.Verdict {
 	return ruleset.Verdict{Kind: ruleset.Goto, Chain: "pass"}
 }
 
-// toPorts leads packets to the fenced ports to chain sip. Raw SCTP, DCCP and
-// UDP-Lite carry SIP as well, and have their ports where TCP has them.
+// toPorts leads packets to the fenced ports to chain sip. Raw SCTP, DCCP and UDP-Lite
+// carry SIP as well, and their ports are where TCP has them.
 func toPorts(first ...ruleset.Statement) []ruleset.Rule {
 	to := ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}
 	rule := func(match ...ruleset.Statement) ruleset.Rule {
