@@ -7,12 +7,12 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 )
 
-// say writes one line to standard error, whatever is in the text.
+// say writes one line to standard error, even if the text has line breaks.
 func (a *app) say(kind, text string) {
 	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, strings.ReplaceAll(text, "\n", "; "))
 }
 
-// print writes a notice, and what to do about it.
+// print writes a notice and its hint.
 func (a *app) print(n notice.Notice) {
 	a.say(string(n.Severity), n.Text)
 	if n.WayOut != "" {

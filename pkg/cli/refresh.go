@@ -21,15 +21,15 @@ addresses in the kernel up to date, and puts back what another program removed.
 It never reads the policy file: only apply does. An error or an empty answer
 never removes an address.
 
-Runs that overlap do no harm: one waits for the other, or leaves it to it.
+Runs may overlap: one waits for the other, or leaves the work to it.
 
 Exit status: 0 done or nothing to do, 1 error and nothing changed, 4 done, but a
-name brought no good answer or an alarm stands.`,
+name had no good answer or there is an alarm.`,
 		Example: `  */5 * * * * root ringfence refresh     (a line of /etc/cron.d/ringfence)`,
 		Args:    noArguments,
 		RunE:    func(c *cobra.Command, _ []string) error { return runRefresh(c.Context(), a, o) },
 	}
-	c.Flags().StringArrayVar(&o.Large, "accept-large", nil, "take the answers for this `name` although they have more than 64 records, from now on up to as many")
+	c.Flags().StringArrayVar(&o.Large, "accept-large", nil, "accept the answers for this `name` although they have more than 64 records, now and later up to this number")
 	return c
 }
 
@@ -56,7 +56,7 @@ func runRefresh(ctx context.Context, a *app, o fence.RefreshOptions) error {
 	return partly(r.Partly)
 }
 
-// printIdle says why nothing was done; programs hear only that.
+// printIdle says why nothing was done. With -o json this is the only output.
 func printIdle(a *app, r *fence.Refreshed) error {
 	if !a.json() {
 		fmt.Fprintln(a.stdout, r.Idle)

@@ -36,8 +36,8 @@ type statusReport struct {
 	Backend   string        `json:"backend"`
 	Engine    string        `json:"engine"`
 	EngineWhy string        `json:"engine_reason,omitempty"`
-	// Signatures are the packets that each signature has matched, null if that is
-	// not known.
+	// Signatures is how many packets each signature has matched, null if that is not
+	// known.
 	Signatures map[string]uint64 `json:"signatures"`
 	Generation int               `json:"generation"`
 	Made       *time.Time        `json:"made"`
@@ -72,7 +72,7 @@ type refreshReport struct {
 	Failures []resolve.Problem `json:"failures"`
 }
 
-// leftOut is an address that is not allowed yet, or not at all.
+// leftOut is an address that is not allowed, or not yet.
 type leftOut struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
@@ -133,7 +133,7 @@ func reportAddresses(list []fence.Address) []addressReport {
 	return reports
 }
 
-// alarmReport is an alarm with its way out in words.
+// alarmReport is an alarm with its way out as text.
 type alarmReport struct {
 	resolve.Alarm
 	WayOut string `json:"way_out"`
