@@ -26,6 +26,7 @@ type Kernel interface {
 	Prober
 	Counters
 	Bans
+	Allowances
 	Watcher
 	Snapshots
 	// Describe returns how the back end presents itself to users.
@@ -74,7 +75,29 @@ type Bans interface {
 	Unban(ctx context.Context, a netip.Addr) (was bool, err error)
 }
 
-// Touched reports a change of the table.
+// Allowed is an address that somebody lets in for a time.
+type Allowed struct {
+	Address netip.Addr
+	Left    time.Duration
+	// Comment says who has allowed it.
+	Comment string
+}
+
+// Allowances are the addresses that are let in by hand for a time, by the sets
+// allowed4 and allowed6. Like bans, they are no part of the state.
+type Allowances interface {
+	// Allowances returns all of them, sorted; none without a table.
+	Allowances(ctx context.Context) ([]Allowed, error)
+	// Allow lets an address in for a time of whole milliseconds; the time restarts if
+	// it is let in already. Its error wraps ErrNoFence or ErrFull where these are the
+	// cause.
+	Allow(ctx context.Context, a Allowed) error
+	// Disallow ends that, also for connections that pass because they are there. It
+	// reports whether the address was let in.
+	Disallow(ctx context.Context, a netip.Addr) (was bool, err error)
+}
+
+// Touched says that somebody has changed the table.
 type Touched struct {
 	// GenID is the back end's GenID after the change, 0 if it is not known or Lost is
 	// set.
@@ -150,9 +173,9 @@ var (
 	// ErrUnsupported says that the kernel lacks what the back end needs.
 	ErrUnsupported = errors.New("this kernel has no nftables (nf_tables)")
 	// ErrOwned says that the table belongs to another process alone.
-	ErrOwned = errors.New("the table belongs to another process, which alone may change it (flags owner)")
-	// ErrNoFence says that there is no table, or none with sets for bans.
+	ErrOwned = errors.New("the table belongs to another process alone (flags owner)")
+	// ErrNoFence says that there is no table, or none with the sets for that.
 	ErrNoFence = errors.New("there is no fence in the kernel")
-	// ErrFull says that no more addresses can be banned.
-	ErrFull = errors.New("the list of bans is full: bans.size allows no more addresses")
+	// ErrFull says that as many addresses are banned, or allowed by hand, as may be.
+	ErrFull = errors.New("the set is full")
 )

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -89,7 +90,11 @@ func oneAddress(c *cobra.Command, args []string) (netip.Addr, error) {
 	if err != nil || addr.Zone() != "" {
 		err := fmt.Errorf("%q is not an address", args[0])
 		if _, prefixErr := netip.ParsePrefix(args[0]); prefixErr == nil {
-			return addr, notice.WithHint(fmt.Errorf("%w but a whole network", err), "list it under bans.addresses in the policy, and apply")
+			list := "bans.addresses"
+			if strings.HasSuffix(c.Name(), "allow") {
+				list = "trusted.addresses"
+			}
+			return addr, notice.WithHint(fmt.Errorf("%w, but a whole network", err), "list it under %s in the policy, and apply", list)
 		}
 		return addr, err
 	}
@@ -97,14 +102,22 @@ func oneAddress(c *cobra.Command, args []string) (netip.Addr, error) {
 }
 
 func runBan(ctx context.Context, a *app, addr netip.Addr, o banOptions) error {
-	if lasts := o.lasts.Truncate(time.Millisecond); lasts < fence.ShortestBan || lasts > fence.LongestBan {
-		return fmt.Errorf("--for %s: write a time from 1s to %dh", o.lasts, fence.LongestBan/time.Hour)
+	if err := checkTime(o.lasts); err != nil {
+		return err
 	}
 	b, err := a.fence().Ban(ctx, addr, o.lasts, o.allowProtected)
 	if err != nil {
 		return err
 	}
 	return printBan(a, reportBan(b), fmt.Sprintf("%s is banned for %s.", addr, policy.DurationText(b.Left)))
+}
+
+// checkTime refuses a time that nothing can last by hand.
+func checkTime(lasts time.Duration) error {
+	if whole := lasts.Truncate(time.Millisecond); whole < fence.ShortestBan || whole > fence.LongestBan {
+		return fmt.Errorf("--for %s: write a time from 1s to %dh", lasts, fence.LongestBan/time.Hour)
+	}
+	return nil
 }
 
 func runUnban(ctx context.Context, a *app, addr netip.Addr) error {
@@ -128,11 +141,15 @@ type ban struct {
 }
 
 func reportBan(b fence.Banned) ban {
-	report := ban{Address: ruleset.PrefixText(b.Prefix), Why: b.Why}
-	if b.Left > 0 {
-		report.Left = new(int64((b.Left + time.Second - 1) / time.Second))
+	return ban{Address: ruleset.PrefixText(b.Prefix), Left: seconds(b.Left), Why: b.Why}
+}
+
+// seconds are those of a time that is left, nil for good.
+func seconds(left time.Duration) *int64 {
+	if left <= 0 {
+		return nil
 	}
-	return report
+	return new(int64((left + time.Second - 1) / time.Second))
 }
 
 func printBan(a *app, b ban, text string) error {
@@ -159,14 +176,19 @@ func runBans(ctx context.Context, a *app) error {
 		fmt.Fprintln(a.stdout, "No address is banned.")
 		return nil
 	}
-	table(a.stdout, func(w io.Writer) {
+	writeBans(a.stdout, "", list)
+	return nil
+}
+
+// writeBans prints addresses with the time that is left.
+func writeBans(out io.Writer, indent string, list []ban) {
+	table(out, func(w io.Writer) {
 		for _, b := range list {
 			left := "permanently"
 			if b.Left != nil {
 				left = policy.DurationText(time.Duration(*b.Left)*time.Second) + " left"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\n", b.Address, left, b.Why)
+			fmt.Fprintf(w, "%s%s\t%s\t%s\n", indent, b.Address, left, b.Why)
 		}
 	})
-	return nil
 }

@@ -125,7 +125,7 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), rollbackCommand(a), historyCommand(a),
 		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), resolveCommand(a),
-		banCommand(a), unbanCommand(a), bansCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
+		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
 		demoCommand(a), versionCommand(a),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
@@ -227,7 +227,7 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 		world = &here
 	}
 	c := fence.Config{
-		StateDir: a.stateDir, RunDir: a.runDir, User: userName(), Version: version(), Notice: hear, Words: wayOutText, Log: a.log,
+		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: wayOutText, Log: a.log,
 	}
 	if isTerminal(a.stderr) {
 		c.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }

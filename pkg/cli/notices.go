@@ -9,10 +9,13 @@ import (
 
 // say writes one line to standard error, even if the text has line breaks.
 func (a *app) say(kind, text string) {
-	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, strings.ReplaceAll(text, "\n", "; "))
+	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, plainLine(text))
 }
 
-// print writes a notice and its hint.
+// plainLine makes one line of a text.
+func plainLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
+
+// print writes a notice, and what to do about it.
 func (a *app) print(n notice.Notice) {
 	a.say(string(n.Severity), n.Text)
 	if n.WayOut != "" {

@@ -12,11 +12,11 @@ func runCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Keep the fence up and its addresses fresh, as a service",
-		Long: `run keeps the newest generation in force until it is stopped. It asks for
-each name when its answers expire, puts the table back at once when another
-program removes or changes it, and checks everything once a minute in any
-case. It never reads the policy file: apply does, and run continues with the
-generation that apply makes. While the fence is taken down it waits.
+		Long: `run keeps the newest generation in force until it is told to end. It asks for
+each name when its answers run out, puts the table back at once when another
+program removes or changes it, and looks at everything once a minute whatever
+happens. It puts nothing of the policy file into force: apply does, and run goes on
+with the generation that apply makes. While the fence is taken down it waits.
 
 When it ends, the fence stays as it is. It reports to systemd that it is ready,
 its status, and that it is alive.`,

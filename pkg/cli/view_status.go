@@ -25,6 +25,10 @@ func (a *app) writeStatus(s *fence.Status, r *statusReport) {
 	if len(r.Trusted) > 0 {
 		writeAddresses(out, "trusted", r.Trusted)
 	}
+	if len(r.Allowed) > 0 {
+		fmt.Fprintf(out, "\nallowed by hand\n")
+		writeBans(out, "  ", r.Allowed)
+	}
 	writeLeftOut(out, r.LeftOut)
 	writeHits(out, r.Signatures)
 	if len(r.Counters) == 0 {
@@ -77,6 +81,9 @@ func (a *app) writeFence(w io.Writer, s *fence.Status, r *statusReport) {
 	} else if !r.Drift {
 		fmt.Fprintf(w, "drift\tnone\n")
 	}
+	if r.PolicyChanged {
+		fmt.Fprintf(w, "policy file\tdiffers from the generation; ringfence diff shows what it would change\n")
+	}
 	writeRefresh(w, s, r)
 }
 
@@ -117,10 +124,10 @@ func writeRefresh(w io.Writer, s *fence.Status, r *statusReport) {
 	}
 }
 
-// writeAlarms prints the alarms, each with its way out.
-func (a *app) writeAlarms(out io.Writer, alarms []alarmReport) {
+// writeAlarms prints what stands, each with its way out, before anything else.
+func (a *app) writeAlarms(out io.Writer, alarms []site.Alarm) {
 	for _, alarm := range alarms {
-		fmt.Fprintf(out, "%s  %s\n       %s\n", a.alarm("alarm"), site.AlarmNotice(alarm.Alarm, nil).Text, alarm.WayOut)
+		fmt.Fprintf(out, "%s  %s\n       %s\n", a.alarm("alarm"), alarm.Notice().Text, alarm.WayOut)
 	}
 	if len(alarms) > 0 {
 		fmt.Fprintln(out)

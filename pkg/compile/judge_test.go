@@ -30,21 +30,34 @@ func TestJudgement(t *testing.T) {
 		p := parse(t, text)
 		engine := []string{"", "bpf"}[r.IntN(2)]
 		s, _ := compile.State(p, nil, ruleset.Host{Engine: engine})
+		byHand := randomAddress(r)
+		allowByHand(s, byHand)
 		for range 50 {
 			packet := packet{source: randomAddress(r), noWayBack: r.IntN(2) == 0}
 			if engine == "bpf" {
 				packet.class = []ruleset.Class{ruleset.Unclassified, ruleset.Scanner, ruleset.OtherAgent}[r.IntN(3)]
 			}
 			got, rule := judge(t, s, "sip", packet)
-			if want := passes(p, engine == "bpf", packet); got != want {
+			if want := passes(p, byHand, engine == "bpf", packet); got != want {
 				t.Fatalf("policy %d:\n%s\n%+v passes: %t, want %t, by %q of\n%s", i, text, packet, got, want, rule, s)
 			}
 		}
 	}
 }
 
-// passes states the policy.
-func passes(p *policy.Policy, classifies bool, packet packet) bool {
+// allowByHand puts an address where ringfence allow puts it.
+func allowByHand(s *ruleset.State, a netip.Addr) {
+	name := "allowed4"
+	if a.Is6() {
+		name = "allowed6"
+	}
+	set := s.Sets[name]
+	set.Elements = []ruleset.Element{{From: a, To: a}}
+	s.Sets[name] = set
+}
+
+// passes is what the policy says.
+func passes(p *policy.Policy, byHand netip.Addr, classifies bool, packet packet) bool {
 	in := func(prefixes []netip.Prefix) bool {
 		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(packet.source) })
 	}
@@ -60,7 +73,7 @@ func passes(p *policy.Policy, classifies bool, packet packet) bool {
 		return true
 	case private && packet.noWayBack:
 		return false
-	case in(providers) || in(p.Trusted.Addresses):
+	case in(providers) || in(p.Trusted.Addresses) || packet.source == byHand:
 		return true
 	case in(p.Bans.Addresses) || !p.Unknown.Accept || packet.class == ruleset.Scanner:
 		return false

@@ -36,7 +36,8 @@ func (f *committer) gather(ctx context.Context, p Policy, offline bool) (*site.S
 			"correct that, or write signatures.engine: auto and leave require_user_agent out")
 	}
 	if !offline {
-		f.ask(ctx, s, f.peekMemory(), nil)
+		newest, _ := f.Newest() // one that is damaged is reported where it is needed
+		f.ask(ctx, s, f.peekMemory(newest), nil)
 	}
 	return s, ctx.Err()
 }
@@ -170,7 +171,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 		return p, 0, err
 	}
 	f.inForce = true
-	f.note(c.tables, p)
+	f.note(ctx, c.tables, p)
 	f.isUp(down)
 	if pending == nil {
 		return p, newest.Number, nil

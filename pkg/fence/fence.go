@@ -48,7 +48,10 @@ type World struct {
 // it.
 type Config struct {
 	StateDir, RunDir string
-	User, Version    string // for generations
+	// PolicyFile is the policy that Apply would be given, "" if that is not known. It is
+	// only compared with what is in force.
+	PolicyFile    string
+	User, Version string // for generations
 	// Notice takes notices while a command runs.
 	Notice notice.Func
 	// Words puts the ways out of alarms into words; nil leaves them out.
@@ -129,10 +132,15 @@ func (f *session) kernel(full bool) backend.Kernel {
 // Probe asks whether the back end works here, before anybody waits for anything.
 func (f *session) Probe(ctx context.Context) error { return f.kernel(true).Probe(ctx) }
 
-// note writes down what the kernel holds after a plan. It is a shortcut for the
-// next look only, so a failure is no error.
-func (f *session) note(k backend.Kernel, p *plan.Plan) {
-	if err := errors.Join(k.Note(p), f.saveSnapshot(k)); err != nil {
+// note writes down what the kernel holds after a plan, and allows again what somebody
+// has allowed by hand. The first is a shortcut for the next look only, so a failure is
+// no error.
+func (f *session) note(ctx context.Context, k backend.Kernel, p *plan.Plan) {
+	err := k.Note(p)
+	if err := f.restoreAllowances(ctx, k); err != nil {
+		f.Notice.Warn(notice.NotAllowedAgain, "what was allowed by hand may not be: %v", err)
+	}
+	if err := errors.Join(err, f.saveSnapshot(k)); err != nil {
 		f.Log.Info("note what the kernel holds", "error", err)
 	}
 }

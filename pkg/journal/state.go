@@ -73,7 +73,25 @@ func (j Journal) ReadHost(host *ruleset.Host) error {
 // WriteHost records the facts of the host that the rules are compiled with.
 func (j Journal) WriteHost(host ruleset.Host) error { return seal(j.path("host.json"), host) }
 
-// Down records that the fence was taken down on purpose.
+// ReadNotices reads what earlier runs have found and may hold still into notices, which
+// stay as they are if there are none.
+func ReadNotices[T any](j Journal, notices *T) error {
+	return ifThere(unseal(j.path("notices.json"), notices))
+}
+
+// WriteNotices notes what was found and may hold still.
+func (j Journal) WriteNotices(notices any) error { return seal(j.path("notices.json"), notices) }
+
+// ReadAllowed reads what is allowed by hand into allowed, which stays as it is if nothing
+// is.
+func ReadAllowed[T any](j Journal, allowed *T) error {
+	return ifThere(unseal(j.path("allowed.json"), allowed))
+}
+
+// WriteAllowed notes what is allowed by hand.
+func (j Journal) WriteAllowed(allowed any) error { return seal(j.path("allowed.json"), allowed) }
+
+// Down says that the fence was taken down on purpose.
 type Down struct {
 	Time time.Time `json:"time"`
 	User string    `json:"user"`

@@ -38,18 +38,19 @@ const (
 	ClassifierNotReplaced Code = "classifier-not-replaced" // the attached classifier was not replaced
 	ClassifierNotAttached Code = "classifier-not-attached" // the fence is up without the classifier
 	HitsUnknown           Code = "hits-unknown"            // the classifier's counters cannot be read
-	PresetOld             Code = "preset-old"              // a preset is old or weak
-	NameFailed            Code = "name-failed"             // a name had no good answer
-	NameAlarm             Code = "name-alarm"              // an alarm of pkg/resolve
-	NamesRemembered       Code = "names-remembered"        // there are no new answers, so earlier ones are used
-	AddressRejected       Code = "address-rejected"        // an address of an answer was rejected
-	AddressQuarantined    Code = "address-quarantined"     // an address waits for a second answer
-	StateDamaged          Code = "state-damaged"           // a state file cannot be read
-	StateUnsaved          Code = "state-unsaved"           // a state file cannot be written
+	PresetOld             Code = "preset-old"              // a preset that is old or weak
+	NameFailed            Code = "name-failed"             // a name without a good answer
+	Standing              Code = "alarm"                   // an alarm of pkg/site
+	NamesRemembered       Code = "names-remembered"        // no new answers: earlier ones count
+	AddressRejected       Code = "address-rejected"        // an address of an answer that is not believed
+	AddressQuarantined    Code = "address-quarantined"     // an address that waits for a second answer
+	StateDamaged          Code = "state-damaged"           // a file of state that cannot be read
+	StateUnsaved          Code = "state-unsaved"           // a file of state that cannot be written
 	RunInterrupted        Code = "run-interrupted"         // an earlier run was killed
 	GuardRefuses          Code = "guard-refuses"           // apply would be refused
 	NothingDone           Code = "nothing-done"            // why nothing was done
-	RulesAsCompiled       Code = "rules-as-compiled"       // this version cannot read the policy
+	NotAllowedAgain       Code = "not-allowed-again"       // an allowance by hand that the kernel has lost
+	RulesAsCompiled       Code = "rules-as-compiled"       // a policy that this version cannot read
 )
 
 // Notice is a message for the user besides the result.

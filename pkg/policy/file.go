@@ -45,6 +45,7 @@ type providerFile struct {
 type trustedFile struct {
 	Hosts      []scalar `yaml:"hosts"`
 	Addresses  []scalar `yaml:"addresses"`
+	Interfaces []scalar `yaml:"interfaces"`
 	Asymmetric []scalar `yaml:"asymmetric"`
 }
 

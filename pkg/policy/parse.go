@@ -87,7 +87,7 @@ func (c *checker) policy(f *file) *Policy {
 	p := &Policy{
 		Monitor:    choice(c, f.Mode, "mode", "enforce", "monitor") == "monitor",
 		Backend:    c.backend(f.Backend),
-		Interfaces: c.interfaces(f.Interfaces),
+		Interfaces: c.interfaces(f.Interfaces, "\"*\" is every interface: write interfaces: [] for that", "%q fences lo, over which this host speaks with itself: leave it out"),
 		Ports:      c.ports(f),
 		Bans: Bans{
 			Duration: c.duration(f.Bans.Duration, "bans.duration", time.Hour, 0, 366*24*time.Hour),
@@ -128,20 +128,22 @@ func (c *checker) backend(s scalar) Backend {
 	return Backend(choice(c, s, "backend", words...))
 }
 
-func (c *checker) interfaces(list []scalar) []string {
+// interfaces reads names and prefixes of interfaces. all and lo are what is wrong with
+// those that mean all of them, and that one.
+func (c *checker) interfaces(list []scalar, all, lo string) []string {
 	names := c.words(list, "interface")
 	for i, name := range names {
 		at := list[i]
 		switch prefix, isPrefix := strings.CutSuffix(name, "*"); {
 		case name == "":
 		case prefix == "" && isPrefix:
-			c.mistake(at, "\"*\" is every interface: write interfaces: [] for that")
+			c.mistake(at, "%s", all)
 		case strings.ContainsAny(prefix, "*/\"\\ \t\n") || !isPrintable(prefix) || prefix == "." || prefix == "..":
 			c.mistake(at, "%q is not an interface name: write one like eth0, or a prefix like ppp*", name)
 		case len(prefix) > 15:
 			c.mistake(at, "%q is longer than 15 characters, the longest interface name", name)
 		case Matches(name, loopback):
-			c.mistake(at, "%q fences lo, which this host uses to talk to itself: leave it out", name)
+			c.mistake(at, lo, name)
 		}
 	}
 	return names

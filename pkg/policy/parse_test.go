@@ -226,6 +226,12 @@ func TestMistakes(t *testing.T) {
 		{"back end that is not there", "version: 1\nbackend: iptables\n", "2:10: this version has no back end iptables: write auto, or leave backend out"},
 		{"engine that is not there", "version: 1\nsignatures: {engine: bpf}\n", "2:22: this version has no engine bpf: write auto or off"},
 		{
+			"trusted interfaces", "version: 1\ntrusted: {interfaces: [lan0, 'wg*', lo, '*', 'a/b']}\n",
+			`2:37: "lo" is trusted anyway, for over it this host speaks with itself: leave it out` + "\n" +
+				`2:41: "*" is every interface, and then nobody is kept out: name those of your own network` + "\n" +
+				`2:46: "a/b" is no interface name: write one such as eth0, or a prefix such as ppp*`,
+		},
+		{
 			"interfaces", "version: 1\ninterfaces: [lo, 'l*', '*', eth0, eth0, 'a*b', 'with space', averyveryverylongname, '']\n",
 			`2:14: "lo" fences lo, which this host uses to talk to itself: leave it out` + "\n" +
 				`2:18: "l*" fences lo, which this host uses to talk to itself: leave it out` + "\n" +

@@ -74,8 +74,11 @@ type Address struct {
 type Trusted struct {
 	Hosts     []string // names; A and AAAA only
 	Addresses []netip.Prefix
-	// Asymmetric are prefixes that never count as forged, whatever interface their
-	// packets come in by. This alone does not allow them.
+	// Interfaces are those by which only one's own comes in, whatever its address. They
+	// are written as those to fence are.
+	Interfaces []string
+	// Asymmetric are prefixes that are never taken for forged, by whatever
+	// interface their packets come in. They are not allowed by this alone.
 	Asymmetric []netip.Prefix
 }
 
@@ -144,6 +147,11 @@ func (p *Policy) Fences(link string) bool {
 		return link != loopback
 	}
 	return slices.ContainsFunc(p.Interfaces, func(pattern string) bool { return Matches(pattern, link) })
+}
+
+// Trusts reports whether whatever comes in by the named interface is let in.
+func (p *Policy) Trusts(link string) bool {
+	return slices.ContainsFunc(p.Trusted.Interfaces, func(pattern string) bool { return Matches(pattern, link) })
 }
 
 const loopback = "lo"

@@ -69,6 +69,7 @@ func (c *checker) trusted(f trustedFile, allowed *allowList) Trusted {
 		}
 	}
 	t.Addresses = c.allowedAddresses(f.Addresses, allowed, true)
+	t.Interfaces = c.interfaces(f.Interfaces, "\"*\" is every interface, and then nobody is kept out: name those of your own network", "%q is trusted anyway, for over it this host speaks with itself: leave it out")
 	for _, s := range f.Asymmetric {
 		if p, ok := c.prefix(s); ok {
 			t.Asymmetric = append(t.Asymmetric, p)

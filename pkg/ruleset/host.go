@@ -16,12 +16,15 @@ type Host struct {
 	// Forwards is true if the host forwards packets between interfaces, for IPv4 or
 	// IPv6, on all interfaces or on one.
 	Forwards bool `json:"forwards"`
-	// Gateways are the next hops of the default routes. Outside are the names of the
-	// interfaces of these routes.
+	// Gateways are the next hops of the default routes, of all routing tables that are
+	// used, Outside the names of the interfaces that they lead out of.
 	Gateways []netip.Addr `json:"gateways,omitempty"`
 	Outside  []string     `json:"outside,omitempty"`
-	// Routed are the private networks behind other routers, each with the interface
-	// that leads to it.
+	// BridgeFilter says that what a bridge passes between its ports goes through the
+	// rules too (br_netfilter).
+	BridgeFilter bool `json:"bridge_filter,omitempty"`
+	// Routed are the private networks behind other routers, with the interface
+	// that leads to each.
 	Routed []Network `json:"routed,omitempty"`
 	// NameServers are the name servers that the host uses, without their ports.
 	NameServers []netip.Addr `json:"name_servers,omitempty"`
@@ -47,8 +50,15 @@ func (h Host) OwnNetworks() []Network {
 // Interface is one network interface.
 type Interface struct {
 	Name string `json:"name"`
-	// Master is the bridge or bond that the interface is a port of, "" for none. In the
-	// rules, packets come in by the master.
+	// AltNames are other names that it is found by. Rules see only the first.
+	AltNames []string `json:"alt_names,omitempty"`
+	// Kind is its type as ip link has it, "device" for a real one.
+	Kind string `json:"kind,omitempty"`
+	// Parent is the interface off whose wire it takes packets, "" for none. Rules see
+	// them come in by this one.
+	Parent string `json:"parent,omitempty"`
+	// Master is the bridge or bond that the interface is a port of, "" for none.
+	// Rules see packets come in by the master.
 	Master string `json:"master,omitempty"`
 	// Addresses are the interface's own addresses, each with the length of the
 	// connected network.

@@ -3,7 +3,6 @@ package ruleset
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -51,9 +50,9 @@ func (r Rule) WithSets(names map[string]string) Rule {
 			if other, ok := names[s.Set]; ok {
 				statement, changed = Source{V6: s.V6, Not: s.Not, Set: other}, true
 			}
-		case DestinationPort:
+		case Destination:
 			if other, ok := names[s.Set]; ok {
-				statement, changed = DestinationPort{Protocol: s.Protocol, Set: other}, true
+				statement, changed = Destination{Set: other}, true
 			}
 		}
 		statements = append(statements, statement)
@@ -84,7 +83,16 @@ type InInterface struct {
 	Not  bool
 }
 
-func (s InInterface) String() string { return fmt.Sprintf("iifname %s%q", not(s.Not), s.Name) }
+func (s InInterface) String() string {
+	if s.Name == loopback {
+		return fmt.Sprintf("iif %s%q", not(s.Not), s.Name)
+	}
+	return fmt.Sprintf("iifname %s%q", not(s.Not), s.Name)
+}
+
+// loopback has the same index in every network namespace, so it is matched by that,
+// which costs less.
+const loopback = "lo"
 
 // Source matches the source address against a named set, or against its own prefixes if
 // In is not empty.
@@ -126,40 +134,27 @@ type ReversePathMissing struct{}
 
 func (ReversePathMissing) String() string { return "fib saddr . iif oif missing" }
 
-// WayBack matches a packet if the route to its source address leaves by the named
-// interface.
-type WayBack struct{ Interface string }
+// SourceNetwork matches a source address in one prefix.
+type SourceNetwork struct{ netip.Prefix }
 
-func (s WayBack) String() string { return fmt.Sprintf("fib saddr oifname %q", s.Interface) }
+func (s SourceNetwork) String() string {
+	return fmt.Sprintf("%s saddr %s", family(s.Addr().Is6()), PrefixText(s.Prefix))
+}
 
 // Protocol is a transport protocol, by nft's name.
 type Protocol string
 
-// The protocols that carry SIP or could. AnyTransport is whatever an earlier Protocols
-// statement matched.
+// The protocols that carry SIP, or could.
 const (
-	UDP          Protocol = "udp"
-	TCP          Protocol = "tcp"
-	SCTP         Protocol = "sctp"
-	DCCP         Protocol = "dccp"
-	UDPLite      Protocol = "udplite"
-	AnyTransport Protocol = "th"
+	UDP     Protocol = "udp"
+	TCP     Protocol = "tcp"
+	SCTP    Protocol = "sctp"
+	DCCP    Protocol = "dccp"
+	UDPLite Protocol = "udplite"
 )
 
-// Protocols matches packets of any of the given transport protocols. It finds the
-// protocol after IPv6 extension headers too, unlike a match on the next header field.
-type Protocols []Protocol
-
-func (s Protocols) String() string {
-	sorted := slices.Sorted(slices.Values(s))
-	texts := make([]string, len(sorted))
-	for i, p := range sorted {
-		texts[i] = string(p)
-	}
-	return "meta l4proto { " + strings.Join(texts, ", ") + " }"
-}
-
-// FirstFragment matches an IPv6 packet that is the first fragment of a larger one.
+// FirstFragment matches an IPv6 packet with a fragment header that begins the
+// whole one.
 type FirstFragment struct{}
 
 func (FirstFragment) String() string { return "frag frag-off 0" }
@@ -171,13 +166,24 @@ type HasTransport struct{}
 
 func (HasTransport) String() string { return "meta l4proto != 255" }
 
-// DestinationPort matches the destination port against a named set.
-type DestinationPort struct {
-	Protocol Protocol
-	Set      string
+// Destination matches the transport protocol with the destination port, against a named
+// set or, if In is not empty, against ports of its own. It finds the protocol behind IPv6
+// extension headers too, which a match on the next header does not.
+type Destination struct {
+	Set string
+	In  []Element // sorted
 }
 
-func (s DestinationPort) String() string { return fmt.Sprintf("%s dport @%s", s.Protocol, s.Set) }
+func (s Destination) String() string {
+	if len(s.In) == 0 {
+		return "meta l4proto . th dport @" + s.Set
+	}
+	texts := make([]string, len(s.In))
+	for i, e := range s.In {
+		texts[i] = e.String()
+	}
+	return "meta l4proto . th dport { " + strings.Join(texts, ", ") + " }"
+}
 
 // Connection matches the state of connection tracking for the packet. A rule with it
 // enables connection tracking in the whole network namespace.
@@ -224,7 +230,7 @@ func (s Verdict) String() string {
 
 func (InInterface) statement()        {}
 func (IPv6Packet) statement()         {}
-func (WayBack) statement()            {}
+func (SourceNetwork) statement()      {}
 func (FirstFragment) statement()      {}
 func (HasTransport) statement()       {}
 func (Mark) statement()               {}
@@ -233,8 +239,7 @@ func (Unicast) statement()            {}
 func (Ban) statement()                {}
 func (Source) statement()             {}
 func (ReversePathMissing) statement() {}
-func (Protocols) statement()          {}
-func (DestinationPort) statement()    {}
+func (Destination) statement()        {}
 func (Connection) statement()         {}
 func (Count) statement()              {}
 func (Verdict) statement()            {}

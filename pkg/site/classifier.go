@@ -89,10 +89,10 @@ func (s *Site) Classify(foreign map[string]error) {
 	c.Desired = c.Program.On(wanted)
 }
 
-// Classified returns the present interfaces on which packets are read. If the policy
-// lists interfaces, it is those; if not and unknown phones are dropped anyway, it is
-// those that lead outside; otherwise all. Packets that come in by a port of a bridge
-// are read on the bridge.
+// Classified are the interfaces whose packets are read: the fenced ones, if any are
+// listed; else, where unknown phones are dropped anyway, those that lead outside;
+// else all. Of these, those that are present and not trusted. What comes in by the port of a
+// bridge is read on the bridge.
 func (s *Site) Classified() []string {
 	p, h, present := s.Policy, s.Host, s.Classifier.Present
 	var names []string
@@ -101,7 +101,18 @@ func (s *Site) Classified() []string {
 		outside := len(h.Outside) == 0 || slices.Contains(h.Outside, i.Name)
 		wanted := listed || i.Master == "" && (outside || p.Unknown.Accept)
 		here := present == nil || slices.Contains(present, i.Name)
-		if wanted && here && p.Fences(i.Name) && i.Name != "lo" && !slices.Contains(names, i.Name) {
+		if wanted && here && s.judges(i.Name) && i.Name != "lo" && !slices.Contains(names, i.Name) {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
+// FencedInterfaces are the interfaces of the host whose packets are judged.
+func (s *Site) FencedInterfaces() []string {
+	var names []string
+	for _, i := range s.Host.Interfaces {
+		if i.Name != "lo" && s.Policy.Fences(i.Name) {
 			names = append(names, i.Name)
 		}
 	}

@@ -69,10 +69,7 @@ func (s *Site) Settings() resolve.Settings {
 	return settings
 }
 
-// Alarms returns the present alarms.
-func (s *Site) Alarms(now resolve.Moment) []resolve.Alarm { return s.Memory.Alarms(s.Settings(), now) }
-
-// Owners returns the providers that have the name as a registrar, or "trusted".
+// Owners are the providers whose registrar a name is, or the trusted.
 func Owners(p *policy.Policy, t resolve.Target) []string {
 	if !t.Registrar {
 		return []string{"trusted"}
@@ -132,6 +129,11 @@ func (s *Site) DiffersFrom(before *Site) string {
 	now, then := s.Policy, before.Policy
 	note(now.Monitor != then.Monitor, "mode is %s, it was %s", Mode(now), Mode(then))
 	note(!slices.Equal(now.Interfaces, then.Interfaces), "interfaces are %v, they were %v", now.Interfaces, then.Interfaces)
+	trusted, trustedThen := now.Trusted.Interfaces, then.Trusted.Interfaces
+	note(!slices.Equal(trusted, trustedThen), "trusted.interfaces are %v, they were %v", trusted, trustedThen)
+	fenced, fencedThen := compile.Fenced(now, s.Host), compile.Fenced(then, before.Host)
+	appeared := slices.DeleteFunc(fenced, func(name string) bool { return now.Fences(name) || slices.Contains(fencedThen, name) })
+	note(len(appeared) > 0, "%s stands on what is fenced", strings.Join(appeared, ", "))
 	note(now.Unknown.Accept != then.Unknown.Accept, "unknown.action is %s, it was %s", action(now), action(then))
 	note(now.Unknown.AllowReplies != then.Unknown.AllowReplies, "unknown.allow_replies is %t, it was %t", now.Unknown.AllowReplies, then.Unknown.AllowReplies)
 	note(s.Host.Forwards && !before.Host.Forwards, "this host forwards now")

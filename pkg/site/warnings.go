@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -24,8 +23,8 @@ func (s *Site) Warnings() []notice.Notice {
 // PolicyWarnings returns the warnings that do not depend on the host.
 func PolicyWarnings(p *policy.Policy) []notice.Notice {
 	var warnings []notice.Notice
-	if len(p.Allowed())+len(compile.Names(p)) == 0 && !p.Unknown.Accept && !p.Monitor {
-		warnings = append(warnings, notice.Warningf(notice.NobodyAllowed, "no address is allowed: with this policy every call is dropped"))
+	if len(p.Allowed())+len(compile.Names(p))+len(p.Trusted.Interfaces) == 0 && !p.Unknown.Accept && !p.Monitor {
+		warnings = append(warnings, notice.Warningf(notice.NobodyAllowed, "nobody is allowed: with this policy every call is dropped"))
 	}
 	if p.Unknown.Accept && p.Signatures.Engine == policy.EngineOff {
 		warnings = append(warnings, notice.Warningf(notice.AcceptsScanners, "unknown.action is accept, and signatures.engine is off: every source that is not banned passes, scanners too"))
@@ -92,23 +91,7 @@ func (s *Site) CutWarnings() []notice.Notice {
 	return nil
 }
 
-// NewCutWarnings is like CutWarnings, but only for what has changed on the host since
-// an earlier site, nil if that is not known.
-func (s *Site) NewCutWarnings(before *Site) []notice.Notice {
-	var known []ruleset.Network
-	if before != nil {
-		known = before.Cuts()
-	}
-	inside := slices.DeleteFunc(s.Cuts(), func(n ruleset.Network) bool { return slices.Contains(known, n) })
-	if len(inside) == 0 {
-		return nil
-	}
-	return []notice.Notice{notice.Warningf(notice.CutInside,
-		"%s; list them under trusted.addresses, or list only the outside interfaces in interfaces, and apply", plan.CutText(inside))}
-}
-
-// ClassifierWarnings reports why scanners or phones are not recognised although they
-// should be.
+// ClassifierWarnings say why nobody is recognised, where somebody should be.
 func (s *Site) ClassifierWarnings() []notice.Notice {
 	why := s.ClassifierObstacle()
 	switch {
@@ -133,21 +116,19 @@ func (s *Site) ClassifierWarnings() []notice.Notice {
 	return nil
 }
 
-// NameNotices reports what is wrong with the policy's names, with one notice for all
-// questions of a name that failed for the same reason. bad is true if a name failed or
-// there is an alarm.
-func (s *Site) NameNotices(now resolve.Moment, words Words) (notices []notice.Notice, bad bool) {
-	alarms := s.Alarms(now)
-	failures := s.Memory.Refresh.Failures
-	notices = RejectedNotices(s.Memory)
-	notices = append(notices, FailureNotices(slices.DeleteFunc(slices.Clone(failures), func(p resolve.Problem) bool {
-		return slices.ContainsFunc(alarms, func(alarm resolve.Alarm) bool { return alarm.Name == p.Name && alarm.Type == p.Type })
+// NameNotices say what is wrong with the policy's names beside the alarms, with one
+// notice for all questions of a name that failed for one reason.
+func (s *Site) NameNotices(alarms []Alarm) []notice.Notice {
+	notices := RejectedNotices(s.Memory)
+	notices = append(notices, FailureNotices(slices.DeleteFunc(slices.Clone(s.Memory.Refresh.Failures), func(p resolve.Problem) bool {
+		return slices.ContainsFunc(alarms, func(alarm Alarm) bool { return alarm.Name == p.Name && alarm.Type == p.Type })
 	}))...)
-	notices = append(notices, quarantineNotices(s.Memory)...)
-	for _, alarm := range alarms {
-		notices = append(notices, AlarmNotice(alarm, words))
-	}
-	return notices, len(failures)+len(alarms) > 0
+	return append(notices, quarantineNotices(s.Memory)...)
+}
+
+// NeedsSomebody reports whether a name has failed or an alarm stands.
+func (s *Site) NeedsSomebody(alarms []Alarm) bool {
+	return len(s.Memory.Refresh.Failures)+len(alarms) > 0
 }
 
 // Words returns the text for the way out of an alarm. A nil Words returns none.
@@ -160,17 +141,8 @@ func (w Words) of(wayOut resolve.WayOut) string {
 	return w(wayOut)
 }
 
-// AlarmNotice turns an alarm about a name into a notice.
-func AlarmNotice(alarm resolve.Alarm, words Words) notice.Notice {
-	about := strings.TrimSpace(alarm.Name + " " + string(alarm.Type))
-	return notice.Notice{
-		Severity: notice.Alarm, Code: notice.NameAlarm, About: fmt.Sprintf("%s: %s", alarm.Kind, about),
-		Text:   fmt.Sprintf("%s: %s (since %s)", about, alarm.Text, alarm.Since.Local().Format(time.DateTime)),
-		WayOut: words.of(alarm.WayOut),
-	}
-}
-
-// FailureNotices warns of names that failed, with one notice for each name and reason.
+// FailureNotices warn of names that failed, those of one name and one reason
+// together.
 func FailureNotices(problems []resolve.Problem) []notice.Notice {
 	type group struct {
 		target resolve.Target

@@ -71,7 +71,40 @@ func (k *Kernel) Unban(_ context.Context, a netip.Addr) (was bool, err error) {
 	return was, nil
 }
 
-// Watch reports commits and calls of Change until the context ends.
+// Allowances returns all addresses that are allowed by hand. Time does not end that.
+func (k *Kernel) Allowances(context.Context) ([]backend.Allowed, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.SortedFunc(maps.Values(k.allowed), func(a, b backend.Allowed) int { return a.Address.Compare(b.Address) }), nil
+}
+
+// Allow allows an address.
+func (k *Kernel) Allow(_ context.Context, a backend.Allowed) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.state.Exists {
+		return backend.ErrNoFence
+	}
+	if k.allowed == nil {
+		k.allowed = map[netip.Addr]backend.Allowed{}
+	}
+	k.allowed[a.Address] = a
+	return nil
+}
+
+// Disallow ends that.
+func (k *Kernel) Disallow(_ context.Context, a netip.Addr) (was bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.state.Exists {
+		return false, backend.ErrNoFence
+	}
+	_, was = k.allowed[a]
+	delete(k.allowed, a)
+	return was, nil
+}
+
+// Watch reports commits and what Change does, until the context ends.
 func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

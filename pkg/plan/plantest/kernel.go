@@ -30,6 +30,7 @@ type Kernel struct {
 	mu       sync.Mutex
 	state    ruleset.State
 	bans     map[netip.Addr]backend.Banned
+	allowed  map[netip.Addr]backend.Allowed
 	watchers []chan backend.Touched
 	noted    uint64
 	changed  bool // the snapshot is new to the next run
@@ -68,6 +69,9 @@ func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 	next.Classifier = maps.Clone(p.Want.Classifier)
 	next.GenID++
 	k.state = *next
+	if !next.Exists {
+		k.bans, k.allowed = nil, nil
+	}
 	k.Commits++
 	k.report("ringfence")
 	if k.AfterCommit {
@@ -82,6 +86,9 @@ func (k *Kernel) Change(f func(s *ruleset.State)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f(&k.state)
+	if !k.state.Exists {
+		k.bans, k.allowed = nil, nil
+	}
 	k.state.GenID = max(k.state.GenID, 1) + 1
 	k.report("another")
 }
