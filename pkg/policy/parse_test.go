@@ -229,12 +229,12 @@ func TestMistakes(t *testing.T) {
 			"trusted interfaces", "version: 1\ntrusted: {interfaces: [lan0, 'wg*', lo, '*', 'a/b']}\n",
 			`2:37: "lo" is trusted anyway, for over it this host speaks with itself: leave it out` + "\n" +
 				`2:41: "*" is every interface, and then nobody is kept out: name those of your own network` + "\n" +
-				`2:46: "a/b" is no interface name: write one such as eth0, or a prefix such as ppp*`,
+				`2:46: "a/b" is not an interface name: write one like eth0, or a prefix like ppp*`,
 		},
 		{
 			"interfaces", "version: 1\ninterfaces: [lo, 'l*', '*', eth0, eth0, 'a*b', 'with space', averyveryverylongname, '']\n",
-			`2:14: "lo" fences lo, which this host uses to talk to itself: leave it out` + "\n" +
-				`2:18: "l*" fences lo, which this host uses to talk to itself: leave it out` + "\n" +
+			`2:14: "lo" fences lo, over which this host speaks with itself: leave it out` + "\n" +
+				`2:18: "l*" fences lo, over which this host speaks with itself: leave it out` + "\n" +
 				`2:24: "*" is every interface: write interfaces: [] for that` + "\n" +
 				`2:35: interface "eth0" is already listed in line 2: remove one` + "\n" +
 				`2:41: "a*b" is not an interface name: write one like eth0, or a prefix like ppp*` + "\n" +
