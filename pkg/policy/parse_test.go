@@ -229,7 +229,7 @@ func TestMistakes(t *testing.T) {
 			"trusted interfaces", "version: 1\ntrusted: {interfaces: [lan0, 'wg*', lo, '*', 'a/b']}\n",
 			`2:37: "lo" is trusted anyway, for over it this host speaks with itself: leave it out` + "\n" +
 				`2:41: "*" is every interface, and then nobody is kept out: name those of your own network` + "\n" +
-				`2:46: "a/b" is no interface name: write one such as eth0, or a prefix such as ppp*`,
+				`2:46: "a/b" is not an interface name: write one like eth0, or a prefix like ppp*`,
 		},
 		{
 			"interfaces", "version: 1\ninterfaces: [lo, 'l*', '*', eth0, eth0, 'a*b', 'with space', averyveryverylongname, '']\n",

@@ -21,17 +21,17 @@ import (
 const (
 	serverTimeout = 2 * time.Second
 	serverTries   = 2
-	// udpSize is what fits through every network without fragments (DNS flag
-	// day 2020).
+	// udpSize is a size that passes all networks without fragments (DNS flag day 2020).
 	udpSize = 1232
 )
 
-// Client asks name servers. It neither uses search domains nor a cache.
+// Client asks name servers. It uses neither search domains nor a cache.
 type Client struct {
 	servers []*server
 
 	mu sync.Mutex
-	// answered is who answered a question, and last who answered any, for Again.
+	// answered says which server answered each question, and last which one answered
+	// most recently. Again needs them.
 	answered map[Question]*server
 	last     *server
 }
@@ -43,8 +43,8 @@ type server struct {
 	address string
 	timeout time.Duration
 	dial    Dial
-	// failures counts the questions in a row that the server left unanswered; a
-	// server that fails goes to the end of the list.
+	// failures counts how many questions in a row the server did not answer. A server
+	// that fails is asked last.
 	failures atomic.Int32
 }
 
@@ -57,7 +57,7 @@ func NewClient(servers []netip.AddrPort) *Client {
 	return c
 }
 
-// Through makes the client open its connections in another way, and returns it.
+// Through makes the client open its connections with dial, and returns the client.
 func (c *Client) Through(dial Dial) *Client {
 	for _, s := range c.servers {
 		s.dial = dial
@@ -80,8 +80,8 @@ func SystemServers(path string) ([]netip.AddrPort, error) {
 	return servers, nil
 }
 
-// Lookup asks the servers in turn until one answers. A name that does not exist
-// is an answer. It is a Lookup.
+// Lookup asks the servers in turn until one answers. That a name does not exist is an
+// answer too. Lookup is a Lookup.
 func (c *Client) Lookup(ctx context.Context, q Question) (Answer, error) {
 	if len(c.servers) == 0 {
 		return Answer{}, &Failure{q, Unreachable, "there is no name server to ask"}
@@ -98,7 +98,7 @@ func (c *Client) Lookup(ctx context.Context, q Question) (Answer, error) {
 				return answer, nil
 			}
 			if ctx.Err() != nil {
-				return Answer{}, &Failure{q, Timeout, "no answer before the time for all questions was over"}
+				return Answer{}, &Failure{q, Timeout, "no answer within the time limit for all questions"}
 			}
 			if f, ok := errors.AsType[*Failure](err); ok && (f.Kind == Timeout || f.Kind == Unreachable) {
 				s.failures.Add(1)
@@ -109,10 +109,10 @@ func (c *Client) Lookup(ctx context.Context, q Question) (Answer, error) {
 	return Answer{}, failure
 }
 
-// Again asks a question once more, to hear the answer from somebody else than
-// Lookup did: from another server if one answers, else from the same one by TCP,
-// where nobody can slip in a forged packet. A question that Lookup was not asked
-// is not put to the server that answered the others. Again is a Lookup.
+// Again asks a question a second time, in another way than Lookup did: it asks another
+// server or, if none answers, the same one by TCP, where an answer is hard to forge.
+// For a question that Lookup was not asked, it avoids the server that answered the
+// others. Again is a Lookup.
 func (c *Client) Again(ctx context.Context, q Question) (Answer, error) {
 	c.mu.Lock()
 	first := c.answered[q]
@@ -132,14 +132,14 @@ func (c *Client) Again(ctx context.Context, q Question) (Answer, error) {
 		}
 	}
 	if ctx.Err() != nil {
-		return Answer{}, &Failure{q, Timeout, "no second answer before the time for all questions was over"}
+		return Answer{}, &Failure{q, Timeout, "no second answer within the time limit for all questions"}
 	}
 	return first.ask(ctx, q, "tcp")
 }
 
 func (c *Client) byHealth() []*server {
 	servers := slices.Clone(c.servers)
-	failures := map[*server]int32{} // read once: others ask meanwhile
+	failures := map[*server]int32{} // read once, because other goroutines change them
 	for _, s := range servers {
 		failures[s] = s.failures.Load()
 	}
@@ -151,8 +151,8 @@ var wireTypes = map[Type]uint16{
 	A: dns.TypeA, AAAA: dns.TypeAAAA, CNAME: dns.TypeCNAME, SRV: dns.TypeSRV, NAPTR: dns.TypeNAPTR,
 }
 
-// ask asks one server once: by TCP too if the answer does not fit into UDP, and
-// without EDNS0 if the server has not heard of it.
+// ask asks one server once. It uses TCP too if the answer does not fit into UDP, and
+// leaves EDNS0 out if the server does not support it.
 func (s *server) ask(ctx context.Context, q Question, network string) (Answer, error) {
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(q.Name), wireTypes[q.Type])
@@ -191,7 +191,7 @@ func (s *server) exchange(ctx context.Context, network string, m *dns.Msg, q Que
 	case errors.Is(err, unix.ECONNREFUSED):
 		return nil, &Failure{q, Unreachable, fmt.Sprintf("no name server listens on %s", s.address)}
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EPERM):
-		return nil, &Failure{q, Unreachable, fmt.Sprintf("there is no way to %s (%v)", s.address, errors.Unwrap(err))}
+		return nil, &Failure{q, Unreachable, fmt.Sprintf("%s cannot be reached (%v)", s.address, errors.Unwrap(err))}
 	case err != nil:
 		return nil, &Failure{q, Malformed, fmt.Sprintf("%s: %v", s.address, err)}
 	case len(reply.Question) != 1 || !strings.EqualFold(reply.Question[0].Name, m.Question[0].Name) ||
@@ -201,8 +201,8 @@ func (s *server) exchange(ctx context.Context, network string, m *dns.Msg, q Que
 	return reply, nil
 }
 
-// exchangeRaw is the library's exchange, ended at once by the context: the
-// library looks at its deadline only.
+// exchangeRaw does the library's exchange and ends it when the context ends: the
+// library only uses the context's deadline.
 func (s *server) exchangeRaw(ctx context.Context, network string, m *dns.Msg) (*dns.Msg, error) {
 	dialing, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -218,7 +218,7 @@ func (s *server) exchangeRaw(ctx context.Context, network string, m *dns.Msg) (*
 	return reply, err
 }
 
-// records reads the records of an answer that are of types which matter here.
+// records returns the records of an answer whose types matter here.
 func records(list []dns.RR) []Record {
 	var records []Record
 	for _, rr := range list {
@@ -228,7 +228,7 @@ func records(list []dns.RR) []Record {
 		}
 		r := Record{Owner: plainName(h.Name), TTL: time.Duration(h.Ttl) * time.Second}
 		if r.TTL > longestTTL {
-			r.TTL = 0 // RFC 2181 section 8: the highest bit makes it 0
+			r.TTL = 0 // RFC 2181 section 8: a TTL with the highest bit set counts as 0
 		}
 		switch rr := rr.(type) {
 		case *dns.A:
@@ -254,5 +254,5 @@ func records(list []dns.RR) []Record {
 	return records
 }
 
-// plainName writes a name as Question does.
+// plainName writes a name in the form of a Question.
 func plainName(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

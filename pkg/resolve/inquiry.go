@@ -2,7 +2,7 @@ package resolve
 
 import "context"
 
-// Inquiry is names to ask for, with what decides whether to ask twice.
+// Inquiry is a list of names to ask for, with what decides whether to ask twice.
 type Inquiry struct {
 	Targets  []Target
 	Memory   Memory
@@ -11,9 +11,9 @@ type Inquiry struct {
 	Large []string
 }
 
-// Ask asks for all names, first in the usual way, and at once again in another way
-// for those of which nearly nothing is as it was. It returns a result for each
-// target, in their order, and then those of the second time.
+// Ask asks for all names with first, and again with again for those of which nearly
+// everything has changed. It returns a result for each target, in their order, followed
+// by those of the second time.
 func (i Inquiry) Ask(ctx context.Context, first, again Lookup) []Result {
 	limit := i.Memory.Limit(i.Large)
 	results := Resolver{Lookup: first, Limit: limit}.Resolve(ctx, i.Targets)

@@ -2,11 +2,11 @@ package resolve
 
 import "net/netip"
 
-// Suspicious returns the targets that should be asked again at once, best of
-// somebody else: more than half of the addresses that a provider has is new, while
-// more than half of what it stood for is gone. Either it has moved, and then
-// the second answer says the same, or somebody lies. The results are one a
-// target. Suspicious is pure.
+// Suspicious returns the targets that should be asked again at once, preferably from
+// another server: more than half of a provider's addresses are new, while more than
+// half of its earlier ones are gone. Either the provider has moved, and the second
+// answer says the same, or an answer is false. There is one result for each target.
+// Suspicious is pure.
 func (m Memory) Suspicious(results []Result, settings Settings) []Target {
 	var targets []Target
 	for i, suspicious := range m.Filtered(settings.Filter).suspicious(results, settings) {
@@ -17,9 +17,8 @@ func (m Memory) Suspicious(results []Result, settings Settings) []Target {
 	return targets
 }
 
-// suspicious returns, by result, the addresses in it that are suspicious. The first
-// results of all targets are judged together, then the second ones, and so on.
-// The memory is filtered.
+// suspicious returns the suspicious addresses of each result. The first results of all
+// targets are judged together, then the second ones, and so on. The memory is filtered.
 func (m Memory) suspicious(results []Result, settings Settings) []map[netip.Addr]bool {
 	suspicious := make([]map[netip.Addr]bool, len(results))
 	for round := 0; ; round++ {
@@ -53,9 +52,9 @@ func (m Memory) suspicious(results []Result, settings Settings) []map[netip.Addr
 	}
 }
 
-// replaced returns the new addresses of an owner, if more than half of its
-// addresses are new and more than half of those that it had are gone; else
-// none. What the observations do not speak of is as it was.
+// replaced returns the new addresses of an owner, if more than half of its addresses
+// are new and more than half of its earlier ones are gone, and otherwise none. Names
+// without an observation count as unchanged.
 func (m Memory) replaced(names []Target, observations map[Target]*observation) map[netip.Addr]bool {
 	known, present, now := map[netip.Addr]bool{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for _, t := range names {

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// View is which part of a name's tree a client goes by that was given a SIP URI
-// (RFC 3263 section 4). The zero View is all of it.
+// View is the part of a name's tree that a client uses if it is given a SIP URI (RFC
+// 3263 section 4). The zero View is the whole tree.
 type View struct {
-	port      bool   // one is named: neither NAPTR nor SRV is asked for
-	transport string // the one that is named, in lower case
+	port      bool   // the URI has a port: neither NAPTR nor SRV is asked for
+	transport string // the transport of the URI, in lower case
 }
 
-// ViewOf reads a registrar as the policy writes it, which it must be.
+// ViewOf reads a valid registrar, as the policy writes it.
 func ViewOf(text string) View {
 	var v View
 	rest := strings.ToLower(text)
@@ -30,7 +30,7 @@ func ViewOf(text string) View {
 	return v
 }
 
-// byTransport are the names in DNS of a transport: of NAPTR and of SRV.
+// byTransport maps a transport to its names in NAPTR and SRV records.
 var byTransport = map[string][2]string{
 	"udp": {"SIP+D2U", "_sip._udp"}, "tcp": {"SIP+D2T", "_sip._tcp"}, "tls": {"SIPS+D2T", "_sips._tcp"},
 	"sctp": {"SIP+D2S", "_sip._sctp"}, "ws": {"SIP+D2W", "_sip._ws"}, "wss": {"SIPS+D2W", "_sips._ws"},

@@ -12,24 +12,24 @@ import (
 
 // The limits of a walk.
 const (
-	// concurrent is how many questions are under way at once.
+	// concurrent is how many questions are asked at the same time.
 	concurrent = 32
 	// maxAliases is how many CNAMEs are followed for one question.
 	maxAliases = 8
-	// maxRecords is the most records that one answer may have and be believed
-	// unless somebody has said so. The largest pool of a real provider that is
-	// known has 18 addresses.
+	// maxRecords is the largest number of records in an answer that is used, unless the
+	// user has accepted more. The largest known pool of a real provider has 18
+	// addresses.
 	maxRecords = 64
 )
 
 // Target is a name of the policy.
 type Target struct {
 	Name string `json:"name"`
-	// Registrar asks for NAPTR and SRV too; else A and AAAA only.
+	// Registrar says to ask for NAPTR and SRV besides A and AAAA.
 	Registrar bool `json:"registrar"`
 }
 
-// Result is everything that is behind one name.
+// Result is everything that was found for one name.
 type Result struct {
 	Target Target
 	Roots  []*Node
@@ -38,32 +38,32 @@ type Result struct {
 // Node is one question of the tree, with what it led to.
 type Node struct {
 	Question Question
-	// Aliases are the names that CNAMEs led through to the records.
+	// Aliases are the names on the path of CNAMEs to the records.
 	Aliases []string
-	// Records are those of the asked type, best first. An empty Records without
-	// Err is a good answer that says there are none.
+	// Records are those of the asked type, best first. If there are none and Err is
+	// nil, the answer is good and says that there are none.
 	Records []Record
-	// TTL is the shortest of the records and of the aliases on the way to them.
+	// TTL is the shortest one of the records and of the aliases that led to them.
 	TTL    time.Duration
 	NoName bool
 	Err    error
 	// Children are the questions that the records led to.
 	Children []*Node
-	// Step is how a chain of records names this question, as in "SRV _sip._udp".
+	// Step names this question in a chain of records, as in "SRV _sip._udp".
 	Step string
 }
 
-// Resolver asks everything that is behind names.
+// Resolver finds everything behind names.
 type Resolver struct {
 	Lookup Lookup
-	// Limit is the most records that one answer about a target may have and be
-	// used; nil is 64 for all.
+	// Limit returns how many records an answer about a target may have to be used; nil
+	// means 64 for all.
 	Limit func(Target, Question) int
 }
 
-// Resolve asks everything about all targets, side by side, and returns one
-// result a target, in their order. It returns when all questions are answered
-// or the context is over; what is then open has failed.
+// Resolve resolves all targets concurrently and returns one result for each, in their
+// order. It returns when all questions are answered or the context ends; open questions
+// have then failed.
 func (r Resolver) Resolve(ctx context.Context, targets []Target) []Result {
 	w := walker{lookup: r.Lookup, limit: r.Limit, slots: make(chan struct{}, concurrent), asked: map[Question]*pending{}}
 	if w.limit == nil {
@@ -71,8 +71,8 @@ func (r Resolver) Resolve(ctx context.Context, targets []Target) []Result {
 	}
 	results := make([]Result, len(targets))
 	var group sync.WaitGroup
-	// Each target has a question under way at any time, so no more of them than
-	// questions are of use at once.
+	// Each target always has a question under way, so more targets at once than
+	// questions would be of no use.
 	places := make(chan struct{}, concurrent)
 	for i, t := range targets {
 		results[i].Target = t
@@ -123,10 +123,10 @@ func (w *walker) ask(ctx context.Context, q Question) (Answer, error) {
 
 func (w *walker) askNow(ctx context.Context, q Question) (answer Answer, err error) {
 	if ctx.Err() != nil {
-		return Answer{}, &Failure{q, Timeout, "not asked: the time for all questions was over"}
+		return Answer{}, &Failure{q, Timeout, "not asked: the time limit for all questions was reached"}
 	}
 	defer func() {
-		// What a name server sends must not be able to end the program.
+		// Data from a name server must not be able to crash the program.
 		if r := recover(); r != nil {
 			err = &Failure{q, Malformed, fmt.Sprintf("the answer cannot be read (%v)", r)}
 		}
@@ -134,7 +134,7 @@ func (w *walker) askNow(ctx context.Context, q Question) (answer Answer, err err
 	return w.lookup(ctx, q)
 }
 
-// services are the SRV names of RFC 3263 section 4.2 that are always asked for.
+// services are the SRV names of RFC 3263 section 4.2, which are always asked for.
 var services = []string{"_sip._udp", "_sip._tcp", "_sips._tcp"}
 
 func (w *walker) target(ctx context.Context, t Target) []*Node {
@@ -150,8 +150,8 @@ func (w *walker) target(ctx context.Context, t Target) []*Node {
 	return roots
 }
 
-// addressNodes ask for both kinds of addresses. A host other than the target
-// itself is named in the chain of records.
+// addressNodes asks for both kinds of addresses. A host other than the target itself is
+// named in the chain of records.
 func addressNodes(host, named string) []*Node {
 	var nodes []*Node
 	for _, kind := range []Type{A, AAAA} {
@@ -190,12 +190,12 @@ func (w *walker) visit(ctx context.Context, n *Node, t Target) {
 
 const chainArrow = " -> "
 
-// sipServices are the NAPTR services of SIP: RFC 3263 section 4.1, RFC 4168
-// and RFC 7118.
+// sipServices are the NAPTR services of SIP: RFC 3263 section 4.1, RFC 4168 and RFC
+// 7118.
 var sipServices = []string{"SIP+D2U", "SIP+D2T", "SIPS+D2T", "SIP+D2S", "SIP+D2W", "SIPS+D2W"}
 
-// Unused says why a record leads nowhere, "" if it leads to names or is an
-// address. Order, preference, priority and weight rank records but exclude none.
+// Unused returns why a record leads nowhere, "" if it leads to names or is an address.
+// Order, preference, priority and weight rank records but exclude none.
 func (r Record) Unused() string {
 	switch {
 	case r.Type == SRV && r.Target == "":
@@ -203,9 +203,9 @@ func (r Record) Unused() string {
 	case r.Type != NAPTR:
 		return ""
 	case !slices.Contains(sipServices, strings.ToUpper(r.Service)):
-		return "its service is none of SIP"
+		return "its service is not one of SIP"
 	case r.Regexp != "":
-		return "a regular expression has no place in SIP" // RFC 3263 section 4.1
+		return "SIP does not use regular expressions" // RFC 3263 section 4.1
 	case !strings.EqualFold(r.Flags, "s") && !strings.EqualFold(r.Flags, "a"):
 		return "its flag is neither s nor a"
 	case r.Target == "":
@@ -214,8 +214,8 @@ func (r Record) Unused() string {
 	return ""
 }
 
-// follow asks the node's question and follows aliases to its records. Only
-// records of the asked name, or of an alias that leads on from it, count.
+// follow asks the node's question and follows aliases to its records. Only records of
+// the asked name, or of an alias on the way, count.
 func (w *walker) follow(ctx context.Context, n *Node, t Target) {
 	name, asked := n.Question.Name, n.Question.Name
 	limit := w.limit(t, n.Question)
@@ -265,7 +265,7 @@ func (w *walker) follow(ctx context.Context, n *Node, t Target) {
 			asked = name
 			answer, err = w.ask(ctx, Question{name, n.Question.Type})
 		case len(answer.Records) > 0 && len(n.Aliases) == 0:
-			n.Err = &Failure{n.Question, Malformed, "the answer speaks of " + answer.Records[0].Owner + " instead"}
+			n.Err = &Failure{n.Question, Malformed, "the answer is about " + answer.Records[0].Owner + " instead"}
 			return
 		default:
 			n.NoName = answer.NoName
@@ -274,7 +274,7 @@ func (w *walker) follow(ctx context.Context, n *Node, t Target) {
 	}
 }
 
-// tooMany writes how many records there are.
+// tooMany writes the number of records.
 func tooMany(n int, cut bool) string {
 	if cut {
 		return fmt.Sprintf("more than %d records", n)
@@ -294,11 +294,11 @@ func sortRecords(records []Record) {
 	})
 }
 
-// longestTTL is the longest that there is (RFC 2181 section 8).
+// longestTTL is the largest possible TTL (RFC 2181 section 8).
 const longestTTL = (1<<31 - 1) * time.Second
 
-// each visits every node with the one that led to it, nil for a root, the chain
-// of records up to it, and the shortest TTL of the chain with its own records.
+// each calls f for every node with the node that led to it, nil for a root, the chain
+// of records up to it, and the shortest TTL of the chain including its own records.
 func (r Result) each(f func(n, parent *Node, via string, ttl time.Duration)) {
 	var visit func(nodes []*Node, parent *Node, via string, ttl time.Duration)
 	visit = func(nodes []*Node, parent *Node, via string, ttl time.Duration) {
