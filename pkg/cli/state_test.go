@@ -251,7 +251,7 @@ func TestTableOfAnother(t *testing.T) {
 	labtest.Rules(t, s.host, theirs)
 	refused := []string{
 		"refused by guard foreign-table: another program has made a table inet ringfence (chains: input; sets: friends; rules: 1), which ringfence would remove",
-		"nft list table inet ringfence", "or say --adopt if you are sure",
+		"nft list table inet ringfence", "or use --adopt if you are sure",
 	}
 	for _, command := range []string{"apply", "down"} {
 		reportsClearly(t, s.run(t, command), 3, refused)
@@ -259,7 +259,7 @@ func TestTableOfAnother(t *testing.T) {
 	if o := s.must(t, 2, "diff"); !strings.Contains(o.stderr, "apply would be refused by guard foreign-table") {
 		t.Errorf("diff does not say that apply would be refused:\n%s", o.stderr)
 	}
-	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "none of ringfence's, but there is a table inet ringfence") {
+	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "not ringfence's, but there is a table inet ringfence") {
 		t.Errorf("status takes the table for a fence:\n%s", o.stdout)
 	}
 	if diff := cmp.Diff(theirs, s.ruleset(t)); diff != "" {
