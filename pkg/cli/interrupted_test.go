@@ -64,7 +64,7 @@ func TestKilledBesideClassifier(t *testing.T) {
 		s.must(t, 0, "apply")
 		labtest.Must(t, journal.Journal{Folder: s.state()}.SetDown(journal.Down{Time: time.Now(), User: "admin", Phase: phase}))
 		labtest.Run(t, h, "nft", "delete", "table", "inet", "ringfence")
-		if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "but what recognises scanners is still there: ringfence down removes it") {
+		if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "but the classifier is still attached: ringfence down removes it") {
 			t.Errorf("%s: status says\n%s", phase, o.stdout)
 		}
 		s.must(t, 0, "refresh")
@@ -87,7 +87,7 @@ func TestFirstApplyKilled(t *testing.T) {
 		labtest.Must(t, os.Rename(filepath.Join(folder, "00000001.json"), filepath.Join(folder, "next.json")))
 	}
 	pending()
-	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "if that was killed, ringfence refresh makes it good") {
+	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "if that was killed, ringfence refresh completes it") {
 		t.Errorf("status says\n%s", o.stdout)
 	}
 	if o := s.must(t, 0, "refresh"); !strings.Contains(o.stderr, "they are generation 1") {
@@ -175,7 +175,7 @@ func TestStandardOutputGone(t *testing.T) {
 		return outcome{stderr: errs.String(), status: cmd.ProcessState.ExitCode()}
 	}
 	for _, command := range []string{"apply", "down", "up"} {
-		reportsClearly(t, run(command), 0, []string{"warning: the change is in force, but not all that there is to say could be written"})
+		reportsClearly(t, run(command), 0, []string{"warning: the change is in force, but the output could not be written completely"})
 	}
 	reportsClearly(t, run("status"), 1, []string{"error: write output: ", "no space left on device"})
 }
