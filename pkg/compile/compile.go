@@ -8,7 +8,6 @@ package compile
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -31,8 +30,10 @@ type Address struct {
 // order of the file. They are the keys for the map of addresses.
 func Names(p *policy.Policy) []Name {
 	var names []Name
+	listed := map[Name]bool{}
 	add := func(n Name) {
-		if !slices.Contains(names, n) {
+		if !listed[n] {
+			listed[n] = true
 			names = append(names, n)
 		}
 	}

@@ -40,6 +40,7 @@ type providerFile struct {
 	With       arguments `yaml:"with"`
 	Registrars []scalar  `yaml:"registrars"`
 	Addresses  []scalar  `yaml:"addresses"`
+	DNS        []scalar  `yaml:"dns"`
 }
 
 type trustedFile struct {

@@ -268,15 +268,25 @@ func (c *checker) dns(f dnsFile) DNS {
 		}
 		c.mistake(at, "dns.refresh.min (%s) is longer than dns.refresh.max (%s): swap them, or set both", DurationText(d.Min), DurationText(d.Max))
 	}
-	c.words(f.Servers, "name server")
-	for _, s := range f.Servers {
-		if server, ok := parseServer(s.text); ok {
-			d.Servers = append(d.Servers, server)
-		} else if s.text != "" {
+	d.Servers = c.nameServers(f.Servers)
+	return d
+}
+
+// nameServers reads the addresses of name servers.
+func (c *checker) nameServers(list []scalar) []netip.AddrPort {
+	c.words(list, "name server")
+	var servers []netip.AddrPort
+	for _, s := range list {
+		server, ok := parseServer(s.text)
+		switch {
+		case s.text == "":
+		case !ok:
 			c.mistake(s, "%q is not the address of a name server: write one like 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53", s.text)
+		default:
+			servers = append(servers, server)
 		}
 	}
-	return d
+	return servers
 }
 
 func parseServer(text string) (netip.AddrPort, bool) {

@@ -213,7 +213,7 @@ func TestMistakes(t *testing.T) {
 		{
 			"unknown key of a provider", "version: 1\nproviders:\n- name: a\n  adresses: [192.0.2.1]\n",
 			`3:9: provider "a" has neither preset nor registrars nor addresses: add one of them` + "\n" +
-				`4:3: unknown key "adresses": known here are name, preset, with, registrars, addresses`,
+				`4:3: unknown key "adresses": known here are name, preset, with, registrars, addresses, dns`,
 		},
 		{
 			"repeated key", "version: 1\nmode: monitor\nmode: enforce\nbackend: x\n",
@@ -233,8 +233,8 @@ func TestMistakes(t *testing.T) {
 		},
 		{
 			"interfaces", "version: 1\ninterfaces: [lo, 'l*', '*', eth0, eth0, 'a*b', 'with space', averyveryverylongname, '']\n",
-			`2:14: "lo" fences lo, which this host uses to talk to itself: leave it out` + "\n" +
-				`2:18: "l*" fences lo, which this host uses to talk to itself: leave it out` + "\n" +
+			`2:14: "lo" fences lo, over which this host speaks with itself: leave it out` + "\n" +
+				`2:18: "l*" fences lo, over which this host speaks with itself: leave it out` + "\n" +
 				`2:24: "*" is every interface: write interfaces: [] for that` + "\n" +
 				`2:35: interface "eth0" is already listed in line 2: remove one` + "\n" +
 				`2:41: "a*b" is not an interface name: write one like eth0, or a prefix like ppp*` + "\n" +

@@ -52,6 +52,7 @@ type Provider struct {
 	Preset     string // the preset that it names, or ""
 	Registrars []Registrar
 	Addresses  []Address
+	DNS        []netip.AddrPort // asked for this provider's names; none = DNS.Servers
 }
 
 // Registrar is a registrar, an outbound proxy or a SIP domain.

@@ -24,6 +24,8 @@ const (
 	AlarmContradicted AlarmKind = "contradicted"
 	// AlarmRejected: all addresses in the answers were rejected.
 	AlarmRejected AlarmKind = "rejected"
+	// AlarmLimit: there is more behind the name than is asked for.
+	AlarmLimit AlarmKind = "limit"
 	// AlarmStale: there has been no good answer for too long.
 	AlarmStale AlarmKind = "stale"
 )
@@ -63,6 +65,7 @@ const (
 	CompareServers  WayOutKind = "compare-servers"   // ask another name server
 	FindWrongServer WayOutKind = "find-wrong-server" // find out which name server is wrong; list the addresses if they are right
 	AskRegularly    WayOutKind = "ask-regularly"     // have names asked for regularly
+	LimitName       WayOutKind = "limit-name"        // see what is behind it; list its networks instead
 	RepairServer    WayOutKind = "repair-server"     // repair the name server
 )
 
@@ -76,9 +79,13 @@ const (
 // Alarms returns the present alarms, sorted by the policy's names. It is pure.
 func (m Memory) Alarms(settings Settings, now Moment) []Alarm {
 	var alarms []Alarm
+	index := m.index()
 	for _, name := range settings.Names {
-		k := m.name(name.Target)
+		k := name.of(index)
 		k.Owners = name.Owners
+		if k.Cut != nil {
+			alarms = append(alarms, k.cutOff())
+		}
 		if !k.KeptSince.IsZero() {
 			alarms = append(alarms, k.kept())
 		}
@@ -114,7 +121,20 @@ func (k Known) kept() Alarm {
 	}
 }
 
-// alarm returns the alarm about one question.
+// cutOff names the limits that the last lookup has come to.
+func (k Known) cutOff() Alarm {
+	var texts []string
+	for _, limit := range k.Cut.Limits {
+		texts = append(texts, string(limit))
+	}
+	return Alarm{
+		Kind: AlarmLimit, Name: k.Name, Since: k.Cut.Since,
+		Text:   fmt.Sprintf("there is more behind it than one name is asked for (limit: %s), and the rest is left out", strings.Join(texts, ", ")),
+		WayOut: k.list(LimitName, nil),
+	}
+}
+
+// alarm is the alarm of one question.
 func (k Known) alarm(a KnownAnswer) (Alarm, bool) {
 	alarm := Alarm{Name: a.Name, Type: a.Type, Since: a.Since}
 	switch {
