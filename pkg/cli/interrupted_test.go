@@ -98,7 +98,7 @@ func TestFirstApplyKilled(t *testing.T) {
 	}
 	pending()
 	labtest.Run(t, h, "nft", "delete", "table", "inet", "ringfence")
-	reportsClearly(t, s.run(t, "refresh"), 1, []string{"they are dropped", "there is no generation yet"})
+	reportsClearly(t, s.run(t, "refresh"), 1, []string{"they are discarded", "there is no generation yet"})
 	if left := labtest.Run(t, h, "tc", "qdisc", "show", "dev", "eth0"); strings.Contains(left, "clsact") {
 		t.Errorf("left is\n%s", left)
 	}
@@ -123,7 +123,7 @@ func TestKilledAndChanged(t *testing.T) {
 	}
 	pending()
 	labtest.Run(t, s.host, "nft", "flush", "ruleset")
-	if o := s.must(t, 0, "refresh"); !strings.Contains(o.stderr, "they are dropped") || !strings.Contains(s.ruleset(t), "203.0.113.0/24") {
+	if o := s.must(t, 0, "refresh"); !strings.Contains(o.stderr, "they are discarded") || !strings.Contains(s.ruleset(t), "203.0.113.0/24") {
 		t.Errorf("refresh says\n%s%s", o.stdout, o.stderr)
 	}
 }
