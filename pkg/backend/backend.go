@@ -77,8 +77,8 @@ type Bans interface {
 
 // Touched says that somebody has changed the table.
 type Touched struct {
-	// GenID is the kernel's after the change, 0 if Lost.
-	GenID uint32
+	// GenID is the back end's stamp after the change, 0 if Lost or not known.
+	GenID uint64
 	// Program and PID are who it was, as the kernel has it: the number is that of
 	// the thread.
 	Program string
@@ -115,7 +115,7 @@ type Snapshots interface {
 	Snapshot() (s Snapshot, changed bool)
 	// Wrote reports whether what was changed up to this GenID was seen before a
 	// change that this process has noted, or was a part of it.
-	Wrote(id uint32) bool
+	Wrote(id uint64) bool
 }
 
 // Classifier is the eBPF program that marks packets before the rules see them.

@@ -16,7 +16,7 @@ import (
 )
 
 // generation is the kernel's, which every change of any rule raises.
-func generation(t *testing.T, h *lab.Namespace) (g uint32) {
+func generation(t *testing.T, h *lab.Namespace) (g uint64) {
 	t.Helper()
 	labtest.In(t, h, func() error {
 		s, err := new(nft.Kernel).Observe(t.Context())

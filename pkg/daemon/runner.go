@@ -13,7 +13,7 @@ type Event struct {
 	// Who has changed something, "" if nobody knows, and Generation is the
 	// kernel's since, 0 if nobody knows.
 	Who        string
-	Generation uint32
+	Generation uint64
 	// At is when the change was reported; zero if no change was.
 	At time.Time
 }

@@ -84,6 +84,6 @@ func (k *Kernel) Snapshot() (s backend.Snapshot, changed bool) {
 // Wrote reports whether the kernel has been at this generation before a change that
 // this process has noted, or since: what was changed up to then was seen before it, or
 // was a part of it, for it may take two transactions. The generation wraps around.
-func (k *Kernel) Wrote(id uint32) bool {
-	return k.Known != nil && int32(id-k.Known.GenID) <= 0
+func (k *Kernel) Wrote(id uint64) bool {
+	return k.Known != nil && int32(uint32(id)-uint32(k.Known.GenID)) <= 0
 }

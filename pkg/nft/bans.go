@@ -100,7 +100,7 @@ func (k *Kernel) changeBan(ctx context.Context, a netip.Addr, f func(conn *nftab
 		if queued, err := f(conn, set, banned); err != nil || !queued {
 			return err
 		}
-		err = conn.FlushWithGenID(id)
+		err = conn.FlushWithGenID(uint32(id))
 		switch {
 		case err == nil:
 			if k.Known.Holds(id) {
@@ -117,7 +117,7 @@ func (k *Kernel) changeBan(ctx context.Context, a netip.Addr, f func(conn *nftab
 }
 
 // isBanned looks an address up among the bans of a generation.
-func isBanned(ctx context.Context, a netip.Addr) (id uint32, banned bool, err error) {
+func isBanned(ctx context.Context, a netip.Addr) (id uint64, banned bool, err error) {
 	r, err := newReader()
 	if err != nil {
 		return 0, false, err

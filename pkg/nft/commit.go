@@ -37,8 +37,8 @@ func newBatch(carry map[string][]nftables.SetElement) (*batch, error) {
 
 // commit sends the batch. It takes effect as a whole or not at all, and only
 // if the kernel is still at the given generation.
-func (b *batch) commit(id uint32) error {
-	err := b.conn.FlushWithGenID(id)
+func (b *batch) commit(id uint64) error {
+	err := b.conn.FlushWithGenID(uint32(id))
 	if errors.Is(err, unix.ERESTART) {
 		return plan.ErrStale
 	}

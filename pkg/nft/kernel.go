@@ -36,7 +36,7 @@ type Kernel struct {
 	changed bool             // Known is not what was noted
 
 	committed *plan.Plan // the last that was committed, and the generation then
-	reached   uint32
+	reached   uint64
 }
 
 // Probe finds out whether the kernel would let this process read nftables. Its
@@ -160,7 +160,7 @@ func (k *Kernel) commitEach(ctx context.Context, p *plan.Plan, all iter.Seq[[]st
 }
 
 // isAt reports whether the kernel is at a generation.
-func isAt(ctx context.Context, id uint32) bool {
+func isAt(ctx context.Context, id uint64) bool {
 	r, err := newReader()
 	if err != nil {
 		return false
@@ -171,7 +171,7 @@ func isAt(ctx context.Context, id uint32) bool {
 }
 
 // transact does some steps of a plan as one transaction.
-func transact(ctx context.Context, id uint32, steps []step) error {
+func transact(ctx context.Context, id uint64, steps []step) error {
 	carry, err := carried(ctx, id, steps)
 	if err != nil {
 		return err
@@ -235,7 +235,7 @@ func doAnyway(ctx context.Context, steps []step) error {
 
 // after is the kernel's generation right after the plan was committed, 0 if it is not
 // known.
-func (k *Kernel) after(p *plan.Plan) uint32 {
+func (k *Kernel) after(p *plan.Plan) uint64 {
 	if k.committed == p {
 		return k.reached
 	}
@@ -248,11 +248,11 @@ func (k *Kernel) after(p *plan.Plan) uint32 {
 
 // NextGenID is the kernel's generation right after a commit at base: every
 // transaction adds one, and 0 is left out (nf_tables_commit).
-func NextGenID(base uint32) uint32 { return max(base+1, 1) }
+func NextGenID(base uint64) uint64 { return uint64(max(uint32(base)+1, 1)) }
 
 // carried reads the elements that are taken over from sets that are made anew, with
 // what is left of their lifetime.
-func carried(ctx context.Context, base uint32, steps []step) (map[string][]nftables.SetElement, error) {
+func carried(ctx context.Context, base uint64, steps []step) (map[string][]nftables.SetElement, error) {
 	carry := map[string][]nftables.SetElement{}
 	for _, step := range steps {
 		s, ok := step.(addSet)

@@ -17,14 +17,14 @@ import (
 type Known struct {
 	Boot      string         `json:"boot"`
 	Namespace uint64         `json:"namespace"`
-	GenID     uint32         `json:"generation"`
+	GenID     uint64         `json:"generation"`
 	State     *ruleset.State `json:"table"`
 }
 
 // Here returns a Known for the running kernel and the calling thread's network
 // namespace. It fails where the kernel has no cookie for namespaces (before
 // 5.14); then nothing may be taken as known.
-func Here(id uint32, state *ruleset.State) (*Known, error) {
+func Here(id uint64, state *ruleset.State) (*Known, error) {
 	boot, cookie, err := identity()
 	if err != nil {
 		return nil, err
@@ -34,7 +34,7 @@ func Here(id uint32, state *ruleset.State) (*Known, error) {
 
 // Holds reports whether k is what the kernel holds while it is at the given
 // generation.
-func (k *Known) Holds(id uint32) bool {
+func (k *Known) Holds(id uint64) bool {
 	if k == nil || k.State == nil || k.GenID != id {
 		return false
 	}

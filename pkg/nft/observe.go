@@ -23,7 +23,7 @@ type observation struct {
 }
 
 // genID reads the kernel's ruleset generation.
-func (r *reader) genID(ctx context.Context) (uint32, error) {
+func (r *reader) genID(ctx context.Context) (uint64, error) {
 	b, err := r.get(ctx, unix.NFT_MSG_GETGEN)
 	if errors.Is(err, unix.EINVAL) {
 		// nfnetlink is there, but nobody in it answers for nftables.
@@ -33,7 +33,7 @@ func (r *reader) genID(ctx context.Context) (uint32, error) {
 		return 0, err
 	}
 	id := attribute(b, unix.NFTA_GEN_ID)
-	return uint32(number(id)), nil
+	return number(id), nil
 }
 
 // table reads the whole table. The dumps are not one transaction: the caller

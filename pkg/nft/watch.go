@@ -79,7 +79,7 @@ func (r *reader) watch(touched chan Touched) {
 				id := attribute(attributes, unix.NFTA_GEN_ID)
 				program := attribute(attributes, unix.NFTA_GEN_PROC_NAME)
 				pid := attribute(attributes, unix.NFTA_GEN_PROC_PID)
-				send(Touched{GenID: uint32(number(id)), Program: text(program), PID: int(number(pid))})
+				send(Touched{GenID: number(id), Program: text(program), PID: int(number(pid))})
 			}
 			ours = false
 		}

@@ -73,7 +73,7 @@ func TestWatchLosesNothingSilently(t *testing.T) {
 		return err
 	})
 	want := compiled(t, everything)
-	var last uint32
+	var last uint64
 	for range 50 {
 		apply(t, h, want)
 		other.Do(t, "delete table inet ringfence")

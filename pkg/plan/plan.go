@@ -13,16 +13,16 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// ErrStale is what a kernel answers to a plan whose base is no longer the
-// kernel's generation: nothing was changed, observe and plan again.
+// ErrStale is what a kernel answers to a plan whose base is no longer what is
+// there: nothing was changed, observe and plan again.
 var ErrStale = errors.New("the ruleset has changed since it was read")
 
 // Plan leads from one observed state to one desired state. It is a value: it
 // can be printed, marshalled and thrown away, and it is valid only while the
-// kernel is at generation GenID.
+// back end would observe the same GenID.
 type Plan struct {
-	// GenID is the kernel's generation at which Have was observed.
-	GenID      uint32
+	// GenID is the back end's stamp of Have.
+	GenID      uint64
 	Have, Want *ruleset.State
 	// Was and Will say where the addresses of Have and Want come from. Diff
 	// leaves them empty; Explain fills them in.

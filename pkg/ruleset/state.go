@@ -16,9 +16,10 @@ const Table = "ringfence"
 // as something observed (nobody made it) and as something desired (take it
 // down).
 type State struct {
-	// GenID is the kernel's ruleset generation at which the state was
-	// observed. It is 0 in a desired state.
-	GenID uint32 `json:"-"`
+	// GenID is the back end's stamp of what it has observed: two observations with
+	// the same one, other than 0, saw the same. What it counts, or whether it counts at
+	// all, is the back end's business. It is 0 in a desired state.
+	GenID uint64 `json:"-"`
 	// Exists tells a table without content from no table.
 	Exists bool `json:"exists"`
 	// Flags holds the table's flags as nft writes them ("dormant"), "" for
@@ -117,6 +118,8 @@ const (
 	IPv4 Key = "ipv4_addr"
 	IPv6 Key = "ipv6_addr"
 	Port Key = "inet_service"
+	// Service is a port of a transport protocol.
+	Service Key = "inet_proto . inet_service"
 )
 
 // Set is a named set.

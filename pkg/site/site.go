@@ -73,9 +73,6 @@ func (s *Site) Settings() resolve.Settings {
 	return settings
 }
 
-// Alarms are those that hold now.
-func (s *Site) Alarms(now resolve.Moment) []resolve.Alarm { return s.Memory.Alarms(s.Settings(), now) }
-
 // Names finds what a policy says about a name.
 type Names map[string]resolve.Name
 

@@ -125,7 +125,7 @@ func (k *Kernel) Snapshot() (s backend.Snapshot, changed bool) {
 }
 
 // Wrote reports whether the table is at the generation that was noted last.
-func (k *Kernel) Wrote(id uint32) bool {
+func (k *Kernel) Wrote(id uint64) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return id == k.noted

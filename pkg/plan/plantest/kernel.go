@@ -32,7 +32,7 @@ type Kernel struct {
 	state    ruleset.State
 	bans     map[netip.Addr]backend.Banned
 	watchers []chan backend.Touched
-	noted    uint32
+	noted    uint64
 	changed  bool // noted is news for the next run
 }
 
