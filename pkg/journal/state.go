@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,27 +16,41 @@ func (j Journal) addressesPath() string { return filepath.Join(j.Folder, "addres
 
 // Memory is what is kept in addresses.json. Check says what is wrong with it
 // after reading: people may edit this file, so it bears no seal.
-type Memory interface{ Check() error }
+//
+// Newer says whether a version of it is one that only newer programs read.
+type Memory interface {
+	Check() error
+	Newer(version int) bool
+}
 
 // ReadAddresses reads the resolved names into memory, which stays as it is if
-// there are none. The error is *Damaged if the file makes no sense, and memory
+// there are none. The error is *Newer if another version wrote it, *Damaged if the file makes no sense, and memory
 // may then hold anything; with aside the file was moved out of the way.
 func (j Journal) ReadAddresses(memory Memory, aside bool) error {
-	data, err := os.ReadFile(j.addressesPath())
-	if err != nil {
+	data, err := read(j.addressesPath())
+	if _, damaged := errors.AsType[*Damaged](err); err != nil && !damaged {
 		if err = ifThere(err); err != nil {
 			err = fmt.Errorf("read addresses: %w", err)
 		}
 		return err
 	}
-	err = json.Unmarshal(data, memory)
+	var written struct{ Version int }
+	if err == nil && json.Unmarshal(data, &written) == nil && memory.Newer(written.Version) {
+		return &Newer{j.addressesPath()}
+	}
+	if err == nil {
+		err = json.Unmarshal(data, memory)
+	}
 	if err == nil {
 		err = memory.Check()
 	}
 	if err == nil {
 		return nil
 	}
-	damaged := &Damaged{Path: j.addressesPath(), Err: err}
+	damaged, ok := errors.AsType[*Damaged](err)
+	if !ok {
+		damaged = &Damaged{Path: j.addressesPath(), Err: err}
+	}
 	if aside {
 		return setAside(damaged)
 	}

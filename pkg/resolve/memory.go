@@ -152,6 +152,9 @@ type Problem struct {
 	Target Target `json:"target"`
 }
 
+// Newer reports whether only newer programs read this version.
+func (m Memory) Newer(version int) bool { return version > memoryVersion }
+
 // Check says what makes a memory that was read from a file senseless.
 func (m Memory) Check() error {
 	if m.Version < oldestVersion || m.Version > memoryVersion {
