@@ -60,12 +60,12 @@ func (f *fan) lookup(ctx context.Context, q resolve.Question) (resolve.Answer, e
 			answer.Records = append(answer.Records, r)
 		}
 	}
-	switch {
-	case q.Type == resolve.NAPTR:
+	switch q.Type {
+	case resolve.NAPTR:
 		add(f.naptr, func(r *resolve.Record, i int) {
 			r.Service, r.Flags, r.Target = "SIP+D2U", "s", fmt.Sprintf("s%d.evil.example", i)
 		})
-	case q.Type == resolve.SRV:
+	case resolve.SRV:
 		add(f.srv, func(r *resolve.Record, i int) { r.Target = fmt.Sprintf("t%d.%s", i, q.Name) })
 	default:
 		h := fnv.New32a()

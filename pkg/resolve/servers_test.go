@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -57,7 +56,7 @@ func serversText(t *testing.T, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprint(s.Addresses, time.Duration(s.Timeout), s.Tries, s.TCP)
+	return fmt.Sprint(s.Addresses, s.Timeout, s.Tries, s.TCP)
 }
 
 // TestReadHosts reads /etc/hosts as the C library does, but for what no registrar has.
