@@ -85,7 +85,7 @@ func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (
 		if err := f.readHost(s); err != nil {
 			return nil, err
 		}
-		remembered := f.peekMemory()
+		remembered := f.peekMemory(newest)
 		large, err := s.Mentioned(o.Large, remembered)
 		if err != nil {
 			return nil, err
