@@ -49,6 +49,8 @@ func wayOutText(w resolve.WayOut) string {
 		return "find out which name server is wrong (dns.servers in the policy); if they are right, " + line
 	case resolve.AskRegularly:
 		return "run ringfence refresh by cron or by a timer, or ringfence run as a service"
+	case resolve.LimitName:
+		return "look at ringfence resolve " + w.Name + "; if all of it is right, list the networks behind it as addresses under " + where + " in the policy"
 	case resolve.RepairServer:
 		return "repair the name server, or ask another one (dns.servers in the policy): ringfence resolve " + w.Name + " shows what fails"
 	}

@@ -9,7 +9,6 @@ package compile
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -32,8 +31,10 @@ type Address struct {
 // order of the file. They are what Addresses needs as keys.
 func Names(p *policy.Policy) []Name {
 	var names []Name
+	listed := map[Name]bool{}
 	add := func(n Name) {
-		if !slices.Contains(names, n) {
+		if !listed[n] {
+			listed[n] = true
 			names = append(names, n)
 		}
 	}

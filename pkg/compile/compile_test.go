@@ -287,8 +287,7 @@ func TestAddresses(t *testing.T) {
 		"providers4": "203.0.113.0/29 203.0.113.8 203.0.113.9 203.0.113.20", "providers6": "2001:db8::/48 2001:db8:1::1",
 		"trusted4": "192.168.0.0/17 192.168.128.0/17 198.18.0.1", "trusted6": "", "blocked4": "198.51.100.0/24", "blocked6": "",
 		"protected4": "192.0.2.53 203.0.113.1 203.0.113.53 203.0.113.77", "protected6": "fe80::1 fe80::2",
-		"allowed4": "", "allowed6": "", "banned4": "", "banned6": "",
-		"ports": "dccp . 5060 dccp . 5061 sctp . 5060 sctp . 5061 tcp . 5060 tcp . 5061 udp . 5060 udp . 5061 udplite . 5060 udplite . 5061",
+		"allowed4": "", "allowed6": "", "banned4": "", "banned6": "", "ports": "dccp . 5060 dccp . 5061 sctp . 5060 sctp . 5061 tcp . 5060 tcp . 5061 udp . 5060 udp . 5061 udplite . 5060 udplite . 5061",
 	}
 	got := map[string]string{}
 	for name, set := range s.Sets {

@@ -20,14 +20,15 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	if t.policy.Unknown.AllowReplies {
 		v4.count("allowed_reply", ruleset.Reply)
 	}
+	for _, name := range t.policy.Trusted.Interfaces {
+		v4.count("allowed_trusted", ruleset.InInterface{Name: name})
+	}
 	v4.allowed()
 	v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"})
-	v4.allowByHand()
 	v4.others()
 	v6 := v4
 	v6.v6, v6.chain = true, "sip6"
 	v6.allowed()
-	v6.allowByHand()
 	v6.others()
 }
 
@@ -70,6 +71,7 @@ func (f family) allowed() {
 
 // others judges everybody else.
 func (f family) others() {
+	f.allowByHand()
 	if f.policy.Unknown.Accept {
 		// Anybody may be let in below, also under an address of this side.
 		f.forged()
@@ -194,7 +196,7 @@ func (t table) spoofExceptions() []ruleset.Rule {
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
 	for _, link := range t.host.Interfaces {
-		if !t.policy.Fences(link.Name) {
+		if !Fences(t.policy, t.host, link.Name) {
 			continue
 		}
 		for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {

@@ -85,6 +85,11 @@ func (l *originList) protected(p *policy.Policy, host ruleset.Host) {
 	for _, s := range p.DNS.Servers {
 		protect(s.Addr(), "name server", "")
 	}
+	for _, provider := range p.Providers {
+		for _, s := range provider.DNS {
+			protect(s.Addr(), "name server", "")
+		}
+	}
 	for _, a := range host.Gateways {
 		protect(a, "gateway", "")
 	}

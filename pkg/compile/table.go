@@ -128,8 +128,14 @@ func (t table) fenced() []ruleset.InInterface {
 	if len(t.policy.Interfaces) == 0 {
 		return []ruleset.InInterface{{Name: "lo", Not: true}}
 	}
+	names := slices.Clone(t.policy.Interfaces)
+	for _, name := range Fenced(t.policy, t.host) {
+		if !t.policy.Fences(name) {
+			names = append(names, name)
+		}
+	}
 	var list []ruleset.InInterface
-	for _, name := range t.policy.Interfaces {
+	for _, name := range names {
 		list = append(list, ruleset.InInterface{Name: name})
 	}
 	return list

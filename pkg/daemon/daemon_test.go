@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -61,7 +60,8 @@ func serve(t *testing.T, live func(s *service)) *service {
 				s.looks++
 				return ruleset.Host{Interfaces: []ruleset.Interface{{Name: "eth0"}}, Outside: []string{"eth0"}}, nil
 			},
-			Servers: func() ([]netip.AddrPort, error) { return nil, nil },
+			Servers: func() (resolve.Servers, error) { return resolve.Servers{}, nil },
+			Hosts:   func() (resolve.Hosts, error) { return nil, nil },
 			Now: func() resolve.Moment {
 				return resolve.Moment{Time: time.Now(), Boot: "test", Up: resolve.Span(time.Since(start))}
 			},

@@ -36,10 +36,11 @@ type World struct {
 	// Host reads the facts of the host, Listeners its servers.
 	Host      func() (ruleset.Host, error)
 	Listeners func() ([]ruleset.Listener, error)
-	// Servers are the host's name servers. Lookup asks name servers: first in the
-	// usual way, again in another one.
-	Servers func() ([]netip.AddrPort, error)
-	Lookup  func(servers []netip.AddrPort) (first, again resolve.Lookup)
+	// Servers are the host's name servers, and Hosts the names that it knows without
+	// them. Lookup asks name servers: first in the usual way, again in another one.
+	Servers func() (resolve.Servers, error)
+	Hosts   func() (resolve.Hosts, error)
+	Lookup  func(servers resolve.Servers) (first, again resolve.Lookup)
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }
@@ -241,13 +242,18 @@ func (f *session) ask(ctx context.Context, s *site.Site, remembered resolve.Memo
 	}
 }
 
-// askAbout asks name servers, those of the host if none are given.
-func (f *session) askAbout(ctx context.Context, q resolve.Inquiry, servers []netip.AddrPort) []resolve.Result {
-	if len(servers) == 0 {
-		var err error
+// askAbout asks name servers, those of the host if none are given, and the host's
+// own file of names.
+func (f *session) askAbout(ctx context.Context, q resolve.Inquiry, given []netip.AddrPort) []resolve.Result {
+	servers := resolve.ServersAt(given)
+	var err error
+	if len(given) == 0 {
 		if servers, err = f.Servers(); err != nil {
 			f.Log.Warn("read name servers", "error", err)
 		}
+	}
+	if q.Hosts, err = f.Hosts(); err != nil {
+		f.Log.Warn("read the host's file of names", "error", err)
 	}
 	if f.Progress != nil {
 		f.Progress(fmt.Sprintf("asking for %s …", notice.Count(len(q.Targets), "name")))
@@ -255,9 +261,13 @@ func (f *session) askAbout(ctx context.Context, q resolve.Inquiry, servers []net
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	first, again := f.Lookup(servers)
-	results := q.Ask(ctx, first, again)
-	f.Log.Debug("asked for names", "names", len(q.Targets), "servers", servers, "again", len(results)-len(q.Targets), "took", time.Since(start))
+	results := q.Ask(ctx, func(own []netip.AddrPort) (first, again resolve.Lookup) {
+		if len(own) > 0 {
+			return f.Lookup(resolve.ServersAt(own))
+		}
+		return f.Lookup(servers)
+	})
+	f.Log.Debug("asked for names", "names", len(q.Targets), "servers", servers.Addresses, "again", len(results)-len(q.Targets), "took", time.Since(start))
 	return results
 }
 
@@ -267,9 +277,9 @@ func (f *Fence) Resolve(ctx context.Context, p *policy.Policy, targets []resolve
 	if err != nil {
 		return Resolved{}, err
 	}
-	settings := resolve.Settings{Filter: site.AddressFilter(p, h)}
+	settings, names := resolve.Settings{Filter: site.AddressFilter(p, h)}, site.NamesOf(p)
 	for _, t := range targets {
-		settings.Names = append(settings.Names, resolve.Name{Target: t, Owners: site.Owners(p, t)})
+		settings.Names = append(settings.Names, names.Name(t))
 	}
 	results := f.askAbout(ctx, resolve.Inquiry{Targets: targets, Settings: settings}, p.DNS.Servers)
 	memory := resolve.NewMemory().Learn(results, settings, f.Now())

@@ -40,11 +40,13 @@ type providerFile struct {
 	With       arguments `yaml:"with"`
 	Registrars []scalar  `yaml:"registrars"`
 	Addresses  []scalar  `yaml:"addresses"`
+	DNS        []scalar  `yaml:"dns"`
 }
 
 type trustedFile struct {
 	Hosts      []scalar `yaml:"hosts"`
 	Addresses  []scalar `yaml:"addresses"`
+	Interfaces []scalar `yaml:"interfaces"`
 	Asymmetric []scalar `yaml:"asymmetric"`
 }
 

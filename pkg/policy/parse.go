@@ -87,7 +87,7 @@ func (c *checker) policy(f *file) *Policy {
 	p := &Policy{
 		Monitor:    choice(c, f.Mode, "mode", "enforce", "monitor") == "monitor",
 		Backend:    c.backend(f.Backend),
-		Interfaces: c.interfaces(f.Interfaces),
+		Interfaces: c.interfaces(f.Interfaces, "\"*\" is every interface: write interfaces: [] for that", "%q fences lo, over which this host speaks with itself: leave it out"),
 		Ports:      c.ports(f),
 		Bans: Bans{
 			Duration: c.duration(f.Bans.Duration, "bans.duration", time.Hour, 0, 366*24*time.Hour),
@@ -128,20 +128,22 @@ func (c *checker) backend(s scalar) Backend {
 	return Backend(choice(c, s, "backend", words...))
 }
 
-func (c *checker) interfaces(list []scalar) []string {
+// interfaces reads names and prefixes of interfaces. all and lo are what is wrong with
+// those that mean all of them, and that one.
+func (c *checker) interfaces(list []scalar, all, lo string) []string {
 	names := c.words(list, "interface")
 	for i, name := range names {
 		at := list[i]
 		switch prefix, isPrefix := strings.CutSuffix(name, "*"); {
 		case name == "":
 		case prefix == "" && isPrefix:
-			c.mistake(at, "\"*\" is every interface: write interfaces: [] for that")
+			c.mistake(at, "%s", all)
 		case strings.ContainsAny(prefix, "*/\"\\ \t\n") || !isPrintable(prefix) || prefix == "." || prefix == "..":
 			c.mistake(at, "%q is no interface name: write one such as eth0, or a prefix such as ppp*", name)
 		case len(prefix) > 15:
 			c.mistake(at, "%q is longer than 15 characters, which no interface name is", name)
 		case Matches(name, loopback):
-			c.mistake(at, "%q fences lo, over which this host speaks with itself: leave it out", name)
+			c.mistake(at, lo, name)
 		}
 	}
 	return names
@@ -266,15 +268,25 @@ func (c *checker) dns(f dnsFile) DNS {
 		}
 		c.mistake(at, "dns.refresh.min (%s) is longer than dns.refresh.max (%s): swap them or write both", DurationText(d.Min), DurationText(d.Max))
 	}
-	c.words(f.Servers, "name server")
-	for _, s := range f.Servers {
-		if server, ok := parseServer(s.text); ok {
-			d.Servers = append(d.Servers, server)
-		} else if s.text != "" {
+	d.Servers = c.nameServers(f.Servers)
+	return d
+}
+
+// nameServers reads the addresses of name servers.
+func (c *checker) nameServers(list []scalar) []netip.AddrPort {
+	c.words(list, "name server")
+	var servers []netip.AddrPort
+	for _, s := range list {
+		server, ok := parseServer(s.text)
+		switch {
+		case s.text == "":
+		case !ok:
 			c.mistake(s, "%q is no name server's address: write one such as 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53", s.text)
+		default:
+			servers = append(servers, server)
 		}
 	}
-	return d
+	return servers
 }
 
 func parseServer(text string) (netip.AddrPort, bool) {

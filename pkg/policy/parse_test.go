@@ -213,7 +213,7 @@ func TestMistakes(t *testing.T) {
 		{
 			"unknown key of a provider", "version: 1\nproviders:\n- name: a\n  adresses: [192.0.2.1]\n",
 			`3:9: provider "a" has neither preset nor registrars nor addresses: add one of them` + "\n" +
-				`4:3: unknown key "adresses": known here are name, preset, with, registrars, addresses`,
+				`4:3: unknown key "adresses": known here are name, preset, with, registrars, addresses, dns`,
 		},
 		{
 			"repeated key", "version: 1\nmode: monitor\nmode: enforce\nbackend: x\n",
@@ -225,6 +225,12 @@ func TestMistakes(t *testing.T) {
 		{"bad mode", "version: 1\nmode: off\n", `2:7: mode is "off": write enforce or monitor`},
 		{"back end that is not there", "version: 1\nbackend: iptables\n", "2:10: back end iptables is not there in this version: write auto, or leave backend out"},
 		{"engine that is not there", "version: 1\nsignatures: {engine: bpf}\n", "2:22: engine bpf is not there in this version: write auto or off"},
+		{
+			"trusted interfaces", "version: 1\ntrusted: {interfaces: [lan0, 'wg*', lo, '*', 'a/b']}\n",
+			`2:37: "lo" is trusted anyway, for over it this host speaks with itself: leave it out` + "\n" +
+				`2:41: "*" is every interface, and then nobody is kept out: name those of your own network` + "\n" +
+				`2:46: "a/b" is no interface name: write one such as eth0, or a prefix such as ppp*`,
+		},
 		{
 			"interfaces", "version: 1\ninterfaces: [lo, 'l*', '*', eth0, eth0, 'a*b', 'with space', averyveryverylongname, '']\n",
 			`2:14: "lo" fences lo, over which this host speaks with itself: leave it out` + "\n" +

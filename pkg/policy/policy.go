@@ -53,6 +53,7 @@ type Provider struct {
 	Preset     string // the preset that it names, or ""
 	Registrars []Registrar
 	Addresses  []Address
+	DNS        []netip.AddrPort // asked for this provider's names; none = DNS.Servers
 }
 
 // Registrar is a registrar, an outbound proxy or a SIP domain.
@@ -75,6 +76,9 @@ type Address struct {
 type Trusted struct {
 	Hosts     []string // names; A and AAAA only
 	Addresses []netip.Prefix
+	// Interfaces are those by which only one's own comes in, whatever its address. They
+	// are written as those to fence are.
+	Interfaces []string
 	// Asymmetric are prefixes that are never taken for forged, by whatever
 	// interface their packets come in. They are not allowed by this alone.
 	Asymmetric []netip.Prefix
@@ -146,6 +150,11 @@ func (p *Policy) Fences(link string) bool {
 		return link != loopback
 	}
 	return slices.ContainsFunc(p.Interfaces, func(pattern string) bool { return Matches(pattern, link) })
+}
+
+// Trusts reports whether whatever comes in by the named interface is let in.
+func (p *Policy) Trusts(link string) bool {
+	return slices.ContainsFunc(p.Trusted.Interfaces, func(pattern string) bool { return Matches(pattern, link) })
 }
 
 const loopback = "lo"

@@ -3,6 +3,7 @@ package policy
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -13,6 +14,7 @@ var providerName = regexp.MustCompile(`^[a-z0-9-]+$`)
 func (c *checker) providers(whole *file, allowed *allowList) []Provider {
 	var providers []Provider
 	first := map[string]int{}
+	asked := serversOf{}
 	for i, f := range whole.Providers {
 		p := Provider{Name: f.Name.text}
 		at := f.Name
@@ -33,10 +35,12 @@ func (c *checker) providers(whole *file, allowed *allowList) []Provider {
 			first[p.Name] = at.line
 		}
 		c.preset(f, whole.place("providers", i, "with"), &p, allowed)
+		p.DNS = c.nameServers(f.DNS)
 		c.words(f.Registrars, "registrar")
 		for _, s := range f.Registrars {
 			if r, ok := c.registrar(s); ok {
 				p.Registrars = append(p.Registrars, r)
+				c.askedElsewhere(asked, r, s, p.DNS)
 				if r.Address.IsValid() {
 					*allowed = append(*allowed, placed{netip.PrefixFrom(r.Address, r.Address.BitLen()), s})
 				}
@@ -51,6 +55,26 @@ func (c *checker) providers(whole *file, allowed *allowList) []Provider {
 		providers = append(providers, p)
 	}
 	return providers
+}
+
+// serversOf says which name servers a registrar is asked for at, and where.
+type serversOf map[string]struct {
+	servers []netip.AddrPort
+	line    int
+}
+
+// askedElsewhere reports a registrar that another provider has too, with other name
+// servers: one name has one answer.
+func (c *checker) askedElsewhere(asked serversOf, r Registrar, at scalar, servers []netip.AddrPort) {
+	before, ok := asked[r.Host]
+	switch {
+	case r.Host == "":
+	case !ok:
+		before.servers, before.line = servers, at.line
+		asked[r.Host] = before
+	case !slices.Equal(before.servers, servers):
+		c.mistake(at, "registrar %q is asked for at other name servers than in line %d: give both providers the same dns", r.Host, before.line)
+	}
 }
 
 func (c *checker) trusted(f trustedFile, allowed *allowList) Trusted {
@@ -69,6 +93,7 @@ func (c *checker) trusted(f trustedFile, allowed *allowList) Trusted {
 		}
 	}
 	t.Addresses = c.allowedAddresses(f.Addresses, allowed, true)
+	t.Interfaces = c.interfaces(f.Interfaces, "\"*\" is every interface, and then nobody is kept out: name those of your own network", "%q is trusted anyway, for over it this host speaks with itself: leave it out")
 	for _, s := range f.Asymmetric {
 		if p, ok := c.prefix(s); ok {
 			t.Asymmetric = append(t.Asymmetric, p)

@@ -16,10 +16,13 @@ type Host struct {
 	// Forwards is true when the host passes packets on between interfaces, for
 	// IPv4 or IPv6, on all or on one of them.
 	Forwards bool `json:"forwards"`
-	// Gateways are the next hops of the default routes, Outside the names of the
-	// interfaces that they lead out of.
+	// Gateways are the next hops of the default routes, of all routing tables that are
+	// used, Outside the names of the interfaces that they lead out of.
 	Gateways []netip.Addr `json:"gateways,omitempty"`
 	Outside  []string     `json:"outside,omitempty"`
+	// BridgeFilter says that what a bridge passes between its ports goes through the
+	// rules too (br_netfilter).
+	BridgeFilter bool `json:"bridge_filter,omitempty"`
 	// Routed are the private networks behind other routers, with the interface
 	// that leads to each.
 	Routed []Network `json:"routed,omitempty"`
@@ -48,6 +51,13 @@ func (h Host) OwnNetworks() []Network {
 // Interface is one network interface.
 type Interface struct {
 	Name string `json:"name"`
+	// AltNames are other names that it is found by. Rules see only the first.
+	AltNames []string `json:"alt_names,omitempty"`
+	// Kind is its type as ip link has it, "device" for a real one.
+	Kind string `json:"kind,omitempty"`
+	// Parent is the interface off whose wire it takes packets, "" for none. Rules see
+	// them come in by this one.
+	Parent string `json:"parent,omitempty"`
 	// Master is the bridge or bond that the interface is a port of, "" for none.
 	// Rules see packets come in by the master.
 	Master string `json:"master,omitempty"`

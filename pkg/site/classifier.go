@@ -89,9 +89,9 @@ func (s *Site) Classify(foreign map[string]error) {
 	c.Desired = c.Program.On(wanted)
 }
 
-// Classified are the interfaces whose packets are read: the fenced ones that are
+// Classified are the interfaces whose packets are read: the fenced ones, if any are
 // listed; else, where unknown phones are dropped anyway, those that lead outside;
-// else all. Of these, those that are present. What comes in by the port of a
+// else all. Of these, those that are present and not trusted. What comes in by the port of a
 // bridge is read on the bridge.
 func (s *Site) Classified() []string {
 	p, h, present := s.Policy, s.Host, s.Classifier.Present
@@ -101,7 +101,7 @@ func (s *Site) Classified() []string {
 		outside := len(h.Outside) == 0 || slices.Contains(h.Outside, i.Name)
 		wanted := listed || i.Master == "" && (outside || p.Unknown.Accept)
 		here := present == nil || slices.Contains(present, i.Name)
-		if wanted && here && p.Fences(i.Name) && i.Name != "lo" && !slices.Contains(names, i.Name) {
+		if wanted && here && s.judges(i.Name) && i.Name != "lo" && !slices.Contains(names, i.Name) {
 			names = append(names, i.Name)
 		}
 	}

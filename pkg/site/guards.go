@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
@@ -49,9 +50,15 @@ func (s *Site) Guards(a Allowances) []plan.Guard {
 // inside are the networks inside that the site would cut off, without those
 // that were accepted.
 func (s *Site) inside(accepted []ruleset.Network) []ruleset.Network {
-	return slices.DeleteFunc(plan.FindInside(s.Host, s.Policy.Fences, s.Policy.Allowed()), func(n ruleset.Network) bool {
+	return slices.DeleteFunc(plan.FindInside(s.Host, s.judges, s.Policy.Allowed()), func(n ruleset.Network) bool {
 		return slices.Contains(accepted, n)
 	})
+}
+
+// judges reports whether packets that come in by the named interface pass only if
+// somebody is allowed.
+func (s *Site) judges(name string) bool {
+	return compile.Fences(s.Policy, s.Host, name) && !s.Policy.Trusts(name)
 }
 
 // Cuts are the networks inside whose phones the site cuts off.

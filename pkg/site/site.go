@@ -66,24 +66,43 @@ func (s *Site) Settings() resolve.Settings {
 		Filter: AddressFilter(s.Policy, s.Host),
 		Hold:   dns.Hold, Min: dns.Min, Max: dns.Max, StaleAlarm: dns.StaleAlarm,
 	}
+	names := NamesOf(s.Policy)
 	for _, t := range Targets(s.Policy) {
-		settings.Names = append(settings.Names, resolve.Name{Target: t, Owners: Owners(s.Policy, t)})
+		settings.Names = append(settings.Names, names.Name(t))
 	}
 	return settings
 }
 
-// Owners are the providers whose registrar a name is, or the trusted.
-func Owners(p *policy.Policy, t resolve.Target) []string {
-	if !t.Registrar {
-		return []string{"trusted"}
-	}
-	var owners []string
+// Names finds what a policy says about a name.
+type Names map[string]resolve.Name
+
+// NamesOf are the names of the registrars of a policy.
+func NamesOf(p *policy.Policy) Names {
+	names := Names{}
 	for _, provider := range p.Providers {
-		if slices.ContainsFunc(provider.Registrars, func(r policy.Registrar) bool { return r.Host == t.Name }) {
-			owners = append(owners, provider.Name)
+		for _, r := range provider.Registrars {
+			n := names[r.Host]
+			if !slices.Contains(n.Owners, provider.Name) {
+				n.Owners = append(n.Owners, provider.Name)
+			}
+			if len(n.Servers) == 0 {
+				n.Servers = provider.DNS
+			}
+			names[r.Host] = n
 		}
 	}
-	return owners
+	return names
+}
+
+// Name is a target with its owners, the providers whose registrar it is or the
+// trusted, and the name servers that are asked for it.
+func (n Names) Name(t resolve.Target) resolve.Name {
+	name := resolve.Name{Owners: []string{"trusted"}}
+	if t.Registrar {
+		name = n[t.Name]
+	}
+	name.Target = t
+	return name
 }
 
 // Targets are the names that the policy asks for.
@@ -132,6 +151,11 @@ func (s *Site) DiffersFrom(before *Site) string {
 	now, then := s.Policy, before.Policy
 	note(now.Monitor != then.Monitor, "mode is %s, it was %s", Mode(now), Mode(then))
 	note(!slices.Equal(now.Interfaces, then.Interfaces), "interfaces are %v, they were %v", now.Interfaces, then.Interfaces)
+	trusted, trustedThen := now.Trusted.Interfaces, then.Trusted.Interfaces
+	note(!slices.Equal(trusted, trustedThen), "trusted.interfaces are %v, they were %v", trusted, trustedThen)
+	fenced, fencedThen := compile.Fenced(now, s.Host), compile.Fenced(then, before.Host)
+	appeared := slices.DeleteFunc(fenced, func(name string) bool { return now.Fences(name) || slices.Contains(fencedThen, name) })
+	note(len(appeared) > 0, "%s stands on what is fenced", strings.Join(appeared, ", "))
 	note(now.Unknown.Accept != then.Unknown.Accept, "unknown.action is %s, it was %s", action(now), action(then))
 	note(now.Unknown.AllowReplies != then.Unknown.AllowReplies, "unknown.allow_replies is %t, it was %t", now.Unknown.AllowReplies, then.Unknown.AllowReplies)
 	note(s.Host.Forwards && !before.Host.Forwards, "this host forwards now")

@@ -23,7 +23,7 @@ func (s *Site) Warnings() []notice.Notice {
 // PolicyWarnings are Warnings as far as the host does not matter.
 func PolicyWarnings(p *policy.Policy) []notice.Notice {
 	var warnings []notice.Notice
-	if len(p.Allowed())+len(compile.Names(p)) == 0 && !p.Unknown.Accept && !p.Monitor {
+	if len(p.Allowed())+len(compile.Names(p))+len(p.Trusted.Interfaces) == 0 && !p.Unknown.Accept && !p.Monitor {
 		warnings = append(warnings, notice.Warningf(notice.NobodyAllowed, "nobody is allowed: with this policy every call is dropped"))
 	}
 	if p.Unknown.Accept && p.Signatures.Engine == policy.EngineOff {
