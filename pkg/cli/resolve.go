@@ -24,11 +24,11 @@ func resolveCommand(a *app) *cobra.Command {
 		Use:   "resolve NAME...",
 		Short: "Show every address behind a name, and how it was found",
 		Long: `resolve asks for everything behind a registrar's name, as apply would (RFC 3263:
-NAPTR, SRV, A and AAAA), and shows the whole tree of answers with what is left
-out and why. It changes nothing and keeps nothing.
+NAPTR, SRV, A and AAAA), and shows the whole tree of answers, with what is left
+out and why. It changes nothing and saves nothing.
 
-Of a SIP URI, or of a name with a port, the tree shows what a client with that
-URI goes by. What is allowed is the whole, for clients differ.
+For a SIP URI, or a name with a port, the tree shows what a client with that
+URI uses. All of it is allowed, because clients differ.
 
 Exit status: 0 every name has an address and no question failed, 4 otherwise.`,
 		Example: `  ringfence resolve sip.example.net
@@ -37,7 +37,7 @@ Exit status: 0 every name has an address and no question failed, 4 otherwise.`,
 	}
 }
 
-// resolvedName is the object that resolve prints for a name.
+// resolvedName is the object that resolve prints for one name.
 type resolvedName struct {
 	Name      string             `json:"name"`
 	Addresses []resolvedAddress  `json:"addresses"`
@@ -73,12 +73,12 @@ type treeRecord struct {
 	TTL     int64      `json:"ttl"`
 	Address netip.Addr `json:"address,omitzero"`
 	Target  string     `json:"target,omitempty"`
-	// Priority and Weight are order and preference of NAPTR.
+	// Priority and Weight are the order and preference of a NAPTR record.
 	Priority uint16 `json:"priority,omitempty"`
 	Weight   uint16 `json:"weight,omitempty"`
 	Port     uint16 `json:"port,omitempty"`
 	Service  string `json:"service,omitempty"`
-	// Rejected is why the record leads to nothing that is allowed.
+	// Rejected is why the record leads to no allowed address.
 	Rejected string `json:"rejected,omitempty"`
 }
 
@@ -92,7 +92,7 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 		r, ok := policy.ParseRegistrar(name)
 		switch {
 		case !ok:
-			return notice.WithHint(fmt.Errorf("%q is no name", name), "write a domain such as sip.example.net, or a SIP URI")
+			return notice.WithHint(fmt.Errorf("%q is not a name", name), "write a domain such as sip.example.net, or a SIP URI")
 		case r.Host == "":
 			return fmt.Errorf("%q is an address already", name)
 		}
@@ -101,7 +101,8 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 	}
 	p, err := readPolicy(a.policyPath)
 	if err != nil {
-		// Names can be looked up before there is a policy, and to mend one.
+		// resolve works without a valid policy, so that it can help to write or correct
+		// one.
 		if !errors.Is(err, fs.ErrNotExist) {
 			a.warn("the policy cannot be read, so the host's name servers are asked; see ringfence check")
 		}
@@ -235,7 +236,7 @@ func serversOf(tree []treeNode) []string {
 	return slices.Compact(servers)
 }
 
-// treeWriter prints a line a question and a line a record. What several records
+// treeWriter prints one line for each question and each record. What several records
 // lead to is printed once.
 type treeWriter struct {
 	io.Writer

@@ -90,7 +90,7 @@ type refreshReport struct {
 	Failures []resolve.Problem `json:"failures"`
 }
 
-// leftOut is an address that is not allowed yet, or not at all.
+// leftOut is an address that is not allowed, or not yet.
 type leftOut struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`

@@ -33,7 +33,7 @@ func rules(c ruleset.Chain) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestOrderOfJudgement has the rules for IPv4; those for IPv6 are the same with other
+// TestOrderOfJudgement lists the rules for IPv4. Those for IPv6 are the same with other
 // names.
 func TestOrderOfJudgement(t *testing.T) {
 	const (
@@ -118,8 +118,8 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 	}
 }
 
-// TestEmptySets: what no rule needs to look into, and what may be filled without the
-// policy.
+// TestEmptySets: no rule looks into a set that is always empty, and each set that may
+// be filled at run time has one.
 func TestEmptySets(t *testing.T) {
 	const byHand = "ip saddr @allowed4 goto from_allowed4\n"
 	for policy, want := range map[string]string{
@@ -141,8 +141,8 @@ counter name "allowed_unknown" accept`,
 	}
 }
 
-// TestForgedSources: which sources must come in by the way that answers leave,
-// and which of them need not.
+// TestForgedSources: which sources must come in by the interface by which answers
+// leave, and which need not.
 func TestForgedSources(t *testing.T) {
 	lan := ruleset.Interface{Name: "lan", Addresses: []netip.Prefix{
 		netip.MustParsePrefix("192.168.1.1/24"), netip.MustParsePrefix("2001:db8:1::1/64"), netip.MustParsePrefix("fe80::1/64"),
@@ -201,8 +201,8 @@ counter name "dropped_spoofed" drop`,
 	}
 }
 
-// TestMarkNeverLeaves: what the classifier notes on a packet is taken off on
-// every way out, and nothing is touched where no classifier is.
+// TestMarkNeverLeaves: the classifier's mark is removed on every way out, and without a
+// classifier no mark is changed.
 func TestMarkNeverLeaves(t *testing.T) {
 	const cleared = "meta mark set meta mark & 0xf0ffffff"
 	const goes = "meta l4proto . th dport @ports iifname \"eth0\" goto sip"
@@ -321,7 +321,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestOrderDoesNotMatter compiles the same facts in other orders.
+// TestOrderDoesNotMatter compiles the same facts in different orders.
 func TestOrderDoesNotMatter(t *testing.T) {
 	p := parse(t, addressed)
 	name := compile.Name{Host: "sip.acme.example", Registrar: true}

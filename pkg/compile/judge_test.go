@@ -13,16 +13,16 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// packet is one to a fenced port, as the rules see it.
+// packet is a packet to a fenced port, as the rules see it.
 type packet struct {
 	source netip.Addr
-	// noWayBack says that answers would not leave by where it came in.
+	// noWayBack says that answers would not leave by the interface it came in by.
 	noWayBack bool
 	class     ruleset.Class
 }
 
-// TestJudgement compares what the rules do to a packet with what the policy says in
-// plain words, over random policies and packets.
+// TestJudgement compares the rules' result for a packet with a plain statement of the
+// policy, over random policies and packets.
 func TestJudgement(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for i := range 3000 {
@@ -106,8 +106,8 @@ func randomPolicy(r *rand.Rand) string {
 	return strings.Join(lines, "\n")
 }
 
-// judge does the rules of a chain as the kernel does, and reports whether the packet
-// passes, and by which rule.
+// judge evaluates the rules of a chain as the kernel does. It reports whether the
+// packet passes, and by which rule.
 func judge(t *testing.T, s *ruleset.State, chain string, p packet) (pass bool, rule string) {
 	t.Helper()
 	c, ok := s.Chains[chain]
@@ -125,13 +125,14 @@ func judge(t *testing.T, s *ruleset.State, chain string, p packet) (pass bool, r
 		case verdict.Kind == ruleset.Drop:
 			return false, r.String()
 		}
-		return judge(t, s, verdict.Chain, p) // there is no jump without spoofExceptions
+		return judge(t, s, verdict.Chain, p) // without spoofExceptions there is no jump
 	}
 	t.Fatalf("chain %s ends without a verdict for %+v", chain, p)
 	return false, ""
 }
 
-// matches reports whether a packet matches a statement; one that only acts matches all.
+// matches reports whether a packet matches a statement. A statement that only acts
+// matches all packets.
 func matches(t *testing.T, s *ruleset.State, statement ruleset.Statement, p packet) bool {
 	t.Helper()
 	switch st := statement.(type) {

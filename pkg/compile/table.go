@@ -9,9 +9,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// The sources that no router of the internet forwards. A packet from one that
-// would not be answered through the interface it came in by is forged.
-// sharedSpace is that of providers' own networks (RFC 6598), which overlays use.
+// Sources that no router of the internet forwards. A packet from one of them is forged
+// if an answer would not leave by the interface that it came in by. sharedSpace is for
+// the networks of providers (RFC 6598); overlays use it too.
 var (
 	sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 	private4    = prefixes("10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
@@ -161,7 +161,7 @@ func (t table) noL4Header() []ruleset.Rule {
 	return rules
 }
 
-// verdict is what happens to a packet that a counter counts.
+// verdict returns what happens to a packet that a counter counts.
 func (t table) verdict(counter string) ruleset.Verdict {
 	if strings.HasPrefix(counter, "dropped_") && !t.policy.Monitor {
 		return ruleset.Verdict{Kind: ruleset.Drop}

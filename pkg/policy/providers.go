@@ -30,7 +30,7 @@ func (c *checker) providers(whole *file, allowed *allowList) []Provider {
 		case !providerName.MatchString(p.Name):
 			c.mistake(at, "provider name %q: use lower-case letters, digits and hyphens only", p.Name)
 		case first[p.Name] > 0:
-			c.mistake(at, "provider %q is already there in line %d: give one of them another name", p.Name, first[p.Name])
+			c.mistake(at, "provider %q is already used in line %d: give one of them another name", p.Name, first[p.Name])
 		default:
 			first[p.Name] = at.line
 		}
@@ -87,7 +87,7 @@ func (c *checker) trusted(f trustedFile, allowed *allowList) Trusted {
 		if _, err := netip.ParseAddr(s.text); err == nil {
 			c.mistake(s, "%q is an address: move it to trusted.addresses", s.text)
 		} else if name, ok := domainName(s.text); !ok {
-			c.mistake(s, "%q is no host name: write one such as office.example.org", s.text)
+			c.mistake(s, "%q is not a host name: write one like office.example.org", s.text)
 		} else {
 			t.Hosts = append(t.Hosts, name)
 		}
@@ -107,13 +107,13 @@ func (c *checker) trusted(f trustedFile, allowed *allowList) Trusted {
 func (c *checker) registrar(s scalar) (Registrar, bool) {
 	r, ok := ParseRegistrar(s.text)
 	if !ok && s.text != "" {
-		c.mistake(s, "%q is no registrar: write a domain (sip.example.net), an address, host:port or a SIP URI (sip:host:port)", s.text)
+		c.mistake(s, "%q is not a registrar: write a domain (sip.example.net), an address, host:port or a SIP URI (sip:host:port)", s.text)
 	}
 	return r, ok
 }
 
-// ParseRegistrar reads one registrar as the policy writes it; false if it is
-// none.
+// ParseRegistrar reads a registrar as policies write it. It returns false if it is not
+// valid.
 func ParseRegistrar(text string) (Registrar, bool) {
 	r := Registrar{Text: text}
 	rest := text
@@ -122,7 +122,7 @@ func ParseRegistrar(text string) (Registrar, bool) {
 		if i := strings.LastIndex(rest, "@"); i >= 0 {
 			rest = rest[i+1:]
 		}
-		// Port and transport are left aside: the fence goes by address.
+		// Port and transport are ignored: the fence works by address.
 		rest, _, _ = strings.Cut(rest, ";")
 	}
 	if a, ok := parseLiteral(rest); ok {
@@ -138,8 +138,8 @@ func ParseRegistrar(text string) (Registrar, bool) {
 	return r, ok
 }
 
-// parseLiteral reads an address, with brackets if it is IPv6 and a port follows,
-// without or with them if none does.
+// parseLiteral reads an address. An IPv6 address may be in brackets, and must be if a
+// port follows.
 func parseLiteral(text string) (netip.Addr, bool) {
 	if a, err := netip.ParseAddr(text); err == nil {
 		return a, true
@@ -154,8 +154,8 @@ func parseLiteral(text string) (netip.Addr, bool) {
 	return a.Addr(), err == nil && a.Port() != 0
 }
 
-// toASCII turns an internationalised name into the form that is asked for.
-// Underscores stay: they are valid in DNS, and SRV names need them.
+// toASCII converts an internationalised name to the form used in questions. Underscores
+// are kept: they are valid in DNS, and SRV names need them.
 var toASCII = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false))
 
 var (
@@ -163,8 +163,8 @@ var (
 	allNumeric = regexp.MustCompile(`^[0-9]+$`)
 )
 
-// domainName returns the name in ASCII, lower case and without the dot at its
-// end. A name whose last label is a number is a broken address, no name.
+// domainName returns the name in ASCII and lower case, without a final dot. A name
+// whose last label is a number is a mistyped address.
 func domainName(text string) (string, bool) {
 	name, err := toASCII.ToASCII(strings.TrimSuffix(text, "."))
 	if err != nil || name == "" || len(name) > 253 {
