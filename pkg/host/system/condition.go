@@ -194,7 +194,7 @@ func folder(path string) host.Folder {
 	var system unix.Statfs_t
 	if unix.Statfs(path, &system) == nil {
 		f.ReadOnly = system.Flags&unix.ST_RDONLY != 0
-		f.Free = int64(system.Bavail) * int64(system.Bsize)
+		f.Free = int64(system.Bavail) * int64(system.Bsize) //nolint:unconvert // Bsize has 32 bits on some architectures
 		if system.Files > 0 {
 			f.FreeFiles = int64(system.Ffree)
 		}
