@@ -17,6 +17,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -40,6 +41,10 @@ type World struct {
 	Servers func() (resolve.Servers, error)
 	Hosts   func() (resolve.Hosts, error)
 	Lookup  func(servers resolve.Servers) (first, again resolve.Lookup)
+	// Network, Condition and Others are what the doctor looks at.
+	Network   func() (host.Facts, error)
+	Condition func(stateFolder string) host.Condition
+	Others    func(ctx context.Context) (ruleset.Others, error)
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }
