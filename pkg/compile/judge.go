@@ -13,7 +13,8 @@ import (
 // judge makes the chains that judge a packet to a fenced port: allow, block, ban,
 // default. With the ban before the allowance, one forged packet would shut a registrar
 // out. A packet costs the rules that it passes, so each family has a chain of its own,
-// and what only some packets need is behind what picks them.
+// which packets of IPv6 take behind what allows those of IPv4, and what only some packets
+// need is behind what picks them.
 func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	v4 := family{table: t, origins: o, chains: chains, chain: "sip"}
 	if t.policy.Unknown.AllowReplies {
@@ -22,11 +23,13 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	for _, name := range t.policy.Trusted.Interfaces {
 		v4.count("allowed_trusted", ruleset.InInterface{Name: name})
 	}
+	v4.allowed()
 	v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"})
-	v4.judge()
+	v4.others()
 	v6 := v4
 	v6.v6, v6.chain = true, "sip6"
-	v6.judge()
+	v6.allowed()
+	v6.others()
 }
 
 // family compiles the chains for one family of addresses.
@@ -60,9 +63,14 @@ func (f family) count(counter string, match ...ruleset.Statement) {
 
 func (f family) from(kind string) ruleset.Source { return ruleset.Source{V6: f.v6, Set: f.set(kind)} }
 
-func (f family) judge() {
+// allowed lets in who is allowed.
+func (f family) allowed() {
 	f.allow("allowed_provider", "providers", slices.ContainsFunc(f.policy.Providers, namesHosts))
 	f.allow("allowed_trusted", "trusted", len(f.policy.Trusted.Hosts) > 0)
+}
+
+// others judges everybody else.
+func (f family) others() {
 	if f.policy.Unknown.Accept {
 		// Anybody may be let in below, also under an address of this side.
 		f.forged()
@@ -178,26 +186,41 @@ func (t table) spoofExceptions() []ruleset.Rule {
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
 	for _, link := range t.host.Interfaces {
-		for _, other := range t.host.Interfaces {
-			if link.Name != other.Name && Fences(t.policy, t.host, link.Name) && shareNetwork(link, other, judged) {
-				rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.WayBack{Interface: other.Name}, back))
-			}
+		if !Fences(t.policy, t.host, link.Name) {
+			continue
+		}
+		for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
+			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, back))
 		}
 	}
 	return rules
 }
 
-// shareNetwork reports whether two interfaces are connected to one network of
-// those that are judged by their way back.
-func shareNetwork(a, b ruleset.Interface, judged *netipx.IPSet) bool {
-	for _, n := range a.Connected() {
-		for _, o := range b.Connected() {
-			if n.Prefix.Overlaps(o.Prefix) && judged.OverlapsPrefix(n.Prefix) && !n.Prefix.Addr().IsLinkLocalUnicast() {
-				return true
+// sharedNetworks are the networks, of those that are judged by their way back, that an
+// interface has together with another one: answers leave by one of the two, whichever a
+// packet came in by.
+func sharedNetworks(link ruleset.Interface, all []ruleset.Interface, judged *netipx.IPSet) []netip.Prefix {
+	var shared []netip.Prefix
+	for _, other := range all {
+		if other.Name == link.Name {
+			continue
+		}
+		for _, n := range link.Connected() {
+			for _, o := range other.Connected() {
+				if !n.Prefix.Overlaps(o.Prefix) || !judged.OverlapsPrefix(n.Prefix) || n.Prefix.Addr().IsLinkLocalUnicast() {
+					continue
+				}
+				both := n.Prefix
+				if o.Prefix.Bits() > both.Bits() {
+					both = o.Prefix
+				}
+				if !slices.Contains(shared, both) {
+					shared = append(shared, both)
+				}
 			}
 		}
 	}
-	return false
+	return shared
 }
 
 // ban bans the source of a scanner's packet. The packet itself is dropped by

@@ -40,7 +40,7 @@ func TestFollowed(t *testing.T) {
 		}
 		s, _ := compile.State(p, nil, host)
 		for _, name := range test.want {
-			if text := rules(s.Chains["prerouting"]); !p.Fences(name) && !strings.Contains(text, "iifname \""+name+"\" jump fence") {
+			if text := rules(s.Chains["fence"]); !p.Fences(name) && !strings.Contains(text, "iifname \""+name+"\" goto sip") {
 				t.Errorf("%s: %s is not judged:\n%s", test.policy, name, text)
 			}
 		}
@@ -51,9 +51,9 @@ func TestFollowed(t *testing.T) {
 // at, for both families, and behind nothing but answers.
 func TestTrustedInterfaces(t *testing.T) {
 	s, _ := compile.State(parse(t, "trusted: {interfaces: [lan0, 'wg*']}\nunknown: {allow_replies: true}\nbans: {addresses: [198.51.100.1]}"), nil, ruleset.Host{})
-	want := `ct direction reply counter name "allowed_reply" goto pass
-iifname "lan0" counter name "allowed_trusted" goto pass
-iifname "wg*" counter name "allowed_trusted" goto pass
+	want := `ct direction reply counter name "allowed_reply" accept
+iifname "lan0" counter name "allowed_trusted" accept
+iifname "wg*" counter name "allowed_trusted" accept
 meta nfproto ipv6 goto sip6
 `
 	if got := rules(s.Chains["sip"]); !strings.HasPrefix(got, want) {

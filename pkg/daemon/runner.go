@@ -14,6 +14,10 @@ type Event struct {
 	// kernel's since, 0 if nobody knows.
 	Who        string
 	Generation uint64
+	// What says in a few words each what has changed on the host.
+	What []string
+	// Ask says that name servers may answer otherwise now.
+	Ask bool
 	// At is when the change was reported; zero if no change was.
 	At time.Time
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -36,6 +37,11 @@ type World struct {
 	// Host reads the facts of the host, Listeners its servers.
 	Host      func() (ruleset.Host, error)
 	Listeners func() ([]ruleset.Listener, error)
+	// Watch reports changes of what Host reads, and of files, until the context ends or
+	// nothing more can be reported; then the channel is closed. nil reports none.
+	Watch func(ctx context.Context, files []string) (<-chan host.Change, error)
+	// ResolverFiles are those that the host's own resolver goes by.
+	ResolverFiles []string
 	// Servers are the host's name servers. Lookup asks name servers: first in the
 	// usual way, again in another one.
 	Servers func() ([]netip.AddrPort, error)
@@ -48,7 +54,10 @@ type World struct {
 // it.
 type Config struct {
 	StateDir, RunDir string
-	User, Version    string // for generations
+	// PolicyFile is the policy that Apply would be given, "" if that is not known. It is
+	// only compared with what is in force.
+	PolicyFile    string
+	User, Version string // for generations
 	// Notice takes notices while a command runs.
 	Notice notice.Func
 	// Words puts the ways out of alarms into words; nil leaves them out.

@@ -25,7 +25,8 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Classifier: ebpf{},
 		Host:       func() (ruleset.Host, error) { return system.Read(log) },
 		Listeners:  system.Listeners,
-		Servers:    system.NameServers,
+		Watch:      system.Watch, ResolverFiles: system.ResolverFiles(),
+		Servers: system.NameServers,
 		Lookup: func(servers []netip.AddrPort) (first, again resolve.Lookup) {
 			client := resolve.NewClient(servers)
 			if dial != nil {

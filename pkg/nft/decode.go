@@ -16,7 +16,6 @@ import (
 type observedSet struct {
 	text     string // as anonymousText
 	elements []ruleset.Element
-	keys     [][]byte
 }
 
 // decode reads a rule. It guesses the statements from the few attributes that
@@ -132,13 +131,10 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 		if at(1).name == "dynset" {
 			return guessBan(first, at(1)), 2
 		}
-		return ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: at(1).text(unix.NFTA_LOOKUP_SET)}, 2
+		return nil, 0
 	case "fib":
-		switch first.number(unix.NFTA_FIB_RESULT) {
-		case unix.NFT_FIB_RESULT_ADDRTYPE:
+		if first.number(unix.NFTA_FIB_RESULT) == unix.NFT_FIB_RESULT_ADDRTYPE {
 			return ruleset.Unicast{}, 2
-		case unix.NFT_FIB_RESULT_OIFNAME:
-			return ruleset.WayBack{Interface: strings.TrimRight(string(at(1).compared()), "\x00")}, 2
 		}
 		return ruleset.ReversePathMissing{}, 2
 	case "ct":
@@ -168,6 +164,8 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 			name += "*"
 		}
 		return ruleset.InInterface{Name: name, Not: at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ}, 2
+	case unix.NFT_META_IIF:
+		return ruleset.InInterface{Name: "lo", Not: at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ}, 2
 	case unix.NFT_META_NFPROTO:
 		if at(2).name == "exthdr" {
 			return ruleset.FirstFragment{}, 5
@@ -175,8 +173,12 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		if at(2).name != "payload" {
 			return ruleset.IPv6Packet{}, 2
 		}
+		v6 := len(value) == 1 && value[0] == unix.NFPROTO_IPV6
+		if at(3).name != "lookup" {
+			return guessSourceNetwork(v6, at)
+		}
 		s := ruleset.Source{
-			V6:  len(value) == 1 && value[0] == unix.NFPROTO_IPV6,
+			V6:  v6,
 			Not: at(3).number(unix.NFTA_LOOKUP_FLAGS) == unix.NFT_LOOKUP_F_INV,
 			Set: at(3).text(unix.NFTA_LOOKUP_SET),
 		}
@@ -203,14 +205,11 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		if at(1).name == "cmp" && at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ {
 			return ruleset.HasTransport{}, 2
 		}
-		if set, ok := anonymous[at(1).text(unix.NFTA_LOOKUP_SET)]; ok && at(1).name == "lookup" {
-			var protocols ruleset.Protocols
-			for _, k := range set.keys {
-				protocols = append(protocols, protocolOf(k))
-			}
-			return protocols, 2
+		d := ruleset.Destination{Set: at(2).text(unix.NFTA_LOOKUP_SET)}
+		if set, ok := anonymous[d.Set]; ok {
+			d = ruleset.Destination{In: set.elements}
 		}
-		return ruleset.DestinationPort{Protocol: protocolOf(value), Set: at(3).text(unix.NFTA_LOOKUP_SET)}, 4
+		return d, 3
 	}
 	return nil, 0
 }

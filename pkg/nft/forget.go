@@ -24,10 +24,8 @@ func (k *Kernel) forget(p *plan.Plan) {
 		return
 	}
 	f := forgotten{addresses: gone}
-	for _, set := range []string{"ports_udp", "ports_tcp"} {
-		for _, e := range p.Want.Sets[set].Elements {
-			f.ports = append(f.ports, e.Port)
-		}
+	for _, e := range p.Want.Sets["ports"].Elements {
+		f.ports = append(f.ports, e.Port)
 	}
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
 		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f); err != nil && k.Log != nil {

@@ -30,9 +30,8 @@ const (
 	NobodyAllowed         Code = "nobody-allowed"          // the policy lets nobody in
 	AcceptsScanners       Code = "accepts-scanners"        // unknown.action is accept without the classifier
 	MatchesPhones         Code = "matches-phones"          // a signature of the policy that phones match
-	InterfaceAbsent       Code = "interface-absent"        // a listed interface that is not there
-	InterfacePort         Code = "interface-port"          // a listed interface whose packets come in by its bridge
-	OutsideUnfenced       Code = "outside-unfenced"        // no interface that leads outside is fenced
+	TrustedOutside        Code = "trusted-outside"         // a trusted interface that leads outside
+	Guests                Code = "guests"                  // guests that are joined with the outside past the rules
 	CutInside             Code = "cut-inside"              // networks inside that lose their provider
 	ClassifierUnavailable Code = "classifier-unavailable"  // scanners are not recognised
 	ClassifierNotReplaced Code = "classifier-not-replaced" // the attached classifier stays
@@ -40,7 +39,7 @@ const (
 	HitsUnknown           Code = "hits-unknown"            // the classifier's counters cannot be read
 	PresetOld             Code = "preset-old"              // a preset that is old or weak
 	NameFailed            Code = "name-failed"             // a name without a good answer
-	NameAlarm             Code = "name-alarm"              // an alarm of pkg/resolve
+	Standing              Code = "alarm"                   // an alarm of pkg/site
 	NamesRemembered       Code = "names-remembered"        // no new answers: earlier ones count
 	AddressRejected       Code = "address-rejected"        // an address of an answer that is not believed
 	AddressQuarantined    Code = "address-quarantined"     // an address that waits for a second answer

@@ -5,20 +5,23 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
-	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
 // Warnings say what is right by the letter and probably not what was meant.
 func (s *Site) Warnings() []notice.Notice {
-	return slices.Concat(PolicyWarnings(s.Policy), interfaceWarnings(s.Policy, s.Host), s.ClassifierWarnings())
+	return append(PolicyWarnings(s.Policy), s.HostWarnings()...)
+}
+
+// HostWarnings are those that change with the host.
+func (s *Site) HostWarnings() []notice.Notice {
+	return append(s.interfaceWarnings(), s.ClassifierWarnings()...)
 }
 
 // PolicyWarnings are Warnings as far as the host does not matter.
@@ -55,56 +58,12 @@ func lintText(s signature.Signature, lint signature.Lint) string {
 		notice.Count(lint.Length, "character"), lint.Least)
 }
 
-// interfaceWarnings say which of the listed interfaces fence nothing, and what
-// leads outside and is not fenced.
-func interfaceWarnings(p *policy.Policy, host ruleset.Host) []notice.Notice {
-	if len(p.Interfaces) == 0 {
-		return nil
-	}
-	var warnings []notice.Notice
-	warn := func(code notice.Code, about, format string, args ...any) {
-		n := notice.Warningf(code, format, args...)
-		n.About = about
-		warnings = append(warnings, n)
-	}
-	for _, pattern := range p.Interfaces {
-		if !slices.ContainsFunc(host.Interfaces, func(i ruleset.Interface) bool { return policy.Matches(pattern, i.Name) }) {
-			warn(notice.InterfaceAbsent, pattern, "no interface is called %s now: until there is one, it fences nothing", pattern)
-		}
-	}
-	for _, i := range host.Interfaces {
-		if i.Master != "" && p.Fences(i.Name) && !p.Fences(i.Master) {
-			warn(notice.InterfacePort, i.Name, "%s is a port of %s, and rules see its packets come in by that: write %s", i.Name, i.Master, i.Master)
-		}
-	}
-	outside := slices.DeleteFunc(slices.Clone(host.Outside), p.Fences)
-	if len(host.Outside) > 0 && len(outside) == len(host.Outside) {
-		warn(notice.OutsideUnfenced, "", "nothing that leads outside is fenced: the default route goes by %s, which is not among interfaces", strings.Join(outside, ", "))
-	}
-	return warnings
-}
-
 // CutWarnings say which phones inside the site cuts off from their provider.
 func (s *Site) CutWarnings() []notice.Notice {
 	if inside := s.Cuts(); len(inside) > 0 {
 		return []notice.Notice{notice.Warningf(notice.CutInside, "%s", plan.CutText(inside))}
 	}
 	return nil
-}
-
-// NewCutWarnings is CutWarnings for what has come over the host since the site
-// before, nil if that is not known.
-func (s *Site) NewCutWarnings(before *Site) []notice.Notice {
-	var known []ruleset.Network
-	if before != nil {
-		known = before.Cuts()
-	}
-	inside := slices.DeleteFunc(s.Cuts(), func(n ruleset.Network) bool { return slices.Contains(known, n) })
-	if len(inside) == 0 {
-		return nil
-	}
-	return []notice.Notice{notice.Warningf(notice.CutInside,
-		"%s; list them under trusted.addresses, or only what leads outside in interfaces, and apply", plan.CutText(inside))}
 }
 
 // ClassifierWarnings say why nobody is recognised, where somebody should be.
@@ -132,21 +91,19 @@ func (s *Site) ClassifierWarnings() []notice.Notice {
 	return nil
 }
 
-// NameNotices say what is wrong with the policy's names, with one notice for all
-// questions of a name that failed for one reason. bad says that some name failed or
-// that an alarm holds.
-func (s *Site) NameNotices(now resolve.Moment, words Words) (notices []notice.Notice, bad bool) {
-	alarms := s.Alarms(now)
-	failures := s.Memory.Refresh.Failures
-	notices = RejectedNotices(s.Memory)
-	notices = append(notices, FailureNotices(slices.DeleteFunc(slices.Clone(failures), func(p resolve.Problem) bool {
-		return slices.ContainsFunc(alarms, func(alarm resolve.Alarm) bool { return alarm.Name == p.Name && alarm.Type == p.Type })
+// NameNotices say what is wrong with the policy's names beside the alarms, with one
+// notice for all questions of a name that failed for one reason.
+func (s *Site) NameNotices(alarms []Alarm) []notice.Notice {
+	notices := RejectedNotices(s.Memory)
+	notices = append(notices, FailureNotices(slices.DeleteFunc(slices.Clone(s.Memory.Refresh.Failures), func(p resolve.Problem) bool {
+		return slices.ContainsFunc(alarms, func(alarm Alarm) bool { return alarm.Name == p.Name && alarm.Type == p.Type })
 	}))...)
-	notices = append(notices, quarantineNotices(s.Memory)...)
-	for _, alarm := range alarms {
-		notices = append(notices, AlarmNotice(alarm, words))
-	}
-	return notices, len(failures)+len(alarms) > 0
+	return append(notices, quarantineNotices(s.Memory)...)
+}
+
+// NeedsSomebody reports whether a name has failed or an alarm stands.
+func (s *Site) NeedsSomebody(alarms []Alarm) bool {
+	return len(s.Memory.Refresh.Failures)+len(alarms) > 0
 }
 
 // Words puts the way out of an alarm into words. A nil Words has none.
@@ -157,16 +114,6 @@ func (w Words) of(wayOut resolve.WayOut) string {
 		return ""
 	}
 	return w(wayOut)
-}
-
-// AlarmNotice is an alarm about a name as a notice.
-func AlarmNotice(alarm resolve.Alarm, words Words) notice.Notice {
-	about := strings.TrimSpace(alarm.Name + " " + string(alarm.Type))
-	return notice.Notice{
-		Severity: notice.Alarm, Code: notice.NameAlarm, About: fmt.Sprintf("%s: %s", alarm.Kind, about),
-		Text:   fmt.Sprintf("%s: %s (since %s)", about, alarm.Text, alarm.Since.Local().Format(time.DateTime)),
-		WayOut: words.of(alarm.WayOut),
-	}
 }
 
 // FailureNotices warn of names that failed, those of one name and one reason

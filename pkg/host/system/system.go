@@ -26,6 +26,9 @@ import (
 // resolvConf names the name servers of the host.
 const resolvConf = "/etc/resolv.conf"
 
+// ResolverFiles are those that the host's own resolver goes by.
+func ResolverFiles() []string { return []string{resolvConf, "/etc/hosts"} }
+
 // NameServers are those that the host's resolver would ask.
 func NameServers() ([]netip.AddrPort, error) { return resolve.SystemServers(resolvConf) }
 

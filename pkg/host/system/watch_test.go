@@ -129,7 +129,10 @@ func TestWatchFiles(t *testing.T) {
 		{"removed", plain, func() { labtest.Must(t, os.Remove(plain)) }},
 		{"made", plain, func() { write(plain, "4") }},
 		{"written to behind a link", link, func() { write(at("run", "a", "resolv.conf"), "3") }},
-		{"replaced behind a link", link, func() { write(at("run", "a", "new"), "4"); labtest.Must(t, os.Rename(at("run", "a", "new"), at("run", "a", "resolv.conf"))) }},
+		{"replaced behind a link", link, func() {
+			write(at("run", "a", "new"), "4")
+			labtest.Must(t, os.Rename(at("run", "a", "new"), at("run", "a", "resolv.conf")))
+		}},
 		{"another link", link, func() {
 			labtest.Must(t, os.Symlink("run/b/resolv.conf", at("new")))
 			labtest.Must(t, os.Rename(at("new"), link))
