@@ -94,7 +94,7 @@ func TestForeignFilter(t *testing.T) {
 	labtest.Run(t, h, "tc", "filter", "add", "dev", "eth0", "ingress", "pref", "5", "handle", "0x5060", "bpf", "da", "bytecode", "1,6 0 0 4294967295")
 	theirs := labtest.Run(t, h, "tc", "filter", "show", "dev", "eth0", "ingress")
 	s := newSite(t, h, openPolicy+"signatures: {engine: bpf}\n")
-	reportsClearly(t, s.run(t, "apply"), 1, []string{"ringfence: error: put the classifier in place: ", "another program's filter is there"})
+	reportsClearly(t, s.run(t, "apply"), 1, []string{"ringfence: error: attach the classifier: ", "another program's filter is there"})
 	if rules := s.ruleset(t); rules != "" {
 		t.Errorf("an apply that failed left\n%s", rules)
 	}

@@ -45,8 +45,9 @@ func newInMemory(t *testing.T) *inMemory {
 			return ruleset.Host{Interfaces: []ruleset.Interface{{Name: "eth0"}}, Outside: []string{"eth0"}}, nil
 		},
 		Listeners: func() ([]ruleset.Listener, error) { return nil, nil },
-		Servers:   func() ([]netip.AddrPort, error) { return nil, nil },
-		Lookup:    func([]netip.AddrPort) (first, again resolve.Lookup) { return silent, silent },
+		Servers:   func() (resolve.Servers, error) { return resolve.Servers{}, nil },
+		Hosts:     func() (resolve.Hosts, error) { return nil, nil },
+		Lookup:    func(resolve.Servers) (first, again resolve.Lookup) { return silent, silent },
 		Now:       func() resolve.Moment { return resolve.Moment{Time: time.Now()} },
 	}}
 }

@@ -115,7 +115,7 @@ func TestDemoWithoutClassifier(t *testing.T) {
 		return s.start(t, cmd)
 	}
 	o := confined("demo")
-	if o.status != 1 || !strings.Contains(o.stderr, "ringfence: error: the demo is without the classifier: ") || !strings.Contains(o.stderr, "--without-classifier") {
+	if o.status != 1 || !strings.Contains(o.stderr, "ringfence: error: the demo ran without the classifier: ") || !strings.Contains(o.stderr, "--without-classifier") {
 		t.Errorf("the demo ends with %d and says\n%s", o.status, o.stderr)
 	}
 	if o = confined("demo", "--without-classifier"); o.status != 0 || !strings.Contains(o.stdout, "All as it should be, in ") {

@@ -52,7 +52,7 @@ func TestTroubles(t *testing.T) {
 			"refused by guard empty-provider: no address is known for provider acme", "no name server listens on 127.0.0.1:53", "--allow-empty acme",
 		}},
 		{"no name server at first start, with its address", write(strings.Replace(staticPolicy, "addresses:", "registrars: [sip.acme.example]\n    addresses:", 1) +
-			"dns: {servers: [127.0.0.1]}\n"), []string{"apply", "-o", "text"}, 4, []string{"warning: sip.acme.example NAPTR: no name server listens on 127.0.0.1:53 (and 5 questions more about sip.acme.example)"}},
+			"dns: {servers: [127.0.0.1]}\n"), []string{"apply", "-o", "text"}, 4, []string{"warning: sip.acme.example NAPTR: no name server listens on 127.0.0.1:53 (and 7 questions more about sip.acme.example)"}},
 		{"unknown command", nil, []string{"aply"}, 1, []string{`ringfence: error: unknown command "aply"`, "did you mean ringfence apply?"}},
 		{"unknown flag", nil, []string{"apply", "--fast"}, 1, []string{"ringfence: error: unknown flag: --fast", "see ringfence apply --help"}},
 		{"unknown output", nil, []string{"apply", "-o", "xml"}, 1, []string{`ringfence: error: output "xml": write -o text or -o json`}},

@@ -250,7 +250,7 @@ func TestTableOfAnother(t *testing.T) {
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	labtest.Rules(t, s.host, theirs)
 	refused := []string{
-		"refused by guard foreign-table: another program has made a table inet ringfence (chains: input; sets: friends; rules: 1), and ringfence would remove it",
+		"refused by guard foreign-table: another program has made a table inet ringfence (chains: input; sets: friends; rules: 1), which ringfence would remove",
 		"nft list table inet ringfence", "or say --adopt if you are sure",
 	}
 	for _, command := range []string{"apply", "down"} {
@@ -299,7 +299,7 @@ func TestLockedOut(t *testing.T) {
 	defer holder.Close()
 	labtest.Must(t, unix.Flock(int(holder.Fd()), unix.LOCK_EX))
 	labtest.Must(t, os.WriteFile(path, fmt.Appendf(nil, "pid %d, ringfence apply\n", os.Getpid()), 0o640))
-	who := fmt.Sprintf("another ringfence is at work: pid %d, ringfence apply", os.Getpid())
+	who := fmt.Sprintf("another ringfence process is running: pid %d, ringfence apply", os.Getpid())
 	type ended struct {
 		command string
 		outcome outcome

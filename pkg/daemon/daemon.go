@@ -1,9 +1,9 @@
 // Package daemon decides when a fence is reconciled: when names are due, when the
-// network of the host or a file that it goes by has changed, when another program or
-// another run has changed something, and from time to time whatever happens. It tells systemd how it goes, and logs each notice once, and
-// again only when it changes.
+// network of the host or a file that it depends on has changed, when another program or
+// another run has changed something, and at regular intervals. It reports its status to
+// systemd, and logs each notice once, and again only if it changes.
 //
-// What is done then is decided in pkg/fence.
+// pkg/fence decides what is done then.
 package daemon
 
 import (
@@ -22,23 +22,23 @@ import (
 // Daemon reconciles a fence for as long as it runs.
 type Daemon struct {
 	log *slog.Logger
-	// Notify tells systemd something, if it wants to know.
+	// Notify sends a state to systemd, if the process is a service of it.
 	Notify func(state string) error
-	// Check is how often everything is looked at although no event came; 0 is once a
-	// minute.
+	// Check is the interval at which everything is checked without an event; 0 means
+	// one minute.
 	Check time.Duration
-	// Poll is how often the state folder is looked at, and tried to be watched again,
-	// while changes are not reported; 0 is once a second.
+	// Poll is the interval at which the state folder is checked, and watching is tried
+	// again, while changes are not reported; 0 means one second.
 	Poll time.Duration
 
 	reconciler *fence.Reconciler
 	notices    notices
-	status     string // what systemd was told last
+	status     string // the status that systemd got last
 	failure    string // the last error, "" after a success
 }
 
-// New returns a daemon. Its Notice belongs into the configuration of the fence that
-// it is to run.
+// New returns a daemon. Its method Notice belongs in the configuration of the fence
+// that it runs.
 func New(log *slog.Logger) *Daemon {
 	return &Daemon{
 		log: log, notices: notices{log: log, shown: map[about]string{}},
@@ -46,13 +46,13 @@ func New(log *slog.Logger) *Daemon {
 	}
 }
 
-// Run reconciles until the context ends, which is no error.
+// Run reconciles until the context ends, which is not an error.
 func (d *Daemon) Run(ctx context.Context, r *fence.Reconciler) error {
 	if err := r.Probe(ctx); err != nil {
 		return err
 	}
-	// A service mostly sleeps, and runs on small machines: memory is dearer than
-	// time.
+	// A service mostly sleeps and may run on a small machine, so it is better to save
+	// memory than time.
 	debug.SetGCPercent(50)
 	d.reconciler = r
 	watching, stop := context.WithCancel(ctx)
@@ -70,7 +70,7 @@ func (d *Daemon) Run(ctx context.Context, r *fence.Reconciler) error {
 	feeding.Go(func() { d.feed(watching, events, w) })
 	beat, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		d.log.Warn("read how often systemd wants to hear of this", "error", err)
+		d.log.Warn("read the interval of systemd's watchdog", "error", err)
 	}
 	Runner{
 		Reconciler: d, Events: events, Check: d.Check,
@@ -85,7 +85,7 @@ func (d *Daemon) Run(ctx context.Context, r *fence.Reconciler) error {
 
 func (d *Daemon) notify(state string) {
 	if err := d.Notify(state); err != nil {
-		d.log.Warn("tell systemd", "state", state, "error", err)
+		d.log.Warn("notify systemd", "state", state, "error", err)
 	}
 }
 
@@ -108,9 +108,9 @@ func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
 	case o.New:
 		d.log.Info("the table is as it should be now", "changed", plan.Summary(o.Plan))
 	case o.HostChanged:
-		d.log.Info("the host is not as it was", "changed", plan.Summary(o.Plan), "because", e.because(), "after", since(e))
+		d.log.Info("the host has changed", "changed", plan.Summary(o.Plan), "because", e.because(), "after", since(e))
 	case len(e.What) > 0:
-		d.log.Warn("the fence was not as it should be; it is now", "changed", plan.Summary(o.Plan), "because", e.because(), "after", since(e))
+		d.log.Warn("the fence was not as it should be and was corrected", "changed", plan.Summary(o.Plan), "because", e.because(), "after", since(e))
 	default:
 		d.restored(o.Plan, e)
 	}
@@ -125,7 +125,7 @@ func since(e Event) time.Duration {
 	return time.Since(e.At).Round(100 * time.Microsecond)
 }
 
-// Due is how long it is until a name should be asked for.
+// Due returns the time until the next name must be asked for.
 func (d *Daemon) Due() time.Duration { return d.reconciler.Due() }
 
 // Ask asks for the names that are due.
@@ -138,7 +138,7 @@ func (d *Daemon) Ask() func(context.Context) func(context.Context) error {
 		answers := ask(ctx)
 		return func(ctx context.Context) error {
 			if ctx.Err() != nil {
-				return ctx.Err() // the answers are not whole
+				return ctx.Err() // the answers are incomplete
 			}
 			o, err := d.reconciler.Learn(ctx, answers)
 			if !d.report(ctx, o, err) {

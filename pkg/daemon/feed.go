@@ -114,7 +114,7 @@ func (d *Daemon) restored(p *plan.Plan, e Event) {
 		// For so long packets were judged by what another program has made of the table.
 		attributes = append(attributes, "after", time.Since(e.At).Round(100*time.Microsecond))
 	}
-	d.log.Warn("the table was not as it should be; it is now", attributes...)
+	d.log.Warn("the table was not as it should be and was corrected", attributes...)
 }
 
 // feedHost turns changes of the host and of files into events: the network, what the

@@ -35,6 +35,13 @@ func (f *Fence) Ban(ctx context.Context, addr netip.Addr, lasts time.Duration, a
 		if err != nil {
 			return err
 		}
+		byHand, err := allowedByHand(ctx, kernel)
+		if err != nil {
+			return err
+		}
+		if isByHand(byHand, addr) {
+			return notice.WithHint(fmt.Errorf("%s is allowed by hand, and a ban would be without effect", addr), "end that first: ringfence disallow %s", addr)
+		}
 		if refusal := f.refusesBan(have, addr); refusal != nil && !allowProtected {
 			return refusal
 		}
@@ -80,7 +87,10 @@ func (f *session) changeBans(ctx context.Context, command string, change func(ke
 		return notice.WithHint(err, "put it up with ringfence apply or ringfence up")
 	}
 	if errors.Is(err, backend.ErrFull) {
-		return notice.WithHint(err, "unban some, raise bans.size, or list whole networks under bans.addresses")
+		if command == "allow" {
+			return notice.WithHint(fmt.Errorf("as many addresses are allowed by hand as may be: %w", err), "disallow some, or list whole networks under trusted.addresses")
+		}
+		return notice.WithHint(fmt.Errorf("as many addresses are banned as bans.size allows: %w", err), "unban some, raise bans.size, or list whole networks under bans.addresses")
 	}
 	return err
 }
@@ -161,6 +171,10 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 	if err != nil {
 		return nil, err
 	}
+	byHand, err := allowedByHand(ctx, kernel)
+	if err != nil {
+		return nil, err
+	}
 	var list []Banned
 	for _, b := range banned {
 		entry := Banned{whole(b.Address), b.Left, b.Comment}
@@ -172,6 +186,9 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 				entry.Why += "; without effect, because the policy allows it now"
 				break
 			}
+		}
+		if isByHand(byHand, b.Address) {
+			entry.Why += "; without effect while it is allowed by hand"
 		}
 		list = append(list, entry)
 	}

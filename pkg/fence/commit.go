@@ -171,7 +171,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 		return p, 0, err
 	}
 	f.inForce = true
-	f.note(c.tables, p)
+	f.note(ctx, c.tables, p)
 	f.isUp(down)
 	if pending == nil {
 		return p, newest.Number, nil

@@ -42,10 +42,11 @@ type World struct {
 	Watch func(ctx context.Context, files []string) (<-chan host.Change, error)
 	// ResolverFiles are those that the host's own resolver goes by.
 	ResolverFiles []string
-	// Servers are the host's name servers. Lookup asks name servers: first in the
-	// usual way, again in another one.
-	Servers func() ([]netip.AddrPort, error)
-	Lookup  func(servers []netip.AddrPort) (first, again resolve.Lookup)
+	// Servers are the host's name servers, and Hosts the names that it knows without
+	// them. Lookup asks name servers: first in the usual way, again in another one.
+	Servers func() (resolve.Servers, error)
+	Hosts   func() (resolve.Hosts, error)
+	Lookup  func(servers resolve.Servers) (first, again resolve.Lookup)
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }
@@ -138,10 +139,15 @@ func (f *session) kernel(full bool) backend.Kernel {
 // Probe asks whether the back end works here, before anybody waits for anything.
 func (f *session) Probe(ctx context.Context) error { return f.kernel(true).Probe(ctx) }
 
-// note writes down what the kernel holds after a plan. It is a shortcut for the
-// next look only, so a failure is no error.
-func (f *session) note(k backend.Kernel, p *plan.Plan) {
-	if err := errors.Join(k.Note(p), f.saveSnapshot(k)); err != nil {
+// note writes down what the kernel holds after a plan, and allows again what somebody
+// has allowed by hand. The first is a shortcut for the next look only, so a failure is
+// no error.
+func (f *session) note(ctx context.Context, k backend.Kernel, p *plan.Plan) {
+	err := k.Note(p)
+	if err := f.restoreAllowances(ctx, k); err != nil {
+		f.Notice.Warn(notice.NotAllowedAgain, "what was allowed by hand may not be: %v", err)
+	}
+	if err := errors.Join(err, f.saveSnapshot(k)); err != nil {
 		f.Log.Info("note what the kernel holds", "error", err)
 	}
 }
@@ -242,13 +248,18 @@ func (f *session) ask(ctx context.Context, s *site.Site, remembered resolve.Memo
 	}
 }
 
-// askAbout asks name servers, those of the host if none are given.
-func (f *session) askAbout(ctx context.Context, q resolve.Inquiry, servers []netip.AddrPort) []resolve.Result {
-	if len(servers) == 0 {
-		var err error
+// askAbout asks name servers, those of the host if none are given, and the host's
+// own file of names.
+func (f *session) askAbout(ctx context.Context, q resolve.Inquiry, given []netip.AddrPort) []resolve.Result {
+	servers := resolve.ServersAt(given)
+	var err error
+	if len(given) == 0 {
 		if servers, err = f.Servers(); err != nil {
 			f.Log.Warn("read name servers", "error", err)
 		}
+	}
+	if q.Hosts, err = f.Hosts(); err != nil {
+		f.Log.Warn("read the host's file of names", "error", err)
 	}
 	if f.Progress != nil {
 		f.Progress(fmt.Sprintf("asking for %s …", notice.Count(len(q.Targets), "name")))
@@ -256,9 +267,13 @@ func (f *session) askAbout(ctx context.Context, q resolve.Inquiry, servers []net
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	first, again := f.Lookup(servers)
-	results := q.Ask(ctx, first, again)
-	f.Log.Debug("asked for names", "names", len(q.Targets), "servers", servers, "again", len(results)-len(q.Targets), "took", time.Since(start))
+	results := q.Ask(ctx, func(own []netip.AddrPort) (first, again resolve.Lookup) {
+		if len(own) > 0 {
+			return f.Lookup(resolve.ServersAt(own))
+		}
+		return f.Lookup(servers)
+	})
+	f.Log.Debug("asked for names", "names", len(q.Targets), "servers", servers.Addresses, "again", len(results)-len(q.Targets), "took", time.Since(start))
 	return results
 }
 
@@ -268,9 +283,9 @@ func (f *Fence) Resolve(ctx context.Context, p *policy.Policy, targets []resolve
 	if err != nil {
 		return Resolved{}, err
 	}
-	settings := resolve.Settings{Filter: site.AddressFilter(p, h)}
+	settings, names := resolve.Settings{Filter: site.AddressFilter(p, h)}, site.NamesOf(p)
 	for _, t := range targets {
-		settings.Names = append(settings.Names, resolve.Name{Target: t, Owners: site.Owners(p, t)})
+		settings.Names = append(settings.Names, names.Name(t))
 	}
 	results := f.askAbout(ctx, resolve.Inquiry{Targets: targets, Settings: settings}, p.DNS.Servers)
 	memory := resolve.NewMemory().Learn(results, settings, f.Now())

@@ -236,7 +236,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		r.kernel.Forget()
 		return err
 	}
-	f.note(r.kernel, o.Plan)
+	f.note(ctx, r.kernel, o.Plan)
 	r.restorer.remember(r.newest.Number, o.Plan.Want)
 	alarms := s.Alarms(f.lookFor(ctx, r.kernel, s, r.newest, o.Plan.Want))
 	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)

@@ -193,7 +193,7 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 		return nil, err
 	}
 	f.inForce = true
-	f.note(c.tables, p)
+	f.note(ctx, c.tables, p)
 	logNames(f.Log, s.Memory)
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
 	alarms := s.Alarms(f.lookFor(ctx, c.tables, s, from, p.Want))

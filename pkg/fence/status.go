@@ -45,6 +45,7 @@ type Status struct {
 	Names     int
 	Providers []Allowed
 	Trusted   []Address
+	ByHand    []ByHand
 	Refresh   resolve.Refreshed
 	Alarms    []site.Alarm
 	LeftOut   []LeftOut
@@ -84,6 +85,9 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	r := &Status{Backend: kernel.Describe(), Table: have.Exists, Engine: policy.EngineOff}
 	if have.Exists {
 		if r.Counters, err = kernel.Counters(ctx); err != nil {
+			return nil, err
+		}
+		if r.ByHand, err = allowedByHand(ctx, kernel); err != nil {
 			return nil, err
 		}
 	}

@@ -3,7 +3,6 @@ package fence
 import (
 	"log/slog"
 	"net"
-	"net/netip"
 	"slices"
 
 	"github.com/ringfence/ringfence/pkg/backend"
@@ -27,7 +26,8 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Listeners:  system.Listeners,
 		Watch:      system.Watch, ResolverFiles: system.ResolverFiles(),
 		Servers: system.NameServers,
-		Lookup: func(servers []netip.AddrPort) (first, again resolve.Lookup) {
+		Hosts:   system.Hosts,
+		Lookup: func(servers resolve.Servers) (first, again resolve.Lookup) {
 			client := resolve.NewClient(servers)
 			if dial != nil {
 				client = client.Through(dial)

@@ -56,7 +56,7 @@ func (f *Fence) Up(ctx context.Context) (*Restored, error) {
 		return nil, f.restoreDown(down, err)
 	}
 	f.inForce = true
-	f.note(kernel, p)
+	f.note(ctx, kernel, p)
 	f.isUp(down)
 	return &Restored{p, newest.Number, saved.size}, nil
 }

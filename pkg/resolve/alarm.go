@@ -25,6 +25,8 @@ const (
 	AlarmContradicted AlarmKind = "contradicted"
 	// AlarmRejected: the answers have only addresses that are not believed.
 	AlarmRejected AlarmKind = "rejected"
+	// AlarmLimit: there is more behind the name than is asked for.
+	AlarmLimit AlarmKind = "limit"
 	// AlarmStale: there has been no good answer for too long.
 	AlarmStale AlarmKind = "stale"
 )
@@ -64,6 +66,7 @@ const (
 	CompareServers  WayOutKind = "compare-servers"   // ask another name server
 	FindWrongServer WayOutKind = "find-wrong-server" // find out which name server is wrong; list the addresses if they are right
 	AskRegularly    WayOutKind = "ask-regularly"     // have names asked for regularly
+	LimitName       WayOutKind = "limit-name"        // see what is behind it; list its networks instead
 	RepairServer    WayOutKind = "repair-server"     // repair the name server
 )
 
@@ -77,9 +80,13 @@ const (
 // Alarms returns what stands now, sorted by the policy's names. It is pure.
 func (m Memory) Alarms(settings Settings, now Moment) []Alarm {
 	var alarms []Alarm
+	index := m.index()
 	for _, name := range settings.Names {
-		k := m.name(name.Target)
+		k := name.of(index)
 		k.Owners = name.Owners
+		if k.Cut != nil {
+			alarms = append(alarms, k.cutOff())
+		}
 		if !k.KeptSince.IsZero() {
 			alarms = append(alarms, k.kept())
 		}
@@ -112,6 +119,19 @@ func (k Known) kept() Alarm {
 		Kind: AlarmKept, Name: k.Name, Since: k.KeptSince,
 		Text:   fmt.Sprintf("without %s it would have no address, so that stays", AddressList(list)),
 		WayOut: k.list(CheckName, list),
+	}
+}
+
+// cutOff names the limits that the last lookup has come to.
+func (k Known) cutOff() Alarm {
+	var texts []string
+	for _, limit := range k.Cut.Limits {
+		texts = append(texts, string(limit))
+	}
+	return Alarm{
+		Kind: AlarmLimit, Name: k.Name, Since: k.Cut.Since,
+		Text:   fmt.Sprintf("there is more behind it than one name is asked for (limit: %s), and the rest is left out", strings.Join(texts, ", ")),
+		WayOut: k.list(LimitName, nil),
 	}
 }
 

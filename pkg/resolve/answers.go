@@ -21,7 +21,7 @@ func (o *observation) answers(addresses []KnownAddress) ([]KnownAnswer, []Proble
 			problems = append(problems, Problem{Name: q.Name, Type: q.Type, Error: why})
 		}
 		for _, target := range h.empty {
-			problems = append(problems, Problem{Name: target, Error: "no address: " + q.String() + " leads to it, and it has no A or AAAA record"})
+			problems = append(problems, Problem{Name: target, Error: "no address: " + q.String() + " leads to it, and it has no A or AAAA record" + h.saidBy()})
 		}
 	}
 	// What was not asked for because nothing leads to it now is not forgotten
@@ -31,6 +31,7 @@ func (o *observation) answers(addresses []KnownAddress) ([]KnownAnswer, []Proble
 			answers = append(answers, a)
 		}
 	}
+	answers = o.boundedAnswers(answers)
 	slices.SortFunc(answers, func(a, b KnownAnswer) int { return compareQuestions(a.question(), b.question()) })
 	return answers, problems
 }

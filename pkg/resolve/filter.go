@@ -21,6 +21,27 @@ var (
 	reserved    = netip.MustParsePrefix("240.0.0.0/4") // RFC 1112, with the broadcast address
 )
 
+// RejectFrom is Reject of an address that the answer to a question has. The host's own
+// file of names may name a private address: who writes that file could as well
+// change the rules.
+func (s AddressFilter) RejectFrom(q Question, a netip.Addr) string {
+	why := s.Reject(a)
+	if why != "" && q.Type == HostsFile && a.Unmap().IsPrivate() && !slices.Contains(s.Own, a.Unmap()) {
+		return ""
+	}
+	return why
+}
+
+// rejectKnown is Reject of an address that is remembered.
+func (s AddressFilter) rejectKnown(k Known, a KnownAddress) string {
+	for _, source := range k.sources(a) {
+		if s.RejectFrom(source.Question, a.Address) == "" {
+			return ""
+		}
+	}
+	return s.Reject(a.Address)
+}
+
 // Reject returns why the address is not believed, "" if it is. A name server
 // must not be able to open the fence for a whole LAN or for the host
 // itself.

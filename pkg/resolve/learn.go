@@ -37,14 +37,13 @@ func (m Memory) Learn(results []Result, settings Settings, now Moment) Memory {
 	}
 	m = m.Filtered(settings.Filter)
 	suspicious := m.suspicious(results, settings)
+	index, places := m.index(), placesOf(results)
 	for _, name := range settings.Names {
-		known := m.name(name.Target)
+		known := name.of(index)
 		known.Owners = name.Owners
 		o := newObservation(known, settings, now)
-		for i, r := range results {
-			if r.Target == name.Target {
-				o.gather(r, suspicious[i])
-			}
+		for _, i := range places[name.Target] {
+			o.gather(results[i], suspicious[i])
 		}
 		problems := m.Refresh.of(name.Target)
 		if o.results > 0 {
@@ -57,6 +56,15 @@ func (m Memory) Learn(results []Result, settings Settings, now Moment) Memory {
 	return next
 }
 
+// placesOf says where in the results those of each target are.
+func placesOf(results []Result) map[Target][]int {
+	places := map[Target][]int{}
+	for i, r := range results {
+		places[r.Target] = append(places[r.Target], i)
+	}
+	return places
+}
+
 // of are the failures of one target.
 func (r Refreshed) of(t Target) []Problem {
 	return slices.DeleteFunc(slices.Clone(r.Failures), func(p Problem) bool { return p.Target != t })
@@ -66,7 +74,8 @@ func (o *observation) learn() (Known, []Problem) {
 	k := o.known
 	next := Known{Name: k.Name, Registrar: k.Registrar, Owners: k.Owners, Looked: o.now}
 	next.Quarantined = o.quarantine()
-	next.Addresses = o.addresses(next.Quarantined)
+	next.Addresses = o.bounded(o.addresses(next.Quarantined))
+	next.Cut = o.wasCut()
 	if len(next.Addresses) == 0 {
 		next.Addresses = k.Addresses
 	}
@@ -89,7 +98,7 @@ func (o *observation) learn() (Known, []Problem) {
 
 // stands reports whether an address stays for its own sake.
 func (o *observation) stands(a KnownAddress) bool {
-	return len(a.Sources) > 0 && o.settings.Filter.Reject(a.Address) == ""
+	return len(a.Sources) > 0 && o.settings.Filter.rejectKnown(o.known, a) == ""
 }
 
 // orNow is since when something is so that is so now.
@@ -145,11 +154,12 @@ func (o *observation) addresses(quarantined []QuarantinedAddress) []KnownAddress
 		a.Sources = o.known.sources(a)
 		in[a.Address] = a
 	}
+	waits := map[netip.Addr]bool{}
+	for _, h := range quarantined {
+		waits[h.Address] = true
+	}
 	for a := range o.found {
-		if _, known := in[a]; known {
-			continue
-		}
-		if slices.ContainsFunc(quarantined, func(h QuarantinedAddress) bool { return h.Address == a }) {
+		if _, known := in[a]; known || waits[a] {
 			continue
 		}
 		confirmed = true
@@ -222,6 +232,9 @@ func missingSince(sources []Source) time.Time {
 func (o *observation) reject() []Rejected {
 	var list []Rejected
 	for _, a := range slices.SortedFunc(maps.Keys(o.rejected), netip.Addr.Compare) {
+		if o.found[a] != nil {
+			continue // somebody else who is believed gives it
+		}
 		r := Rejected{Address: a, Why: o.rejected[a], Times: 1}
 		for _, old := range o.known.Rejected {
 			if old.Address == a {
@@ -245,9 +258,13 @@ func (o *observation) nothing(rejected []Rejected, noOther bool) []Problem {
 		}
 		return []Problem{{Name: o.known.Name, Error: "no address that can be believed: " + strings.Join(texts, "; ")}}
 	case noOther && o.known.Registrar:
-		return []Problem{{Name: o.known.Name, Error: "no address: it has no NAPTR, SRV, A or AAAA record that leads to one"}}
+		kinds := "NAPTR, SRV, A or AAAA"
+		if o.known.target().isService() {
+			kinds = "SRV"
+		}
+		return []Problem{{Name: o.known.Name, Error: "no address: it has no " + kinds + " record that leads to one" + o.saidBy()}}
 	case noOther:
-		return []Problem{{Name: o.known.Name, Error: "no address: it has no A or AAAA record"}}
+		return []Problem{{Name: o.known.Name, Error: "no address: it has no A or AAAA record" + o.saidBy()}}
 	}
 	return nil
 }

@@ -48,8 +48,16 @@ type Known struct {
 	Rejected []Rejected `json:"rejected,omitempty"`
 	// KeptSince is since when addresses stay only because the name would have
 	// none without them.
-	KeptSince time.Time     `json:"kept_since,omitzero"`
+	KeptSince time.Time `json:"kept_since,omitzero"`
+	// Cut says that a limit has cut something off in the last lookup.
+	Cut       *KnownCut     `json:"cut,omitempty"`
 	Questions []KnownAnswer `json:"questions"`
+}
+
+// KnownCut is what has kept a lookup from being whole, and since when.
+type KnownCut struct {
+	Limits []CutBy   `json:"limits"`
+	Since  time.Time `json:"since"`
 }
 
 // Rejected is an address that an answer gave and that is not believed.
@@ -189,7 +197,7 @@ func (m Memory) Filtered(filter AddressFilter) Memory {
 // become the host's own does not take the last one from a name.
 func (k Known) filtered(filter AddressFilter) []KnownAddress {
 	believed := func(s AddressFilter) []KnownAddress {
-		return slices.DeleteFunc(slices.Clone(k.Addresses), func(a KnownAddress) bool { return s.Reject(a.Address) != "" })
+		return slices.DeleteFunc(slices.Clone(k.Addresses), func(a KnownAddress) bool { return s.rejectKnown(k, a) != "" })
 	}
 	if left := believed(filter); len(left) > 0 {
 		return left
@@ -203,6 +211,25 @@ func (m Memory) name(t Target) Known {
 		if k := &m.Names[i]; k.Name == t.Name && k.Registrar == t.Registrar {
 			return *k
 		}
+	}
+	return Known{Name: t.Name, Registrar: t.Registrar}
+}
+
+// index finds what is known of each target.
+func (m Memory) index() map[Target]*Known {
+	index := make(map[Target]*Known, len(m.Names))
+	for i := range m.Names {
+		if t := m.Names[i].target(); index[t] == nil {
+			index[t] = &m.Names[i]
+		}
+	}
+	return index
+}
+
+// of is what an index finds, or nothing yet.
+func (t Target) of(index map[Target]*Known) Known {
+	if k := index[t]; k != nil {
+		return *k
 	}
 	return Known{Name: t.Name, Registrar: t.Registrar}
 }
@@ -255,10 +282,18 @@ func (m Memory) Merge(other Memory) Memory {
 	merged := m
 	merged.Version = memoryVersion
 	merged.Names = slices.Clone(m.Names)
+	places := make(map[Target]int, len(m.Names))
+	for i, k := range m.Names {
+		places[k.target()] = i
+	}
 	for _, k := range other.Names {
-		if len(m.name(k.target()).Addresses) == 0 {
-			merged.Names = slices.DeleteFunc(merged.Names, func(o Known) bool { return o.target() == k.target() })
+		i, known := places[k.target()]
+		switch {
+		case !known:
+			places[k.target()] = len(merged.Names)
 			merged.Names = append(merged.Names, k)
+		case len(merged.Names[i].Addresses) == 0:
+			merged.Names[i] = k
 		}
 	}
 	return merged
@@ -274,8 +309,12 @@ func (m Memory) Without(targets []Target) Memory { return m.where(targets, false
 func (m Memory) where(targets []Target, among bool) Memory {
 	some := m
 	some.Names = []Known{}
+	listed := make(map[Target]bool, len(targets))
+	for _, t := range targets {
+		listed[t] = true
+	}
 	for _, k := range m.Names {
-		if slices.Contains(targets, k.target()) == among {
+		if listed[k.target()] == among {
 			some.Names = append(some.Names, k)
 		}
 	}
@@ -298,12 +337,13 @@ func (m Memory) SeenSince(then time.Time) Memory {
 // Limit returns how many records the answer to a question may have. Names in
 // accepted, of targets or of questions, have no limit.
 func (m Memory) Limit(accepted []string) func(Target, Question) int {
+	index := m.index()
 	return func(t Target, q Question) int {
 		if slices.Contains(accepted, t.Name) || slices.Contains(accepted, q.Name) {
 			return anyNumber
 		}
 		limit := maxRecords
-		for _, a := range m.name(t).Questions {
+		for _, a := range t.of(index).Questions {
 			if a.question() == q {
 				limit = max(limit, a.Accepted)
 			}
@@ -322,7 +362,7 @@ func (m Memory) Same(other Memory) bool { return m.facts() == other.facts() }
 func (m Memory) facts() string {
 	var b strings.Builder
 	for _, k := range m.Names {
-		fmt.Fprintln(&b, k.Name, k.Registrar, k.Owners, k.KeptSince.IsZero())
+		fmt.Fprintln(&b, k.Name, k.Registrar, k.Owners, k.KeptSince.IsZero(), k.Cut.limits())
 		for _, a := range k.Addresses {
 			fmt.Fprintln(&b, a.Address, a.Via, a.MissingSince.IsZero())
 		}

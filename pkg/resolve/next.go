@@ -20,6 +20,7 @@ func (o *observation) next(failures int, waiting bool) time.Duration {
 	for _, s := range o.found {
 		wait = min(wait, s.ttl)
 	}
+	wait = min(wait, o.soonest)
 	wait = max(wait, o.settings.Min)
 	if waiting {
 		wait = o.settings.Min

@@ -24,6 +24,17 @@ type observation struct {
 	found map[netip.Addr]*sighting
 	// rejected are the addresses that the filter rejects, with the reason.
 	rejected map[netip.Addr]string
+	// cut are the limits that have cut something off. What was not asked then says
+	// nothing.
+	cut []CutBy
+	// soonest is the shortest time that any answer may be kept that leads to an
+	// address.
+	soonest time.Duration
+	// before is what is remembered of each question, and gave says which of them
+	// addresses are remembered of.
+	before map[Question]KnownAnswer
+	gave   map[Question]bool
+
 	// results counts those that it was made from, suspicious those of them that
 	// have suspicious addresses, and sound those that have addresses and no suspicious
 	// ones.
@@ -38,8 +49,9 @@ type heard struct {
 	err      error // of the last answer that failed, unless another did not
 	noName   bool
 	records  []Record
-	most     int  // records in one answer
-	believed bool // an address that may be believed is among the records or behind them
+	most     int    // records in one answer
+	believed bool   // an address that may be believed is among the records or behind them
+	server   string // which has answered
 	empty    []string
 }
 
@@ -58,6 +70,17 @@ func newObservation(known Known, settings Settings, now Moment) *observation {
 	o := &observation{
 		known: known, settings: settings, now: now,
 		asked: map[Question]*heard{}, found: map[netip.Addr]*sighting{}, rejected: map[netip.Addr]string{},
+		soonest: LongestTTL, before: map[Question]KnownAnswer{}, gave: map[Question]bool{},
+	}
+	for _, a := range known.Questions {
+		if _, ok := o.before[a.question()]; !ok {
+			o.before[a.question()] = a
+		}
+	}
+	for _, a := range known.Addresses {
+		for _, s := range known.sources(a) {
+			o.gave[s.Question] = true
+		}
 	}
 	o.passed, o.measured = now.since(known.Looked)
 	return o
@@ -67,6 +90,12 @@ func newObservation(known Known, settings Settings, now Moment) *observation {
 func (o *observation) gather(r Result, suspicious map[netip.Addr]bool) {
 	seen := map[netip.Addr]bool{}
 	nodes := map[Question]bool{}
+	believed := believes(o.settings.Filter)
+	for _, limit := range r.Cut {
+		if !slices.Contains(o.cut, limit) {
+			o.cut = append(o.cut, limit)
+		}
+	}
 	r.each(func(n, parent *Node, via string, ttl time.Duration) {
 		h := o.asked[n.Question]
 		if h == nil {
@@ -81,7 +110,10 @@ func (o *observation) gather(r Result, suspicious map[netip.Addr]bool) {
 			nodes[n.Question] = true
 			h.hear(n)
 		}
-		h.believed = h.believed || n.believed(o.settings.Filter)
+		if believed(n) {
+			h.believed = true
+			o.soonest = min(o.soonest, n.TTL)
+		}
 		for _, record := range n.Records {
 			if record.Address.IsValid() {
 				o.see(record.Address.Unmap(), n.Question, via, ttl, suspicious, seen)
@@ -105,7 +137,7 @@ func (h *heard) hear(n *Node) {
 		return
 	}
 	h.noName = n.NoName && (!h.answered || h.noName)
-	h.answered, h.err = true, nil
+	h.answered, h.err, h.server = true, nil, n.Server
 	h.records = append(h.records, n.Records...)
 	h.most = max(h.most, len(n.Records))
 	h.empty = n.emptyTargets()
@@ -114,7 +146,7 @@ func (h *heard) hear(n *Node) {
 // see notes an address of an answer; seen are those that this answer has had
 // before by another way.
 func (o *observation) see(a netip.Addr, q Question, via string, ttl time.Duration, suspicious, seen map[netip.Addr]bool) {
-	if why := o.settings.Filter.Reject(a); why != "" {
+	if why := o.settings.Filter.RejectFrom(q, a); why != "" {
 		o.rejected[a] = why
 		return
 	}
@@ -139,11 +171,37 @@ func (o *observation) see(a netip.Addr, q Question, via string, ttl time.Duratio
 	}
 }
 
-// believed reports whether the node's records have, or lead to, an address that
-// may be believed.
-func (n *Node) believed(filter AddressFilter) bool {
-	return slices.ContainsFunc(n.Records, func(r Record) bool { return r.Address.IsValid() && filter.Reject(r.Address) == "" }) ||
-		slices.ContainsFunc(n.Children, func(c *Node) bool { return c.believed(filter) })
+// believes returns what reports whether a node's records have, or lead to, an
+// address that may be believed. It looks at each node once.
+func believes(filter AddressFilter) func(*Node) bool {
+	known := map[*Node]bool{}
+	var believed func(n *Node) bool
+	believed = func(n *Node) bool {
+		b, seen := known[n]
+		if !seen {
+			b = slices.ContainsFunc(n.Records, func(r Record) bool {
+				return r.Address.IsValid() && filter.RejectFrom(n.Question, r.Address) == ""
+			}) || slices.ContainsFunc(n.Children, believed)
+			known[n] = b
+		}
+		return b
+	}
+	return believed
+}
+
+// saidBy names the servers that have answered.
+func (o *observation) saidBy() string {
+	var servers []string
+	for _, q := range o.order {
+		if s := o.asked[q].server; s != "" && !slices.Contains(servers, s) {
+			servers = append(servers, s)
+		}
+	}
+	if len(servers) == 0 {
+		return ""
+	}
+	slices.Sort(servers)
+	return ", says " + strings.Join(servers, ", ")
 }
 
 // leads reports whether any record of the answer is of use.
@@ -171,19 +229,15 @@ func (n *Node) emptyTargets() []string {
 
 // was is what is remembered of a question.
 func (o *observation) was(q Question) KnownAnswer {
-	for _, a := range o.known.Questions {
-		if a.question() == q {
-			return a
-		}
+	if a, ok := o.before[q]; ok {
+		return a
 	}
 	return KnownAnswer{Name: q.Name, Type: q.Type}
 }
 
 // wasGood reports whether a question once had an answer that could be used.
 func (o *observation) wasGood(q Question) bool {
-	return !o.was(q).LastGood.IsZero() || slices.ContainsFunc(o.known.Addresses, func(a KnownAddress) bool {
-		return slices.ContainsFunc(o.known.sources(a), func(s Source) bool { return s.Question == q })
-	})
+	return !o.was(q).LastGood.IsZero() || o.gave[q]
 }
 
 // failure says why a question has no good answer, "" if it has, or if there is
@@ -192,7 +246,11 @@ func (o *observation) failure(h *heard) (Kind, string) {
 	q := h.question
 	switch {
 	case h.err != nil:
-		if f, ok := errors.AsType[*Failure](h.err); ok {
+		f, ok := errors.AsType[*Failure](h.err)
+		switch {
+		case ok && f.Kind == Unasked:
+			return "", "" // an alarm about the name says so
+		case ok:
 			return f.Kind, f.Text
 		}
 		return Malformed, h.err.Error()
@@ -205,9 +263,16 @@ func (o *observation) failure(h *heard) (Kind, string) {
 	case h.leads():
 		return "", "" // what it led to says why
 	case h.noName:
-		return Gone, "the name does not exist any more"
+		return Gone, "the name does not exist any more" + h.saidBy()
 	}
-	return Gone, fmt.Sprintf("no %s record any more, where there was one", q.Type)
+	return Gone, fmt.Sprintf("no %s record any more, where there was one%s", q.Type, h.saidBy())
+}
+
+func (h *heard) saidBy() string {
+	if h.server == "" {
+		return ""
+	}
+	return ", says " + h.server
 }
 
 func (o *observation) unbelievedBehind(q Question) bool {
@@ -246,6 +311,12 @@ func (o *observation) verdict(q Question) (ages bool, limit time.Duration) {
 }
 
 func (o *observation) judge(q Question, depth int) (ages bool, limit time.Duration) {
+	switch {
+	case q.Type == HostsFile:
+		return true, o.settings.Hold // the file was read, and has the name or not
+	case o.asked[q] == nil && len(o.cut) > 0:
+		return false, 0
+	}
 	if h := o.asked[q]; h != nil {
 		switch {
 		case !h.answered:
@@ -274,5 +345,5 @@ func (o *observation) judge(q Question, depth int) (ages bool, limit time.Durati
 
 // roots are the questions that may lead to others.
 func (o *observation) roots() []Question {
-	return slices.DeleteFunc(slices.Clone(o.order), func(q Question) bool { return q.Type == A || q.Type == AAAA })
+	return slices.DeleteFunc(slices.Clone(o.order), func(q Question) bool { return q.Type != NAPTR && q.Type != SRV })
 }

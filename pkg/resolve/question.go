@@ -71,6 +71,11 @@ type Answer struct {
 	NoName bool
 	// Cut says that the server has more records than fit into any message.
 	Cut bool
+	// Server is who says so.
+	Server string
+	// Many is how many records of the asked type there are, where they are left out
+	// because they are too many to be used.
+	Many int
 }
 
 // Lookup asks one question and returns one answer, with the records of aliases
@@ -91,6 +96,7 @@ const (
 	Truncated   Kind = "truncated"   // the answer is too large and TCP failed
 	TooLarge    Kind = "too large"   // the answer has more records than any provider needs
 	Loop        Kind = "loop"        // aliases without end
+	Unasked     Kind = "unasked"     // the name has asked enough
 
 	Gone       Kind = "gone"       // there is no record any more, or no name, where there was one
 	Unbelieved Kind = "unbelieved" // all addresses of the answer are rejected
@@ -110,6 +116,9 @@ func (r Record) String() string {
 	target := cmp.Or(r.Target, ".")
 	switch r.Type {
 	case A, AAAA:
+		if r.TTL >= LongestTTL {
+			return r.Address.String()
+		}
 		return fmt.Sprintf("%s (TTL %d s)", r.Address, r.TTL/time.Second)
 	case SRV:
 		return fmt.Sprintf("%d %d %d %s (TTL %d s)", r.Priority, r.Weight, r.Port, target, r.TTL/time.Second)

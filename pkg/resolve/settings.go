@@ -1,7 +1,7 @@
 package resolve
 
 import (
-	"slices"
+	"net/netip"
 	"time"
 )
 
@@ -26,6 +26,8 @@ type Name struct {
 	Target
 	// Owners are those whom the policy lists it for: providers, or the trusted.
 	Owners []string
+	// Servers are the name servers that are asked for it; none are the usual ones.
+	Servers []netip.AddrPort
 }
 
 // holdOfType is the least time that addresses stay after a provider has given
@@ -49,29 +51,13 @@ func (t Settings) missed(before, passed time.Duration, measured bool, limit time
 	return before + passed
 }
 
-// names returns the targets that an owner has.
-func (t Settings) names(owner string) []Target {
-	var targets []Target
+// owned are the targets of each owner.
+func (t Settings) owned() map[string][]Target {
+	owned := map[string][]Target{}
 	for _, n := range t.Names {
-		if slices.Contains(n.Owners, owner) {
-			targets = append(targets, n.Target)
-		}
-	}
-	return targets
-}
-
-// owners are those of the names that are looked at, each once.
-func (t Settings) owners(observations map[Target]*observation) []string {
-	var owners []string
-	for _, n := range t.Names {
-		if observations[n.Target] == nil {
-			continue
-		}
 		for _, o := range n.Owners {
-			if !slices.Contains(owners, o) {
-				owners = append(owners, o)
-			}
+			owned[o] = append(owned[o], n.Target)
 		}
 	}
-	return owners
+	return owned
 }

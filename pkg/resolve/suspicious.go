@@ -1,6 +1,9 @@
 package resolve
 
-import "net/netip"
+import (
+	"maps"
+	"net/netip"
+)
 
 // Suspicious returns the targets that should be asked again at once, best of
 // somebody else: more than half of the addresses that a provider has is new, while
@@ -22,32 +25,32 @@ func (m Memory) Suspicious(results []Result, settings Settings) []Target {
 // The memory is filtered.
 func (m Memory) suspicious(results []Result, settings Settings) []map[netip.Addr]bool {
 	suspicious := make([]map[netip.Addr]bool, len(results))
+	index, places, owned := m.index(), placesOf(results), settings.owned()
 	for round := 0; ; round++ {
 		observations := map[Target]*observation{}
-		places := map[Target]int{}
-		times := map[Target]int{}
-		for i, r := range results {
-			if times[r.Target] == round {
-				o := newObservation(m.name(r.Target), settings, Moment{})
-				o.gather(r, nil)
-				observations[r.Target], places[r.Target] = o, i
+		for t, list := range places {
+			if round < len(list) {
+				o := newObservation(t.of(index), settings, Moment{})
+				o.gather(results[list[round]], nil)
+				observations[t] = o
 			}
-			times[r.Target]++
 		}
 		if len(observations) == 0 {
 			return suspicious
 		}
-		for _, owner := range settings.owners(observations) {
-			fresh := m.replaced(settings.names(owner), observations)
-			for t, o := range observations {
-				for a := range o.found {
-					if fresh[a] {
-						if suspicious[places[t]] == nil {
-							suspicious[places[t]] = map[netip.Addr]bool{}
-						}
-						suspicious[places[t]][a] = true
-					}
+		fresh := map[netip.Addr]bool{}
+		for _, names := range owned {
+			maps.Copy(fresh, replaced(names, index, observations))
+		}
+		for t, o := range observations {
+			marked := map[netip.Addr]bool{}
+			for a := range o.found {
+				if fresh[a] {
+					marked[a] = true
 				}
+			}
+			if len(marked) > 0 {
+				suspicious[places[t][round]] = marked
 			}
 		}
 	}
@@ -56,11 +59,11 @@ func (m Memory) suspicious(results []Result, settings Settings) []map[netip.Addr
 // replaced returns the new addresses of an owner, if more than half of its
 // addresses are new and more than half of those that it had are gone; else
 // none. What the observations do not speak of is as it was.
-func (m Memory) replaced(names []Target, observations map[Target]*observation) map[netip.Addr]bool {
+func replaced(names []Target, index map[Target]*Known, observations map[Target]*observation) map[netip.Addr]bool {
 	known, present, now := map[netip.Addr]bool{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for _, t := range names {
 		o := observations[t]
-		for _, a := range m.name(t).Addresses {
+		for _, a := range t.of(index).Addresses {
 			known[a.Address] = true
 			if a.MissingSince.IsZero() {
 				present[a.Address] = true

@@ -23,18 +23,23 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// resolvConf names the name servers of the host.
-const resolvConf = "/etc/resolv.conf"
+// The files that the host's resolver goes by.
+const (
+	resolvConf = "/etc/resolv.conf"
+	hostsFile  = "/etc/hosts"
+)
 
 // ResolverFiles are those that the host's own resolver goes by.
-func ResolverFiles() []string { return []string{resolvConf, "/etc/hosts"} }
+func ResolverFiles() []string { return []string{resolvConf, hostsFile} }
 
-// NameServers are those that the host's resolver would ask.
-func NameServers() ([]netip.AddrPort, error) { return resolve.SystemServers(resolvConf) }
+// NameServers are those that the host's resolver would ask, and how.
+func NameServers() (resolve.Servers, error) { return resolve.SystemServers(resolvConf) }
+
+// Hosts are the names that the host's resolver asks nobody for.
+func Hosts() (resolve.Hosts, error) { return resolve.ReadHosts(hostsFile) }
 
 // Read returns all facts of the calling thread's network namespace. Name servers
-// that cannot be read are logged: without resolv.conf there simply are none. It
-// needs no privilege.
+// that cannot be read are logged. It needs no privilege.
 func Read(log *slog.Logger) (ruleset.Host, error) {
 	h, err := Links()
 	if err != nil {
@@ -44,7 +49,7 @@ func Read(log *slog.Logger) (ruleset.Host, error) {
 	if err != nil {
 		log.Info("read name servers", "error", err)
 	}
-	for _, s := range servers {
+	for _, s := range servers.Addresses {
 		h.NameServers = append(h.NameServers, s.Addr().WithZone(""))
 	}
 	return h, nil
