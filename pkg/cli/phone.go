@@ -124,7 +124,7 @@ func runPhone(a *app, args []string, f phoneFlags) error {
 		return err
 	}
 	if f.Accounts < 1 {
-		return fmt.Errorf("accounts is %d: write the number of the phone's accounts, 1 or more", f.Accounts)
+		return fmt.Errorf("accounts is %d: write the number of accounts, 1 or more", f.Accounts)
 	}
 	if f.SRV, err = hasSRV(f.provider); err != nil {
 		return err

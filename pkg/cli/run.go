@@ -12,7 +12,7 @@ func runCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Keep the fence up and its addresses fresh, as a service",
-		Long: `run keeps the newest generation in force until it is told to end. It asks for
+		Long: `run keeps the newest generation in force until it is stopped. It asks for
 each name when its answers run out, puts the table back at once when another
 program removes or changes it, and looks at everything once a minute whatever
 happens. It puts nothing of the policy file into force: apply does, and run goes on

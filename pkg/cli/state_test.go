@@ -118,7 +118,7 @@ func TestEveryCommandInEveryState(t *testing.T) {
 			labtest.Must(t, os.Mkdir(filepath.Join(s.state(), "folder"), 0o755))
 		}, []expected{
 			{"diff", 2, "mode is monitor, it was enforce"},
-			{"refresh", 0, "Generation 2"},
+			{"refresh", 4, "Generation 2"},
 			{"apply", 0, "Generation 3 is in force"},
 			{"rollback", 0, "Generation 4 is in force"},
 			{"history", 0, "rollback 2"},
@@ -251,7 +251,7 @@ func TestTableOfAnother(t *testing.T) {
 	labtest.Rules(t, s.host, theirs)
 	refused := []string{
 		"refused by guard foreign-table: another program has made a table inet ringfence (chains: input; sets: friends; rules: 1), which ringfence would remove",
-		"nft list table inet ringfence", "or say --adopt if you are sure",
+		"nft list table inet ringfence", "or use --adopt if you are sure",
 	}
 	for _, command := range []string{"apply", "down"} {
 		reportsClearly(t, s.run(t, command), 3, refused)
@@ -259,7 +259,7 @@ func TestTableOfAnother(t *testing.T) {
 	if o := s.must(t, 2, "diff"); !strings.Contains(o.stderr, "apply would be refused by guard foreign-table") {
 		t.Errorf("diff does not say that apply would be refused:\n%s", o.stderr)
 	}
-	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "none of ringfence's, but there is a table inet ringfence") {
+	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "not ringfence's, but there is a table inet ringfence") {
 		t.Errorf("status takes the table for a fence:\n%s", o.stdout)
 	}
 	if diff := cmp.Diff(theirs, s.ruleset(t)); diff != "" {

@@ -14,8 +14,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
-// allowance is an address that somebody allows for a time, as it is on disk: the kernel
-// forgets it with the table.
+// allowance is an address that is allowed by hand for a time. It is stored on disk,
+// because it disappears from the kernel with the table.
 type allowance struct {
 	Address netip.Addr     `json:"address"`
 	Made    resolve.Moment `json:"made"`
@@ -23,12 +23,12 @@ type allowance struct {
 	By      string         `json:"by"`
 }
 
-// left is how much of its time is left.
+// left returns the remaining time.
 func (a allowance) left(now resolve.Moment) time.Duration {
 	return (time.Duration(a.Lasts) - now.Since(a.Made)).Truncate(time.Millisecond)
 }
 
-// allowances are those whose time has not run out.
+// allowances returns those that have not expired.
 func (f *session) allowances() ([]allowance, error) {
 	var list []allowance
 	err := journal.ReadAllowed(f.Journal, &list)
@@ -43,8 +43,8 @@ type ByHand struct {
 	Why     string
 }
 
-// Allow lets an address in for a time, whatever the policy says of it, unless that bans
-// it for good. A ban that runs out is without effect meanwhile.
+// Allow allows an address for a time, whatever the policy says, unless the policy bans
+// it permanently. While it is allowed, a temporary ban has no effect.
 func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration) (ByHand, error) {
 	b := ByHand{addr, lasts.Truncate(time.Millisecond), "by " + f.User}
 	err := f.changeBans(ctx, "allow", func(kernel backend.Kernel) error {
@@ -53,25 +53,26 @@ func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration)
 			return err
 		}
 		if contains(have.Sets["blocked"+familyOf(addr)], addr) {
-			return notice.WithHint(fmt.Errorf("%s is banned for good by the policy", addr), "remove it from bans.addresses there, and apply")
+			return notice.WithHint(fmt.Errorf("%s is permanently banned by the policy", addr), "remove it from bans.addresses there, and apply")
 		}
 		if err := kernel.Allow(ctx, backend.Allowed{Address: addr, Left: b.Left, Comment: b.Why}); err != nil {
 			return err
 		}
 		made := allowance{Address: addr, Made: f.Now(), Lasts: resolve.Span(b.Left), By: b.Why}
 		if err := f.rewriteAllowances(addr, &made); err != nil {
-			f.Notice.Warn(notice.StateUnsaved, "%s is allowed, but will not be if the table is made anew: %v", addr, err)
+			f.Notice.Warn(notice.StateUnsaved, "%s is allowed, but will not be after the table is created again: %v", addr, err)
 		}
 		return nil
 	})
 	return b, err
 }
 
-// rewriteAllowances writes all allowances, with another one of an address, or with none.
+// rewriteAllowances stores all allowances, with the given one in place of that for
+// addr, or without any for addr if with is nil.
 func (f *session) rewriteAllowances(addr netip.Addr, with *allowance) error {
 	list, err := f.allowances()
 	if isDamaged(err) {
-		f.Notice.Warn(notice.StateDamaged, "%v; going on without it", err)
+		f.Notice.Warn(notice.StateDamaged, "%v; continuing without it", err)
 		err = nil
 	}
 	if err != nil {
@@ -84,12 +85,12 @@ func (f *session) rewriteAllowances(addr netip.Addr, with *allowance) error {
 	return f.WriteAllowed(list)
 }
 
-// Disallow ends what Allow has begun. It reports whether there was anything to end.
+// Disallow ends what Allow began. It reports whether there was such an allowance.
 func (f *Fence) Disallow(ctx context.Context, addr netip.Addr) (was bool, err error) {
 	err = f.changeBans(ctx, "disallow", func(kernel backend.Kernel) error {
 		before, _ := f.allowances()
 		was = slices.ContainsFunc(before, func(a allowance) bool { return a.Address == addr })
-		// On disk first: what is left there would come back with the next table.
+		// On disk first: an allowance left there would return with the next table.
 		if was {
 			if err := f.rewriteAllowances(addr, nil); err != nil {
 				return err
@@ -122,8 +123,8 @@ func isByHand(list []ByHand, addr netip.Addr) bool {
 	return slices.ContainsFunc(list, func(b ByHand) bool { return b.Address == addr })
 }
 
-// restoreAllowances allows again what somebody has allowed and the kernel has forgotten:
-// with the table, or by another program. The lock is held.
+// restoreAllowances adds the allowances that are missing from the kernel, because the
+// table was removed or another program removed them. The lock is held.
 func (f *session) restoreAllowances(ctx context.Context, kernel backend.Kernel) error {
 	list, err := f.allowances()
 	if err != nil || len(list) == 0 {

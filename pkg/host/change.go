@@ -1,14 +1,14 @@
 package host
 
-// Change is something that has happened to what a fence depends on.
+// Change is a change of something that a fence depends on.
 type Change struct {
-	// What says it in a few words, as in "interface ppp0 has come".
+	// What describes it in a few words, as in "interface ppp0 has come".
 	What string
-	// Path is the file that it has happened to, "" if it was none.
+	// Path is the changed file, "" if it is not a file.
 	Path string
-	// Urgent says that packets may come in that no rule knows of before the rest of what
-	// belongs to the change has happened: an interface has come.
+	// Urgent says that packets unknown to the rules may come in before the rest of the
+	// change is reported: a new interface.
 	Urgent bool
-	// Lost says that there was more than there was room for.
+	// Lost says that there were more changes than could be reported.
 	Lost bool
 }

@@ -1,6 +1,6 @@
-// Package host has the facts of a machine that the rules depend on, as its kernel
-// states them, and what follows from them for a fence: which interfaces lead outside,
-// which gateways it has, which private networks are behind other routers.
+// Package host describes the facts of a machine that the rules depend on, as its kernel
+// reports them, and what follows from them for a fence: which interfaces lead outside,
+// which gateways there are, which private networks are behind other routers.
 //
 // It is pure. pkg/host/system reads the facts.
 package host
@@ -14,17 +14,17 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Facts are what the kernel states of the network of a machine, read whole.
+// Facts are what the kernel reports about the network of a machine.
 type Facts struct {
 	Links []Link
-	// Routes are those that Matters speaks of, of all tables, and Rules those that lead to
-	// a table.
+	// Routes are those of all tables that matter (see Matters). Rules are those that
+	// lead to a table.
 	Routes []Route
 	Rules  []Rule
-	// Forwards says that packets are passed on between interfaces.
+	// Forwards says that packets are forwarded between interfaces.
 	Forwards bool
-	// BridgeFilter says that what a bridge passes between its ports goes through the
-	// rules for IP packets too (br_netfilter).
+	// BridgeFilter says that packets between ports of a bridge pass the rules for IP
+	// packets too (br_netfilter).
 	BridgeFilter bool
 }
 
@@ -32,19 +32,19 @@ type Facts struct {
 type Link struct {
 	Index int
 	Name  string
-	// AltNames are the other names that it is found by. Packets bear the first only.
+	// AltNames are other names of the interface. Packets only have the first one.
 	AltNames []string
-	// Kind is its type as ip link has it, "device" for one without: a real one.
+	// Kind is its type as ip link shows it, or "device" for a physical one.
 	Kind string
-	// Parent is the index of the interface that it stands on, and Master that of the
-	// one that it belongs to; 0 for none that is in this network namespace.
+	// Parent is the index of the interface below it, and Master that of the interface
+	// it is a port of; 0 if there is none in this network namespace.
 	Parent, Master int
 	// Table is the routing table of a VRF.
 	Table     uint32
 	Addresses []netip.Prefix
 }
 
-// Route is a way to a network. A default route has a prefix of length 0.
+// Route is a route to a network. A default route has a prefix of length 0.
 type Route struct {
 	Table uint32
 	To    netip.Prefix
@@ -53,7 +53,7 @@ type Route struct {
 	Hops   []Hop
 }
 
-// Hop is one of the next hops of a route; the gateway is invalid for a link without.
+// Hop is a next hop of a route. Without a gateway, the gateway is invalid.
 type Hop struct {
 	Link    int
 	Gateway netip.Addr
@@ -63,29 +63,29 @@ type Hop struct {
 type Rule struct {
 	V6    bool
 	Table uint32
-	// Suppress leaves out the routes of the table whose prefix has at most this length;
-	// -1 leaves out none.
+	// Suppress ignores routes of the table whose prefix has at most this length; -1
+	// ignores none.
 	Suppress int
 }
 
-// shortest is the length from which on a prefix is no way to the internet any more:
-// tunnels come as 0.0.0.0/1 and 128.0.0.0/1, or with some networks left out, and IPv6
-// as 2000::/3.
+// shortest is the length from which a prefix does not lead to the internet any more:
+// tunnels use 0.0.0.0/1 and 128.0.0.0/1, or the internet without some networks, and
+// IPv6 uses 2000::/3.
 const shortest = 8
 
-// leadsOutside reports whether a route is one to the internet.
+// leadsOutside reports whether a route leads to the internet.
 func (r Route) leadsOutside() bool {
 	a := r.To.Addr()
 	return r.To.Bits() == 0 || r.To.Bits() < shortest && !a.IsPrivate() && !a.IsMulticast() && !a.IsLinkLocalUnicast()
 }
 
-// Matters reports whether a fence depends on the route. A router may hold those of the
+// Matters reports whether a fence depends on the route. A router may have those of the
 // whole internet.
 func (r Route) Matters() bool {
 	return r.leadsOutside() || r.To.Addr().IsPrivate() && !r.Kernel
 }
 
-// Host is what follows for a fence.
+// Host returns what a fence needs of the facts.
 func (f Facts) Host() ruleset.Host {
 	h := ruleset.Host{Forwards: f.Forwards, BridgeFilter: f.BridgeFilter}
 	names := map[int]string{}
@@ -129,7 +129,7 @@ func (f Facts) Host() ruleset.Host {
 	return h
 }
 
-// isUsed reports whether a rule, or a VRF, leads to a route.
+// isUsed reports whether a rule or a VRF leads to a route.
 func (f Facts) isUsed(r Route) bool {
 	leads := func(rule Rule) bool {
 		return rule.V6 == r.To.Addr().Is6() && rule.Table == r.Table && rule.Suppress < r.To.Bits()
@@ -138,8 +138,8 @@ func (f Facts) isUsed(r Route) bool {
 		slices.ContainsFunc(f.Links, func(l Link) bool { return l.Kind == "vrf" && l.Table == r.Table })
 }
 
-// masters are the kinds of interfaces by which the packets of their ports come in. An
-// interface in a VRF has a master too, but its packets come in by itself first.
+// masters are the kinds of interfaces by which packets of their ports come in. An
+// interface in a VRF has a master too, but its packets come in by the interface itself.
 var masters = []string{"bridge", "bond", "team", "hsr", "openvswitch", "batadv"}
 
 func (f Facts) master(link Link) string {
@@ -151,10 +151,9 @@ func (f Facts) master(link Link) string {
 	return ""
 }
 
-// children are the kinds of interfaces that take packets off the wire of another one,
-// before rules see them come in by that: virtual local networks, second addresses of
-// the card. (A tunnel has a network of its own.) What comes in by a macvtap or ipvtap goes
-// to a virtual machine.
+// children are the kinds of interfaces that receive packets of another interface before
+// the rules see them: VLANs, and additional addresses of a card. (A tunnel has its own
+// network.) Packets of a macvtap or ipvtap go to a virtual machine.
 var children = []string{"vlan", "macvlan", "ipvlan", "macsec", "rmnet", "macvtap", "ipvtap"}
 
 func (f Facts) parent(link Link) string {

@@ -32,9 +32,9 @@ func diffClassifier(have, want ruleset.Classifier) []Change {
 		case was == will:
 			continue
 		case !wanted:
-			c.Action, c.Value, c.Reason = Delete, was, "no signatures are looked for on this interface"
+			c.Action, c.Value, c.Reason = Delete, was, "no signatures are looked for there"
 		case !had:
-			c.Action, c.Reason = Add, "signatures are looked for on this interface"
+			c.Action, c.Reason = Add, "it recognises scanners"
 		default:
 			c.Action, c.Reason = Modify, "the signatures or ports have changed"
 		}

@@ -87,7 +87,7 @@ func (c *checker) policy(f *file) *Policy {
 	p := &Policy{
 		Monitor:    choice(c, f.Mode, "mode", "enforce", "monitor") == "monitor",
 		Backend:    c.backend(f.Backend),
-		Interfaces: c.interfaces(f.Interfaces, "\"*\" is every interface: write interfaces: [] for that", "%q fences lo, over which this host speaks with itself: leave it out"),
+		Interfaces: c.interfaces(f.Interfaces, "\"*\" is every interface: write interfaces: [] for that", "%q fences lo, which this host uses to talk to itself: leave it out"),
 		Ports:      c.ports(f),
 		Bans: Bans{
 			Duration: c.duration(f.Bans.Duration, "bans.duration", time.Hour, 0, 366*24*time.Hour),

@@ -17,14 +17,15 @@ const (
 	serverTries   = 2
 )
 
-// Client asks name servers. It neither uses search domains nor a cache.
+// Client asks name servers. It uses neither search domains nor a cache.
 type Client struct {
 	servers []*server
 	timeout time.Duration
 	tries   int
 
 	mu sync.Mutex
-	// answered is who answered a question, and last who answered any, for Again.
+	// answered says which server answered each question, and last which one answered
+	// most recently. Again needs them.
 	answered map[Question]*server
 	last     *server
 }
@@ -45,7 +46,7 @@ func NewClient(servers Servers) *Client {
 	return c
 }
 
-// Through makes the client open its connections in another way, and returns it.
+// Through makes the client open its connections with dial, and returns the client.
 func (c *Client) Through(dial Dial) *Client {
 	for _, s := range c.servers {
 		s.dial = dial
@@ -187,10 +188,10 @@ func (r *race) cut() *Failure {
 	return f
 }
 
-// Again asks a question once more, to hear the answer from somebody else than
-// Lookup did: from another server if one answers, else from the same one by TCP,
-// where nobody can slip in a forged packet. A question that Lookup was not asked
-// is not put to the server that answered the others. Again is a Lookup.
+// Again asks a question a second time, in another way than Lookup did: it asks another
+// server or, if none answers, the same one by TCP, where an answer is hard to forge.
+// For a question that Lookup was not asked, it avoids the server that answered the
+// others. Again is a Lookup.
 func (c *Client) Again(ctx context.Context, q Question) (Answer, error) {
 	c.mu.Lock()
 	first := c.answered[q]
@@ -210,7 +211,7 @@ func (c *Client) Again(ctx context.Context, q Question) (Answer, error) {
 		}
 	}
 	if ctx.Err() != nil {
-		return Answer{}, &Failure{q, Timeout, "no second answer before the time for all questions was over"}
+		return Answer{}, &Failure{q, Timeout, "no second answer within the time limit for all questions"}
 	}
 	return c.askFor(ctx, first.byTCP(), q, c.timeout)
 }
@@ -225,7 +226,7 @@ func (c *Client) askFor(ctx context.Context, s *server, q Question, d time.Durat
 // byHealth are the servers with those at the end that fail.
 func (c *Client) byHealth() []*server {
 	servers := slices.Clone(c.servers)
-	failures := map[*server]int32{} // read once: others ask meanwhile
+	failures := map[*server]int32{} // read once, because other goroutines change them
 	for _, s := range servers {
 		failures[s] = s.failures.Load()
 	}

@@ -7,12 +7,12 @@ import (
 	"go4.org/netipx"
 )
 
-// AddressFilter says which addresses a name may not stand for.
+// AddressFilter says which addresses a name must not have.
 type AddressFilter struct {
 	// Own are the addresses of this host.
 	Own []netip.Addr
-	// Listed are the prefixes that the policy allows by itself. A private
-	// address is believed only if it is among them.
+	// Listed are the prefixes that the policy itself allows. A private address is
+	// accepted only if it is among them.
 	Listed *netipx.IPSet
 }
 
@@ -51,7 +51,7 @@ func (s AddressFilter) Reject(a netip.Addr) string {
 	case slices.Contains(s.Own, a):
 		return "is an address of this host"
 	case a.IsUnspecified() || thisNetwork.Contains(a):
-		return "is no host's address"
+		return "is not the address of a host"
 	case a.IsLoopback():
 		return "is a loopback address"
 	case a.IsMulticast():

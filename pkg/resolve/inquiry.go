@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Inquiry is names to ask for, with what decides whether to ask twice.
+// Inquiry is a list of names to ask for, with what decides whether to ask twice.
 type Inquiry struct {
 	Targets  []Target
 	Memory   Memory

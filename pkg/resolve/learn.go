@@ -96,12 +96,12 @@ func (o *observation) learn() (Known, []Problem) {
 	return next, problems
 }
 
-// stands reports whether an address stays for its own sake.
+// stands reports whether an address has its own reason to stay.
 func (o *observation) stands(a KnownAddress) bool {
 	return len(a.Sources) > 0 && o.settings.Filter.rejectKnown(o.known, a) == ""
 }
 
-// orNow is since when something is so that is so now.
+// orNow returns since when a present condition holds.
 func orNow(since time.Time, now Moment) time.Time {
 	if since.IsZero() {
 		return now.Time
@@ -109,10 +109,10 @@ func orNow(since time.Time, now Moment) time.Time {
 	return since
 }
 
-// maxQuarantined bounds what a server that makes up addresses can fill the memory with.
+// maxQuarantined limits what a server that makes up addresses can add to the memory.
 const maxQuarantined = 256
 
-// quarantine are the addresses that wait for another answer after this lookup.
+// quarantine returns the addresses that wait for another answer after this lookup.
 func (o *observation) quarantine() []QuarantinedAddress {
 	var quarantined []QuarantinedAddress
 	waiting := map[netip.Addr]QuarantinedAddress{}
@@ -145,9 +145,9 @@ func (o *observation) quarantine() []QuarantinedAddress {
 	return quarantined[:min(len(quarantined), maxQuarantined)]
 }
 
-// addresses are those of the name after this lookup.
+// addresses returns the addresses of the name after this lookup.
 func (o *observation) addresses(quarantined []QuarantinedAddress) []KnownAddress {
-	// An answer of which nothing is confirmed is no good one: nothing ages by it.
+	// An answer of which nothing is confirmed is not a good one: no address ages by it.
 	confirmed := o.suspicious == 0 || o.sound > 0
 	in := map[netip.Addr]KnownAddress{}
 	for _, a := range o.known.Addresses {
@@ -181,8 +181,8 @@ func (o *observation) addresses(quarantined []QuarantinedAddress) []KnownAddress
 	return list
 }
 
-// sources are those of an address after this lookup; s is where it was seen, nil
-// if nowhere.
+// sources returns the sources of an address after this lookup. s is where it was seen,
+// nil if nowhere.
 func (o *observation) sources(a KnownAddress, s *sighting, confirmed bool) []Source {
 	var sources []Source
 	if s != nil {
@@ -213,8 +213,8 @@ func (o *observation) sources(a KnownAddress, s *sighting, confirmed bool) []Sou
 	return sources
 }
 
-// missingSince is the first good answer after which none has an address, zero if
-// there may be one that has.
+// missingSince returns the time of the first good answer since which no answer has had
+// an address, zero if one may have it.
 func missingSince(sources []Source) time.Time {
 	var latest time.Time
 	for _, s := range sources {
@@ -228,7 +228,7 @@ func missingSince(sources []Source) time.Time {
 	return latest
 }
 
-// reject are the rejected addresses of this lookup.
+// reject returns the rejected addresses of this lookup.
 func (o *observation) reject() []Rejected {
 	var list []Rejected
 	for _, a := range slices.SortedFunc(maps.Keys(o.rejected), netip.Addr.Compare) {
@@ -246,7 +246,7 @@ func (o *observation) reject() []Rejected {
 	return list
 }
 
-// nothing is the problem of a name that has no address at all.
+// nothing returns the problem of a name that has no address at all.
 func (o *observation) nothing(rejected []Rejected, noOther bool) []Problem {
 	switch {
 	case len(o.found) > 0:
@@ -256,7 +256,7 @@ func (o *observation) nothing(rejected []Rejected, noOther bool) []Problem {
 		for i, r := range rejected {
 			texts[i] = r.String()
 		}
-		return []Problem{{Name: o.known.Name, Error: "no address that can be believed: " + strings.Join(texts, "; ")}}
+		return []Problem{{Name: o.known.Name, Error: "all its addresses were rejected: " + strings.Join(texts, "; ")}}
 	case noOther && o.known.Registrar:
 		kinds := "NAPTR, SRV, A or AAAA"
 		if o.known.target().isService() {

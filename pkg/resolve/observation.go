@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// observation is all that was heard of one name at one time: mostly one
-// answer a question, more if it was asked again at once.
+// observation collects the answers about one name at one time: usually one answer to
+// each question, more if it was asked again.
 type observation struct {
 	known    Known
 	settings Settings
 	now      Moment
 	passed   time.Duration // since the last lookup
-	// measured is false if nobody knows how much time has passed.
+	// measured is false if it is not known how much time has passed.
 	measured bool
 
 	asked map[Question]*heard
@@ -41,7 +41,7 @@ type observation struct {
 	results, suspicious, sound int
 }
 
-// heard is what all answers to one question together say.
+// heard combines all answers to one question.
 type heard struct {
 	question Question
 	from     []Question
@@ -60,12 +60,12 @@ type sighting struct {
 	via     string
 	ttl     time.Duration
 	sources []Question
-	// answers counts the results that have it, and suspicious those of them in which
+	// answers counts the results that have the address, and suspicious those in which
 	// it is suspicious.
 	answers, suspicious int
 }
 
-// newObservation makes an observation of no result yet.
+// newObservation makes an observation without results.
 func newObservation(known Known, settings Settings, now Moment) *observation {
 	o := &observation{
 		known: known, settings: settings, now: now,
@@ -86,7 +86,7 @@ func newObservation(known Known, settings Settings, now Moment) *observation {
 	return o
 }
 
-// gather adds a result with the addresses in it that are suspicious.
+// gather adds a result. suspicious are the addresses in it that are suspicious.
 func (o *observation) gather(r Result, suspicious map[netip.Addr]bool) {
 	seen := map[netip.Addr]bool{}
 	nodes := map[Question]bool{}
@@ -106,7 +106,7 @@ func (o *observation) gather(r Result, suspicious map[netip.Addr]bool) {
 		if parent != nil && !slices.Contains(h.from, parent.Question) {
 			h.from = append(h.from, parent.Question)
 		}
-		if !nodes[n.Question] { // which is in the tree wherever a record leads to it
+		if !nodes[n.Question] { // a question is in the tree wherever a record leads to it
 			nodes[n.Question] = true
 			h.hear(n)
 		}
@@ -143,8 +143,8 @@ func (h *heard) hear(n *Node) {
 	h.empty = n.emptyTargets()
 }
 
-// see notes an address of an answer; seen are those that this answer has had
-// before by another way.
+// see records an address of an answer. seen are the addresses that this answer had
+// already on another path.
 func (o *observation) see(a netip.Addr, q Question, via string, ttl time.Duration, suspicious, seen map[netip.Addr]bool) {
 	if why := o.settings.Filter.RejectFrom(q, a); why != "" {
 		o.rejected[a] = why
@@ -209,8 +209,8 @@ func (h *heard) leads() bool {
 	return slices.ContainsFunc(h.records, func(r Record) bool { return r.Unused() == "" })
 }
 
-// emptyTargets are the names that the node's records lead to and that have
-// neither kind of address, as far as was heard.
+// emptyTargets returns the names that the node's records lead to and that have no
+// address of either family, as far as is known.
 func (n *Node) emptyTargets() []string {
 	found, failed := map[string]bool{}, map[string]bool{}
 	var names []string
@@ -227,7 +227,7 @@ func (n *Node) emptyTargets() []string {
 	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return found[name] || failed[name] })
 }
 
-// was is what is remembered of a question.
+// was returns what is remembered about a question.
 func (o *observation) was(q Question) KnownAnswer {
 	if a, ok := o.before[q]; ok {
 		return a
@@ -235,13 +235,13 @@ func (o *observation) was(q Question) KnownAnswer {
 	return KnownAnswer{Name: q.Name, Type: q.Type}
 }
 
-// wasGood reports whether a question once had an answer that could be used.
+// wasGood reports whether a question ever had a usable answer.
 func (o *observation) wasGood(q Question) bool {
 	return !o.was(q).LastGood.IsZero() || o.gave[q]
 }
 
-// failure says why a question has no good answer, "" if it has, or if there is
-// nothing and never was, or if the provider has given up a type of record.
+// failure returns why a question has no good answer. It returns "" if it has one, if
+// there never was anything, or if the provider has given up a type of record.
 func (o *observation) failure(h *heard) (Kind, string) {
 	q := h.question
 	switch {
@@ -257,11 +257,11 @@ func (o *observation) failure(h *heard) (Kind, string) {
 	case h.believed || !o.wasGood(q) || o.givenUp(h):
 		return "", ""
 	case h.leads() && (q.Type == A || q.Type == AAAA):
-		return Unbelieved, "only addresses that cannot be believed, where there were others"
+		return Unbelieved, "it has only rejected addresses now"
 	case h.leads() && o.unbelievedBehind(q):
-		return Unbelieved, "only addresses that cannot be believed behind its records, where there were others"
+		return Unbelieved, "its records lead only to rejected addresses now"
 	case h.leads():
-		return "", "" // what it led to says why
+		return "", "" // the question that it led to says why
 	case h.noName:
 		return Gone, "the name does not exist any more" + h.saidBy()
 	}
@@ -284,11 +284,10 @@ func (o *observation) unbelievedBehind(q Question) bool {
 	return false
 }
 
-// givenUp reports whether an answer without any record means that the provider
-// has given up this type of record, because the same registrar has good
-// addresses by another. Of a name that does not exist that can only be said if
-// it is one of a service: another may have been deleted by mistake, together
-// with all its types.
+// givenUp reports whether an answer without records means that the provider has given
+// up this type of record, because the same registrar has good addresses by another
+// type. If the name does not exist, this holds only for the name of a service: another
+// name may have been deleted by mistake, together with all its types.
 func (o *observation) givenUp(h *heard) bool {
 	if !h.answered || h.leads() || h.noName && !strings.HasPrefix(h.question.Name, "_") {
 		return false
@@ -301,12 +300,11 @@ func (o *observation) givenUp(h *heard) bool {
 	return len(o.found) > 0
 }
 
-// verdict says whether the addresses age that a question once gave
-// and that are not in its answer now, and how long they stay. A question that
-// was not asked is judged by those whose records led to it once and do not any
-// more.
+// verdict returns whether the addresses age that a question once gave and its present
+// answer lacks, and how long they stay. A question that was not asked is judged by
+// those whose records once led to it and do not any more.
 func (o *observation) verdict(q Question) (ages bool, limit time.Duration) {
-	const deepest = 8 // NAPTR, SRV and A are three; a file may hold any circle
+	const deepest = 8 // NAPTR, SRV and A are three steps, but a file may contain any cycle
 	return o.judge(q, deepest)
 }
 
@@ -343,7 +341,7 @@ func (o *observation) judge(q Question, depth int) (ages bool, limit time.Durati
 	return ages, limit
 }
 
-// roots are the questions that may lead to others.
+// roots returns the questions that may lead to others.
 func (o *observation) roots() []Question {
 	return slices.DeleteFunc(slices.Clone(o.order), func(q Question) bool { return q.Type != NAPTR && q.Type != SRV })
 }

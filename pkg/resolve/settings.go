@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// Settings are what policy and host say about names.
+// Settings are what the policy and the host say about names.
 type Settings struct {
-	// Names are all names of the policy. Whatever is remembered of others is
-	// forgotten, so that their addresses leave at once.
+	// Names are all names of the policy. What is remembered about others is forgotten,
+	// and their addresses are removed at once.
 	Names []Name
-	// Filter says which addresses are believed.
+	// Filter says which addresses are rejected.
 	Filter AddressFilter
-	// Hold is how long an address stays that good answers lack.
+	// Hold is how long an address is kept that good answers lack.
 	Hold time.Duration
-	// Min and Max are the least and the most that lies between two observations at a
-	// name that answers.
+	// Min and Max are the limits of the time between two lookups of a name that
+	// answers.
 	Min, Max time.Duration
 	// StaleAlarm is how old the last good answer may be.
 	StaleAlarm time.Duration
@@ -24,13 +24,13 @@ type Settings struct {
 // Name is a name of the policy.
 type Name struct {
 	Target
-	// Owners are those whom the policy lists it for: providers, or the trusted.
+	// Owners are the parts of the policy that list it: providers, or trusted.
 	Owners []string
 	// Servers are the name servers that are asked for it; none are the usual ones.
 	Servers []netip.AddrPort
 }
 
-// holdOfType is the least time that addresses stay after a provider has given
+// holdOfType is the least time for which addresses are kept after a provider has given
 // up a whole type of record: phones that were told to use it come back late.
 const holdOfType = 72 * time.Hour
 

@@ -5,11 +5,11 @@ import (
 	"net/netip"
 )
 
-// Suspicious returns the targets that should be asked again at once, best of
-// somebody else: more than half of the addresses that a provider has is new, while
-// more than half of what it stood for is gone. Either it has moved, and then
-// the second answer says the same, or somebody lies. The results are one a
-// target. Suspicious is pure.
+// Suspicious returns the targets that should be asked again at once, preferably from
+// another server: more than half of a provider's addresses are new, while more than
+// half of its earlier ones are gone. Either the provider has moved, and the second
+// answer says the same, or an answer is false. There is one result for each target.
+// Suspicious is pure.
 func (m Memory) Suspicious(results []Result, settings Settings) []Target {
 	var targets []Target
 	for i, suspicious := range m.Filtered(settings.Filter).suspicious(results, settings) {
@@ -20,9 +20,8 @@ func (m Memory) Suspicious(results []Result, settings Settings) []Target {
 	return targets
 }
 
-// suspicious returns, by result, the addresses in it that are suspicious. The first
-// results of all targets are judged together, then the second ones, and so on.
-// The memory is filtered.
+// suspicious returns the suspicious addresses of each result. The first results of all
+// targets are judged together, then the second ones, and so on. The memory is filtered.
 func (m Memory) suspicious(results []Result, settings Settings) []map[netip.Addr]bool {
 	suspicious := make([]map[netip.Addr]bool, len(results))
 	index, places, owned := m.index(), placesOf(results), settings.owned()

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// View is which part of a name's tree a client goes by that was given a SIP URI
-// (RFC 3263 section 4). The zero View is all of it.
+// View is the part of a name's tree that a client uses if it is given a SIP URI (RFC
+// 3263 section 4). The zero View is the whole tree.
 type View struct {
-	port      bool   // one is named: neither NAPTR nor SRV is asked for
-	transport string // the one that is named, in lower case
+	port      bool   // the URI has a port: neither NAPTR nor SRV is asked for
+	transport string // the transport of the URI, in lower case
 }
 
-// ViewOf reads a registrar as the policy writes it, which it must be.
+// ViewOf reads a valid registrar, as the policy writes it.
 func ViewOf(text string) View {
 	var v View
 	rest := strings.ToLower(text)

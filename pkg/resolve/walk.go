@@ -10,20 +10,20 @@ import (
 
 // The limits of a walk.
 const (
-	// concurrent is how many questions are under way at once.
+	// concurrent is how many questions are asked at the same time.
 	concurrent = 32
 	// maxAliases is how many CNAMEs are followed for one question.
 	maxAliases = 8
-	// maxRecords is the most records that one answer may have and be believed
-	// unless somebody has said so. The largest pool of a real provider that is
-	// known has 18 addresses.
+	// maxRecords is the largest number of records in an answer that is used, unless the
+	// user has accepted more. The largest known pool of a real provider has 18
+	// addresses.
 	maxRecords = 64
 )
 
 // Target is a name of the policy.
 type Target struct {
 	Name string `json:"name"`
-	// Registrar asks for NAPTR and SRV too; else A and AAAA only.
+	// Registrar says to ask for NAPTR and SRV besides A and AAAA.
 	Registrar bool `json:"registrar"`
 }
 
@@ -46,12 +46,12 @@ type Result struct {
 // Node is one question of the tree, with what it led to.
 type Node struct {
 	Question Question
-	// Aliases are the names that CNAMEs led through to the records.
+	// Aliases are the names on the path of CNAMEs to the records.
 	Aliases []string
-	// Records are those of the asked type, best first. An empty Records without
-	// Err is a good answer that says there are none.
+	// Records are those of the asked type, best first. If there are none and Err is
+	// nil, the answer is good and says that there are none.
 	Records []Record
-	// TTL is the shortest of the records and of the aliases on the way to them.
+	// TTL is the shortest one of the records and of the aliases that led to them.
 	TTL    time.Duration
 	NoName bool
 	Err    error
@@ -59,14 +59,14 @@ type Node struct {
 	Server string
 	// Children are the questions that the records led to.
 	Children []*Node
-	// Step is how a chain of records names this question, as in "SRV _sip._udp".
+	// Step names this question in a chain of records, as in "SRV _sip._udp".
 	Step string
 	// Again says that the question is elsewhere in the tree too, from where its
 	// children are visited.
 	Again bool
 }
 
-// Resolver asks everything that is behind names.
+// Resolver finds everything behind names.
 type Resolver struct {
 	// Lookup is what questions are put to.
 	Lookup Lookup
@@ -126,8 +126,8 @@ func (w *walker) roots(t Target) []*Node {
 	return append(roots, addressNodes(t.Name, "")...)
 }
 
-// addressNodes ask for both kinds of addresses. A host other than the target
-// itself is named in the chain of records.
+// addressNodes asks for both kinds of addresses. A host other than the target itself is
+// named in the chain of records.
 func addressNodes(host, named string) []*Node {
 	var nodes []*Node
 	for _, kind := range []Type{A, AAAA} {
@@ -160,12 +160,12 @@ func (w *walker) children(r Record, t Target) []*Node {
 
 const chainArrow = " -> "
 
-// sipServices are the NAPTR services of SIP: RFC 3263 section 4.1, RFC 4168
-// and RFC 7118.
+// sipServices are the NAPTR services of SIP: RFC 3263 section 4.1, RFC 4168 and RFC
+// 7118.
 var sipServices = []string{"SIP+D2U", "SIP+D2T", "SIPS+D2T", "SIP+D2S", "SIP+D2W", "SIPS+D2W"}
 
-// Unused says why a record leads nowhere, "" if it leads to names or is an
-// address. Order, preference, priority and weight rank records but exclude none.
+// Unused returns why a record leads nowhere, "" if it leads to names or is an address.
+// Order, preference, priority and weight rank records but exclude none.
 func (r Record) Unused() string {
 	switch {
 	case r.Type == SRV && r.Target == "":
@@ -173,9 +173,9 @@ func (r Record) Unused() string {
 	case r.Type != NAPTR:
 		return ""
 	case !slices.Contains(sipServices, strings.ToUpper(r.Service)):
-		return "its service is none of SIP"
+		return "its service is not one of SIP"
 	case r.Regexp != "":
-		return "a regular expression has no place in SIP" // RFC 3263 section 4.1
+		return "SIP does not use regular expressions" // RFC 3263 section 4.1
 	case !strings.EqualFold(r.Flags, "s") && !strings.EqualFold(r.Flags, "a"):
 		return "its flag is neither s nor a"
 	case r.Target == "":

@@ -28,7 +28,7 @@ func (s *Site) HostWarnings() []notice.Notice {
 func PolicyWarnings(p *policy.Policy) []notice.Notice {
 	var warnings []notice.Notice
 	if len(p.Allowed())+len(compile.Names(p))+len(p.Trusted.Interfaces) == 0 && !p.Unknown.Accept && !p.Monitor {
-		warnings = append(warnings, notice.Warningf(notice.NobodyAllowed, "nobody is allowed: with this policy every call is dropped"))
+		warnings = append(warnings, notice.Warningf(notice.NobodyAllowed, "no address is allowed: with this policy every call is dropped"))
 	}
 	if p.Unknown.Accept && p.Signatures.Engine == policy.EngineOff {
 		warnings = append(warnings, notice.Warningf(notice.AcceptsScanners, "unknown.action is accept, and signatures.engine is off: every source that is not banned passes, scanners too"))

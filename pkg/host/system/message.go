@@ -17,7 +17,7 @@ import (
 // watcher turns messages of rtnetlink(7) into changes.
 type watcher struct {
 	changes chan host.Change
-	names   map[int]string // of the interfaces that there are, by index
+	names   map[int]string // of the present interfaces, by index
 	running sync.WaitGroup
 	stop    context.CancelFunc
 }
@@ -30,15 +30,15 @@ const (
 	tcHeader      = 20 // struct tcmsg
 )
 
-// What golang.org/x/sys/unix lacks of linux/netconf.h, linux/pkt_cls.h and
-// linux/netlink.h.
+// Constants of linux/netconf.h, linux/pkt_cls.h and linux/netlink.h that
+// golang.org/x/sys/unix does not have.
 const (
 	netconfForwarding = 2
 	bpfName           = 7
 	typeMask          = 0x3fff
 )
 
-// change says what a message means for a fence, and whether it means anything.
+// change returns what a message means for a fence, and whether it matters.
 func (w *watcher) change(kind uint16, data []byte) (c host.Change, matters bool) {
 	switch {
 	case (kind == unix.RTM_NEWLINK || kind == unix.RTM_DELLINK) && len(data) >= linkHeader:
@@ -65,7 +65,7 @@ func changed(format string, args ...any) host.Change {
 	return host.Change{What: fmt.Sprintf(format, args...)}
 }
 
-// name is that of an interface that was reported before.
+// name returns the name of an interface that was reported before.
 func (w *watcher) name(index int) string {
 	if name, ok := w.names[index]; ok {
 		return name
@@ -78,7 +78,7 @@ func (w *watcher) link(kind uint16, data []byte) (c host.Change, matters bool) {
 	up := binary.NativeEndian.Uint32(data[8:])&unix.IFF_UP != 0
 	list := attributes(data[linkHeader:])
 	if _, wireless := list[unix.IFLA_WIRELESS]; wireless || data[0] == unix.AF_BRIDGE {
-		return c, false // what a radio or a bridge does without becoming another one
+		return c, false // changes of a radio or a bridge that do not matter
 	}
 	name, old := strings.TrimRight(string(list[unix.IFLA_IFNAME]), "\x00"), w.names[index]
 	switch {
@@ -99,8 +99,8 @@ func (w *watcher) link(kind uint16, data []byte) (c host.Change, matters bool) {
 	return changed("interface %s is down", name), true
 }
 
-// route leaves aside what a fence does not depend on: a router may learn and forget
-// thousands of routes a second.
+// route ignores routes that a fence does not depend on: a router may change thousands
+// of routes a second.
 func (w *watcher) route(data []byte) (c host.Change, matters bool) {
 	family, bits, protocol, kind := data[0], int(data[1]), data[5], data[7]
 	if binary.NativeEndian.Uint32(data[8:])&unix.RTM_F_CLONED != 0 || kind != unix.RTN_UNICAST {
@@ -125,7 +125,7 @@ func (w *watcher) route(data []byte) (c host.Change, matters bool) {
 	return changed("the route to %s has changed", r.To), true
 }
 
-// traffic is about qdiscs and filters, of which those on the way in matter.
+// traffic handles qdiscs and filters, of which only those for incoming packets matter.
 func (w *watcher) traffic(kind uint16, data []byte) (c host.Change, matters bool) {
 	const ingress, egress = 0xffff, 0xfffffff3 // the major number, and clsact's other side
 	name := w.name(int(int32(binary.NativeEndian.Uint32(data[4:]))))
@@ -147,8 +147,8 @@ func (w *watcher) traffic(kind uint16, data []byte) (c host.Change, matters bool
 	return changed("%s has another ingress filter", name), true
 }
 
-// attributes are those of a message by their types. Of what makes no sense there are
-// none: then the message says at least that something has happened.
+// attributes returns the attributes of a message by type. If they are malformed, it
+// returns none: the message still shows that something has changed.
 func attributes(data []byte) map[uint16][]byte {
 	list, err := netlink.UnmarshalAttributes(data)
 	if err != nil {

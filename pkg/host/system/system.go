@@ -1,7 +1,6 @@
 // Package system reads the facts of this machine that the rules depend on: its
-// interfaces and addresses, whether it forwards, its default routes, its name
-// servers, the servers that listen on it, and its clocks. What follows from them is
-// decided elsewhere.
+// interfaces and addresses, whether it forwards, its default routes, its name servers,
+// the servers that listen on it, and its clocks. It draws no conclusions from them.
 package system
 
 import (
@@ -98,7 +97,7 @@ func linkOf(link netlink.Link) host.Link {
 	a := link.Attrs()
 	l := host.Link{Index: a.Index, Name: a.Name, AltNames: a.AltNames, Kind: link.Type(), Master: a.MasterIndex}
 	slices.Sort(l.AltNames)
-	if a.NetNsID < 0 { // else the number is that of an interface elsewhere
+	if a.NetNsID < 0 { // otherwise the number is that of an interface in another namespace
 		l.Parent = a.ParentIndex
 	}
 	if vrf, ok := link.(*netlink.Vrf); ok {
@@ -107,7 +106,7 @@ func linkOf(link netlink.Link) host.Link {
 	return l
 }
 
-// again repeats a dump that the kernel says was interrupted by a change.
+// again repeats a dump that was interrupted by a change.
 func again[T any](dump func() (T, error)) (T, error) {
 	result, err := dump()
 	for range 10 {
@@ -158,12 +157,12 @@ func routes() ([]host.Route, error) {
 	return list, nil
 }
 
-// hops are the ways that a route leads.
+// hops returns the next hops of a route.
 func hops(r netlink.Route) []host.Hop {
 	list := make([]host.Hop, 0, 1)
 	add := func(link int, via net.IP, other netlink.Destination) {
 		gateway, _ := netip.AddrFromSlice(via)
-		if v, ok := other.(*netlink.Via); ok { // IPv4 by a gateway of IPv6
+		if v, ok := other.(*netlink.Via); ok { // an IPv4 route with an IPv6 gateway
 			gateway, _ = netip.AddrFromSlice(v.Addr)
 		}
 		list = append(list, host.Hop{Link: link, Gateway: gateway.Unmap()})
@@ -177,8 +176,8 @@ func hops(r netlink.Route) []host.Hop {
 	return list
 }
 
-// rules are those that lead to a table. A kernel without routing by policy has none, and
-// looks into the main table.
+// rules returns the rules that lead to a table. A kernel without policy routing has
+// none and uses the main table.
 func rules() ([]host.Rule, error) {
 	var list []host.Rule
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
@@ -200,8 +199,7 @@ func rules() ([]host.Rule, error) {
 	return list, nil
 }
 
-// bridgeFilter looks at the switches of br_netfilter; without that module there are
-// none.
+// bridgeFilter reads the switches of br_netfilter. Without that module there are none.
 func bridgeFilter() bool {
 	for _, name := range []string{"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"} {
 		value, err := os.ReadFile(filepath.Join("/proc/sys/net/bridge", name))
@@ -212,8 +210,8 @@ func bridgeFilter() bool {
 	return false
 }
 
-// forwards looks at the switch of each interface, because the one for all of
-// them may be off while some are on.
+// forwards reads the switch of each interface, because the global one may be off while
+// some are on.
 func forwards(links []host.Link) bool {
 	names := []string{"all"}
 	for _, l := range links {

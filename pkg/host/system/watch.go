@@ -12,8 +12,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/host"
 )
 
-// groups are what rtnetlink reports that the facts depend on: interfaces, addresses,
-// routes, rules, forwarding, and what stands before the rules on an interface.
+// groups are the rtnetlink groups for what the facts depend on: interfaces, addresses,
+// routes, rules, forwarding, and filters of incoming packets.
 var groups = []uint32{
 	unix.RTNLGRP_LINK, unix.RTNLGRP_TC,
 	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV4_NETCONF,
@@ -21,13 +21,13 @@ var groups = []uint32{
 	unix.RTNLGRP_NEXTHOP,
 }
 
-// watchBuffer holds what the kernel reports while nobody reads it.
+// watchBuffer is the size of the buffer for what the kernel reports.
 const watchBuffer = 1 << 20
 
-// Watch reports changes of the network namespace of the calling thread and of files,
-// which need not exist, until the context ends; then, or if one of the two is not
-// reported any more, the channel is closed. A receiver that reads the facts after it
-// has received a change finds what has changed in them.
+// Watch reports changes of the calling thread's network namespace and of files, which
+// need not exist, until the context ends. Then, or if reports of one of the two end,
+// the channel is closed. A receiver that reads the facts after a change finds the
+// change in them.
 func Watch(ctx context.Context, files []string) (<-chan host.Change, error) {
 	w := &watcher{changes: make(chan host.Change, 16), names: map[int]string{}}
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
@@ -35,14 +35,14 @@ func Watch(ctx context.Context, files []string) (<-chan host.Change, error) {
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
 	for _, group := range groups {
-		// A kernel without IPv6, nexthop objects or routing by policy knows fewer.
+		// A kernel without IPv6, nexthop objects or policy routing has fewer groups.
 		if err := conn.JoinGroup(group); err != nil && group == unix.RTNLGRP_LINK {
 			conn.Close()
 			return nil, fmt.Errorf("listen to changes of interfaces: %w", err)
 		}
 	}
 	_ = conn.SetReadBuffer(watchBuffer)
-	// Names after the groups, so that none is missed.
+	// Read the names after joining the groups, so that no change is missed.
 	links, err := again(rtnetlink.LinkList)
 	if err != nil {
 		conn.Close()
@@ -71,7 +71,7 @@ func Watch(ctx context.Context, files []string) (<-chan host.Change, error) {
 	return w.changes, nil
 }
 
-// do runs one half of a watcher, and ends the other with it.
+// do runs one half of a watcher, and stops the other half when it ends.
 func (w *watcher) do(half func()) {
 	defer w.running.Done()
 	defer w.stop()
