@@ -36,6 +36,11 @@ type World struct {
 	// Host reads the facts of the host, Listeners the servers that listen on it.
 	Host      func() (ruleset.Host, error)
 	Listeners func() ([]ruleset.Listener, error)
+	// Watch reports changes of what Host reads, and of files, until the context ends or
+	// nothing more can be reported; then the channel is closed. nil reports none.
+	Watch func(ctx context.Context, files []string) (<-chan host.Change, error)
+	// ResolverFiles are those that the host's own resolver goes by.
+	ResolverFiles []string
 	// Servers are the host's name servers, and Hosts the names that it knows without
 	// them. Lookup asks name servers: first in the usual way, again in another one.
 	Servers func() (resolve.Servers, error)

@@ -25,8 +25,9 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Classifier: ebpf{},
 		Host:       func() (ruleset.Host, error) { return system.Read(log) },
 		Listeners:  system.Listeners,
-		Servers:    system.NameServers,
-		Hosts:      system.Hosts,
+		Watch:      system.Watch, ResolverFiles: system.ResolverFiles(),
+		Servers: system.NameServers,
+		Hosts:   system.Hosts,
 		Lookup: func(servers resolve.Servers) (first, again resolve.Lookup) {
 			client := resolve.NewClient(servers)
 			if dial != nil {
