@@ -93,16 +93,3 @@ func TestReadOthersOfIPTables(t *testing.T) {
 		t.Errorf("drops SIP: %t, marks %x: %+v", drops, marks, others)
 	}
 }
-
-// TestReadFlowtables of other programs.
-func TestReadFlowtables(t *testing.T) {
-	h := labtest.Host(t, "pbx")
-	if out, err := labtest.TryInput(t, h, "table inet filter {\n\tflowtable fast { hook ingress priority filter; devices = { lo }; }\n}\n", "nft", "-f", "-"); err != nil {
-		t.Skipf("this kernel has no flowtables: %s", out)
-	}
-	var others ruleset.Others
-	labtest.In(t, h, func() (err error) { others, err = nft.ReadOthers(t.Context()); return err })
-	if diff := cmp.Diff([]string{"fast of table inet filter"}, others.Flowtables); diff != "" {
-		t.Error(diff)
-	}
-}
