@@ -93,19 +93,19 @@ func (r *Reconciler) StateFiles() []string {
 }
 
 // ResolverFiles are described at StateFiles.
-func (r *Reconciler) ResolverFiles() []string { return r.fence.World.ResolverFiles }
+func (r *Reconciler) ResolverFiles() []string { return r.fence.ResolverFiles }
 
 // WatchHost reports changes of everything else that the fence depends on, as
 // World.Watch does; nil is a world that reports none.
 func (r *Reconciler) WatchHost(ctx context.Context) (<-chan host.Change, error) {
-	if r.fence.World.Watch == nil {
+	if r.fence.Watch == nil {
 		return nil, nil
 	}
 	files := slices.Concat(r.StateFiles(), r.ResolverFiles())
 	if r.fence.PolicyFile != "" {
 		files = append(files, r.fence.PolicyFile)
 	}
-	return r.fence.World.Watch(ctx, files)
+	return r.fence.Watch(ctx, files)
 }
 
 // Reconcile brings the kernel to the state of the newest generation, with the
