@@ -2,6 +2,7 @@ package system_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,9 +119,15 @@ func TestWatchFiles(t *testing.T) {
 	write(at("run", "b", "resolv.conf"), "2")
 	labtest.Must(t, os.Symlink("run/a/resolv.conf", at("resolv.conf")))
 	write(at("policy.yaml"), "1")
-	link, plain, later, mark := at("resolv.conf"), at("policy.yaml"), at("state", "journal", "next.json"), at("mark")
-	_, changes := watched(t, link, plain, later, mark)
-	for _, step := range []struct {
+	link, plain, later := at("resolv.conf"), at("policy.yaml"), at("state", "journal", "next.json")
+	// Each step has a mark of its own: a file that is written to is reported more than once.
+	mark := func(step int) string { return at(fmt.Sprintf("mark%d", step)) }
+	files := []string{link, plain, later}
+	for step := range 20 {
+		files = append(files, mark(step))
+	}
+	_, changes := watched(t, files...)
+	for i, step := range []struct {
 		name, path string
 		do         func()
 	}{
@@ -154,8 +161,8 @@ func TestWatchFiles(t *testing.T) {
 			}
 		}
 		wait(step.path)
-		write(mark, step.name) // what a step is made of may be reported one by one
-		wait(mark)
+		write(mark(i), step.name) // what a step is made of may be reported one by one
+		wait(mark(i))
 	}
 }
 
