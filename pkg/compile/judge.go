@@ -20,6 +20,9 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	if t.policy.Unknown.AllowReplies {
 		v4.count("allowed_reply", ruleset.Reply)
 	}
+	if t.classifies() && len(t.host.Classified) > 0 {
+		v4.rule(t.mark(ruleset.Unclassified), ruleset.Verdict{Kind: ruleset.Jump, Chain: "unseen"})
+	}
 	v4.allowed()
 	v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"})
 	v4.others()
@@ -58,6 +61,10 @@ func (f family) count(counter string, match ...ruleset.Statement) {
 	f.rule(append(match, ruleset.Count(counter), f.verdict(counter))...)
 }
 
+func (f family) unprotected() ruleset.Source {
+	return ruleset.Source{V6: f.v6, Not: true, Set: f.set("protected")}
+}
+
 func (f family) from(kind string) ruleset.Source { return ruleset.Source{V6: f.v6, Set: f.set(kind)} }
 
 // allowed lets in who is allowed.
@@ -76,11 +83,12 @@ func (f family) others() {
 		f.count("dropped_blocked", f.from("blocked"))
 	}
 	if f.policy.Unknown.Accept {
-		f.count("dropped_banned", f.from("banned"))
+		// An address that this host needs may have been banned before it did.
+		f.count("dropped_banned", f.unprotected(), f.from("banned"))
 		f.ban()
 	}
 	if f.classifies() {
-		f.count("dropped_signature", ruleset.Mark{Class: ruleset.Scanner})
+		f.count("dropped_signature", f.mark(ruleset.Scanner))
 	}
 	switch required := len(f.policy.Unknown.RequireUserAgent) > 0; {
 	case !f.policy.Unknown.Accept:
@@ -89,7 +97,9 @@ func (f family) others() {
 		// Nobody can tell whose User-Agent it is, so nobody has the right one.
 		f.count("dropped_user_agent")
 	case required:
-		f.count("dropped_user_agent", ruleset.Mark{Class: ruleset.OtherAgent})
+		f.count("dropped_user_agent", f.mark(ruleset.OtherAgent))
+		// Nobody knows what the classifier has not seen.
+		f.count("dropped_user_agent", f.mark(ruleset.Unclassified))
 		f.count("allowed_unknown")
 	default:
 		f.count("allowed_unknown")
@@ -212,6 +222,6 @@ func (f family) ban() {
 	if !f.classifies() || f.policy.Monitor || f.policy.Bans.Duration == 0 {
 		return
 	}
-	f.rule(ruleset.Mark{Class: ruleset.Scanner}, ruleset.Unicast{}, ruleset.Source{V6: f.v6, Not: true, Set: f.set("protected")},
+	f.rule(f.mark(ruleset.Scanner), ruleset.Unicast{}, f.unprotected(),
 		ruleset.Ban{V6: f.v6, Set: f.set("banned"), For: f.policy.Bans.Duration})
 }

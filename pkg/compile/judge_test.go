@@ -137,7 +137,7 @@ func matches(t *testing.T, s *ruleset.State, statement ruleset.Statement, p pack
 		return p.noWayBack
 	case ruleset.Mark:
 		return (p.class == st.Class) != st.Not
-	case ruleset.Count, ruleset.Verdict, ruleset.ClearMark, ruleset.Ban, ruleset.Unicast:
+	case ruleset.Count, ruleset.Verdict, ruleset.SetMark, ruleset.Ban, ruleset.Unicast:
 		return true
 	}
 	t.Fatalf("the test does not know %q", statement)

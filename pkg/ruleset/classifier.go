@@ -12,6 +12,15 @@ import (
 // without one is not in it; the zero Classifier is none anywhere.
 type Classifier map[string]string
 
+// Reading is what the classifier reads, and where it writes what it finds.
+type Reading struct {
+	UDP, TCP []uint16 // the ports whose packets it reads
+	Mark     MarkBits
+	// Bounded says that no more is read than a processor has time for: what the
+	// classifier finds is only counted.
+	Bounded bool
+}
+
 // Interfaces are those with a program, sorted.
 func (c Classifier) Interfaces() []string { return slices.Sorted(maps.Keys(c)) }
 

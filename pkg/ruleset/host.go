@@ -25,6 +25,8 @@ type Host struct {
 	Routed []Network `json:"routed,omitempty"`
 	// NameServers are the resolvers that the host asks, without their ports.
 	NameServers []netip.Addr `json:"name_servers,omitempty"`
+	// Classified are the interfaces that the classifier is attached to.
+	Classified []string `json:"-"`
 	// Engine is what can recognise scanners on this host: "bpf", or "" for
 	// nothing.
 	Engine string `json:"engine,omitempty"`

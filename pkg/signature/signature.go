@@ -56,8 +56,8 @@ const (
 
 // Limits of what is looked at.
 const (
-	// MaxLength is how many bytes of a message are read. What follows them
-	// is not there.
+	// MaxLength is how many bytes of a message are read, from its first text on. What
+	// follows them is not there.
 	MaxLength = 2048
 	// MaxName is how many bytes a signature's name may have.
 	MaxName = 64
@@ -68,10 +68,11 @@ type Mark uint8
 
 // The marks, by the value that rules in the kernel compare with.
 const (
-	None       Mark = 0 // no request, or one against which nothing is known
 	Scanner    Mark = 1 // it matches a signature of class Ban
 	Allowed    Mark = 2 // its User-Agent is one of those required
 	NotAllowed Mark = 3 // a User-Agent is required, and it shows none of those
+	None       Mark = 4 // nothing is known against it
+	Unread     Mark = 5 // there was no time to read it
 )
 
 func (m Mark) String() string {
@@ -82,6 +83,8 @@ func (m Mark) String() string {
 		return "allowed User-Agent"
 	case NotAllowed:
 		return "no allowed User-Agent"
+	case Unread:
+		return "not read"
 	}
 	return "none"
 }
@@ -158,39 +161,5 @@ func fold(b byte) byte {
 
 func isBlank(b byte) bool { return b == ' ' || b == '\t' }
 
-// isSpace includes the carriage return: inside a header it is only found before
-// a line break.
+// isSpace includes the carriage return.
 func isSpace(b byte) bool { return isBlank(b) || b == '\r' }
-
-// request finds the request line: where it begins and where the first header
-// does. It is the first line of the message; it ends in white space and the
-// version, and does not begin with the version, as a response does. Anything else
-// is no request: responses, keep-alives, RTP, TLS, a TCP segment out of the middle
-// of a message.
-//
-// Line breaks before it are passed over, as they should be (RFC 3261 section 7.5),
-// and so is white space before and behind it, which section 25.1 does not allow:
-// some servers take it, and nobody is to get past the signatures with it.
-func request(message []byte) (start, headers int, ok bool) {
-	for start < len(message) && (isSpace(message[start]) || message[start] == '\n') {
-		start++
-	}
-	end := start
-	for end < len(message) && message[end] != '\n' {
-		end++
-	}
-	if end == len(message) {
-		return 0, 0, false
-	}
-	headers = end + 1
-	for end > start && isSpace(message[end-1]) {
-		end--
-	}
-	line := string(message[start:end])
-	const version = "sip/2.0"
-	if len(line) < len("A b ")+len(version) || lower(line[:4]) == version[:4] {
-		return 0, 0, false
-	}
-	before, after := line[:len(line)-len(version)], line[len(line)-len(version):]
-	return start, headers, lower(after) == version && isBlank(before[len(before)-1])
-}

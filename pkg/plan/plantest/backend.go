@@ -195,7 +195,7 @@ func (c *Classifier) Details(error) []string { return nil }
 func (c *Classifier) Hits() (map[string]uint64, error) { return map[string]uint64{}, nil }
 
 // New makes a program, which is only a name.
-func (c *Classifier) New(*signature.Automaton, []uint16, []uint16) backend.Program {
+func (c *Classifier) New(*signature.Automaton, ruleset.Reading) backend.Program {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.Programs++
