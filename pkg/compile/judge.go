@@ -84,11 +84,17 @@ func (f family) others() {
 	}
 	if f.policy.Unknown.Accept {
 		// An address that this host needs may have been banned before it did.
-		f.count("dropped_banned", f.unprotected(), f.from("banned"))
+		banned := f
+		banned.chain = "from_" + f.set("banned")
+		f.rule(f.from("banned"), ruleset.Verdict{Kind: ruleset.Jump, Chain: banned.chain})
+		banned.count("dropped_banned", banned.unprotected())
 		f.ban()
 	}
 	if f.classifies() {
 		f.count("dropped_signature", f.mark(ruleset.Scanner))
+	}
+	if f.classifies() && !f.policy.Unknown.Accept {
+		f.rule(f.unread().Statements()...)
 	}
 	switch required := len(f.policy.Unknown.RequireUserAgent) > 0; {
 	case !f.policy.Unknown.Accept:

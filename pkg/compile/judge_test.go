@@ -33,7 +33,7 @@ func TestJudgement(t *testing.T) {
 		for range 50 {
 			packet := packet{source: randomAddress(r), noWayBack: r.IntN(2) == 0}
 			if engine == "bpf" {
-				packet.class = []ruleset.Class{ruleset.Unclassified, ruleset.Scanner, ruleset.OtherAgent}[r.IntN(3)]
+				packet.class = []ruleset.Class{ruleset.Unclassified, ruleset.Scanner, ruleset.KnownAgent, ruleset.OtherAgent, ruleset.Seen}[r.IntN(5)]
 			}
 			got, rule := judge(t, s, "sip", packet)
 			if want := passes(p, engine == "bpf", packet); got != want {
@@ -65,7 +65,7 @@ func passes(p *policy.Policy, classifies bool, packet packet) bool {
 	case in(p.Bans.Addresses) || !p.Unknown.Accept || packet.class == ruleset.Scanner:
 		return false
 	case len(p.Unknown.RequireUserAgent) > 0:
-		return classifies && packet.class != ruleset.OtherAgent
+		return classifies && packet.class != ruleset.OtherAgent && packet.class != ruleset.Unclassified
 	}
 	return true
 }

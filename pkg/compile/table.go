@@ -69,10 +69,11 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 		chains["pass"] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(t.clearMark(), accept)}}
 		// An allowed source may send what scanners send. It passes, and somebody should look
 		// at it: a router that masquerades gives its own address to every scanner.
-		chains["allowed"] = ruleset.Chain{Rules: []ruleset.Rule{
-			ruleset.NewRule(t.mark(ruleset.Scanner), ruleset.Count("allowed_scanner")),
-			ruleset.NewRule(t.clearMark(), accept),
-		}}
+		allowed := []ruleset.Rule{ruleset.NewRule(t.mark(ruleset.Scanner), ruleset.Count("allowed_scanner"))}
+		if !t.policy.Unknown.Accept {
+			allowed = append(allowed, t.unread())
+		}
+		chains["allowed"] = ruleset.Chain{Rules: append(allowed, ruleset.NewRule(t.clearMark(), accept))}
 		if len(t.host.Classified) > 0 {
 			chains["unseen"] = ruleset.Chain{Rules: t.unseen()}
 		}
@@ -142,6 +143,11 @@ func (t table) unseen() []ruleset.Rule {
 		rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, ruleset.Count("unseen")))
 	}
 	return rules
+}
+
+// unread counts what the classifier had no time for.
+func (t table) unread() ruleset.Rule {
+	return ruleset.NewRule(t.mark(ruleset.Unread), ruleset.Count("unread"))
 }
 
 func (t table) bits() ruleset.MarkBits { return ruleset.MarkBits(t.policy.Signatures.Mark) }

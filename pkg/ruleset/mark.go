@@ -40,6 +40,7 @@ const (
 	KnownAgent   Class = 2 // a request whose User-Agent is allowed by require_user_agent
 	OtherAgent   Class = 3 // a request without such a User-Agent, or what may be a part of one
 	Seen         Class = 4 // nothing is known against it
+	Unread       Class = 5 // there was no time to read it
 )
 
 // Mark matches what the classifier has said of the packet.
