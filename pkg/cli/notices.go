@@ -7,10 +7,13 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 )
 
-// say writes one line to standard error, whatever is in the text.
+// say writes one line to standard error, even if the text has line breaks.
 func (a *app) say(kind, text string) {
-	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, strings.ReplaceAll(text, "\n", "; "))
+	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, plainLine(text))
 }
+
+// plainLine makes one line of a text.
+func plainLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
 
 // print writes a notice, and what to do about it.
 func (a *app) print(n notice.Notice) {

@@ -133,11 +133,8 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 		}
 		return nil, 0
 	case "fib":
-		switch first.number(unix.NFTA_FIB_RESULT) {
-		case unix.NFT_FIB_RESULT_ADDRTYPE:
+		if first.number(unix.NFTA_FIB_RESULT) == unix.NFT_FIB_RESULT_ADDRTYPE {
 			return ruleset.Unicast{}, 2
-		case unix.NFT_FIB_RESULT_OIFNAME:
-			return ruleset.WayBack{Interface: strings.TrimRight(string(at(1).compared()), "\x00")}, 2
 		}
 		return ruleset.ReversePathMissing{}, 2
 	case "ct":
@@ -176,8 +173,12 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		if at(2).name != "payload" {
 			return ruleset.IPv6Packet{}, 2
 		}
+		v6 := len(value) == 1 && value[0] == unix.NFPROTO_IPV6
+		if at(3).name != "lookup" {
+			return guessSourceNetwork(v6, at)
+		}
 		s := ruleset.Source{
-			V6:  len(value) == 1 && value[0] == unix.NFPROTO_IPV6,
+			V6:  v6,
 			Not: at(3).number(unix.NFTA_LOOKUP_FLAGS) == unix.NFT_LOOKUP_F_INV,
 			Set: at(3).text(unix.NFTA_LOOKUP_SET),
 		}

@@ -65,8 +65,10 @@ func encodePlain(s ruleset.Statement) []expr.Any {
 	switch s := s.(type) {
 	case ruleset.InInterface:
 		return encodeInInterface(s)
-	case ruleset.ReversePathMissing, ruleset.WayBack, ruleset.Unicast:
+	case ruleset.ReversePathMissing, ruleset.Unicast:
 		return encodeFib(s)
+	case ruleset.SourceNetwork:
+		return encodeSourceNetwork(s)
 	case ruleset.IPv6Packet:
 		// [ meta load nfproto => reg 1 ] [ cmp eq reg 1 0x0a ]
 		return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: fenceRegister}, compare([]byte{unix.NFPROTO_IPV6})}
@@ -100,19 +102,13 @@ func encodePlain(s ruleset.Statement) []expr.Any {
 
 // encodeFib translates a question to the routing table about the source address.
 func encodeFib(s ruleset.Statement) []expr.Any {
-	switch s := s.(type) {
+	switch s.(type) {
 	case ruleset.ReversePathMissing:
 		return []expr.Any{
 			// [ fib saddr . iif oif present => reg 1 ]
 			&expr.Fib{Register: fenceRegister, FlagSADDR: true, FlagIIF: true, FlagPRESENT: true, ResultOIF: true},
 			// [ cmp eq reg 1 0x00000000 ]
 			compare(make([]byte, 4)),
-		}
-	case ruleset.WayBack:
-		return []expr.Any{
-			// [ fib saddr oifname => reg 1 ] [ cmp eq reg 1 … ]
-			&expr.Fib{Register: fenceRegister, FlagSADDR: true, ResultOIFNAME: true},
-			compare(interfaceName(s.Interface)),
 		}
 	case ruleset.Unicast:
 		return []expr.Any{
@@ -190,47 +186,11 @@ func encodeMark(s ruleset.Mark) []expr.Any {
 	return append(loadMark(s.Bits.Of(0xf), 0), cmp)
 }
 
-// sourceAddress loads the source address out of the IP header.
-func sourceAddress(v6 bool) *expr.Payload {
-	if v6 {
-		return &expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16}
-	}
-	return &expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
-}
-
 // interfaceName is a whole name with its NUL padding.
 func interfaceName(name string) []byte {
 	padded := make([]byte, unix.IFNAMSIZ)
 	copy(padded, name)
 	return padded
-}
-
-func encodeSource(s ruleset.Source) (encoded, error) {
-	family, keyType := byte(unix.NFPROTO_IPV4), nftables.TypeIPAddr
-	if s.V6 {
-		family, keyType = unix.NFPROTO_IPV6, nftables.TypeIP6Addr
-	}
-	e := encoded{exprs: []expr.Any{
-		// [ meta load nfproto => reg 1 ] [ cmp eq reg 1 0x02 ]: a table of family
-		// inet sees both families, and 12 bytes into the other header is no address.
-		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: fenceRegister},
-		compare([]byte{family}),
-		// [ payload load 4b @ network header + 12 => reg 1 ]
-		sourceAddress(s.V6),
-		// [ lookup reg 1 set … ]
-		&expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set, Invert: s.Not},
-	}}
-	if len(s.In) > 0 {
-		elements := ruleset.Merged(s.In)
-		for _, element := range elements {
-			if element.From.Is6() != s.V6 {
-				return e, fmt.Errorf("encode %q: %s is of the other family", s, element)
-			}
-		}
-		e.set = &anonymousSet{keyType: keyType, interval: true, elements: intervals(elements)}
-		e.set.text = anonymousText(keyType.GetNFTMagic(), true, elementTexts(elements))
-	}
-	return e, nil
 }
 
 func encodeDestination(s ruleset.Destination) encoded {

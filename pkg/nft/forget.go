@@ -16,15 +16,19 @@ import (
 // removed. It is needed where answers pass by connection tracking only: there a
 // removed address would stay allowed for as long as it keeps talking.
 func (k *Kernel) forget(p *plan.Plan) {
-	if !passesReplies(p.Want) {
-		return
+	if gone := p.Removed(); len(gone.Ranges()) > 0 {
+		k.forgetAddresses(p.Want, gone)
 	}
-	gone := p.Removed()
-	if len(gone.Ranges()) == 0 {
+}
+
+// forgetAddresses deletes the connection-tracking entries of addresses, if the table lets
+// answers pass.
+func (k *Kernel) forgetAddresses(in *ruleset.State, gone *netipx.IPSet) {
+	if !passesReplies(in) {
 		return
 	}
 	f := forgotten{addresses: gone}
-	for _, e := range p.Want.Sets["ports"].Elements {
+	for _, e := range in.Sets["ports"].Elements {
 		f.ports = append(f.ports, e.Port)
 	}
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {

@@ -31,9 +31,14 @@ unknown: {action: accept, allow_replies: true, require_user_agent: [Yealink]}
 // compiled compiles a policy for a host that forwards and has an engine.
 func compiled(t testing.TB, text string) *ruleset.State {
 	t.Helper()
+	// Prefixes of whole bytes and others.
+	var networks []netip.Prefix
+	for _, text := range []string{"192.168.1.2/24", "10.1.0.2/23", "fd00:1::2/64", "fd00:2::2/61"} {
+		networks = append(networks, netip.MustParsePrefix(text))
+	}
 	return compiledFor(t, text, ruleset.Host{Forwards: true, Engine: "bpf", Interfaces: []ruleset.Interface{
-		{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.2/24")}},
-		{Name: "ppp1", Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.3/24")}},
+		{Name: "eth0", Addresses: networks},
+		{Name: "ppp1", Addresses: networks},
 	}})
 }
 

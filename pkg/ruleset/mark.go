@@ -30,7 +30,7 @@ func (b MarkBits) Of(c Class) uint32 { return uint32(c) << b.Shift() }
 // Class reads the class out of a mark.
 func (b MarkBits) Class(mark uint32) Class { return Class(mark & b.mask() >> b.Shift()) }
 
-// Class is what the classifier says of a packet.
+// Class is the classifier's result for a packet.
 type Class uint32
 
 // The classes.
@@ -74,13 +74,13 @@ func (s SetMark) String() string {
 	return fmt.Sprintf("meta mark set meta mark & 0x%08x | 0x%08x", ^s.Bits.mask()|class, class)
 }
 
-// Unicast matches a source address that a single host can have.
+// Unicast matches a source address that belongs to a single host.
 type Unicast struct{}
 
 func (Unicast) String() string { return "fib saddr type unicast" }
 
-// Ban adds the source address to a set for a time, or restarts its time.
-// Where the set is full the rule ends here, so no verdict may stand behind it.
+// Ban adds the source address to a set for a time, or starts its time again. If the set
+// is full, the rule ends here, so no verdict may follow in the same rule.
 type Ban struct {
 	V6  bool
 	Set string
@@ -91,7 +91,7 @@ func (s Ban) String() string {
 	return fmt.Sprintf("update @%s { %s saddr timeout %s }", s.Set, family(s.V6), durationText(s.For))
 }
 
-// durationText writes a time as nft does: 1d2h3m4s5ms, without what is 0.
+// durationText writes a time as nft does, 1d2h3m4s5ms, without zero units.
 func durationText(d time.Duration) string {
 	var b strings.Builder
 	for _, u := range durationUnits {

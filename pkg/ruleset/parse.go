@@ -11,13 +11,13 @@ import (
 	"go4.org/netipx"
 )
 
-// form is how one kind of statement is written.
+// form is the syntax of one kind of statement.
 type form struct {
 	text *regexp.Regexp
 	make func(groups []string) (Statement, bool)
 }
 
-// forms are those of all statements, compiled when the first rule is read.
+// forms are those of all statements. They are compiled when the first rule is read.
 var forms = sync.OnceValue(func() []form {
 	plain := func(s Statement) func([]string) (Statement, bool) {
 		return func([]string) (Statement, bool) { return s, true }
@@ -29,7 +29,10 @@ var forms = sync.OnceValue(func() []form {
 		}},
 		{regexp.MustCompile(`^ip(6?) saddr \{ ([^}]+) \}`), parseSource},
 		{regexp.MustCompile(`^fib saddr \. iif oif missing`), plain(ReversePathMissing{})},
-		{regexp.MustCompile(`^fib saddr oifname "([^"]+)"`), func(g []string) (Statement, bool) { return WayBack{g[1]}, true }},
+		{regexp.MustCompile(`^ip6? saddr ([0-9a-f.:/]+)`), func(g []string) (Statement, bool) {
+			p, err := ParsePrefix(g[1])
+			return SourceNetwork{p}, err == nil
+		}},
 		{regexp.MustCompile(`^fib saddr type unicast`), plain(Unicast{})},
 		{regexp.MustCompile(`^meta mark & (0x[0-9a-f]{8}) ([!=]=) (0x[0-9a-f]{8})`), parseMark},
 		{regexp.MustCompile(`^meta mark set meta mark & (0x[0-9a-f]{8})(?: \| (0x[0-9a-f]{8}))?`), parseSetMark},
@@ -49,7 +52,7 @@ var forms = sync.OnceValue(func() []form {
 	}
 })
 
-// parse reads the text of a rule, nil if ringfence cannot have written it.
+// parse reads the text of a rule. It returns nil if ringfence cannot have written it.
 func parse(text string) []Statement {
 	var statements []Statement
 	for rest := text; rest != ""; {

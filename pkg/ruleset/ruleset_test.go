@@ -78,8 +78,7 @@ func TestElementText(t *testing.T) {
 	}
 }
 
-// TestStateSurvivesJSON: what the journal writes must compare equal to what was
-// written.
+// TestStateSurvivesJSON: a state read back from JSON equals the one written.
 func TestStateSurvivesJSON(t *testing.T) {
 	s := ruleset.State{
 		Exists: true, Flags: "dormant", Counters: []string{"a"}, ForeignObjects: []ruleset.ForeignObject{{Kind: "quota", Type: 2, Name: "q"}},
@@ -176,7 +175,7 @@ func TestStateText(t *testing.T) {
 	}
 }
 
-// TestRulesFromText: whatever ringfence writes it can read, and nothing else.
+// TestRulesFromText: every rule that ringfence writes can be read, and no other.
 func TestRulesFromText(t *testing.T) {
 	rules := []ruleset.Rule{
 		ruleset.NewRule(ruleset.InInterface{Name: "lo", Not: true}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "fence"}),
@@ -187,7 +186,7 @@ func TestRulesFromText(t *testing.T) {
 		ruleset.NewRule(ruleset.Translated, ruleset.Original, ruleset.Destination{Set: "ports"}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}),
 		ruleset.NewRule(ruleset.Mark{Class: ruleset.Scanner}, ruleset.Unicast{}, ruleset.Source{Not: true, Set: "protected4"}, ruleset.Ban{Set: "banned4", For: time.Hour}),
 		ruleset.NewRule(ruleset.Mark{Class: ruleset.OtherAgent}, ruleset.Ban{V6: true, Set: "banned6", For: 25*time.Hour + 3*time.Second + 50*time.Millisecond}),
-		ruleset.NewRule(ruleset.InInterface{Name: "wlan"}, ruleset.WayBack{Interface: "eth0"}, ruleset.Verdict{Kind: ruleset.Return}),
+		ruleset.NewRule(ruleset.InInterface{Name: "wlan"}, ruleset.SourceNetwork{Prefix: netip.MustParsePrefix("192.168.1.0/24")}, ruleset.Verdict{Kind: ruleset.Return}),
 		ruleset.NewRule(ruleset.FirstFragment{}, ruleset.HasTransport{}),
 		ruleset.NewRule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"}),
 		ruleset.NewRule(ruleset.Mark{Not: true}, ruleset.SetMark{}, ruleset.Verdict{Kind: ruleset.Accept}),
