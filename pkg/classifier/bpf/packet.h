@@ -17,8 +17,12 @@
 static __always_inline int is_fenced(__u8 protocol, __be16 port)
 {
 	__u16 p = bpf_ntohs(port);
+	__u32 index = p / 8;
 
-	return ports[protocol != IPPROTO_UDP][p / 8] >> p % 8 & 1;
+	if (protocol != IPPROTO_UDP)
+		index += sizeof(ports[0]);
+	in_register(index);
+	return ((const __u8 *)ports)[index & (sizeof(ports) - 1)] >> p % 8 & 1;
 }
 
 /* More than the link header of any packet is long. */

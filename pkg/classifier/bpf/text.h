@@ -188,12 +188,14 @@ __noinline __u32 version_from(__u32 at, __u32 length, __u32 state)
 	if (!m)
 		return 0;
 	for (int i = 0; i < SOME; i++) {
-		__u32 class;
+		__u32 index;
 
 		if (at >= length)
 			break;
-		class = version_classes[byte_at(m, at)] & (VERSION_CLASSES - 1);
-		state = version_next[(state & (VERSION_STATES - 1)) * VERSION_CLASSES + class];
+		/* Linux 6.1 and older follow the bounds only if they are set last. */
+		index = state * VERSION_CLASSES + version_classes[byte_at(m, at)];
+		in_register(index);
+		state = version_next[index & (VERSION_STATES * VERSION_CLASSES - 1)];
 		if (state >= VERSION_FOUND)
 			break;
 		at++;
