@@ -262,7 +262,7 @@ func (n *nfa) nodeStep(to []position, p position, b byte) []position {
 	case beginning, anywhere:
 		if b == '\n' || b == '\r' {
 			for _, q := range n.spaceStep(nil, index, stands) {
-				to = append(to, q+position(lineOr(b, 0, position(atBreak), position(atReturn))))
+				to = append(to, q+lineOr(b, 0, position(atBreak), position(atReturn)))
 			}
 			return to
 		}
