@@ -8,6 +8,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/host/system"
 	"github.com/ringfence/ringfence/pkg/nft"
 	"github.com/ringfence/ringfence/pkg/resolve"
@@ -24,8 +25,9 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Classifier: ebpf{},
 		Host:       func() (ruleset.Host, error) { return system.Read(log) },
 		Listeners:  system.Listeners,
-		Servers:    system.NameServers,
-		Hosts:      system.Hosts,
+		Watch:      system.Watch, ResolverFiles: system.ResolverFiles(),
+		Servers: system.NameServers,
+		Hosts:   system.Hosts,
 		Lookup: func(servers resolve.Servers) (first, again resolve.Lookup) {
 			client := resolve.NewClient(servers)
 			if dial != nil {
@@ -33,7 +35,10 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 			}
 			return client.Lookup, client.Again
 		},
-		Now: system.Clock(log),
+		Network:   system.Facts,
+		Condition: func(stateFolder string) host.Condition { return system.Condition(log, stateFolder) },
+		Others:    nft.ReadOthers,
+		Now:       system.Clock(log),
 	}
 }
 
