@@ -237,7 +237,9 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 	}
 	f.note(ctx, r.kernel, o.Plan)
 	r.restorer.remember(r.newest.Number, o.Plan.Want)
-	alarms := s.Alarms(f.lookFor(ctx, r.kernel, s, r.newest, o.Plan.Want))
+	look := f.lookFor(ctx, r.kernel, s, r.newest, o.Plan.Want)
+	f.recordCounts(look)
+	alarms := s.Alarms(look)
 	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)
 	o.Notices = s.HostWarnings()
 	for _, p := range s.Memory.Refresh.Failures {
