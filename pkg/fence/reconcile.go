@@ -318,9 +318,9 @@ func (r *Reconciler) Learn(ctx context.Context, answers []resolve.Result) (Outco
 // writing fails, the memory lasts as long as this process.
 func (r *Reconciler) save(memory resolve.Memory, now resolve.Moment) {
 	age := now.Since(r.saved)
-	anew := !r.memory.Same(memory) || age >= r.site.Policy.DNS.Min || r.saved.Time.IsZero()
+	due := !r.memory.Same(memory) || age >= r.site.Policy.DNS.Min || r.saved.Time.IsZero()
 	r.memory, r.unsaved = memory, true
-	if !anew {
+	if !due {
 		return
 	}
 	if err := r.fence.WriteAddresses(memory); err != nil {
