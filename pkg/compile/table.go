@@ -140,11 +140,24 @@ func (t table) afterDNAT(interfaces []ruleset.InInterface) []ruleset.Rule {
 }
 
 // unseen counts what comes in by an interface of the classifier and was not seen by it:
-// another program is in its way.
+// another program is in its way. Interfaces that the policy lists are written as it has
+// them, so that one that comes or goes changes no rule.
 func (t table) unseen() []ruleset.Rule {
 	var rules []ruleset.Rule
-	for _, name := range t.host.Classified {
-		rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, ruleset.Count("unseen")))
+	count := ruleset.Count("unseen")
+	if len(t.policy.Interfaces) == 0 {
+		for _, name := range t.host.Classified {
+			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, count))
+		}
+		return rules
+	}
+	for _, name := range Fenced(t.policy, t.host) {
+		if !slices.Contains(t.host.Classified, name) && !t.policy.Trusts(name) {
+			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, ruleset.Verdict{Kind: ruleset.Return}))
+		}
+	}
+	for _, in := range t.fenced() {
+		rules = append(rules, ruleset.NewRule(in, count))
 	}
 	return rules
 }
