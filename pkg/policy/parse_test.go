@@ -311,8 +311,8 @@ func TestMistakes(t *testing.T) {
 		{
 			"numbers and times", "version: 1\nbans: {size: 0, duration: 1}\ndns: {hold: soon, refresh: {min: 2h}, stale_alarm: 0s}\n",
 			`2:14: bans.size is "0": write a decimal number from 1 to 16777216` + "\n" +
-				`2:27: bans.duration is "1": write a time with its unit, such as 60s, 5m or 24h` + "\n" +
-				`3:13: dns.hold is "soon": write a time with its unit, such as 60s, 5m or 24h` + "\n" +
+				`2:27: bans.duration is "1": write a time with its unit, such as 60s, 5m, 24h or 30d` + "\n" +
+				`3:13: dns.hold is "soon": write a time with its unit, such as 60s, 5m, 24h or 30d` + "\n" +
 				`3:34: dns.refresh.min (2h) is longer than dns.refresh.max (1h): swap them, or set both` + "\n" +
 				`3:52: dns.stale_alarm is 0s: write a time from 1m to 8784h`,
 		},
