@@ -19,7 +19,7 @@ func readPolicy(path string) (fence.Policy, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fence.Policy{}, notice.WithHint(fmt.Errorf("there is no policy %q (%w)", path, fs.ErrNotExist),
-			"write one (the examples show how), or name another file with --policy")
+			"ringfence init writes one for this host; --policy names another file")
 	}
 	var text []byte
 	if err == nil {
