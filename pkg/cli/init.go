@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/publicsuffix"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -216,14 +217,14 @@ func presetLines(preset rules.Provider, values string) ([]string, error) {
 }
 
 // providerNameOf makes a provider's name from a registrar's: "acme" from
-// sip.acme.example.
+// sip.acme.example and from sip.acme.co.uk.
 func providerNameOf(r policy.Registrar) string {
-	labels := strings.Split(r.Host, ".")
-	if len(labels) < 2 {
+	domain, err := publicsuffix.EffectiveTLDPlusOne(r.Host)
+	if err != nil {
 		return "provider"
 	}
-	name := strings.Trim(strings.ReplaceAll(labels[len(labels)-2], "_", "-"), "-")
-	if name == "" {
+	name, _, _ := strings.Cut(domain, ".")
+	if name = strings.Trim(strings.ReplaceAll(name, "_", "-"), "-"); name == "" {
 		return "provider"
 	}
 	return name

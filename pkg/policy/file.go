@@ -291,6 +291,9 @@ func unknownKey(key string, known []string) string {
 }
 
 func kindOf(goType string) string {
+	if strings.HasSuffix(goType, "[]policy.providerFile") {
+		return "a list, each provider of which begins with \"- \","
+	}
 	if strings.HasPrefix(strings.TrimPrefix(goType, "*"), "[]") {
 		return "a list, such as [a, b]"
 	}
