@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -184,6 +185,18 @@ func structureMistakes(n *yaml.Node) Mistakes {
 func (f *file) place(path ...any) scalar {
 	n := NodeAt(f.root, path...)
 	return scalar{line: n.Line, col: n.Column}
+}
+
+// noList reports whether a single value stands where a provider's registrars or addresses
+// belong. That is a mistake of its own: they are not missing.
+func (f *file) noList(path ...any) bool {
+	for _, key := range []string{"registrars", "addresses"} {
+		n := NodeAt(f.root, append(slices.Clone(path), key)...)
+		if n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+			return true
+		}
+	}
+	return false
 }
 
 // NodeAt returns the node at a path of keys and list indexes, or the nearest one that
