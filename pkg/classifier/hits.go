@@ -53,7 +53,10 @@ func hitsOf(id uint32) (map[string]uint64, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids, _ := info.MapIDs()
+	ids, known := info.MapIDs()
+	if !known {
+		return nil, errors.New("the kernel does not say which maps the classifier has (before Linux 4.15)")
+	}
 	var hits, signatures *ebpf.Map
 	for _, id := range ids {
 		m, err := ebpf.NewMapFromID(id)

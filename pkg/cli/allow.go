@@ -39,7 +39,7 @@ Exit status: 0 done, 1 error and nothing was changed.`,
 			return runAllow(c.Context(), a, addr, lasts)
 		},
 	}
-	c.Flags().DurationVar(&lasts, "for", defaultAllowance, "for how long")
+	c.Flags().Var(newLasting(&lasts, defaultAllowance), "for", "for how long, such as 30m, 2h or 7d")
 	return c
 }
 

@@ -50,7 +50,7 @@ func addEmptyFlag(c *cobra.Command, allowed *[]string) {
 }
 
 func runApply(ctx context.Context, a *app, o fence.ApplyOptions, yes bool) error {
-	p, err := readPolicy(a.policyPath)
+	p, err := readPolicy(ctx, a.policyPath)
 	if err != nil {
 		return err
 	}

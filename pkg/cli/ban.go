@@ -48,7 +48,7 @@ Exit status: 0 done, 1 error, 3 refused (in both nothing was changed).`,
 			return runBan(c.Context(), a, addr, o)
 		},
 	}
-	c.Flags().DurationVar(&o.lasts, "for", defaultBan, "for how long")
+	c.Flags().Var(newLasting(&o.lasts, defaultBan), "for", "for how long, such as 30m, 2h or 7d")
 	c.Flags().BoolVar(&o.allowProtected, "allow-protected", false, "ban even an address that is allowed or that this host needs")
 	return c
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -22,12 +23,12 @@ and column. It touches neither the kernel nor the network, and needs no root.`,
 		Example: `  ringfence check
   ringfence --policy new.yaml check`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return runCheck(a) },
+		RunE: func(c *cobra.Command, _ []string) error { return runCheck(c.Context(), a) },
 	}
 }
 
-func runCheck(a *app) error {
-	p, err := readPolicy(a.policyPath)
+func runCheck(ctx context.Context, a *app) error {
+	p, err := readPolicy(ctx, a.policyPath)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ Exit status: 0 nothing would change, 1 error, 2 something would change.`,
 }
 
 func runDiff(ctx context.Context, a *app, o fence.DiffOptions) error {
-	p, err := readPolicy(a.policyPath)
+	p, err := readPolicy(ctx, a.policyPath)
 	if err != nil {
 		return err
 	}

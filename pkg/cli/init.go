@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/publicsuffix"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -81,19 +82,55 @@ func alreadyThere(a *app) error {
 		"to write a draft to another file: ringfence --policy FILE init")
 }
 
-// writeNewPolicy writes a file that must not exist yet, completely or not at all.
-func writeNewPolicy(a *app, text string) error {
-	if err := os.MkdirAll(filepath.Dir(a.policyPath), 0o750); err != nil {
+// defaultPolicy is the usual policy.
+const defaultPolicy = "/etc/ringfence/policy.yaml"
+
+// check needs no root: the policy is for everybody to read.
+const (
+	policyMode   = 0o644
+	policyFolder = 0o755
+)
+
+// makePolicyFolder makes the folder of the usual policy. Any other one has to be there:
+// a path with a mistake in it makes no folders.
+func makePolicyFolder(path string) error {
+	folder := filepath.Dir(path)
+	if path != defaultPolicy {
+		return nil
+	}
+	err := os.Mkdir(folder, policyFolder)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.Chmod(folder, policyFolder)
+	}
+	if err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	f, err := os.OpenFile(a.policyPath, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	return nil
+}
+
+// writeNewPolicy writes a file that must not exist yet, completely or not at all.
+func writeNewPolicy(a *app, text string) error {
+	if err := makePolicyFolder(a.policyPath); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(a.policyPath, os.O_WRONLY|os.O_CREATE|os.O_EXCL, policyMode)
 	if errors.Is(err, fs.ErrExist) {
 		return alreadyThere(a)
+	}
+	if folder := filepath.Dir(a.policyPath); errors.Is(err, fs.ErrNotExist) {
+		return notice.WithHint(fmt.Errorf("write policy: there is no folder %s", folder), "to make it: mkdir -p %s", folder)
 	}
 	if err != nil {
 		return fmt.Errorf("write policy: %w", err)
 	}
-	_, err = f.WriteString(text)
+	// Whatever root's umask is.
+	err = f.Chmod(policyMode)
+	if err == nil {
+		_, err = f.WriteString(text)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -180,14 +217,14 @@ func presetLines(preset rules.Provider, values string) ([]string, error) {
 }
 
 // providerNameOf makes a provider's name from a registrar's: "acme" from
-// sip.acme.example.
+// sip.acme.example and from sip.acme.co.uk.
 func providerNameOf(r policy.Registrar) string {
-	labels := strings.Split(r.Host, ".")
-	if len(labels) < 2 {
+	domain, err := publicsuffix.EffectiveTLDPlusOne(r.Host)
+	if err != nil {
 		return "provider"
 	}
-	name := strings.Trim(strings.ReplaceAll(labels[len(labels)-2], "_", "-"), "-")
-	if name == "" {
+	name, _, _ := strings.Cut(domain, ".")
+	if name = strings.Trim(strings.ReplaceAll(name, "_", "-"), "-"); name == "" {
 		return "provider"
 	}
 	return name

@@ -84,8 +84,8 @@ func TestInit(t *testing.T) {
 			}
 			info, err := os.Stat(s.policyFile())
 			labtest.Must(t, err)
-			if info.Mode().Perm() != 0o640 {
-				t.Errorf("the policy has mode %o, want 640", info.Mode().Perm())
+			if info.Mode().Perm() != 0o644 {
+				t.Errorf("the policy has mode %o, want 644", info.Mode().Perm())
 			}
 			content, err := os.ReadFile(s.policyFile())
 			labtest.Must(t, err)

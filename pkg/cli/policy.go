@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,16 +16,11 @@ import (
 )
 
 // readPolicy reads and checks the policy file.
-func readPolicy(path string) (fence.Policy, error) {
-	file, err := os.Open(path)
+func readPolicy(ctx context.Context, path string) (fence.Policy, error) {
+	text, err := readFile(ctx, path, policy.MaxSize+1)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fence.Policy{}, notice.WithHint(fmt.Errorf("there is no policy %q (%w)", path, fs.ErrNotExist),
-			"write one (the examples show how), or name another file with --policy")
-	}
-	var text []byte
-	if err == nil {
-		defer file.Close()
-		text, err = io.ReadAll(io.LimitReader(file, policy.MaxSize+1))
+			"ringfence init writes one for this host; --policy names another file")
 	}
 	if err != nil {
 		return fence.Policy{}, fmt.Errorf("read policy: %w", err)
@@ -39,4 +35,30 @@ func absolute(path string) string {
 		return whole
 	}
 	return path
+}
+
+// readFile reads at most so many bytes of a file. A pipe may have nobody at its other
+// end: an interrupted command does not wait for it.
+func readFile(ctx context.Context, path string, most int64) ([]byte, error) {
+	type content struct {
+		text []byte
+		err  error
+	}
+	read := make(chan content, 1)
+	go func() {
+		file, err := os.Open(path)
+		if err != nil {
+			read <- content{nil, err}
+			return
+		}
+		defer file.Close()
+		text, err := io.ReadAll(io.LimitReader(file, most))
+		read <- content{text, err}
+	}()
+	select {
+	case c := <-read:
+		return c.text, c.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

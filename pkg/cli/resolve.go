@@ -99,7 +99,7 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 		targets = append(targets, resolve.Target{Name: r.Host, Registrar: true})
 		views = append(views, resolve.ViewOf(name))
 	}
-	p, err := readPolicy(a.policyPath)
+	p, err := readPolicy(ctx, a.policyPath)
 	if err != nil {
 		// resolve works without a valid policy, so that it can help to write or correct
 		// one.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,7 @@ counted. As root it also shows how many packets have matched.`,
   ringfence signatures --all              also those that are off
   ringfence signatures test message.txt   what would this message match?`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return runSignatures(a, all) },
+		RunE: func(c *cobra.Command, _ []string) error { return runSignatures(c.Context(), a, all) },
 	}
 	c.Flags().BoolVar(&all, "all", false, "also those that are off or left out")
 	c.AddCommand(&cobra.Command{
@@ -45,7 +46,7 @@ it. It changes nothing and needs no root.
 Exit status: 0 it was read, whatever it matches; 1 error.`,
 		Example: `  ringfence signatures test message.txt
   tshark -r scan.pcap -T fields -e udp.payload | xxd -r -p | ringfence signatures test -`,
-		RunE: func(_ *cobra.Command, args []string) error { return runTestMessage(a, args) },
+		RunE: func(c *cobra.Command, args []string) error { return runTestMessage(c.Context(), a, args) },
 	})
 	return c
 }
@@ -65,8 +66,8 @@ type listedSignature struct {
 	Packets *uint64 `json:"packets"`
 }
 
-func runSignatures(a *app, all bool) error {
-	p, err := policyOrNone(a)
+func runSignatures(ctx context.Context, a *app, all bool) error {
+	p, err := policyOrNone(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -120,8 +121,8 @@ func runSignatures(a *app, all bool) error {
 }
 
 // policyOrNone returns the policy, or if there is none, one with the defaults.
-func policyOrNone(a *app) (*policy.Policy, error) {
-	p, err := readPolicy(a.policyPath)
+func policyOrNone(ctx context.Context, a *app) (*policy.Policy, error) {
+	p, err := readPolicy(ctx, a.policyPath)
 	if errors.Is(err, fs.ErrNotExist) {
 		return catalog.Parse("default", []byte("version: 1\n"))
 	}
@@ -145,7 +146,7 @@ type messageFinding struct {
 	Text      string          `json:"text"`
 }
 
-func runTestMessage(a *app, args []string) error {
+func runTestMessage(ctx context.Context, a *app, args []string) error {
 	if len(args) != 1 {
 		return notice.WithHint(errors.New("signatures test needs one file, or - for standard input"), "for example: ringfence signatures test message.txt")
 	}
@@ -153,7 +154,7 @@ func runTestMessage(a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := policyOrNone(a)
+	p, err := policyOrNone(ctx, a)
 	if err != nil {
 		return err
 	}

@@ -97,5 +97,5 @@ func (s store) generationToGoTo(n int) (*journal.Entry, error) {
 		}
 		s.notice.Warn(notice.StateDamaged, "%v; using an older generation", err)
 	}
-	return nil, notice.WithHint(errors.New("there is no generation before the one in force"), history)
+	return nil, notice.WithHint(errors.New("there is no generation before the one in force"), "ringfence down removes the fence")
 }

@@ -46,6 +46,9 @@ func (r *reader) close() { r.conn.Close() }
 // errInterrupted says that a dump did not see one state from start to end.
 var errInterrupted = errors.New("the ruleset changed while it was read")
 
+// errMalformed says that the kernel's answer ends within a message.
+var errMalformed = errors.New("the kernel's answer is malformed")
+
 // get asks for one object and returns the answer's attributes.
 func (r *reader) get(ctx context.Context, message uint16, attributes ...netlink.Attribute) ([]byte, error) {
 	var found []byte
@@ -83,6 +86,8 @@ func (r *reader) ask(ctx context.Context, message uint16, flags netlink.HeaderFl
 		}
 		for m := range messages(batch) {
 			switch {
+			case m.malformed:
+				return errMalformed
 			case m.sequence != sent.Header.Sequence:
 				continue // the late answer to a question that was given up
 			case m.kind == unix.NLMSG_DONE || m.kind == unix.NLMSG_ERROR:
@@ -125,6 +130,8 @@ type message struct {
 	kind, flags uint16
 	sequence    uint32
 	payload     []byte
+	// malformed is set for what is no message: the rest of the batch cannot be read.
+	malformed bool
 }
 
 // errno reads the status at the start of an error or of the end of a dump.
@@ -140,6 +147,7 @@ func messages(b []byte) iter.Seq[message] {
 		for len(b) >= unix.NLMSG_HDRLEN {
 			length := int(binary.NativeEndian.Uint32(b))
 			if length < unix.NLMSG_HDRLEN || length > len(b) {
+				yield(message{malformed: true})
 				return
 			}
 			m := message{

@@ -65,6 +65,11 @@ func (r *reader) watch(touched chan Touched) {
 			return
 		}
 		for m := range messages(batch) {
+			if m.malformed {
+				ours = false
+				send(Touched{Lost: true})
+				break
+			}
 			if m.kind>>8 != unix.NFNL_SUBSYS_NFTABLES || len(m.payload) < 4 {
 				continue
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -186,6 +187,18 @@ func (f *file) place(path ...any) scalar {
 	return scalar{line: n.Line, col: n.Column}
 }
 
+// noList reports whether a single value stands where a provider's registrars or addresses
+// belong. That is a mistake of its own: they are not missing.
+func (f *file) noList(path ...any) bool {
+	for _, key := range []string{"registrars", "addresses"} {
+		n := NodeAt(f.root, append(slices.Clone(path), key)...)
+		if n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+			return true
+		}
+	}
+	return false
+}
+
 // NodeAt returns the node at a path of keys and list indexes, or the nearest one that
 // exists.
 func NodeAt(n *yaml.Node, path ...any) *yaml.Node {
@@ -291,6 +304,9 @@ func unknownKey(key string, known []string) string {
 }
 
 func kindOf(goType string) string {
+	if strings.HasSuffix(goType, "[]policy.providerFile") {
+		return "a list, each provider of which begins with \"- \","
+	}
 	if strings.HasPrefix(strings.TrimPrefix(goType, "*"), "[]") {
 		return "a list, such as [a, b]"
 	}

@@ -256,9 +256,9 @@ func (c *checker) duration(s scalar, key string, byDefault, least, most time.Dur
 	if !s.written() {
 		return byDefault
 	}
-	d, err := time.ParseDuration(s.text)
+	d, err := ParseDuration(s.text)
 	if err != nil {
-		c.mistake(s, "%s is %q: write a time with its unit, such as 60s, 5m or 24h", key, s.text)
+		c.mistake(s, "%s is %v", key, err)
 		return byDefault
 	}
 	if d < least || d > most {

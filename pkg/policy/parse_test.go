@@ -220,6 +220,8 @@ func TestMistakes(t *testing.T) {
 			`3:1: "mode" was already given in line 2: put both together` + "\n" + `4:10: backend is "x": write auto or nftables`,
 		},
 		{"list where a value belongs", "version: 1\nmode: [enforce]\n", "2:7: want a single value here, not a list or keys"},
+		{"providers without a hyphen", "version: 1\nproviders:\n  name: acme\n", `3:3: want a list, each provider of which begins with "- ", here`},
+		{"a registrar that is no list", "version: 1\nproviders:\n- {name: acme, registrars: sip.acme.example}\n", "3:28: want a list, such as [a, b] here"},
 		{"value where a list belongs", "version: 1\ninterfaces: eth0\n", "2:13: want a list, such as [a, b] here"},
 		{"value where keys belong", "version: 1\nports: 5060\n", "2:8: want keys (udp, tcp) here"},
 		{"bad mode", "version: 1\nmode: off\n", `2:7: mode is "off": write enforce or monitor`},
@@ -311,8 +313,8 @@ func TestMistakes(t *testing.T) {
 		{
 			"numbers and times", "version: 1\nbans: {size: 0, duration: 1}\ndns: {hold: soon, refresh: {min: 2h}, stale_alarm: 0s}\n",
 			`2:14: bans.size is "0": write a decimal number from 1 to 16777216` + "\n" +
-				`2:27: bans.duration is "1": write a time with its unit, such as 60s, 5m or 24h` + "\n" +
-				`3:13: dns.hold is "soon": write a time with its unit, such as 60s, 5m or 24h` + "\n" +
+				`2:27: bans.duration is "1": write a time with its unit, such as 60s, 5m, 24h or 30d` + "\n" +
+				`3:13: dns.hold is "soon": write a time with its unit, such as 60s, 5m, 24h or 30d` + "\n" +
 				`3:34: dns.refresh.min (2h) is longer than dns.refresh.max (1h): swap them, or set both` + "\n" +
 				`3:52: dns.stale_alarm is 0s: write a time from 1m to 8784h`,
 		},

@@ -49,7 +49,7 @@ func (c *checker) providers(whole *file, allowed *allowList) []Provider {
 		for _, a := range c.allowedAddresses(f.Addresses, allowed, false) {
 			p.Addresses = append(p.Addresses, Address{a, "addresses"})
 		}
-		if !f.Preset.written() && p.Name != "" && len(f.Registrars)+len(f.Addresses) == 0 {
+		if !f.Preset.written() && p.Name != "" && len(f.Registrars)+len(f.Addresses) == 0 && !whole.noList("providers", i) {
 			c.mistake(at, "provider %q has neither preset nor registrars nor addresses: add one of them", p.Name)
 		}
 		providers = append(providers, p)
