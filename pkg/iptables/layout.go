@@ -1,0 +1,154 @@
+package iptables
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// where is one table of one family.
+type where struct {
+	table string
+	v6    bool
+}
+
+func (w where) String() string {
+	if w.v6 {
+		return w.table + ", IPv6"
+	}
+	return w.table + ", IPv4"
+}
+
+// layout is what a state is in iptables: the chains of each table, by their names in
+// ruleset, with letterMark in the names of chains that rules lead to. Chains that no
+// packet of the family comes to are left out.
+type layout map[where]map[string][]string
+
+// layoutOf writes a state that exists.
+func layoutOf(s *ruleset.State) (layout, error) {
+	l := layout{}
+	for _, name := range slices.Sorted(maps.Keys(s.Chains)) {
+		p, ok := places[s.Chains[name].Stage]
+		if !ok {
+			continue
+		}
+		for _, v6 := range []bool{false, true} {
+			w := where{p.table, v6}
+			if l[w] == nil {
+				l[w] = map[string][]string{}
+			}
+			if err := l.chain(w, s, name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return l, nil
+}
+
+// chain writes a chain and those that it leads to.
+func (l layout) chain(w where, s *ruleset.State, name string) error {
+	if _, ok := l[w][name]; ok {
+		return nil
+	}
+	l[w][name] = []string{}
+	e := encoder{v6: w.v6, sets: s.Sets}
+	for _, r := range s.Chains[name].Rules {
+		lines, err := e.rule(r)
+		if err != nil {
+			return err
+		}
+		l[w][name] = append(l[w][name], lines...)
+		for _, line := range lines {
+			if next, ok := leadsTo(line); ok {
+				if err := l.chain(w, s, next); err != nil {
+					return err
+				}
+			}
+		}
+		if len(lines) == 1 && endsAll(lines[0]) {
+			break // no packet of this family comes further
+		}
+	}
+	return nil
+}
+
+// leadsTo returns the chain of the fence that a line leads to.
+func leadsTo(line string) (chain string, ok bool) {
+	_, chain, ok = strings.Cut(line, " "+letterMark)
+	return chain, ok
+}
+
+// endsAll reports whether no packet comes behind a line.
+func endsAll(line string) bool {
+	return strings.HasPrefix(line, "-g ") || line == "-j DROP" || line == "-j RETURN"
+}
+
+// counters are the chains that count, of every table of a state: for each its rule.
+// They have no letter, and stay when the fence's chains change, so that they go on
+// counting.
+func counters(s *ruleset.State) map[string]string {
+	chains := map[string]string{}
+	for _, name := range s.Counters {
+		chains[name] = counterRule(name)
+	}
+	return chains
+}
+
+// counterRule is the one rule of a chain that counts.
+func counterRule(name string) string {
+	if strings.HasPrefix(name, dropped) {
+		return "-j DROP"
+	}
+	return "-j RETURN"
+}
+
+// counterOf returns the counter that a chain counts for.
+func counterOf(chain string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(chain, chainPrefix)
+	if !ok {
+		return "", false
+	}
+	if rest, is := strings.CutPrefix(name, counted); is {
+		return dropped + rest, true
+	}
+	return name, strings.HasPrefix(name, dropped) || strings.HasPrefix(name, "allowed_") || slices.Contains(otherCounters, name)
+}
+
+// otherCounters are those whose names say no verdict.
+var otherCounters = []string{"unread", "unseen"}
+
+// stageChain returns the chain of a state that a table's hooks lead to.
+func stageChain(s *ruleset.State, table string) (name string, ok bool) {
+	for _, name := range slices.Sorted(maps.Keys(s.Chains)) {
+		if p, is := places[s.Chains[name].Stage]; is && p.table == table {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// hooksOf are the built-in chains of a table that lead to the fence.
+func hooksOf(table string) []string {
+	for _, p := range places {
+		if p.table == table {
+			return p.hooks
+		}
+	}
+	return nil
+}
+
+// allPlaces are all tables of both families, in the order in which packets meet them.
+func allPlaces() []where {
+	var all []where
+	for _, table := range tables {
+		all = append(all, where{table, false}, where{table, true})
+	}
+	return all
+}
+
+func compareWhere(a, b where) int {
+	return cmp.Or(slices.Index(tables, a.table)-slices.Index(tables, b.table), strings.Compare(a.String(), b.String()))
+}
