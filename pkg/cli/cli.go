@@ -227,7 +227,7 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 		world = &here
 	}
 	c := fence.Config{
-		StateDir: a.stateDir, RunDir: a.runDir, User: userName(), Version: version(), Notice: hear, Words: wayOutText, Log: a.log,
+		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: wayOutText, Log: a.log,
 	}
 	if isTerminal(a.stderr) {
 		c.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }

@@ -84,7 +84,7 @@ func TestDNSFaults(t *testing.T) {
 				rounds = labtest.Count(1, 200)
 			}
 			for i := range rounds {
-				o := p.must(t, f.status, "refresh")
+				o := p.must(t, f.status, "refresh", "-v")
 				p.intact(t, fmt.Sprintf("refresh %d", i+1))
 				refreshes.Add(1)
 				if !strings.Contains(o.stderr, f.failure) {

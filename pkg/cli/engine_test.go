@@ -253,7 +253,7 @@ func TestMarkNeverLeaves(t *testing.T) {
 			s.must(t, 0, "apply", "--adopt")
 			defer s.must(t, 0, "down")
 			if name == "ports timed out" {
-				labtest.Run(t, w.pbx, "nft", "flush", "set", "inet", "ringfence", "ports_udp")
+				labtest.Run(t, w.pbx, "nft", "flush", "set", "inet", "ringfence", "ports")
 			}
 			before := counters(t, w.pbx)
 			for _, agent := range []string{"phone", "friendly-scanner", "sipsak 0.9"} {

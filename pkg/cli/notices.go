@@ -9,8 +9,11 @@ import (
 
 // say writes one line to standard error, whatever is in the text.
 func (a *app) say(kind, text string) {
-	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, strings.ReplaceAll(text, "\n", "; "))
+	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, plainLine(text))
 }
+
+// plainLine makes one line of a text.
+func plainLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
 
 // print writes a notice, and what to do about it.
 func (a *app) print(n notice.Notice) {

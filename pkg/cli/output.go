@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -55,6 +56,9 @@ var signs = map[plan.Action]string{plan.Add: "+", plan.Delete: "-", plan.Modify:
 // addresses is the same for everybody, and is only counted.
 func (a *app) writePlan(out io.Writer, p *plan.Plan) {
 	fresh := !p.Have.Exists && p.Want.Exists
+	buffer := bufio.NewWriter(out)
+	defer buffer.Flush()
+	out = buffer
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
 	for _, c := range p.Changes {
@@ -105,11 +109,14 @@ func (a *app) coloured(attribute color.Attribute, text string) string {
 	return c.Sprint(text)
 }
 
-// table prints aligned columns.
+// table prints aligned columns. A tabwriter writes each cell by itself, so it
+// writes into a buffer.
 func table(w io.Writer, write func(w io.Writer)) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	buffer := bufio.NewWriter(w)
+	t := tabwriter.NewWriter(buffer, 0, 0, 2, ' ', 0)
 	write(t)
 	t.Flush()
+	buffer.Flush()
 }
 
 // fold breaks a line at spaces so that no part is longer than width, unless it

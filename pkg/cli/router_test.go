@@ -154,8 +154,11 @@ func TestCutInside(t *testing.T) {
 	}
 	labtest.Run(t, o.pbx, "ip", "link", "add", "docker0", "type", "bridge")
 	labtest.Must(t, o.pbx.AddAddress("docker0", "172.17.0.1/16"))
-	if o := s.must(t, 0, "refresh"); !strings.Contains(o.stderr, "172.17.0.0/16 on docker0 could no longer reach their provider") {
-		t.Errorf("refresh does not say who is cut off now:\n%s", o.stderr)
+	if o := s.must(t, 4, "refresh"); !strings.Contains(o.stderr, "alarm: 172.17.0.0/16 on docker0: phones there cannot reach their provider") || strings.Contains(o.stderr, insideNetwork) {
+		t.Errorf("refresh does not say who is cut off now, or names who was before:\n%s", o.stderr)
+	}
+	if o := s.must(t, 4, "status", "--check"); !strings.HasPrefix(o.stdout, "ALARM (1): 172.17.0.0/16 on docker0: ") {
+		t.Errorf("status --check says:\n%s", o.stdout)
 	}
 	s.write(t, routerPolicyBase+"interfaces: [eth0]\n")
 	s.must(t, 0, "apply")

@@ -15,8 +15,8 @@ func runCommand(a *app) *cobra.Command {
 		Long: `run keeps the newest generation in force until it is told to end. It asks for
 each name when its answers run out, puts the table back at once when another
 program removes or changes it, and looks at everything once a minute whatever
-happens. It never reads the policy file: apply does, and run goes on with the
-generation that apply makes. While the fence is taken down it waits.
+happens. It puts nothing of the policy file into force: apply does, and run goes on
+with the generation that apply makes. While the fence is taken down it waits.
 
 When it ends, the fence stands as it is. It tells systemd when it is ready, how
 it goes, and that it is alive.`,

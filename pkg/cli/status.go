@@ -2,40 +2,54 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
 )
 
 func statusCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var check bool
+	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show who is allowed, since when, and who was dropped",
 		Long: `status shows the fence as it is: mode, generation, who is allowed and by which
 name, when each address was last seen in an answer, how many packets were let
 through and dropped since the table was made, how the last refresh went, and
-whether the kernel differs from the newest generation (drift). It asks no name
-server and changes nothing.`,
+whether the kernel differs from the newest generation (drift). Alarms come first:
+what makes the fence less than the policy says, each with its way out. It asks no
+name server and changes nothing.
+
+With --check it writes one line, for monitoring.
+
+Exit status: 0 done, 1 error; with --check also 4 if an alarm stands or nothing is
+fenced.`,
 		Example: `  ringfence status
-  ringfence status -o json`,
+  ringfence status -o json
+  ringfence status --check`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return runStatus(c.Context(), a) },
+		RunE: func(c *cobra.Command, _ []string) error { return runStatus(c.Context(), a, check) },
 	}
+	c.Flags().BoolVar(&check, "check", false, "write one line; exit status 4 if an alarm stands or nothing is fenced")
+	return c
 }
 
 // statusReport is the object that status prints.
 type statusReport struct {
-	Alarms    []alarmReport `json:"alarms"`
-	Fence     bool          `json:"fence"` // there is a table in the kernel
-	Mode      string        `json:"mode"`
-	Backend   string        `json:"backend"`
-	Engine    string        `json:"engine"`
-	EngineWhy string        `json:"engine_reason,omitempty"`
+	Alarms    []site.Alarm `json:"alarms"`
+	Fence     bool         `json:"fence"` // there is a table in the kernel
+	Mode      string       `json:"mode"`
+	Backend   string       `json:"backend"`
+	Engine    string       `json:"engine"`
+	EngineWhy string       `json:"engine_reason,omitempty"`
 	// Signatures are the packets that each signature has matched, null if that is
 	// not known.
 	Signatures map[string]uint64 `json:"signatures"`
@@ -45,11 +59,13 @@ type statusReport struct {
 	Pending    *time.Time        `json:"pending"`
 	Down       *time.Time        `json:"down"`
 	Drift      bool              `json:"drift"`
-	Providers  []allowedReport   `json:"providers"`
-	Trusted    []addressReport   `json:"trusted"`
-	Counters   map[string]uint64 `json:"counters"`
-	Refresh    refreshReport     `json:"refresh"`
-	LeftOut    []leftOut         `json:"left_out"`
+	// PolicyChanged says that the policy file differs from the generation.
+	PolicyChanged bool              `json:"policy_changed"`
+	Providers     []allowedReport   `json:"providers"`
+	Trusted       []addressReport   `json:"trusted"`
+	Counters      map[string]uint64 `json:"counters"`
+	Refresh       refreshReport     `json:"refresh"`
+	LeftOut       []leftOut         `json:"left_out"`
 }
 
 type allowedReport struct {
@@ -79,25 +95,63 @@ type leftOut struct {
 	Why     string `json:"why"`
 }
 
-func runStatus(ctx context.Context, a *app) error {
+func runStatus(ctx context.Context, a *app, check bool) error {
 	s, err := a.fence().Status(ctx)
 	if err != nil {
 		return err
 	}
-	a.printAll(s.Notices)
 	r := reportStatus(s)
-	if a.json() {
-		return a.writeJSON(r)
+	switch {
+	case a.json():
+		a.printAll(s.Notices)
+		if err := a.writeJSON(r); err != nil || !check {
+			return err
+		}
+	case check:
+		fmt.Fprintln(a.stdout, checkText(s))
+	default:
+		a.printAll(s.Notices)
+		a.writeStatus(s, r)
 	}
-	a.writeStatus(s, r)
-	return nil
+	return partly(check && !isWell(s))
+}
+
+// isWell reports whether something is fenced, and no alarm stands.
+func isWell(s *fence.Status) bool { return s.Fenced && len(s.Alarms) == 0 }
+
+// checkText is the status in one line.
+func checkText(s *fence.Status) string {
+	var wrong []string
+	for _, alarm := range s.Alarms {
+		wrong = append(wrong, alarm.Notice().Text)
+	}
+	switch {
+	case s.Generation == 0 && len(wrong) == 0:
+		wrong = append(wrong, "nothing is fenced: there is no generation yet")
+	case s.Down != nil:
+		wrong = append(wrong, "nothing is fenced: it was taken down "+notice.Ago(*s.Down))
+	case !s.Fenced && s.Table:
+		wrong = append(wrong, "nothing is fenced: none of the policy's interfaces is there")
+	}
+	if len(wrong) > 0 {
+		return plainLine(fmt.Sprintf("ALARM (%d): %s", len(wrong), strings.Join(wrong, "; ")))
+	}
+	mode := "enforced"
+	if s.Monitor {
+		mode = "in monitor mode, so nothing is dropped"
+	}
+	text := fmt.Sprintf("OK: generation %d, %s", s.Generation, mode)
+	if s.Names > 0 && !s.Refresh.Time.IsZero() {
+		text += ", names asked for " + notice.Ago(s.Refresh.Time)
+	}
+	return text
 }
 
 func reportStatus(s *fence.Status) *statusReport {
 	r := &statusReport{
-		Alarms: reportAlarms(s.Alarms), Fence: s.Table, Mode: "none", Backend: s.Backend.Name,
+		Alarms: append([]site.Alarm{}, s.Alarms...), Fence: s.Table, Mode: "none", Backend: s.Backend.Name,
 		Engine: string(s.Engine), EngineWhy: s.EngineWhy, Signatures: s.Hits,
-		Generation: s.Generation, Down: s.Down, Drift: s.Differences > 0,
+		Generation: s.Generation, Down: s.Down, Drift: s.Differences > 0, PolicyChanged: s.PolicyChanged,
 		Providers: []allowedReport{}, Trusted: reportAddresses(s.Trusted), Counters: map[string]uint64{},
 		Refresh: refreshReport{OK: true, Failures: []resolve.Problem{}}, LeftOut: []leftOut{},
 	}
@@ -129,20 +183,6 @@ func reportAddresses(list []fence.Address) []addressReport {
 			r.Family = "ipv6"
 		}
 		reports = append(reports, r)
-	}
-	return reports
-}
-
-// alarmReport is an alarm with its way out in words.
-type alarmReport struct {
-	resolve.Alarm
-	WayOut string `json:"way_out"`
-}
-
-func reportAlarms(alarms []resolve.Alarm) []alarmReport {
-	reports := []alarmReport{}
-	for _, alarm := range alarms {
-		reports = append(reports, alarmReport{alarm, wayOutText(alarm.WayOut)})
 	}
 	return reports
 }

@@ -77,6 +77,9 @@ func (a *app) writeFence(w io.Writer, s *fence.Status, r *statusReport) {
 	} else if !r.Drift {
 		fmt.Fprintf(w, "drift\tnone\n")
 	}
+	if r.PolicyChanged {
+		fmt.Fprintf(w, "policy file\tdiffers from the generation; ringfence diff shows what it would change\n")
+	}
 	writeRefresh(w, s, r)
 }
 
@@ -118,9 +121,9 @@ func writeRefresh(w io.Writer, s *fence.Status, r *statusReport) {
 }
 
 // writeAlarms prints what stands, each with its way out, before anything else.
-func (a *app) writeAlarms(out io.Writer, alarms []alarmReport) {
+func (a *app) writeAlarms(out io.Writer, alarms []site.Alarm) {
 	for _, alarm := range alarms {
-		fmt.Fprintf(out, "%s  %s\n       %s\n", a.alarm("alarm"), site.AlarmNotice(alarm.Alarm, nil).Text, alarm.WayOut)
+		fmt.Fprintf(out, "%s  %s\n       %s\n", a.alarm("alarm"), alarm.Notice().Text, alarm.WayOut)
 	}
 	if len(alarms) > 0 {
 		fmt.Fprintln(out)

@@ -39,7 +39,7 @@ func TestOrderOfJudgement(t *testing.T) {
 	const (
 		forged = `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" VERDICT
 `
-		allowed = `ip saddr @providers4 counter name "allowed_provider" goto pass
+		allowed = `ip saddr @providers4 counter name "allowed_provider" PASS
 ip saddr @trusted4 goto from_trusted4
 `
 		blocked = `ip saddr @blocked4 counter name "dropped_blocked" VERDICT
@@ -50,9 +50,9 @@ ip saddr @trusted4 goto from_trusted4
 `
 		scanner    = "meta mark & 0x0f000000 == 0x01000000 counter name \"dropped_signature\" VERDICT\n"
 		otherAgent = "meta mark & 0x0f000000 == 0x03000000 counter name \"dropped_user_agent\" VERDICT\n"
-		unknown    = `counter name "allowed_unknown" goto pass`
+		unknown    = `counter name "allowed_unknown" PASS`
 		dropped    = `counter name "dropped_unknown" VERDICT`
-		trusted    = forged + `counter name "allowed_trusted" goto pass`
+		trusted    = forged + `counter name "allowed_trusted" PASS`
 		all        = `
 providers: [{name: a, addresses: [203.0.113.1, "2001:db8::1"]}]
 trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
@@ -68,7 +68,7 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 		{name: "accept", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + unknown},
 		{
 			name: "replies pass first", policy: "unknown: {allow_replies: true}",
-			want: `ct direction reply counter name "allowed_reply" goto pass` + "\n" + allowed + blocked + dropped,
+			want: `ct direction reply counter name "allowed_reply" PASS` + "\n" + allowed + blocked + dropped,
 		},
 		{name: "monitor drops nothing", policy: "unknown: {action: accept}", monitor: true, want: allowed + forged + blocked + banned + unknown},
 		{name: "a classifier says who scans", engine: "bpf", want: allowed + blocked + scanner + dropped},
@@ -86,20 +86,24 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			text, verdict := all+strings.Replace(blocks, "DURATION", test.duration, 1)+test.policy, "drop"
-			if test.monitor {
-				text, verdict = text+"\nmode: monitor", "goto pass"
+			text, verdict, pass := all+strings.Replace(blocks, "DURATION", test.duration, 1)+test.policy, "drop", "accept"
+			if test.engine != "" && !strings.Contains(test.policy, "engine: off") {
+				pass = "goto pass"
 			}
+			if test.monitor {
+				text, verdict = text+"\nmode: monitor", pass
+			}
+			as := strings.NewReplacer("VERDICT", verdict, "PASS", pass)
 			s, _ := compile.State(parse(t, text), nil, ruleset.Host{Engine: test.engine})
 			got := strings.Replace(rules(s.Chains["sip"]), "meta nfproto ipv6 goto sip6\n", "", 1)
-			if diff := cmp.Diff(strings.ReplaceAll(test.want, "VERDICT", verdict), got); diff != "" {
+			if diff := cmp.Diff(as.Replace(test.want), got); diff != "" {
 				t.Error(diff)
 			}
-			if diff := cmp.Diff(strings.ReplaceAll(trusted, "VERDICT", verdict), rules(s.Chains["from_trusted4"])); diff != "" {
+			if diff := cmp.Diff(as.Replace(trusted), rules(s.Chains["from_trusted4"])); diff != "" {
 				t.Error(diff)
 			}
 			// The same for IPv6.
-			got = strings.ReplaceAll(got, `ct direction reply counter name "allowed_reply" goto pass`+"\n", "")
+			got = strings.ReplaceAll(got, `ct direction reply counter name "allowed_reply" accept`+"\n", "")
 			got = regexp.MustCompile(`ip saddr \{[^}]*\}`).ReplaceAllString(got, "ip saddr { fc00::/7, fe80::/10 }")
 			got = strings.NewReplacer("ip saddr", "ip6 saddr", "4 ", "6 ", "4\n", "6\n").Replace(got)
 			if diff := cmp.Diff(got, rules(s.Chains["sip6"])); diff != "" {
@@ -115,14 +119,14 @@ func TestEmptySets(t *testing.T) {
 	for policy, want := range map[string]string{
 		"": "meta nfproto ipv6 goto sip6\n" + `counter name "dropped_unknown" drop`,
 		`providers: [{name: a, addresses: ["2001:db8::1"]}]`: "meta nfproto ipv6 goto sip6\n" + `counter name "dropped_unknown" drop`,
-		"providers: [{name: a, registrars: [sip.a.example]}]\ntrusted: {hosts: [office.example]}": `meta nfproto ipv6 goto sip6
-ip saddr @providers4 counter name "allowed_provider" goto pass
-ip saddr @trusted4 counter name "allowed_trusted" goto pass
+		"providers: [{name: a, registrars: [sip.a.example]}]\ntrusted: {hosts: [office.example]}": `ip saddr @providers4 counter name "allowed_provider" accept
+ip saddr @trusted4 counter name "allowed_trusted" accept
+meta nfproto ipv6 goto sip6
 counter name "dropped_unknown" drop`,
 		"unknown: {action: accept}\nbans: {addresses: [\"2001:db8::1\"]}": `meta nfproto ipv6 goto sip6
 ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
 ip saddr @banned4 counter name "dropped_banned" drop
-counter name "allowed_unknown" goto pass`,
+counter name "allowed_unknown" accept`,
 	} {
 		s, _ := compile.State(parse(t, policy), nil, ruleset.Host{})
 		if diff := cmp.Diff(want, rules(s.Chains["sip"])); diff != "" {
@@ -195,12 +199,13 @@ counter name "dropped_spoofed" drop`,
 // every way out, and nothing is touched where no classifier is.
 func TestMarkNeverLeaves(t *testing.T) {
 	const cleared = "meta mark set meta mark & 0xf0ffffff"
-	p := parse(t, "interfaces: [eth0]")
+	const goes = "meta l4proto . th dport @ports iifname \"eth0\" goto sip"
+	p := parse(t, "interfaces: [eth0]\nports: {udp: [5060], tcp: []}")
 	with, _ := compile.State(p, nil, ruleset.Host{Engine: "bpf"})
 	if got, want := rules(with.Chains["pass"]), cleared+" accept"; got != want {
 		t.Errorf("pass is %q, want %q", got, want)
 	}
-	if got, want := rules(with.Chains["prerouting"]), "iifname \"eth0\" jump fence\nmeta mark & 0x0f000000 != 0x00000000 "+cleared; got != want {
+	if got, want := rules(with.Chains["prerouting"]), goes+noL4Header+"\nmeta mark & 0x0f000000 != 0x00000000 meta l4proto . th dport { udp . 5060 } "+cleared; got != want {
 		t.Errorf("prerouting is %q, want %q", got, want)
 	}
 	without, _ := compile.State(p, nil, ruleset.Host{})
@@ -209,6 +214,9 @@ func TestMarkNeverLeaves(t *testing.T) {
 	}
 }
 
+// noL4Header is the way of first fragments without a transport header.
+const noL4Header = "\nfrag frag-off 0 jump no_l4_header"
+
 func TestEntries(t *testing.T) {
 	for _, test := range []struct {
 		name, policy string
@@ -216,19 +224,22 @@ func TestEntries(t *testing.T) {
 		want         map[string]string
 		stage        ruleset.Stage
 	}{
-		{"every interface", "", false, map[string]string{"prerouting": `iifname != "lo" jump fence`}, ruleset.BeforeTracking},
-		{"some interfaces", "interfaces: [eth0, 'ppp*']", false, map[string]string{"prerouting": "iifname \"eth0\" jump fence\niifname \"ppp*\" jump fence"}, ruleset.BeforeTracking},
-		{"replies need connection tracking first", "unknown: {allow_replies: true}", false, map[string]string{"prerouting": `iifname != "lo" jump fence`}, ruleset.AfterTracking},
+		{"every interface", "", false, map[string]string{"prerouting": `meta l4proto . th dport @ports iif != "lo" goto sip` + noL4Header}, ruleset.BeforeTracking},
+		{"some interfaces", "interfaces: [eth0, 'ppp*']", false, map[string]string{
+			"prerouting": "meta l4proto . th dport @ports jump fence" + noL4Header, "fence": "iifname \"eth0\" goto sip\niifname \"ppp*\" goto sip",
+		}, ruleset.BeforeTracking},
+		{"replies need connection tracking first", "unknown: {allow_replies: true}", false, map[string]string{
+			"prerouting": `meta l4proto . th dport @ports iif != "lo" goto sip` + noL4Header,
+		}, ruleset.AfterTracking},
 		{"a host that forwards", "interfaces: [wan]", true, map[string]string{
-			"prerouting": `iifname "wan" jump fence`, "after_dnat": `iifname "wan" jump translated`,
-			"translated": `ct status dnat ct direction original udp dport @ports_udp goto sip
-ct status dnat ct direction original meta l4proto { dccp, sctp, tcp, udplite } th dport @ports_tcp goto sip`,
+			"prerouting": `meta l4proto . th dport @ports iifname "wan" goto sip` + noL4Header,
+			"after_dnat": `ct status dnat ct direction original meta l4proto . th dport @ports iifname "wan" goto sip`,
 		}, ruleset.BeforeTracking},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, _ := compile.State(parse(t, test.policy), nil, ruleset.Host{Forwards: test.forwards})
 			got := map[string]string{}
-			for _, name := range []string{"prerouting", "after_dnat", "translated"} {
+			for _, name := range []string{"prerouting", "after_dnat", "fence"} {
 				if c, ok := s.Chains[name]; ok {
 					got[name] = rules(c)
 				}
@@ -270,7 +281,7 @@ func TestAddresses(t *testing.T) {
 		"providers4": "203.0.113.0/29 203.0.113.8 203.0.113.9 203.0.113.20", "providers6": "2001:db8::/48 2001:db8:1::1",
 		"trusted4": "192.168.0.0/17 192.168.128.0/17 198.18.0.1", "trusted6": "", "blocked4": "198.51.100.0/24", "blocked6": "",
 		"protected4": "192.0.2.53 203.0.113.1 203.0.113.53 203.0.113.77", "protected6": "fe80::1 fe80::2",
-		"banned4": "", "banned6": "", "ports_udp": "5060 5061", "ports_tcp": "5060 5061",
+		"banned4": "", "banned6": "", "ports": "dccp . 5060 dccp . 5061 sctp . 5060 sctp . 5061 tcp . 5060 tcp . 5061 udp . 5060 udp . 5061 udplite . 5060 udplite . 5061",
 	}
 	got := map[string]string{}
 	for name, set := range s.Sets {

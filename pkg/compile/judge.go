@@ -13,17 +13,20 @@ import (
 // judge makes the chains that judge a packet to a fenced port: allow, block, ban,
 // default. With the ban before the allowance, one forged packet would shut a registrar
 // out. A packet costs the rules that it passes, so each family has a chain of its own,
-// and what only some packets need is behind what picks them.
+// which packets of IPv6 take behind what allows those of IPv4, and what only some packets
+// need is behind what picks them.
 func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	v4 := family{table: t, origins: o, chains: chains, chain: "sip"}
 	if t.policy.Unknown.AllowReplies {
 		v4.count("allowed_reply", ruleset.Reply)
 	}
+	v4.allowed()
 	v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"})
-	v4.judge()
+	v4.others()
 	v6 := v4
 	v6.v6, v6.chain = true, "sip6"
-	v6.judge()
+	v6.allowed()
+	v6.others()
 }
 
 // family compiles the chains for one family of addresses.
@@ -57,9 +60,14 @@ func (f family) count(counter string, match ...ruleset.Statement) {
 
 func (f family) from(kind string) ruleset.Source { return ruleset.Source{V6: f.v6, Set: f.set(kind)} }
 
-func (f family) judge() {
+// allowed lets in who is allowed.
+func (f family) allowed() {
 	f.allow("allowed_provider", "providers", slices.ContainsFunc(f.policy.Providers, namesHosts))
 	f.allow("allowed_trusted", "trusted", len(f.policy.Trusted.Hosts) > 0)
+}
+
+// others judges everybody else.
+func (f family) others() {
 	if f.policy.Unknown.Accept {
 		// Anybody may be let in below, also under an address of this side.
 		f.forged()

@@ -35,8 +35,7 @@ type table struct {
 func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 	sets := map[string]ruleset.Set{
 		// The flag timeout is there so that a lifetime can be put on the ports.
-		"ports_udp": {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports(t.policy.Ports.UDP)},
-		"ports_tcp": {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports(t.policy.Ports.TCP)},
+		"ports": {Key: ruleset.Service, Timeout: true, Elements: t.services()},
 	}
 	for suffix, key := range map[string]ruleset.Key{"4": ruleset.IPv4, "6": ruleset.IPv6} {
 		names := []string{"providers", "trusted", "blocked", "protected"}
@@ -65,12 +64,19 @@ func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
 }
 
 func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
-	chains := map[string]ruleset.Chain{
-		"prerouting":   t.prerouting(),
-		"fence":        {Rules: append(toPorts(), t.toNoL4Header()...)},
-		"no_l4_header": {Rules: t.noL4Header()},
-		"pass":         {Rules: []ruleset.Rule{t.pass()}},
+	chains := map[string]ruleset.Chain{"no_l4_header": {Rules: t.noL4Header()}}
+	if t.classifies() {
+		chains["pass"] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(ruleset.ClearMark{}, accept)}}
 	}
+	interfaces := t.fenced()
+	if len(interfaces) > 1 {
+		var rules []ruleset.Rule
+		for _, in := range interfaces {
+			rules = append(rules, ruleset.NewRule(in, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}))
+		}
+		chains["fence"] = ruleset.Chain{Rules: rules}
+	}
+	chains["prerouting"] = t.prerouting(interfaces)
 	t.judge(chains, o)
 	if exceptions := t.spoofExceptions(); len(exceptions) > 0 {
 		chains["spoofed"] = ruleset.Chain{Rules: append(exceptions, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
@@ -78,66 +84,71 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	if t.host.Forwards {
 		// A fenced port behind one that is not fenced: the translation of the
 		// destination happens after prerouting has looked at the port.
-		chains["after_dnat"] = ruleset.Chain{Stage: ruleset.BeforeFilter, Rules: t.entries("translated")}
-		chains["translated"] = ruleset.Chain{Rules: toPorts(ruleset.Translated, ruleset.Original)}
+		chains["after_dnat"] = ruleset.Chain{Stage: ruleset.BeforeFilter, Rules: []ruleset.Rule{toSIP(interfaces, ruleset.Translated, ruleset.Original)}}
 	}
 	return chains
 }
 
-func (t table) prerouting() ruleset.Chain {
+func (t table) prerouting(interfaces []ruleset.InInterface) ruleset.Chain {
 	stage := ruleset.BeforeTracking
 	if t.policy.Unknown.AllowReplies {
 		stage = ruleset.AfterTracking
 	}
-	rules := t.entries("fence")
+	rules := []ruleset.Rule{
+		toSIP(interfaces),
+		// Linux puts packets together again whose transport header begins in the second
+		// fragment, and none of their fragments has a port then. RFC 7112 section 5 lets
+		// every host discard them.
+		ruleset.NewRule(ruleset.FirstFragment{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "no_l4_header"}),
+	}
 	if t.classifies() {
-		// What comes back from the fence without a verdict, or never went there,
-		// leaves without what the classifier has noted on it.
-		rules = append(rules, ruleset.NewRule(ruleset.Mark{Class: ruleset.Unclassified, Not: true}, ruleset.ClearMark{}))
+		// What comes back without a verdict, and what found no port in the set because its
+		// lifetime is over, leaves without what the classifier has noted on it. On packets
+		// to other ports the classifier notes nothing: their marks are of other programs.
+		rules = append(rules, ruleset.NewRule(ruleset.Mark{Class: ruleset.Unclassified, Not: true},
+			ruleset.Destination{In: t.services()}, ruleset.ClearMark{}))
 	}
 	return ruleset.Chain{Stage: stage, Rules: rules}
+}
+
+func (t table) services() []ruleset.Element {
+	return ruleset.Services(t.policy.Ports.UDP, t.policy.Ports.TCP)
 }
 
 // classifies reports whether the engine marks packets before the rules see
 // them.
 func (t table) classifies() bool { return Engine(t.policy, t.host) == policy.EngineBPF }
 
-// pass lets a packet go on to other tables.
-func (t table) pass() ruleset.Rule {
-	if t.classifies() {
-		return ruleset.NewRule(ruleset.ClearMark{}, accept)
-	}
-	return ruleset.NewRule(accept)
-}
-
-// entries lead packets that come in by a fenced interface to a chain.
-func (t table) entries(chain string) []ruleset.Rule {
-	enter := ruleset.Verdict{Kind: ruleset.Jump, Chain: chain}
+// fenced match the interfaces whose packets are judged.
+func (t table) fenced() []ruleset.InInterface {
 	if len(t.policy.Interfaces) == 0 {
-		return []ruleset.Rule{ruleset.NewRule(ruleset.InInterface{Name: "lo", Not: true}, enter)}
+		return []ruleset.InInterface{{Name: "lo", Not: true}}
 	}
-	var rules []ruleset.Rule
+	var list []ruleset.InInterface
 	for _, name := range t.policy.Interfaces {
-		rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, enter))
+		list = append(list, ruleset.InInterface{Name: name})
 	}
-	return rules
+	return list
 }
 
-// toNoL4Header leads the first fragments of IPv6 packets to a look at whether their
-// port can be seen at all. Linux puts packets together again whose transport
-// header begins in the second fragment, and none of their fragments has a port
-// then. RFC 7112 section 5 lets every host discard them.
-func (t table) toNoL4Header() []ruleset.Rule {
-	return []ruleset.Rule{ruleset.NewRule(ruleset.FirstFragment{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "no_l4_header"})}
+// toSIP leads packets to the fenced ports to where they are judged. The port is looked at
+// first: most packets are to another one, and names of interfaces are dear to compare.
+func toSIP(interfaces []ruleset.InInterface, first ...ruleset.Statement) ruleset.Rule {
+	statements := append(first, ruleset.Destination{Set: "ports"})
+	if len(interfaces) > 1 {
+		return ruleset.NewRule(append(statements, ruleset.Verdict{Kind: ruleset.Jump, Chain: "fence"})...)
+	}
+	return ruleset.NewRule(append(statements, interfaces[0], ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"})...)
 }
 
-// noL4Header drops what has no transport header, which a rule can only say of
+// noL4Header drops fragments without a transport header, which a rule can only say of
 // what is left when all that has one is gone.
 func (t table) noL4Header() []ruleset.Rule {
-	return []ruleset.Rule{
-		ruleset.NewRule(ruleset.HasTransport{}, ruleset.Verdict{Kind: ruleset.Return}),
-		ruleset.NewRule(ruleset.Count("dropped_unknown"), t.verdict("dropped_unknown")),
+	rules := []ruleset.Rule{ruleset.NewRule(ruleset.HasTransport{}, ruleset.Verdict{Kind: ruleset.Return})}
+	for _, in := range t.fenced() {
+		rules = append(rules, ruleset.NewRule(in, ruleset.Count("dropped_unknown"), t.verdict("dropped_unknown")))
 	}
+	return rules
 }
 
 // verdict is what happens to a packet that a counter counts.
@@ -145,21 +156,10 @@ func (t table) verdict(counter string) ruleset.Verdict {
 	if strings.HasPrefix(counter, "dropped_") && !t.policy.Monitor {
 		return ruleset.Verdict{Kind: ruleset.Drop}
 	}
-	return ruleset.Verdict{Kind: ruleset.Goto, Chain: "pass"}
-}
-
-// toPorts leads packets to the fenced ports to chain sip. Raw SCTP, DCCP and
-// UDP-Lite carry SIP as well, and have their ports where TCP has them.
-func toPorts(first ...ruleset.Statement) []ruleset.Rule {
-	to := ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}
-	rule := func(match ...ruleset.Statement) ruleset.Rule {
-		return ruleset.NewRule(slices.Concat(first, match, []ruleset.Statement{to})...)
+	if t.classifies() {
+		return ruleset.Verdict{Kind: ruleset.Goto, Chain: "pass"}
 	}
-	return []ruleset.Rule{
-		rule(ruleset.DestinationPort{Protocol: ruleset.UDP, Set: "ports_udp"}),
-		rule(ruleset.Protocols{ruleset.TCP, ruleset.SCTP, ruleset.DCCP, ruleset.UDPLite},
-			ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: "ports_tcp"}),
-	}
+	return accept
 }
 
 var accept = ruleset.Verdict{Kind: ruleset.Accept}

@@ -27,10 +27,8 @@ func Forget(p *plan.Plan) error {
 		return nil
 	}
 	f := forgotten{addresses: gone}
-	for _, set := range []string{"ports_udp", "ports_tcp"} {
-		for _, e := range p.Want.Sets[set].Elements {
-			f.ports = append(f.ports, e.Port)
-		}
+	for _, e := range p.Want.Sets["ports"].Elements {
+		f.ports = append(f.ports, e.Port)
 	}
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
 		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f); err != nil {

@@ -14,7 +14,7 @@ import (
 func wanted(ports ...uint16) control.Desired {
 	return control.Desired{State: &ruleset.State{
 		Exists:   true,
-		Sets:     map[string]ruleset.Set{"ports_udp": {Key: ruleset.Port, Elements: ruleset.Ports(ports)}},
+		Sets:     map[string]ruleset.Set{"ports": {Key: ruleset.Service, Elements: ruleset.Services(ports, nil)}},
 		Counters: []string{"dropped_unknown"},
 		Chains: map[string]ruleset.Chain{"sip": {Rules: []ruleset.Rule{
 			ruleset.NewRule(ruleset.Count("dropped_unknown"), ruleset.Verdict{Kind: ruleset.Drop}),

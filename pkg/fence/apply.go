@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -72,9 +73,11 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 	if err != nil {
 		return nil, err
 	}
-	applied := &Applied{Plan: p, Generation: generation, New: generation != numberOf(newest), Notices: s.Warnings()}
-	names, bad := s.NameNotices(f.Now(), f.Words)
-	applied.Notices, applied.Partly = append(applied.Notices, names...), bad
+	applied := &Applied{Plan: p, Generation: generation, New: generation != numberOf(newest)}
+	alarms := s.Alarms(site.Look{Now: f.Now(), Words: f.Words, Generation: generation, Table: p.Want, Earlier: f.recorded()})
+	applied.Notices = slices.Concat(s.Warnings(), s.NameNotices(alarms), alarmNotices(alarms))
+	applied.Partly = s.NeedsSomebody(alarms)
+	f.record(applied.Notices)
 	return applied, nil
 }
 

@@ -36,7 +36,8 @@ func (f *committer) gather(ctx context.Context, p Policy, offline bool) (*site.S
 			"correct that, or write signatures.engine: auto and leave require_user_agent out")
 	}
 	if !offline {
-		f.ask(ctx, s, f.peekMemory(), nil)
+		newest, _ := f.Newest() // one that is damaged is reported where it is needed
+		f.ask(ctx, s, f.peekMemory(newest), nil)
 	}
 	return s, ctx.Err()
 }

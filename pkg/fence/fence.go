@@ -48,7 +48,10 @@ type World struct {
 // it.
 type Config struct {
 	StateDir, RunDir string
-	User, Version    string // for generations
+	// PolicyFile is the policy that Apply would be given, "" if that is not known. It is
+	// only compared with what is in force.
+	PolicyFile    string
+	User, Version string // for generations
 	// Notice takes notices while a command runs.
 	Notice notice.Func
 	// Words puts the ways out of alarms into words; nil leaves them out.

@@ -222,16 +222,16 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		return err
 	}
 	f.note(r.kernel, o.Plan)
-	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(s.Alarms(now))
+	alarms := s.Alarms(f.lookFor(ctx, r.kernel, s, r.newest, o.Plan.Want))
+	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)
 	o.Notices = s.ClassifierWarnings()
 	for _, p := range s.Memory.Refresh.Failures {
 		o.Notices = append(o.Notices, notice.Notice{
 			Severity: notice.Warning, Code: notice.NameFailed, About: site.ProblemText(p), Text: site.ProblemText(p),
 		})
 	}
-	for _, alarm := range s.Alarms(now) {
-		o.Notices = append(o.Notices, site.AlarmNotice(alarm, r.fence.Words))
-	}
+	o.Notices = append(o.Notices, alarmNotices(alarms)...)
+	f.recordAlarms(alarms)
 	return nil
 }
 

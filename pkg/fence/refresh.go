@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/journal"
@@ -29,8 +30,11 @@ type Refreshed struct {
 	Generation int        // the one in force
 	Unread     error      // why that is not known
 	Size       string     // of the policy's names
-	Notices    []notice.Notice
-	Partly     bool // a name has failed, an alarm holds, or something was not saved
+	// Notices are what is wrong now, News those among them that no run has shown to a
+	// user yet. Alarms counts the alarms among them.
+	Notices, News []notice.Notice
+	Alarms        int
+	Partly        bool // a name has failed, an alarm stands, or something was not saved
 }
 
 // refreshTries is how often Refresh starts over because a new generation was
@@ -38,8 +42,28 @@ type Refreshed struct {
 const refreshTries = 3
 
 // Refresh asks for the names of the newest generation, and puts their addresses
-// and whatever is missing into the kernel.
+// and whatever is missing into the kernel. What it finds on the way is among its
+// notices, so that it need not be shown by every run.
 func (f *Fence) Refresh(ctx context.Context, o RefreshOptions) (*Refreshed, error) {
+	show, heard := f.Notice, &notices{}
+	f.hear(heard.add)
+	defer f.hear(show)
+	r, err := f.refresh(ctx, o, heard)
+	if err != nil || r.Idle != "" {
+		show.Send(*heard...)
+	}
+	return r, err
+}
+
+// notices are those that a command has heard.
+type notices []notice.Notice
+
+func (list *notices) add(n notice.Notice) { *list = append(*list, n) }
+
+// hear sends the notices of what follows elsewhere.
+func (f *session) hear(to notice.Func) { f.Notice, f.notice = to, to }
+
+func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (*Refreshed, error) {
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
 	}
@@ -61,7 +85,7 @@ func (f *Fence) Refresh(ctx context.Context, o RefreshOptions) (*Refreshed, erro
 		if err := f.readHost(s); err != nil {
 			return nil, err
 		}
-		remembered := f.peekMemory()
+		remembered := f.peekMemory(newest)
 		large, err := s.Mentioned(o.Large, remembered)
 		if err != nil {
 			return nil, err
@@ -70,7 +94,7 @@ func (f *Fence) Refresh(ctx context.Context, o RefreshOptions) (*Refreshed, erro
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		refreshed, err := f.refreshFrom(ctx, newest, s)
+		refreshed, err := f.refreshFrom(ctx, newest, s, heard)
 		if errors.Is(err, journal.ErrLocked) {
 			// The next run of cron does what this one could not.
 			return f.idle(fmt.Sprintf("Nothing was done: %v.", err), nil)
@@ -134,7 +158,7 @@ func (f *Fence) generationOrKilled(ctx context.Context) (*journal.Entry, error) 
 
 // refreshFrom puts the answers for a generation into force. It does nothing,
 // and returns nil, if a newer one has been made meanwhile.
-func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Site) (*Refreshed, error) {
+func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Site, heard *notices) (*Refreshed, error) {
 	leave, err := f.enter(ctx, "refresh")
 	if err != nil {
 		return nil, err
@@ -172,12 +196,13 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 	f.note(c.tables, p)
 	logNames(f.Log, s.Memory)
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
-	r.Notices = append(s.NewCutWarnings(c.before), s.ClassifierWarnings()...)
-	names, bad := s.NameNotices(f.Now(), f.Words)
-	r.Notices, r.Partly = append(r.Notices, names...), bad || unsaved != nil
+	alarms := s.Alarms(f.lookFor(ctx, c.tables, s, from, p.Want))
+	r.Alarms, r.Partly = len(alarms), s.NeedsSomebody(alarms) || unsaved != nil
+	r.Notices = slices.Concat(*heard, s.ClassifierWarnings(), s.NameNotices(alarms), alarmNotices(alarms))
 	if unsaved != nil {
 		r.Notices = append(r.Notices, notice.Warningf(notice.StateUnsaved, "the kernel is up to date, but what it goes by could not be saved: %v", unsaved))
 	}
+	r.News = f.record(r.Notices)
 	return r, nil
 }
 

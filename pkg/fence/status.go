@@ -25,7 +25,9 @@ type Status struct {
 	// Table says that there is a table in the kernel, Begun that the apply that has
 	// made it has not given its generation a number yet.
 	Table, Begun bool
-	Counters     map[string]uint64
+	// Fenced says that packets of any interface are judged.
+	Fenced   bool
+	Counters map[string]uint64
 
 	// Generation is the newest one, 0 if there is none: then all that follows is
 	// empty.
@@ -37,12 +39,14 @@ type Status struct {
 	Monitor bool
 	// Differences counts what differs in the kernel from what should be there.
 	Differences int
+	// PolicyChanged says that the policy file is not the generation's.
+	PolicyChanged bool
 	// Names is how many names the policy asks for.
 	Names     int
 	Providers []Allowed
 	Trusted   []Address
 	Refresh   resolve.Refreshed
-	Alarms    []resolve.Alarm
+	Alarms    []site.Alarm
 	LeftOut   []LeftOut
 	// Engine is what recognises scanners, EngineWhy says more about it. Hits are the
 	// packets that each signature has matched, nil if that is not known.
@@ -89,6 +93,9 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	}
 	if newest == nil {
 		r.Begun = have.Exists && f.Begun()
+		if r.Begun {
+			r.Alarms = append(r.Alarms, site.Interrupted(r.Backend.Place, f.Now().Time))
+		}
 		return r, nil
 	}
 	down, err := f.down()
@@ -114,11 +121,20 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	if down != nil {
 		r.Down, state = &down.Time, &ruleset.State{}
 	}
-	r.Differences = len(plan.Diff(have, state).Changes)
+	drift := plan.Diff(have, state)
+	r.Differences = len(drift.Changes)
 	r.describe(s, newest, origins)
-	r.Alarms = s.Alarms(f.Now())
 	f.describeEngine(r, s, have)
-	r.Notices = append(r.Notices, append(s.Warnings(), s.CutWarnings()...)...)
+	look := f.lookFor(ctx, kernel, s, newest, have)
+	r.PolicyChanged = s.PolicyChanged(look.File)
+	if down == nil {
+		look.Drift, r.Fenced = drift, have.Exists && len(s.FencedInterfaces()) > 0
+	}
+	r.Alarms = s.Alarms(look)
+	r.Notices = append(r.Notices, s.Warnings()...)
+	if look.Accepted != nil {
+		r.Notices = append(r.Notices, look.Accepted.CutWarnings()...)
+	}
 	return r, nil
 }
 

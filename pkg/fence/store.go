@@ -104,14 +104,10 @@ func memoryOf(e *journal.Entry) (resolve.Memory, error) {
 	return kept, nil
 }
 
-// peekMemory is recall without the lock and without a word: what it says may be
-// old.
-func (s store) peekMemory() resolve.Memory {
+// peekMemory is recall without the lock and without a notice: what it returns may
+// be old.
+func (s store) peekMemory(newest *journal.Entry) resolve.Memory {
 	s.notice = nil
-	newest, err := s.newest()
-	if err != nil {
-		newest = nil
-	}
 	memory, err := s.recall(false, newest)
 	if err != nil {
 		return resolve.Memory{}

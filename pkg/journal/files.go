@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -107,6 +108,23 @@ func seal(path string, value any) error {
 	return write(path, data)
 }
 
+// parseSealed divides a file into its hash and its content. A file as seal writes it is
+// only cut: to parse it would read all of a large one twice more.
+func parseSealed(data []byte) (s sealed, err error) {
+	const (
+		before = `{"sha256":"`
+		middle = `","content":`
+		digits = 2 * sha256.Size
+	)
+	if rest, ok := bytes.CutPrefix(data, []byte(before)); ok && len(rest) > digits {
+		content, ok := bytes.CutPrefix(rest[digits:], []byte(middle))
+		if content, whole := bytes.CutSuffix(bytes.TrimSpace(content), []byte("}")); ok && whole {
+			return sealed{string(rest[:digits]), content}, nil
+		}
+	}
+	return s, json.Unmarshal(data, &s)
+}
+
 // unseal reads what seal wrote into value, which is not touched if there is any
 // error. The error is fs.ErrNotExist, *Damaged, or another trouble with reading.
 func unseal[T any](path string, value *T) error {
@@ -114,8 +132,8 @@ func unseal[T any](path string, value *T) error {
 	if err != nil {
 		return fmt.Errorf("read state: %w", err)
 	}
-	var s sealed
-	if err := json.Unmarshal(data, &s); err != nil {
+	s, err := parseSealed(data)
+	if err != nil {
 		return &Damaged{Path: path, Err: err}
 	}
 	if hash(s.Content) != s.SHA256 {
@@ -159,7 +177,7 @@ func setAside(damaged *Damaged) error {
 }
 
 // leftover is the name of a temporary file that write has not come to rename.
-var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|down)\.json[0-9]+$`)
+var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|down)\.json[0-9]+$`)
 
 // Sweep removes what killed runs have left half written. The caller holds the
 // lock. That something cannot be removed is no trouble for anybody.

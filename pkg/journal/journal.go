@@ -11,6 +11,7 @@
 //	journal/next.json            a generation that is being committed
 //	journal/kernel.json          what the kernel holds since our last commit
 //	journal/host.json            the facts of the host that it was compiled with
+//	journal/notices.json         what was found and may hold still
 //	journal/down.json            the fence was taken down
 package journal
 

@@ -73,6 +73,15 @@ func (j Journal) ReadHost(host *ruleset.Host) error {
 // WriteHost notes the facts of the host that the rules are compiled with.
 func (j Journal) WriteHost(host ruleset.Host) error { return seal(j.path("host.json"), host) }
 
+// ReadNotices reads what earlier runs have found and may hold still into notices, which
+// stay as they are if there are none.
+func ReadNotices[T any](j Journal, notices *T) error {
+	return ifThere(unseal(j.path("notices.json"), notices))
+}
+
+// WriteNotices notes what was found and may hold still.
+func (j Journal) WriteNotices(notices any) error { return seal(j.path("notices.json"), notices) }
+
 // Down says that the fence was taken down on purpose.
 type Down struct {
 	Time time.Time `json:"time"`

@@ -16,7 +16,6 @@ import (
 type observedSet struct {
 	text     string // as anonymousText
 	elements []ruleset.Element
-	keys     [][]byte
 }
 
 // decode reads a rule. It guesses the statements from the few attributes that
@@ -132,7 +131,7 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 		if at(1).name == "dynset" {
 			return guessBan(first, at(1)), 2
 		}
-		return ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: at(1).text(unix.NFTA_LOOKUP_SET)}, 2
+		return nil, 0
 	case "fib":
 		if first.number(unix.NFTA_FIB_RESULT) == unix.NFT_FIB_RESULT_ADDRTYPE {
 			return ruleset.Unicast{}, 2
@@ -165,6 +164,8 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 			name += "*"
 		}
 		return ruleset.InInterface{Name: name, Not: at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ}, 2
+	case unix.NFT_META_IIF:
+		return ruleset.InInterface{Name: "lo", Not: at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ}, 2
 	case unix.NFT_META_NFPROTO:
 		if at(2).name == "exthdr" {
 			return ruleset.FirstFragment{}, 5
@@ -204,14 +205,11 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		if at(1).name == "cmp" && at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ {
 			return ruleset.HasTransport{}, 2
 		}
-		if set, ok := anonymous[at(1).text(unix.NFTA_LOOKUP_SET)]; ok && at(1).name == "lookup" {
-			var protocols ruleset.Protocols
-			for _, k := range set.keys {
-				protocols = append(protocols, protocolOf(k))
-			}
-			return protocols, 2
+		d := ruleset.Destination{Set: at(2).text(unix.NFTA_LOOKUP_SET)}
+		if set, ok := anonymous[d.Set]; ok {
+			d = ruleset.Destination{In: set.elements}
 		}
-		return ruleset.DestinationPort{Protocol: protocolOf(value), Set: at(3).text(unix.NFTA_LOOKUP_SET)}, 4
+		return d, 3
 	}
 	return nil, 0
 }

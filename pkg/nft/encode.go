@@ -40,10 +40,8 @@ func encode(s ruleset.Statement) (encoded, error) {
 	switch s := s.(type) {
 	case ruleset.Source:
 		return encodeSource(s)
-	case ruleset.Protocols:
-		return encodeProtocols(s)
-	case ruleset.DestinationPort:
-		return encodeDestinationPort(s)
+	case ruleset.Destination:
+		return encodeDestination(s), nil
 	case ruleset.Connection:
 		return encodeConnection(s)
 	case ruleset.Verdict:
@@ -134,21 +132,24 @@ func compare(data []byte) *expr.Cmp {
 	return &expr.Cmp{Op: expr.CmpOpEq, Register: fenceRegister, Data: data}
 }
 
+// loopbackIndex is LOOPBACK_IFINDEX of the kernel's net/flow.h.
+const loopbackIndex = 1
+
 func encodeInInterface(s ruleset.InInterface) []expr.Any {
-	prefix, isPrefix := strings.CutSuffix(s.Name, "*")
-	name := []byte(prefix)
-	if !isPrefix {
-		name = interfaceName(s.Name)
+	// [ meta load iifname => reg 1 ]
+	key, value := expr.MetaKeyIIFNAME, interfaceName(s.Name)
+	if prefix, ok := strings.CutSuffix(s.Name, "*"); ok {
+		value = []byte(prefix)
 	}
-	cmp := compare(name)
+	if s.Name == "lo" {
+		// [ meta load iif => reg 1 ]: it is the first interface of every namespace.
+		key, value = expr.MetaKeyIIF, binary.NativeEndian.AppendUint32(nil, loopbackIndex)
+	}
+	cmp := compare(value)
 	if s.Not {
 		cmp.Op = expr.CmpOpNeq
 	}
-	return []expr.Any{
-		// [ meta load iifname => reg 1 ]
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: fenceRegister},
-		cmp,
-	}
+	return []expr.Any{&expr.Meta{Key: key, Register: fenceRegister}, cmp}
 }
 
 func encodeFirstFragment() []expr.Any {
@@ -192,45 +193,26 @@ func interfaceName(name string) []byte {
 	return padded
 }
 
+func encodeDestination(s ruleset.Destination) encoded {
+	e := encoded{exprs: []expr.Any{
+		// [ meta load l4proto => reg 1 ]
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister},
+		// [ payload load 2b @ transport header + 2 => reg 9 ], the next 4 bytes
+		&expr.Payload{DestRegister: unix.NFT_REG32_01, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		// [ lookup reg 1 set … ]
+		&expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set},
+	}}
+	if len(s.In) > 0 {
+		keyType := keyTypes[ruleset.Service]
+		e.set = &anonymousSet{keyType: keyType, elements: setElements(ruleset.Set{}, s.In)}
+		e.set.text = anonymousText(keyType.GetNFTMagic(), false, elementTexts(s.In))
+	}
+	return e
+}
+
 // protocolNumbers are of IANA's assigned internet protocol numbers.
 var protocolNumbers = map[ruleset.Protocol]byte{
 	ruleset.TCP: 6, ruleset.UDP: 17, ruleset.DCCP: 33, ruleset.SCTP: 132, ruleset.UDPLite: 136,
-}
-
-func encodeProtocols(s ruleset.Protocols) (encoded, error) {
-	set := &anonymousSet{keyType: nftables.TypeInetProto}
-	var texts []string
-	for _, p := range s {
-		n, ok := protocolNumbers[p]
-		if !ok {
-			return encoded{}, fmt.Errorf("encode protocol %q: no such protocol", p)
-		}
-		set.elements = append(set.elements, nftables.SetElement{Key: []byte{n}})
-		texts = append(texts, fmt.Sprintf("0x%02x", n))
-	}
-	set.text = anonymousText(set.keyType.GetNFTMagic(), false, texts)
-	return encoded{set: set, exprs: []expr.Any{
-		// [ meta load l4proto => reg 1 ]
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister},
-		&expr.Lookup{SourceRegister: fenceRegister},
-	}}, nil
-}
-
-func encodeDestinationPort(s ruleset.DestinationPort) (encoded, error) {
-	var e encoded
-	if s.Protocol != ruleset.AnyTransport {
-		n, ok := protocolNumbers[s.Protocol]
-		if !ok {
-			return e, fmt.Errorf("encode protocol %q: no such protocol", s.Protocol)
-		}
-		e.exprs = append(e.exprs, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister}, compare([]byte{n}))
-	}
-	e.exprs = append(e.exprs,
-		// [ payload load 2b @ transport header + 2 => reg 1 ]
-		&expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set},
-	)
-	return e, nil
 }
 
 // statusTranslated is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
@@ -310,6 +292,12 @@ func elementKey(e ruleset.Element) []byte {
 	if e.From.IsValid() {
 		return e.From.AsSlice()
 	}
+	if e.Protocol != "" {
+		key := make([]byte, 8)
+		key[0] = protocolNumbers[e.Protocol]
+		binary.BigEndian.PutUint16(key[4:], e.Port)
+		return key
+	}
 	return binaryutil.BigEndian.PutUint16(e.Port)
 }
 
@@ -317,6 +305,8 @@ var keyTypes = map[ruleset.Key]nftables.SetDatatype{
 	ruleset.IPv4: nftables.TypeIPAddr,
 	ruleset.IPv6: nftables.TypeIP6Addr,
 	ruleset.Port: nftables.TypeInetService,
+	// Each part of a key that is made of several takes whole registers of 4 bytes.
+	ruleset.Service: nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService),
 }
 
 // addressOf reads a key of 4 or 16 bytes.

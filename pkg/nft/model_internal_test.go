@@ -101,7 +101,7 @@ func refers(s *ruleset.State, r ruleset.Rule) error {
 		switch statement := statement.(type) {
 		case ruleset.Source:
 			set = statement.Set
-		case ruleset.DestinationPort:
+		case ruleset.Destination:
 			set = statement.Set
 		case ruleset.Verdict:
 			chain = statement.Chain
@@ -173,7 +173,7 @@ func doSet(s *ruleset.State, next step) error {
 
 func overlapping(a, b ruleset.Element) bool {
 	if !a.From.IsValid() || !b.From.IsValid() {
-		return a.Port == b.Port && a.From == b.From
+		return a.Protocol == b.Protocol && a.Port == b.Port && a.From == b.From
 	}
 	return a.From.Compare(b.To) <= 0 && b.From.Compare(a.To) <= 0
 }

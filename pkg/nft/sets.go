@@ -52,7 +52,7 @@ func (o *observation) sets(ctx context.Context) error {
 			}
 			s.Elements = joined(points, s.Set)
 			if s.anonymous {
-				o.anonymous[s.name] = anonymousOf(s, points)
+				o.anonymous[s.name] = anonymousOf(s)
 			}
 		}
 		if !s.anonymous {
@@ -191,6 +191,8 @@ func plainElement(p point) ruleset.Element {
 		e.From, e.To = addr, addr
 	} else if len(p.key) == 2 {
 		e.Port = binary.BigEndian.Uint16(p.key)
+	} else if len(p.key) == 8 && protocolOf(p.key[:1]) != "" {
+		e.Protocol, e.Port = protocolOf(p.key[:1]), binary.BigEndian.Uint16(p.key[4:])
 	} else if len(p.key) > 0 {
 		e.Foreign = strings.TrimPrefix(e.Foreign+", key 0x"+hex.EncodeToString(p.key), ", ")
 	}
@@ -237,19 +239,8 @@ func lastOf(bits int) netip.Addr {
 	return last
 }
 
-func anonymousOf(s set, points []point) observedSet {
-	o := observedSet{elements: s.Elements}
-	for _, p := range points {
-		o.keys = append(o.keys, p.key)
-	}
-	texts := elementTexts(s.Elements)
-	if !s.Interval {
-		texts = nil
-		for _, p := range points {
-			texts = append(texts, strings.TrimSpace(fmt.Sprintf("0x%02x %s", p.key, p.foreign)))
-		}
-	}
-	o.text = anonymousText(s.keyType, s.Interval, texts)
+func anonymousOf(s set) observedSet {
+	o := observedSet{elements: s.Elements, text: anonymousText(s.keyType, s.Interval, elementTexts(s.Elements))}
 	if s.Foreign != "" || s.Timeout || s.Dynamic {
 		o.text += " " + s.Foreign + " " + s.Flags()
 	}

@@ -28,7 +28,7 @@ func random(r *rand.Rand) *ruleset.State {
 	}
 	slices.Sort(s.Counters)
 	var sets []string
-	for _, name := range []string{"providers4", "trusted4", "banned4", "ports_udp"} {
+	for _, name := range []string{"providers4", "trusted4", "banned4", "ports"} {
 		if r.IntN(5) == 0 {
 			continue
 		}
@@ -37,10 +37,10 @@ func random(r *rand.Rand) *ruleset.State {
 		switch name {
 		case "banned4":
 			set.Dynamic, set.Timeout, set.Size = true, true, uint32(1+r.IntN(2))
-		case "ports_udp":
-			set = ruleset.Set{Key: ruleset.Port, Timeout: true}
+		case "ports":
+			set = ruleset.Set{Key: ruleset.Service, Timeout: true}
 			for range r.IntN(3) {
-				set.Elements = append(set.Elements, ruleset.Element{Port: uint16(5060 + r.IntN(4))})
+				set.Elements = append(set.Elements, ruleset.Element{Protocol: ruleset.UDP, Port: uint16(5060 + r.IntN(4))})
 			}
 			slices.SortFunc(set.Elements, ruleset.Element.Compare)
 			set.Elements = slices.Compact(set.Elements)
@@ -63,8 +63,8 @@ func random(r *rand.Rand) *ruleset.State {
 		for range r.IntN(4) {
 			var statements []ruleset.Statement
 			if len(sets) > 0 && r.IntN(2) == 0 {
-				if set := sets[r.IntN(len(sets))]; set == "ports_udp" {
-					statements = append(statements, ruleset.DestinationPort{Protocol: ruleset.UDP, Set: set})
+				if set := sets[r.IntN(len(sets))]; set == "ports" {
+					statements = append(statements, ruleset.Destination{Set: set})
 				} else {
 					statements = append(statements, ruleset.Source{Set: set})
 				}
@@ -108,9 +108,9 @@ func vandalise(r *rand.Rand, s *ruleset.State) {
 	case 4:
 		s.Counters = append(s.Counters, "zz_intruder")
 	case 5:
-		if set, ok := s.Sets["ports_udp"]; ok {
-			set.Elements = append(set.Elements, ruleset.Element{Port: 9999, Timeout: 10})
-			s.Sets["ports_udp"] = set
+		if set, ok := s.Sets["ports"]; ok {
+			set.Elements = append(set.Elements, ruleset.Element{Protocol: ruleset.UDP, Port: 9999, Timeout: 10})
+			s.Sets["ports"] = set
 		}
 	case 6:
 		if set, ok := s.Sets["providers4"]; ok {
@@ -162,7 +162,7 @@ func table(change func(s *ruleset.State)) *ruleset.State {
 		Sets: map[string]ruleset.Set{
 			"providers4": {Key: ruleset.IPv4, Interval: true, Elements: ruleset.Addresses([]netip.Prefix{prefix("192.0.2.1/32"), prefix("203.0.113.0/24")})},
 			"banned4":    {Key: ruleset.IPv4, Dynamic: true, Timeout: true, Size: 65535},
-			"ports_udp":  {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports([]uint16{5060, 5061})},
+			"ports":      {Key: ruleset.Service, Timeout: true, Elements: ruleset.Services([]uint16{5060, 5061}, nil)},
 		},
 		Chains: map[string]ruleset.Chain{
 			"sip": {Rules: []ruleset.Rule{
@@ -229,7 +229,7 @@ func TestSteps(t *testing.T) {
 			provider("192.0.2.0/24"), "addSet | flushChain flushChain deleteSet addRules | deleteSet addSet | flushChain addRules | deleteSet",
 		},
 		{"a port was given a lifetime", table(func(s *ruleset.State) {
-			edit(s.Sets, "ports_udp", func(set *ruleset.Set) { set.Elements[0].Timeout = 1e10 })
+			edit(s.Sets, "ports", func(set *ruleset.Set) { set.Elements[0].Timeout = 1e10 })
 		}), table(nil), "addSet | deleteSet addSet | deleteSet"},
 		{"a catch-all", table(func(s *ruleset.State) {
 			edit(s.Sets, "providers4", func(set *ruleset.Set) {

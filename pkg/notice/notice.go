@@ -40,7 +40,7 @@ const (
 	HitsUnknown           Code = "hits-unknown"            // the classifier's counters cannot be read
 	PresetOld             Code = "preset-old"              // a preset that is old or weak
 	NameFailed            Code = "name-failed"             // a name without a good answer
-	NameAlarm             Code = "name-alarm"              // an alarm of pkg/resolve
+	Standing              Code = "alarm"                   // an alarm of pkg/site
 	NamesRemembered       Code = "names-remembered"        // no new answers: earlier ones count
 	AddressRejected       Code = "address-rejected"        // an address of an answer that is not believed
 	AddressQuarantined    Code = "address-quarantined"     // an address that waits for a second answer

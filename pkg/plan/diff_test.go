@@ -21,7 +21,7 @@ func table(change func(s *ruleset.State)) *ruleset.State {
 		Sets: map[string]ruleset.Set{
 			"providers4": {Key: ruleset.IPv4, Interval: true, Elements: ruleset.Addresses([]netip.Prefix{prefix("192.0.2.1/32"), prefix("203.0.113.0/24")})},
 			"banned4":    {Key: ruleset.IPv4, Dynamic: true, Timeout: true, Size: 65535},
-			"ports_udp":  {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports([]uint16{5060, 5061})},
+			"ports":      {Key: ruleset.Service, Timeout: true, Elements: ruleset.Services([]uint16{5060, 5061}, nil)},
 		},
 		Chains: map[string]ruleset.Chain{
 			"sip": {Rules: []ruleset.Rule{
@@ -81,8 +81,8 @@ func TestChanges(t *testing.T) {
 			})
 		}), table(nil), "change set providers4  [it keeps the same addresses in another way]"},
 		{"a port was given a lifetime", table(func(s *ruleset.State) {
-			edit(s.Sets, "ports_udp", func(set *ruleset.Set) { set.Elements[0].Timeout = 1e10 })
-		}), table(nil), "delete element ports_udp 5060 timeout 10s [nothing in the policy asks for it]\nadd element ports_udp 5060 [ports of the policy]"},
+			edit(s.Sets, "ports", func(set *ruleset.Set) { set.Elements[0].Timeout = 1e10 })
+		}), table(nil), "delete element ports udp . 5060 timeout 10s [nothing in the policy asks for it]\nadd element ports udp . 5060 [ports of the policy]"},
 		{"a catch-all", table(func(s *ruleset.State) {
 			edit(s.Sets, "providers4", func(set *ruleset.Set) {
 				set.Elements = append([]ruleset.Element{{Foreign: "*"}}, set.Elements...)

@@ -12,11 +12,13 @@ import (
 	"go4.org/netipx"
 )
 
-// Element is one element of a set: a range of addresses or one port.
+// Element is one element of a set: a range of addresses or one port of a transport
+// protocol.
 type Element struct {
 	// From and To are the first and last address. Both are the zero Addr in a
 	// port.
 	From, To netip.Addr
+	Protocol Protocol // of a port
 	Port     uint16
 	// Timeout is the lifetime that the element was added with, 0 for none. Time
 	// already spent is run-time state and no part of it.
@@ -106,14 +108,20 @@ func Canonical(p netip.Prefix) netip.Prefix {
 	return p.Masked()
 }
 
-// Ports returns the canonical elements for the given ports.
-func Ports(ports []uint16) []Element {
-	sorted := slices.Sorted(slices.Values(ports))
-	elements := make([]Element, 0, len(sorted))
-	for _, p := range slices.Compact(sorted) {
-		elements = append(elements, Element{Port: p})
+// Services returns the canonical elements for ports of UDP and of TCP. Raw SCTP, DCCP
+// and UDP-Lite carry SIP as well, and have the ports that TCP has.
+func Services(udp, tcp []uint16) []Element {
+	var elements []Element
+	for _, port := range udp {
+		elements = append(elements, Element{Protocol: UDP, Port: port})
 	}
-	return elements
+	for _, protocol := range []Protocol{TCP, SCTP, DCCP, UDPLite} {
+		for _, port := range tcp {
+			elements = append(elements, Element{Protocol: protocol, Port: port})
+		}
+	}
+	slices.SortFunc(elements, Element.Compare)
+	return slices.Compact(elements)
 }
 
 // Compare orders elements by family, first address and port.
@@ -121,6 +129,7 @@ func (e Element) Compare(o Element) int {
 	return cmp.Or(
 		e.From.Compare(o.From),
 		e.To.Compare(o.To),
+		strings.Compare(string(e.Protocol), string(o.Protocol)),
 		cmp.Compare(e.Port, o.Port),
 		cmp.Compare(e.Timeout, o.Timeout),
 		strings.Compare(e.Foreign, o.Foreign),
@@ -137,13 +146,16 @@ func (e Element) Prefixes() []netip.Prefix {
 }
 
 // String writes the element as nft does: an address, a prefix where the range
-// is one, else first-last; a port in decimal; then its lifetime.
+// is one, else first-last; a port in decimal behind its protocol; then its lifetime.
 func (e Element) String() string {
 	var b strings.Builder
 	switch {
 	case e.From.IsValid():
 		b.WriteString(rangeText(e.From, e.To))
 	case e.Port != 0 || e.Foreign == "":
+		if e.Protocol != "" {
+			b.WriteString(string(e.Protocol) + " . ")
+		}
 		b.WriteString(strconv.Itoa(int(e.Port)))
 	}
 	if e.Timeout != 0 {
@@ -176,6 +188,9 @@ func PrefixText(p netip.Prefix) string {
 // MarshalText writes the element in a form that UnmarshalText reads back.
 func (e Element) MarshalText() ([]byte, error) {
 	key := strconv.Itoa(int(e.Port))
+	if e.Protocol != "" {
+		key = string(e.Protocol) + "/" + key
+	}
 	if e.From.IsValid() {
 		key = e.From.String()
 		if e.From != e.To {
@@ -199,7 +214,11 @@ func (e *Element) UnmarshalText(text []byte) error {
 		}
 		e.Timeout, e.Foreign = timeout, parts[2]
 	}
-	from, to, isRange := strings.Cut(parts[0], "-")
+	key := parts[0]
+	if protocol, port, ok := strings.Cut(key, "/"); ok {
+		e.Protocol, key = Protocol(protocol), port
+	}
+	from, to, isRange := strings.Cut(key, "-")
 	if port, err := strconv.ParseUint(from, 10, 16); err == nil {
 		e.Port = uint16(port)
 		return nil

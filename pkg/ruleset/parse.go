@@ -23,7 +23,7 @@ var forms = sync.OnceValue(func() []form {
 		return func([]string) (Statement, bool) { return s, true }
 	}
 	return []form{
-		{regexp.MustCompile(`^iifname (!= )?"([^"]+)"`), func(g []string) (Statement, bool) { return InInterface{Name: g[2], Not: g[1] != ""}, true }},
+		{regexp.MustCompile(`^iif(?:name)? (!= )?"([^"]+)"`), func(g []string) (Statement, bool) { return InInterface{Name: g[2], Not: g[1] != ""}, true }},
 		{regexp.MustCompile(`^ip(6?) saddr (!= )?@(\w+)`), func(g []string) (Statement, bool) {
 			return Source{V6: g[1] != "", Not: g[2] != "", Set: g[3]}, true
 		}},
@@ -46,14 +46,8 @@ var forms = sync.OnceValue(func() []form {
 		{regexp.MustCompile(`^meta nfproto ipv6`), plain(IPv6Packet{})},
 		{regexp.MustCompile(`^frag frag-off 0`), plain(FirstFragment{})},
 		{regexp.MustCompile(`^meta l4proto != 255`), plain(HasTransport{})},
-		{regexp.MustCompile(`^meta l4proto \{ ([^}]+) \}`), func(g []string) (Statement, bool) {
-			var s Protocols
-			for name := range strings.SplitSeq(g[1], ", ") {
-				s = append(s, Protocol(name))
-			}
-			return s, true
-		}},
-		{regexp.MustCompile(`^(udp|tcp|th) dport @(\w+)`), func(g []string) (Statement, bool) { return DestinationPort{Protocol(g[1]), g[2]}, true }},
+		{regexp.MustCompile(`^meta l4proto \. th dport @(\w+)`), func(g []string) (Statement, bool) { return Destination{Set: g[1]}, true }},
+		{regexp.MustCompile(`^meta l4proto \. th dport \{ ([^}]+) \}`), parseDestination},
 		{regexp.MustCompile(`^ct (status dnat|direction original|direction reply)`), func(g []string) (Statement, bool) { return Connection("ct " + g[1]), true }},
 		{regexp.MustCompile(`^counter name "(\w+)"`), func(g []string) (Statement, bool) { return Count(g[1]), true }},
 		{regexp.MustCompile(`^(jump|goto) (\w+)`), func(g []string) (Statement, bool) { return Verdict{VerdictKind(g[1]), g[2]}, true }},
@@ -87,6 +81,19 @@ func parseOne(text string) (Statement, int) {
 		}
 	}
 	return nil, 0
+}
+
+func parseDestination(groups []string) (Statement, bool) {
+	var s Destination
+	for text := range strings.SplitSeq(groups[1], ", ") {
+		protocol, number, _ := strings.Cut(text, " . ")
+		port, err := strconv.ParseUint(number, 10, 16)
+		if err != nil {
+			return nil, false
+		}
+		s.In = append(s.In, Element{Protocol: Protocol(protocol), Port: uint16(port)})
+	}
+	return s, true
 }
 
 func parseSource(groups []string) (Statement, bool) {

@@ -3,7 +3,6 @@ package ruleset
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -52,9 +51,9 @@ func (r Rule) WithSets(names map[string]string) Rule {
 			if other, ok := names[s.Set]; ok {
 				statement, changed = Source{V6: s.V6, Not: s.Not, Set: other}, true
 			}
-		case DestinationPort:
+		case Destination:
 			if other, ok := names[s.Set]; ok {
-				statement, changed = DestinationPort{Protocol: s.Protocol, Set: other}, true
+				statement, changed = Destination{Set: other}, true
 			}
 		}
 		statements = append(statements, statement)
@@ -85,7 +84,16 @@ type InInterface struct {
 	Not  bool
 }
 
-func (s InInterface) String() string { return fmt.Sprintf("iifname %s%q", not(s.Not), s.Name) }
+func (s InInterface) String() string {
+	if s.Name == loopback {
+		return fmt.Sprintf("iif %s%q", not(s.Not), s.Name)
+	}
+	return fmt.Sprintf("iifname %s%q", not(s.Not), s.Name)
+}
+
+// loopback has the same index in every network namespace, so it is matched by that,
+// which costs less.
+const loopback = "lo"
 
 // Source matches the source address, against a named set or, if In is not
 // empty, against prefixes of its own.
@@ -137,30 +145,14 @@ func (s SourceNetwork) String() string {
 // Protocol is a transport protocol, by nft's name.
 type Protocol string
 
-// The protocols that carry SIP, or could. AnyTransport stands for whatever an
-// earlier Protocols statement matched.
+// The protocols that carry SIP, or could.
 const (
-	UDP          Protocol = "udp"
-	TCP          Protocol = "tcp"
-	SCTP         Protocol = "sctp"
-	DCCP         Protocol = "dccp"
-	UDPLite      Protocol = "udplite"
-	AnyTransport Protocol = "th"
+	UDP     Protocol = "udp"
+	TCP     Protocol = "tcp"
+	SCTP    Protocol = "sctp"
+	DCCP    Protocol = "dccp"
+	UDPLite Protocol = "udplite"
 )
-
-// Protocols matches packets of any of the given transport protocols. It finds
-// the protocol behind IPv6 extension headers too, which a match on the next
-// header does not.
-type Protocols []Protocol
-
-func (s Protocols) String() string {
-	sorted := slices.Sorted(slices.Values(s))
-	texts := make([]string, len(sorted))
-	for i, p := range sorted {
-		texts[i] = string(p)
-	}
-	return "meta l4proto { " + strings.Join(texts, ", ") + " }"
-}
 
 // FirstFragment matches an IPv6 packet with a fragment header that begins the
 // whole one.
@@ -175,13 +167,24 @@ type HasTransport struct{}
 
 func (HasTransport) String() string { return "meta l4proto != 255" }
 
-// DestinationPort matches the destination port against a named set.
-type DestinationPort struct {
-	Protocol Protocol
-	Set      string
+// Destination matches the transport protocol with the destination port, against a named
+// set or, if In is not empty, against ports of its own. It finds the protocol behind IPv6
+// extension headers too, which a match on the next header does not.
+type Destination struct {
+	Set string
+	In  []Element // sorted
 }
 
-func (s DestinationPort) String() string { return fmt.Sprintf("%s dport @%s", s.Protocol, s.Set) }
+func (s Destination) String() string {
+	if len(s.In) == 0 {
+		return "meta l4proto . th dport @" + s.Set
+	}
+	texts := make([]string, len(s.In))
+	for i, e := range s.In {
+		texts[i] = e.String()
+	}
+	return "meta l4proto . th dport { " + strings.Join(texts, ", ") + " }"
+}
 
 // Connection matches what connection tracking knows of the packet. A rule with
 // it switches connection tracking on in the whole network namespace.
@@ -237,8 +240,7 @@ func (Unicast) statement()            {}
 func (Ban) statement()                {}
 func (Source) statement()             {}
 func (ReversePathMissing) statement() {}
-func (Protocols) statement()          {}
-func (DestinationPort) statement()    {}
+func (Destination) statement()        {}
 func (Connection) statement()         {}
 func (Count) statement()              {}
 func (Verdict) statement()            {}

@@ -134,8 +134,8 @@ func TestStateText(t *testing.T) {
 	s := ruleset.State{
 		Exists: true, Counters: []string{"dropped_unknown"},
 		Sets: map[string]ruleset.Set{
-			"banned4":   {Key: ruleset.IPv4, Dynamic: true, Timeout: true, Size: 65535},
-			"ports_udp": {Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports([]uint16{5061, 5060})},
+			"banned4": {Key: ruleset.IPv4, Dynamic: true, Timeout: true, Size: 65535},
+			"ports":   {Key: ruleset.Service, Timeout: true, Elements: ruleset.Services([]uint16{5061, 5060}, nil)},
 		},
 		Chains: map[string]ruleset.Chain{
 			"prerouting": {Stage: ruleset.BeforeTracking, Rules: []ruleset.Rule{
@@ -154,16 +154,16 @@ func TestStateText(t *testing.T) {
 		flags dynamic,timeout
 	}
 
-	set ports_udp {
-		type inet_service
+	set ports {
+		type inet_proto . inet_service
 		flags timeout
-		elements = { 5060,
-			     5061 }
+		elements = { udp . 5060,
+			     udp . 5061 }
 	}
 
 	chain prerouting {
 		type filter hook prerouting priority raw - 10; policy accept;
-		iifname != "lo" counter name "dropped_unknown" drop
+		iif != "lo" counter name "dropped_unknown" drop
 	}
 
 	chain reply {
@@ -184,15 +184,15 @@ func TestRulesFromText(t *testing.T) {
 		ruleset.NewRule(ruleset.Source{Set: "providers4"}, ruleset.Count("allowed_provider"), ruleset.Verdict{Kind: ruleset.Goto, Chain: "pass"}),
 		ruleset.NewRule(ruleset.Source{V6: true, In: prefixes("fc00::/7", "fe80::/10")}, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Drop}),
 		ruleset.NewRule(ruleset.Source{In: prefixes("192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "10.0.0.0/8")}),
-		ruleset.NewRule(ruleset.Translated, ruleset.Original, ruleset.Protocols{ruleset.SCTP, ruleset.DCCP},
-			ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: "ports_tcp"}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}),
+		ruleset.NewRule(ruleset.Translated, ruleset.Original, ruleset.Destination{Set: "ports"}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}),
 		ruleset.NewRule(ruleset.Mark{Class: ruleset.Scanner}, ruleset.Unicast{}, ruleset.Source{Not: true, Set: "protected4"}, ruleset.Ban{Set: "banned4", For: time.Hour}),
 		ruleset.NewRule(ruleset.Mark{Class: ruleset.OtherAgent}, ruleset.Ban{V6: true, Set: "banned6", For: 25*time.Hour + 3*time.Second + 50*time.Millisecond}),
 		ruleset.NewRule(ruleset.InInterface{Name: "wlan"}, ruleset.SourceNetwork{Prefix: netip.MustParsePrefix("192.168.1.0/24")}, ruleset.Verdict{Kind: ruleset.Return}),
 		ruleset.NewRule(ruleset.FirstFragment{}, ruleset.HasTransport{}),
 		ruleset.NewRule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"}),
 		ruleset.NewRule(ruleset.Mark{Not: true}, ruleset.ClearMark{}, ruleset.Verdict{Kind: ruleset.Accept}),
-		ruleset.NewRule(ruleset.Reply, ruleset.DestinationPort{Protocol: ruleset.UDP, Set: "ports_udp"}),
+		ruleset.NewRule(ruleset.Reply, ruleset.Destination{Set: "ports"}),
+		ruleset.NewRule(ruleset.Destination{In: ruleset.Services([]uint16{5060, 5070}, []uint16{5061})}, ruleset.InInterface{Name: "lo"}, ruleset.InInterface{Name: "lo", Not: true}),
 	}
 	for _, want := range rules {
 		var got ruleset.Rule

@@ -118,6 +118,8 @@ const (
 	IPv4 Key = "ipv4_addr"
 	IPv6 Key = "ipv6_addr"
 	Port Key = "inet_service"
+	// Service is a port of a transport protocol.
+	Service Key = "inet_proto . inet_service"
 )
 
 // Set is a named set.

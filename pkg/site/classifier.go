@@ -108,6 +108,17 @@ func (s *Site) Classified() []string {
 	return names
 }
 
+// FencedInterfaces are the interfaces of the host whose packets are judged.
+func (s *Site) FencedInterfaces() []string {
+	var names []string
+	for _, i := range s.Host.Interfaces {
+		if i.Name != "lo" && s.Policy.Fences(i.Name) {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
 // KeepAttached makes the site go by the classifier that is attached, all of it:
 // also by one of another version, unless the policy is another one or cannot do
 // without. It reports whether that will do.

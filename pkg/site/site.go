@@ -72,9 +72,6 @@ func (s *Site) Settings() resolve.Settings {
 	return settings
 }
 
-// Alarms are those that hold now.
-func (s *Site) Alarms(now resolve.Moment) []resolve.Alarm { return s.Memory.Alarms(s.Settings(), now) }
-
 // Owners are the providers whose registrar a name is, or the trusted.
 func Owners(p *policy.Policy, t resolve.Target) []string {
 	if !t.Registrar {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -92,21 +91,6 @@ func (s *Site) CutWarnings() []notice.Notice {
 	return nil
 }
 
-// NewCutWarnings is CutWarnings for what has come over the host since the site
-// before, nil if that is not known.
-func (s *Site) NewCutWarnings(before *Site) []notice.Notice {
-	var known []ruleset.Network
-	if before != nil {
-		known = before.Cuts()
-	}
-	inside := slices.DeleteFunc(s.Cuts(), func(n ruleset.Network) bool { return slices.Contains(known, n) })
-	if len(inside) == 0 {
-		return nil
-	}
-	return []notice.Notice{notice.Warningf(notice.CutInside,
-		"%s; list them under trusted.addresses, or only what leads outside in interfaces, and apply", plan.CutText(inside))}
-}
-
 // ClassifierWarnings say why nobody is recognised, where somebody should be.
 func (s *Site) ClassifierWarnings() []notice.Notice {
 	why := s.ClassifierObstacle()
@@ -132,21 +116,19 @@ func (s *Site) ClassifierWarnings() []notice.Notice {
 	return nil
 }
 
-// NameNotices say what is wrong with the policy's names, with one notice for all
-// questions of a name that failed for one reason. bad says that some name failed or
-// that an alarm holds.
-func (s *Site) NameNotices(now resolve.Moment, words Words) (notices []notice.Notice, bad bool) {
-	alarms := s.Alarms(now)
-	failures := s.Memory.Refresh.Failures
-	notices = RejectedNotices(s.Memory)
-	notices = append(notices, FailureNotices(slices.DeleteFunc(slices.Clone(failures), func(p resolve.Problem) bool {
-		return slices.ContainsFunc(alarms, func(alarm resolve.Alarm) bool { return alarm.Name == p.Name && alarm.Type == p.Type })
+// NameNotices say what is wrong with the policy's names beside the alarms, with one
+// notice for all questions of a name that failed for one reason.
+func (s *Site) NameNotices(alarms []Alarm) []notice.Notice {
+	notices := RejectedNotices(s.Memory)
+	notices = append(notices, FailureNotices(slices.DeleteFunc(slices.Clone(s.Memory.Refresh.Failures), func(p resolve.Problem) bool {
+		return slices.ContainsFunc(alarms, func(alarm Alarm) bool { return alarm.Name == p.Name && alarm.Type == p.Type })
 	}))...)
-	notices = append(notices, quarantineNotices(s.Memory)...)
-	for _, alarm := range alarms {
-		notices = append(notices, AlarmNotice(alarm, words))
-	}
-	return notices, len(failures)+len(alarms) > 0
+	return append(notices, quarantineNotices(s.Memory)...)
+}
+
+// NeedsSomebody reports whether a name has failed or an alarm stands.
+func (s *Site) NeedsSomebody(alarms []Alarm) bool {
+	return len(s.Memory.Refresh.Failures)+len(alarms) > 0
 }
 
 // Words puts the way out of an alarm into words. A nil Words has none.
@@ -157,16 +139,6 @@ func (w Words) of(wayOut resolve.WayOut) string {
 		return ""
 	}
 	return w(wayOut)
-}
-
-// AlarmNotice is an alarm about a name as a notice.
-func AlarmNotice(alarm resolve.Alarm, words Words) notice.Notice {
-	about := strings.TrimSpace(alarm.Name + " " + string(alarm.Type))
-	return notice.Notice{
-		Severity: notice.Alarm, Code: notice.NameAlarm, About: fmt.Sprintf("%s: %s", alarm.Kind, about),
-		Text:   fmt.Sprintf("%s: %s (since %s)", about, alarm.Text, alarm.Since.Local().Format(time.DateTime)),
-		WayOut: words.of(alarm.WayOut),
-	}
 }
 
 // FailureNotices warn of names that failed, those of one name and one reason

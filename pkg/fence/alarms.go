@@ -1,0 +1,111 @@
+package fence
+
+import (
+	"context"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// lookFor gathers what the alarms of a site are worked out from. newest is the
+// generation that it belongs to, have what the kernel holds. What cannot be read is
+// not known.
+func (f *session) lookFor(ctx context.Context, kernel backend.Kernel, s *site.Site, newest *journal.Entry, have *ruleset.State) site.Look {
+	l := site.Look{
+		Now: f.Now(), Words: f.Words, Place: kernel.Describe().Place, Table: have,
+		Generation: newest.Number, Made: newest.Time, File: f.policyFile(), Earlier: f.recorded(),
+	}
+	if accepted, err := f.siteOf(newest, s.Memory); err == nil {
+		l.Accepted = accepted
+	}
+	if have != nil && have.Exists {
+		var err error
+		if l.Counters, err = kernel.Counters(ctx); err != nil {
+			f.Log.Info("read counters", "error", err)
+		}
+	}
+	return l
+}
+
+// policyFile reads the policy file, nil if it cannot be read.
+func (f *session) policyFile() *site.File {
+	if f.PolicyFile == "" {
+		return nil
+	}
+	file, err := os.Open(f.PolicyFile)
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(file, policy.MaxSize+1))
+	if err != nil {
+		return nil
+	}
+	found := &site.File{Path: f.PolicyFile, Text: string(text), Changed: info.ModTime()}
+	if status, ok := info.Sys().(*syscall.Stat_t); ok {
+		// A file that was moved or copied here may bear an older time of its own.
+		if changed := time.Unix(status.Ctim.Unix()); changed.After(found.Changed) {
+			found.Changed = changed
+		}
+	}
+	return found
+}
+
+// recorded are the notices of earlier looks. Without them all is news.
+func (f *session) recorded() notice.Record {
+	var record notice.Record
+	if err := journal.ReadNotices(f.Journal, &record); err != nil {
+		f.Log.Info("read earlier notices", "error", err)
+		return nil
+	}
+	return record
+}
+
+// record notes what was found and returns what is news to a user. The lock is held.
+// What cannot be noted is told again.
+func (f *session) record(found []notice.Notice) (news []notice.Notice) {
+	before := f.recorded()
+	next, news := before.Next(found, f.Now().Time, true)
+	f.keepRecord(before, next)
+	return news
+}
+
+// recordAlarms notes which alarms stand, without showing them to a user. The lock is
+// held.
+func (f *session) recordAlarms(alarms []site.Alarm) {
+	before := f.recorded()
+	isAlarm := func(r notice.Recorded) bool { return r.Code == notice.Standing }
+	next, _ := before.Next(alarmNotices(alarms), f.Now().Time, false)
+	f.keepRecord(before, append(next, slices.DeleteFunc(slices.Clone(before), isAlarm)...))
+}
+
+func (f *session) keepRecord(before, next notice.Record) {
+	if len(before) == 0 && len(next) == 0 || reflect.DeepEqual(before, next) {
+		return
+	}
+	if err := f.WriteNotices(next); err != nil {
+		f.Log.Info("note what was found", "error", err)
+	}
+}
+
+func alarmNotices(alarms []site.Alarm) []notice.Notice {
+	var notices []notice.Notice
+	for _, a := range alarms {
+		notices = append(notices, a.Notice())
+	}
+	return notices
+}
