@@ -191,7 +191,7 @@ func (c *change) prepare(ctx context.Context) error {
 // what keeps out. Ports are in rules.
 func (c *change) addressSets() []string {
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(c.want.Sets)), func(name string) bool {
-		return c.want.Sets[name].Key == ruleset.Port
+		return c.want.Sets[name].Key == ruleset.Service
 	})
 	rank := func(name string) int {
 		for i, prefix := range []string{"providers", "trusted", "asymmetric", "protected", "allowed", "blocked", "banned"} {

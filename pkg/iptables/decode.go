@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -16,17 +17,16 @@ type item struct {
 	line     string
 	skeleton string // equal for all lines of a rule
 	source   netip.Prefix
-	protocol string
-	ports    []uint16
-	noPorts  bool
+	ports    []ruleset.Element
 	make     func(items []item) []ruleset.Statement
 }
 
 // decoder reads the lines of one table of one family.
 type decoder struct {
 	v6 bool
-	// ports are those that rules match, by the names of their sets.
-	ports map[string][]uint16
+	// ports are those that rules match, which must be the same everywhere.
+	ports *[]ruleset.Element
+	stage bool // as of an encoder
 }
 
 // rules reads the lines of a chain. It guesses statements, writes the guess again and
@@ -50,7 +50,7 @@ func (d decoder) first(lines []string) (ruleset.Rule, int) {
 	group := []item{first}
 	for _, line := range lines[1:] {
 		next, ok := d.item(line)
-		if !ok || next.skeleton != first.skeleton || !next.follows(group) {
+		if !ok || next.skeleton != first.skeleton || !next.follows() {
 			break
 		}
 		group = append(group, next)
@@ -62,8 +62,9 @@ func (d decoder) first(lines []string) (ruleset.Rule, int) {
 			continue
 		}
 		rule := ruleset.NewRule(statements...)
-		written, err := encoder{d.v6, d.portsOf(group[:n])}.rule(rule)
-		if err == nil && slices.Equal(written, lines[:n]) && d.learn(group[:n]) {
+		ports := portsOf(group[:n])
+		written, err := encoder{v6: d.v6, ports: ports, stage: d.stage}.rule(rule)
+		if err == nil && slices.Equal(written, lines[:n]) && d.learn(ports) {
 			return rule, n
 		}
 	}
@@ -71,42 +72,27 @@ func (d decoder) first(lines []string) (ruleset.Rule, int) {
 }
 
 // follows reports whether a line can be another one of the same rule.
-func (i item) follows(group []item) bool {
-	return i.source.IsValid() || len(i.ports) > 0 || i.noPorts && i.protocol != group[0].protocol
-}
+func (i item) follows() bool { return i.source.IsValid() || len(i.ports) > 0 }
 
-// portsOf are the ports of a rule, by the set that they are of.
-func (d decoder) portsOf(group []item) map[string]ruleset.Set {
-	sets := map[string]ruleset.Set{}
+// portsOf are the ports of a rule.
+func portsOf(group []item) []ruleset.Element {
+	var ports []ruleset.Element
 	for _, i := range group {
-		name, ok := portSets[i.protocol]
-		if !ok {
-			continue
-		}
-		var ports []uint16
-		for _, o := range group {
-			if o.protocol == i.protocol {
-				ports = append(ports, o.ports...)
-			}
-		}
-		sets[name] = ruleset.Set{Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports(ports)}
+		ports = append(ports, i.ports...)
 	}
-	return sets
+	slices.SortFunc(ports, ruleset.Element.Compare)
+	return slices.Compact(ports)
 }
 
 // learn takes over the ports of a rule, unless another rule has others.
-func (d decoder) learn(group []item) bool {
-	for name, set := range d.portsOf(group) {
-		var ports []uint16
-		for _, e := range set.Elements {
-			ports = append(ports, e.Port)
-		}
-		if known, ok := d.ports[name]; ok && !slices.Equal(known, ports) {
-			return false
-		}
-		d.ports[name] = ports
+func (d decoder) learn(ports []ruleset.Element) bool {
+	if len(ports) == 0 {
+		return true
 	}
-	return true
+	if *d.ports == nil {
+		*d.ports = ports
+	}
+	return slices.Equal(*d.ports, ports)
 }
 
 // words are those of a line, read one after the other.
@@ -144,21 +130,23 @@ func (d decoder) item(line string) (item, bool) {
 		}
 		i.source = p
 	}
+	var in []ruleset.Statement
 	negated := w.take("! -i")
 	if negated || w.take("-i") {
 		name := w.next()
 		if prefix, ok := strings.CutSuffix(name, "+"); ok {
 			name = prefix + "*"
 		}
-		before = append(before, ruleset.InInterface{Name: name, Not: negated})
+		in = []ruleset.Statement{ruleset.InInterface{Name: name, Not: negated}}
 	}
+	protocol := ruleset.Protocol("")
 	if w.take("! -p 255") {
 		before = append(before, ruleset.HasTransport{})
 	} else if w.take("-p") {
-		i.protocol = w.next()
+		protocol = ruleset.Protocol(w.next())
 	}
 	for len(w) > 0 && w[0] == "-m" {
-		switch s, ok := d.match(&w, &i); {
+		switch s, ok := d.match(&w, &i, protocol); {
 		case !ok:
 			return i, false
 		case s == nil:
@@ -170,84 +158,82 @@ func (d decoder) item(line string) (item, bool) {
 		}
 	}
 	target, ok := d.target(&w)
-	if !ok || len(w) > 0 || hasPorts != (i.protocol != "") {
+	if !ok || len(w) > 0 || hasPorts != (protocol != "") {
 		return i, false
 	}
-	// A rule of its own prefixes looks where they are routed to; one prefix alone does not.
-	several := slices.Contains(before, ruleset.Statement(ruleset.ReversePathMissing{}))
-	if toSix := len(before)+len(after) == 0 && !hasPorts && !i.source.IsValid() && d.v6; toSix {
+	if hasPorts {
+		after = slices.Concat(in, after) // the port is looked at first
+	} else {
+		before = slices.Concat(in, before)
+	}
+	if v, is := target[0].(ruleset.Verdict); is && d.stage && v.Kind == ruleset.Jump && len(in) > 0 {
+		target[0] = ruleset.Verdict{Kind: ruleset.Goto, Chain: v.Chain}
+	}
+	if len(before)+len(after) == 0 && !hasPorts && !i.source.IsValid() && d.v6 {
 		if v, is := target[0].(ruleset.Verdict); is && v.Kind == ruleset.Goto && strings.HasSuffix(v.Chain, "6") {
 			before = append(before, ruleset.IPv6Packet{})
 		}
 	}
-	i.skeleton = ruleset.NewRule(slices.Concat(before, after, target)...).String()
-	if hasPorts {
-		i.skeleton += portSets[i.protocol]
-	}
-	i.make = func(items []item) []ruleset.Statement {
-		return assemble(items, d.v6, several, hasPorts, before, after, target)
-	}
+	shape := shape{d.v6, hasPorts, before, after, target}
+	i.skeleton = fmt.Sprint(hasPorts, ruleset.NewRule(slices.Concat(before, after, target)...))
+	i.make = shape.rule
 	return i, true
 }
 
-// assemble puts the statements of a rule together from its lines.
-func assemble(items []item, v6, several, hasPorts bool, before, after, target []ruleset.Statement) []ruleset.Statement {
-	statements := slices.Clone(before)
-	source := func(s ruleset.Statement) {
+// shape is what the lines of a rule have in common.
+type shape struct {
+	v6, hasPorts          bool
+	before, after, target []ruleset.Statement // the ports are between before and after
+}
+
+// rule puts the statements of a rule together from its lines.
+func (s shape) rule(items []item) []ruleset.Statement {
+	statements := slices.Clone(s.before)
+	source := func(add ruleset.Statement) {
 		at := 0
 		if len(statements) > 0 {
 			if _, ok := statements[0].(ruleset.InInterface); ok {
 				at = 1
 			}
 		}
-		statements = slices.Insert(statements, at, s)
+		statements = slices.Insert(statements, at, add)
 	}
+	// A rule of its own prefixes asks where they are routed to; one network alone does not.
+	several := slices.Contains(statements, ruleset.Statement(ruleset.ReversePathMissing{}))
 	switch {
 	case !items[0].source.IsValid():
 	case several:
-		s := ruleset.Source{V6: v6}
+		list := ruleset.Source{V6: s.v6}
 		for _, i := range items {
-			if !slices.Contains(s.In, i.source) {
-				s.In = append(s.In, i.source)
-			}
+			list.In = append(list.In, i.source)
 		}
-		source(s)
+		source(list)
 	case len(items) == 1:
 		source(ruleset.SourceNetwork{Prefix: items[0].source})
 	default:
 		return nil
 	}
-	if hasPorts {
-		var list ruleset.Protocols
-		for _, i := range items {
-			if p := ruleset.Protocol(i.protocol); !slices.Contains(list, p) {
-				list = append(list, p)
-			}
+	if s.hasPorts {
+		to := ruleset.Destination{Set: portSet}
+		if slices.Contains(s.target, ruleset.Statement(ruleset.ClearMark{})) {
+			to = ruleset.Destination{In: portsOf(items)}
 		}
-		set := portSets[items[0].protocol]
-		if len(list) == 1 {
-			statements = append(statements, ruleset.DestinationPort{Protocol: list[0], Set: set})
-		} else {
-			statements = append(statements, list, ruleset.DestinationPort{Protocol: ruleset.AnyTransport, Set: set})
-		}
+		statements = append(statements, to)
 	}
-	return slices.Concat(statements, after, target)
+	return slices.Concat(statements, s.after, s.target)
 }
 
 // match reads one match. It returns nil for the ports, which it puts into the item.
-func (d decoder) match(w *words, i *item) ([]ruleset.Statement, bool) {
+func (d decoder) match(w *words, i *item, protocol ruleset.Protocol) ([]ruleset.Statement, bool) {
 	one := func(s ruleset.Statement) ([]ruleset.Statement, bool) { return []ruleset.Statement{s}, true }
 	switch {
-	case w.take(noPorts):
-		i.noPorts = true
-		return nil, true
 	case w.take("-m multiport --dports"):
 		for text := range strings.SplitSeq(w.next(), ",") {
 			n, err := strconv.ParseUint(text, 10, 16)
 			if err != nil {
 				return nil, false
 			}
-			i.ports = append(i.ports, uint16(n))
+			i.ports = append(i.ports, ruleset.Element{Protocol: protocol, Port: uint16(n)})
 		}
 		return nil, true
 	case w.take("-m rpfilter --invert"):

@@ -58,25 +58,31 @@ var protocols = []struct {
 // mostPorts is how many ports a match takes (XT_MULTI_PORTS).
 const mostPorts = 15
 
-// noPorts matches no packet: it stands for a list of ports that is empty.
-const noPorts = "-m multiport ! --dports 0:65535"
-
 // encoder writes rules for one family of addresses as lines of iptables -S, without
 // the chain that they are in.
 type encoder struct {
-	v6   bool
-	sets map[string]ruleset.Set // the ports
+	v6    bool
+	ports []ruleset.Element
+	// stage says that the chain is one that a built-in chain leads to. What is let pass
+	// comes back to it, also from a chain that ruleset goes to: to the rule that takes off
+	// what the classifier has noted.
+	stage bool
+	// late says that the packet has been routed already: then nothing can ask for the way
+	// back to its source (xt_rpfilter), and rules that do are left out.
+	late bool
 }
 
 // parts is what a rule is put together from, in the order of iptables -S.
 type parts struct {
-	sources   []string
-	in        string
-	protocols []string
-	ports     []string
-	matches   []string // with portMark where the protocol's ports are matched
-	target    string
+	sources  []string
+	in       string
+	services []service
+	matches  []string // with portMark where the ports are matched
+	target   string
 }
+
+// service is a protocol with the match of some of its ports.
+type service struct{ protocol, ports string }
 
 const portMark = "@"
 
@@ -87,7 +93,7 @@ func (e encoder) rule(r ruleset.Rule) ([]string, error) {
 	if statements == nil {
 		return nil, fmt.Errorf("write rule %q: it is foreign", r)
 	}
-	if about(statements, !e.v6) {
+	if about(statements, !e.v6) || e.late && asksForWayBack(r) {
 		return nil, nil
 	}
 	var p parts
@@ -97,6 +103,10 @@ func (e encoder) rule(r ruleset.Rule) ([]string, error) {
 		}
 	}
 	return p.lines(), nil
+}
+
+func asksForWayBack(r ruleset.Rule) bool {
+	return slices.Contains(r.Statements(), ruleset.Statement(ruleset.ReversePathMissing{}))
 }
 
 // about reports whether a rule can only match packets of a family.
@@ -133,20 +143,21 @@ func (e encoder) statement(p *parts, s ruleset.Statement, rest []ruleset.Stateme
 		}
 	case ruleset.Source:
 		p.source(s)
-	case ruleset.Protocols:
-		for _, known := range protocols {
-			if slices.Contains(s, known.protocol) {
-				p.protocols = append(p.protocols, string(known.protocol))
-			}
+	case ruleset.Destination:
+		if s.Set != portSet && len(s.In) == 0 {
+			return fmt.Errorf("no ports of set %s", s.Set)
 		}
-	case ruleset.DestinationPort:
-		return p.destination(s, e.sets)
+		list := e.ports
+		if len(s.In) > 0 {
+			list = s.In
+		}
+		return p.destination(list)
 	case ruleset.Connection:
 		p.connection(s)
 	case ruleset.Count:
 		return p.count(s, rest)
 	case ruleset.Verdict:
-		return p.verdict(s)
+		return p.verdict(s, e.stage)
 	default:
 		return p.plain(s)
 	}
@@ -161,8 +172,7 @@ func (p *parts) plain(s ruleset.Statement) error {
 	case ruleset.FirstFragment:
 		p.match("-m frag --fragfirst")
 	case ruleset.HasTransport:
-		p.protocols = []string{"255"}
-		p.match("! " + portMark)
+		p.services = []service{{protocol: "! -p 255"}}
 	case ruleset.Mark:
 		p.match(fmt.Sprintf("-m mark %s--mark 0x%x/0x%x", not(s.Not), s.Class.Bits(), ruleset.MarkMask))
 	case ruleset.Unicast:
@@ -193,39 +203,28 @@ func (p *parts) source(s ruleset.Source) {
 	}
 }
 
-// destination adds the ports of a set. A match takes fifteen.
-func (p *parts) destination(s ruleset.DestinationPort, sets map[string]ruleset.Set) error {
-	if s.Protocol != ruleset.AnyTransport {
-		p.protocols = []string{string(s.Protocol)}
-	}
-	if len(p.protocols) == 0 {
-		return fmt.Errorf("no protocol for %q", s)
-	}
-	set, ok := sets[s.Set]
-	if !ok || portSets[p.protocols[0]] != s.Set {
-		return fmt.Errorf("no ports of set %s for protocol %s", s.Set, p.protocols[0])
-	}
-	p.ports = []string{noPorts}
-	if len(set.Elements) > 0 {
-		p.ports = nil
-	}
-	for chunk := range slices.Chunk(set.Elements, mostPorts) {
-		texts := make([]string, len(chunk))
-		for i, e := range chunk {
-			if e.Timeout != 0 || e.Foreign != "" {
-				return fmt.Errorf("iptables has no form for the port %s", e)
-			}
-			texts[i] = strconv.Itoa(int(e.Port))
-		}
-		p.ports = append(p.ports, "-m multiport --dports "+strings.Join(texts, ","))
-	}
-	p.match(portMark)
-	return nil
-}
+// portSet is the set of the fenced ports.
+const portSet = "ports"
 
-// portSets are the sets that the ports of each protocol are in.
-var portSets = map[string]string{
-	"udp": "ports_udp", "tcp": "ports_tcp", "sctp": "ports_tcp", "dccp": "ports_tcp", "udplite": "ports_tcp",
+// destination adds ports. A match takes fifteen of one protocol.
+func (p *parts) destination(list []ruleset.Element) error {
+	p.match(portMark)
+	for len(list) > 0 {
+		var ports []string
+		protocol := list[0].Protocol
+		for len(list) > 0 && list[0].Protocol == protocol && len(ports) < mostPorts {
+			if list[0].Timeout != 0 || list[0].Foreign != "" {
+				return fmt.Errorf("iptables has no form for the port %s", list[0])
+			}
+			ports = append(ports, strconv.Itoa(int(list[0].Port)))
+			list = list[1:]
+		}
+		p.services = append(p.services, service{"-p " + string(protocol), "-m multiport --dports " + strings.Join(ports, ",")})
+	}
+	if len(p.services) == 0 {
+		return fmt.Errorf("there is no port")
+	}
+	return nil
 }
 
 func (p *parts) connection(s ruleset.Connection) {
@@ -242,17 +241,18 @@ func (p *parts) connection(s ruleset.Connection) {
 
 // count leads to the chain that counts, and gives the verdict that follows.
 func (p *parts) count(s ruleset.Count, rest []ruleset.Statement) error {
-	pass := ruleset.Verdict{Kind: ruleset.Goto, Chain: passChain}
 	if len(rest) != 1 {
 		return fmt.Errorf("no verdict behind %q", s)
 	}
+	pass := rest[0] == ruleset.Statement(ruleset.Verdict{Kind: ruleset.Accept}) ||
+		rest[0] == ruleset.Statement(ruleset.Verdict{Kind: ruleset.Goto, Chain: passChain})
 	isDropped := strings.HasPrefix(string(s), dropped)
 	name := string(s)
 	switch {
 	case isDropped && rest[0] == ruleset.Statement(ruleset.Verdict{Kind: ruleset.Drop}):
-	case isDropped && rest[0] == ruleset.Statement(pass):
+	case isDropped && pass:
 		name = counted + strings.TrimPrefix(name, dropped)
-	case !isDropped && rest[0] == ruleset.Statement(pass):
+	case !isDropped && pass:
 	default:
 		return fmt.Errorf("no counter %s with verdict %q", s, rest[0])
 	}
@@ -260,10 +260,10 @@ func (p *parts) count(s ruleset.Count, rest []ruleset.Statement) error {
 	return nil
 }
 
-func (p *parts) verdict(s ruleset.Verdict) error {
+func (p *parts) verdict(s ruleset.Verdict, stage bool) error {
 	switch {
 	case p.target != "": // that of count
-	case s.Kind == ruleset.Jump:
+	case s.Kind == ruleset.Jump, s.Kind == ruleset.Goto && s.Chain != passChain && stage:
 		p.target = "-j " + letterMark + s.Chain
 	case s.Kind == ruleset.Goto && s.Chain != passChain:
 		p.target = "-g " + letterMark + s.Chain
@@ -280,39 +280,27 @@ func (p *parts) verdict(s ruleset.Verdict) error {
 	return nil
 }
 
-// lines writes all combinations of sources, protocols and lists of ports.
+// lines writes all combinations of sources and ports.
 func (p *parts) lines() []string {
+	services := p.services
+	if len(services) == 0 {
+		services = []service{{}}
+	}
 	var lines []string
 	for _, source := range orNone(p.sources) {
-		for _, protocol := range orNone(p.protocols) {
-			for _, ports := range orNone(p.ports) {
-				lines = append(lines, p.line(source, protocol, ports))
+		for _, each := range services {
+			words := []string{source, p.in, each.protocol}
+			for _, match := range p.matches {
+				if match == portMark {
+					match = each.ports
+				}
+				words = append(words, match)
 			}
+			words = slices.DeleteFunc(append(words, p.target), func(w string) bool { return w == "" })
+			lines = append(lines, strings.Join(words, " "))
 		}
 	}
 	return lines
-}
-
-func (p *parts) line(source, protocol, ports string) string {
-	words := []string{source, p.in}
-	if protocol != "" {
-		protocol = "-p " + protocol
-		if slices.Contains(p.matches, "! "+portMark) {
-			protocol = "! " + protocol
-		}
-		words = append(words, protocol)
-	}
-	for _, match := range p.matches {
-		switch match {
-		case portMark:
-			match = ports
-		case "! " + portMark:
-			match = ""
-		}
-		words = append(words, match)
-	}
-	words = append(words, p.target)
-	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
 }
 
 func orNone(list []string) []string {

@@ -171,7 +171,7 @@ func (c *change) clean(ctx context.Context) error {
 		errs = append(errs, c.step("unbuild", func() error { return c.deleteChains(ctx, w, letter) }))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.have.headers)) {
-		if set, ok := c.want.Sets[strings.TrimPrefix(name, setPrefix)]; ok && set.Key != ruleset.Port {
+		if set, ok := c.want.Sets[strings.TrimPrefix(name, setPrefix)]; ok && set.Key != ruleset.Service {
 			continue
 		}
 		errs = append(errs, c.destroySet(ctx, name))

@@ -9,6 +9,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
+// lateTable is that of the stage behind routing.
+const lateTable = "filter"
+
 // where is one table of one family.
 type where struct {
 	table string
@@ -54,7 +57,7 @@ func (l layout) chain(w where, s *ruleset.State, name string) error {
 		return nil
 	}
 	l[w][name] = []string{}
-	e := encoder{v6: w.v6, sets: s.Sets}
+	e := encoder{v6: w.v6, ports: s.Sets[portSet].Elements, stage: s.Chains[name].Stage != "", late: w.table == lateTable}
 	for _, r := range s.Chains[name].Rules {
 		lines, err := e.rule(r)
 		if err != nil {

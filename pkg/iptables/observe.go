@@ -13,7 +13,7 @@ import (
 type observation struct {
 	*view
 	state *ruleset.State
-	ports map[string][]uint16
+	ports []ruleset.Element
 	// chains are the rules of the fence's chains, by name, where they were found.
 	chains map[string]map[where][]ruleset.Rule
 	lines  layout
@@ -27,7 +27,7 @@ func (v *view) state() *ruleset.State {
 		return &ruleset.State{GenID: v.stamp()}
 	}
 	o := observation{
-		view: v, ports: map[string][]uint16{}, chains: map[string]map[where][]ruleset.Rule{}, lines: layout{},
+		view: v, chains: map[string]map[where][]ruleset.Rule{}, lines: layout{},
 		notes: map[string][]string{}, bad: map[string]bool{},
 		state: &ruleset.State{GenID: v.stamp(), Exists: true, Sets: map[string]ruleset.Set{}, Chains: map[string]ruleset.Chain{}},
 	}
@@ -76,7 +76,7 @@ func (o *observation) table(w where) {
 	if stage != "" {
 		o.stage(w, stage)
 	}
-	d := decoder{v6: w.v6, ports: o.ports}
+	d := decoder{v6: w.v6, ports: &o.ports}
 	for _, name := range slices.Sorted(maps.Keys(o.tables[w])) {
 		l, chain, isFence := letterOf(name)
 		_, isCounter := counterOf(name)
@@ -93,6 +93,7 @@ func (o *observation) table(w where) {
 			if o.chains[chain] == nil {
 				o.chains[chain] = map[where][]ruleset.Rule{}
 			}
+			d.stage = chain == stage
 			o.lines[w][chain], o.chains[chain][w] = lines, d.rules(lines)
 		case isCounter && letter != 0:
 		default:
@@ -128,9 +129,13 @@ func (o *observation) merge() {
 				continue
 			}
 			rules := merged(v4, v6, has4, has6)
+			expected := ruleset.Chain{Rules: c.Rules}
+			if table == lateTable {
+				expected.Rules = slices.DeleteFunc(slices.Clone(c.Rules), asksForWayBack)
+			}
 			if first {
 				c.Rules, first = rules, false
-			} else if !c.SameRules(ruleset.Chain{Rules: rules}) {
+			} else if !expected.SameRules(ruleset.Chain{Rules: rules}) {
 				o.notes[name] = append(o.notes[name], "other rules in table "+table)
 			}
 		}
@@ -150,15 +155,15 @@ func merged(v4, v6 []ruleset.Rule, has4, has6 bool) []ruleset.Rule {
 	var rules []ruleset.Rule
 	left := false // no IPv6 packet comes further
 	for len(v4)+len(v6) > 0 {
+		toV6 := len(v6) > 0 && slices.Contains(v6[0].Statements(), ruleset.Statement(ruleset.IPv6Packet{}))
 		switch {
 		case len(v4) > 0 && len(v6) > 0 && v4[0].String() == v6[0].String():
 			rules, v4, v6 = append(rules, v4[0]), v4[1:], v6[1:]
-		case len(v6) > 0 && (!has4 || about(v6[0].Statements(), true)):
-			statements := v6[0].Statements()
-			left = len(statements) == 2 && slices.Contains(statements, ruleset.Statement(ruleset.IPv6Packet{}))
-			rules, v6 = append(rules, v6[0]), v6[1:]
-		case len(v4) > 0 && (!has6 || about(v4[0].Statements(), false) || left && len(v6) == 0):
+		case len(v4) > 0 && (!has6 || about(v4[0].Statements(), false) && (!toV6 || allows(v4[0])) || left && len(v6) == 0):
 			rules, v4 = append(rules, v4[0]), v4[1:]
+		case len(v6) > 0 && (!has4 || about(v6[0].Statements(), true)):
+			left = toV6
+			rules, v6 = append(rules, v6[0]), v6[1:]
 		case len(v4) > 0:
 			rules, v4 = append(rules, ruleset.ForeignRule("IPv4 only: "+v4[0].String())), v4[1:]
 		default:
@@ -168,13 +173,27 @@ func merged(v4, v6 []ruleset.Rule, has4, has6 bool) []ruleset.Rule {
 	return rules
 }
 
+// allows reports whether a rule lets in, or leads to where it is asked whether a source is
+// forged: such rules are before the one that leads IPv6 packets away.
+func allows(r ruleset.Rule) bool {
+	for _, s := range r.Statements() {
+		switch s := s.(type) {
+		case ruleset.Count:
+			return strings.HasPrefix(string(s), "allowed_")
+		case ruleset.Verdict:
+			return s.Kind == ruleset.Goto && strings.HasPrefix(s.Chain, "from_")
+		}
+	}
+	return false
+}
+
 // sets takes over the sets of addresses, and makes those of ports from the rules.
 func (o *observation) sets() {
 	for name, h := range o.headers {
 		o.state.Sets[strings.TrimPrefix(name, setPrefix)] = observedSet(h, o.elements[name])
 	}
-	for name, ports := range o.ports {
-		o.state.Sets[name] = ruleset.Set{Key: ruleset.Port, Timeout: true, Elements: ruleset.Ports(ports)}
+	if len(o.ports) > 0 {
+		o.state.Sets[portSet] = ruleset.Set{Key: ruleset.Service, Timeout: true, Elements: o.ports}
 	}
 }
 
@@ -215,23 +234,28 @@ func (o *observation) counts(w where, chain, rule string) bool {
 // ruleOfChain is the rule of a chain that counts.
 func ruleOfChain(chain string) string { return counterRule(strings.TrimPrefix(chain, chainPrefix)) }
 
-// pass adds the chain that iptables has no need of.
+// pass adds the chain that takes off what the classifier has noted, which iptables has
+// no need of, or lets pass in place of going there if there is no classifier.
 func (o *observation) pass() {
-	if len(o.chains) == 0 {
-		return
+	clears := func(r ruleset.Rule) bool {
+		return slices.Contains(r.Statements(), ruleset.Statement(ruleset.ClearMark{}))
 	}
-	statements := []ruleset.Statement{ruleset.Verdict{Kind: ruleset.Accept}}
+	accept, toPass := ruleset.Verdict{Kind: ruleset.Accept}, ruleset.Verdict{Kind: ruleset.Goto, Chain: passChain}
 	for _, c := range o.state.Chains {
-		if c.Stage == "" || c.Stage == ruleset.BeforeFilter {
-			continue
+		if slices.ContainsFunc(c.Rules, clears) {
+			o.state.Chains[passChain] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(ruleset.ClearMark{}, accept)}}
+			return
 		}
-		for _, r := range c.Rules {
-			if slices.Contains(r.Statements(), ruleset.Statement(ruleset.ClearMark{})) {
-				statements = []ruleset.Statement{ruleset.ClearMark{}, ruleset.Verdict{Kind: ruleset.Accept}}
+	}
+	for _, c := range o.state.Chains {
+		for i, r := range c.Rules {
+			statements := slices.Clone(r.Statements())
+			if n := len(statements); n > 0 && statements[n-1] == ruleset.Statement(toPass) {
+				statements[n-1] = accept
+				c.Rules[i] = ruleset.NewRule(statements...)
 			}
 		}
 	}
-	o.state.Chains[passChain] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(statements...)}}
 }
 
 // compare writes the state again: what differs from what was read is foreign, however
