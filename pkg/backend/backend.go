@@ -28,6 +28,7 @@ type Kernel interface {
 	Bans
 	Watcher
 	Snapshots
+	Remover
 	// Describe says what users see of it.
 	Describe() Description
 }
@@ -46,6 +47,15 @@ type Prober interface {
 	// rules. Its error wraps ErrPermission or ErrUnsupported where these are the
 	// cause.
 	Probe(ctx context.Context) error
+}
+
+// Remover finds and removes what a back end has left that is not used any more. It works
+// also where Probe does not.
+type Remover interface {
+	// Exists reports whether a fence is in the kernel. It costs little.
+	Exists(ctx context.Context) (bool, error)
+	// Tidy removes what an interrupted change has left that judges no packet.
+	Tidy(ctx context.Context) error
 }
 
 // Counters are the table's.

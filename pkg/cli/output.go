@@ -64,7 +64,7 @@ func (a *app) writePlan(out io.Writer, p *plan.Plan) {
 	for _, c := range p.Changes {
 		sign := a.paint(c.Action, signs[c.Action])
 		switch {
-		case fresh && c.Kind == plan.KindTable:
+		case fresh && c.Kind == plan.KindTable && c.Action == plan.Add:
 			fmt.Fprintf(out, "%s table inet %s  %s, %s, %s\n", sign, c.Name,
 				notice.Count(len(p.Want.Sets), "set"), notice.Count(len(p.Want.Chains), "chain"), notice.Count(len(p.Want.Counters), "counter"))
 		case fresh && c.Kind != plan.KindElement && c.Kind != plan.KindClassifier:

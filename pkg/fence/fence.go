@@ -31,6 +31,10 @@ import (
 type World struct {
 	// Kernel returns a back end that knows nothing of the table yet.
 	Kernel func() backend.Kernel
+	// Backend returns the back end that a policy asks for, and Others all but that of a
+	// name; nil is Kernel, and no others.
+	Backend func(policy.Backend) backend.Kernel
+	Others  func(name string) []backend.Kernel
 	// Classifier recognises scanners.
 	Classifier backend.Classifier
 	// Host reads the facts of the host, Listeners its servers.
@@ -70,6 +74,9 @@ type session struct {
 	parsed map[string]*policy.Policy // by their texts
 	// inForce says that what the command is for has been done in the kernel.
 	inForce bool
+	// choice is the back end of the policy that a command is about, "" for that of the
+	// newest generation.
+	choice policy.Backend
 }
 
 // committer brings the kernel to what a site wants.
@@ -115,7 +122,7 @@ func (f *session) enter(ctx context.Context, command string) (leave func(), err 
 // kernel is the back end with what the last commit has noted. With full it knows
 // nothing and reads the whole table.
 func (f *session) kernel(full bool) backend.Kernel {
-	k := f.Kernel()
+	k := f.open(f.chosen())
 	if full {
 		return k
 	}

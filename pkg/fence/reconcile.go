@@ -5,12 +5,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
@@ -21,8 +23,13 @@ import (
 // it is read again whenever the lock is held. The lock is never held while
 // name servers are asked. When to do what is decided in pkg/daemon.
 type Reconciler struct {
-	fence  *Fence
-	kernel backend.Kernel
+	fence *Fence
+	// kernel is the back end of the newest generation. Watch may be called beside the
+	// other methods.
+	mu      sync.Mutex
+	kernel  backend.Kernel
+	backend policy.Backend
+	unwatch context.CancelFunc // ends the last Watch
 
 	// newest is the newest generation and site what it asks for; both are nil
 	// while there is nothing to do.
@@ -40,7 +47,7 @@ type Reconciler struct {
 
 // Reconciler returns one that knows nothing yet.
 func (f *Fence) Reconciler() *Reconciler {
-	return &Reconciler{fence: f, kernel: f.Kernel()}
+	return &Reconciler{fence: f, kernel: f.kernel(true), backend: f.chosen()}
 }
 
 // Outcome is what has come of a look at the kernel or of answers.
@@ -89,9 +96,27 @@ func (r *Reconciler) Probe(ctx context.Context) error { return r.kernel.Probe(ct
 // change that this process has made, or was a part of it.
 func (r *Reconciler) Wrote(generation uint64) bool { return r.kernel.Wrote(generation) }
 
-// Watch reports changes of the table, as the back end does.
+// Watch reports changes of the table, as the back end does. The channel is closed when
+// another back end is in use.
 func (r *Reconciler) Watch(ctx context.Context) (<-chan backend.Touched, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ctx, r.unwatch = context.WithCancel(ctx)
 	return r.kernel.Watch(ctx)
+}
+
+// use makes the back end of a policy the one in use.
+func (r *Reconciler) use(b policy.Backend) {
+	if b == r.backend {
+		return
+	}
+	kernel := r.fence.open(b)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kernel, r.backend = kernel, b
+	if r.unwatch != nil {
+		r.unwatch()
+	}
 }
 
 // Reconcile brings the kernel to what the newest generation asks for, with the
@@ -187,6 +212,7 @@ func (r *Reconciler) load() error {
 		clear(f.parsed)
 		f.parsed[newest.Policy] = s.Policy
 		r.newest, r.site, r.taken = newest, s, true
+		r.use(s.Policy.Backend)
 	}
 	if mark := markOf(r.addressesFile()); changed || !mark.same(r.read) {
 		if r.memory, err = f.recall(true, r.newest); err != nil {

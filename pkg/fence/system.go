@@ -1,6 +1,8 @@
 package fence
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -10,7 +12,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/host/system"
+	"github.com/ringfence/ringfence/pkg/iptables"
 	"github.com/ringfence/ringfence/pkg/nft"
+	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/signature"
@@ -21,7 +25,9 @@ import (
 // name servers; nil is the usual way.
 func System(log *slog.Logger, dial resolve.Dial) World {
 	return World{
-		Kernel:     func() backend.Kernel { return &nft.Kernel{Log: log} },
+		Kernel:     func() backend.Kernel { return choose(policy.BackendAuto, log) },
+		Backend:    func(b policy.Backend) backend.Kernel { return choose(b, log) },
+		Others:     func(name string) []backend.Kernel { return others(name, log) },
 		Classifier: ebpf{},
 		Host:       func() (ruleset.Host, error) { return system.Read(log) },
 		Listeners:  system.Listeners,
@@ -35,6 +41,33 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		},
 		Now: system.Clock(log),
 	}
+}
+
+// choose returns the back end of a name; auto is nftables where the kernel has it.
+func choose(b policy.Backend, log *slog.Logger) backend.Kernel {
+	switch b {
+	case policy.BackendIPTables, policy.BackendIPTablesLegacy, policy.BackendIPTablesNFT:
+		return &iptables.Kernel{Flavour: iptables.Flavour(b), Log: log}
+	case policy.BackendAuto:
+		// Whoever may not use nftables may not use iptables either.
+		err := (&nft.Kernel{}).Probe(context.Background()) //nolint:forbidigo // one question to the kernel, at once
+		if errors.Is(err, backend.ErrUnsupported) {
+			return &iptables.Kernel{Log: log}
+		}
+	}
+	return &nft.Kernel{Log: log}
+}
+
+// others are all back ends but that of a name.
+func others(name string, log *slog.Logger) []backend.Kernel {
+	all := []backend.Kernel{
+		&nft.Kernel{Log: log}, &iptables.Kernel{Flavour: iptables.Legacy, Log: log}, &iptables.Kernel{Flavour: iptables.NFT, Log: log},
+	}
+	names := []policy.Backend{policy.BackendNFTables, policy.BackendIPTablesLegacy, policy.BackendIPTablesNFT}
+	if i := slices.Index(names, policy.Backend(name)); i >= 0 {
+		all = slices.Delete(all, i, i+1)
+	}
+	return all
 }
 
 // Rights are what the kernel lets this process do.

@@ -170,6 +170,9 @@ func (c *change) clean(ctx context.Context) error {
 		}
 		errs = append(errs, c.step("unbuild", func() error { return c.deleteChains(ctx, w, letter) }))
 	}
+	if !c.want.Exists && c.kernel.otherFlavour(ctx) {
+		return errors.Join(errs...) // the sets are that one's too
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.have.headers)) {
 		if set, ok := c.want.Sets[strings.TrimPrefix(name, setPrefix)]; ok && set.Key != ruleset.Service {
 			continue
@@ -184,14 +187,8 @@ func (c *change) clean(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// destroySet removes a set. One that is in use belongs to a fence of the other flavour
-// as well.
 func (c *change) destroySet(ctx context.Context, name string) error {
-	err := c.step("destroy", func() error { return c.sets.destroy(ctx, name) })
-	if errors.Is(err, errSetBusy) && !c.want.Exists {
-		return nil
-	}
-	return err
+	return c.step("destroy", func() error { return c.sets.destroy(ctx, name) })
 }
 
 // deleteChains deletes all chains of ringfence's from a table but those of a letter, and

@@ -30,15 +30,28 @@ func newPoll(f Flavour) (*poll, error) {
 	if f != Legacy {
 		return p, nil
 	}
-	for v6, family := range map[bool]int{false: unix.AF_INET, true: unix.AF_INET6} {
-		fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	for _, v6 := range []bool{false, true} {
+		fd, err := tableSocket(v6)
 		if err != nil {
 			p.close()
-			return nil, fmt.Errorf("open socket: %w", kernelError(err))
+			return nil, err
 		}
 		p.sockets[v6] = fd
 	}
 	return p, nil
+}
+
+// tableSocket opens a socket that tables of the legacy flavour are read over.
+func tableSocket(v6 bool) (int, error) {
+	family := unix.AF_INET
+	if v6 {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		return -1, fmt.Errorf("open socket: %w", kernelError(err))
+	}
+	return fd, nil
 }
 
 func (p *poll) close() {

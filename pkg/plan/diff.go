@@ -17,6 +17,9 @@ import (
 // plan. How a back end gets from one to the other is its own business.
 func Diff(have, want *ruleset.State) *Plan {
 	p := diffTable(have, want)
+	for _, place := range have.Others {
+		p.Changes = append(p.Changes, Change{Action: Delete, Kind: KindTable, Name: place, Reason: "the policy's back end is another one"})
+	}
 	p.Changes = append(p.Changes, diffClassifier(have.Classifier, want.Classifier)...)
 	return p
 }

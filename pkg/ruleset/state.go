@@ -33,6 +33,8 @@ type State struct {
 	// ForeignObjects are objects of kinds that ringfence never makes, put into its
 	// table by another program: quotas, limits, flowtables.
 	ForeignObjects []ForeignObject `json:"strangers,omitempty"`
+	// Others are the places of fences that other back ends have left. Nobody wants any.
+	Others []string `json:"-"`
 	// Classifier marks packets before the table sees them.
 	Classifier Classifier `json:"classifier,omitempty"`
 }

@@ -71,6 +71,16 @@ func (k *Kernel) Unban(_ context.Context, a netip.Addr) (was bool, err error) {
 	return was, nil
 }
 
+// Exists reports whether there is a table.
+func (k *Kernel) Exists(context.Context) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state.Exists, nil
+}
+
+// Tidy does nothing.
+func (k *Kernel) Tidy(context.Context) error { return nil }
+
 // Watch reports commits and what Change does, until the context ends.
 func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
 	k.mu.Lock()
