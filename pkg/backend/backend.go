@@ -1,9 +1,9 @@
-// Package backend says what a back end is: what it does beside observing and
-// committing, the values that it deals in, and its errors. Back ends fulfil its
-// interfaces, commands use them, and neither knows the other.
+// Package backend defines what a back end is: its methods besides observing and
+// committing, the values they use, and their errors. Back ends implement these
+// interfaces and commands use them; neither imports the other.
 //
-// It decides nothing. What a table should be is decided in pkg/compile, how it is
-// put into a kernel in pkg/nft, and which back end is used in pkg/fence.
+// It decides nothing. pkg/compile decides what a table should hold, pkg/nft how to put
+// it into a kernel, and pkg/fence which back end is used.
 package backend
 
 import (
@@ -26,26 +26,26 @@ type Kernel interface {
 	Prober
 	Counters
 	Bans
+	Allowances
 	Watcher
 	Snapshots
 	Remover
-	// Describe says what users see of it.
+	// Describe returns how the back end presents itself to users.
 	Describe() Description
 }
 
-// Description is what users see of a back end.
+// Description is how a back end presents itself to users.
 type Description struct {
-	Name   string // as the policy has it
+	Name   string // as written in the policy
 	Place  string // where the rules are, as in "table inet ringfence"
 	Look   string // the command that shows them
 	Remove string // the command that removes them
 }
 
-// Prober finds out whether a back end works here.
+// Prober finds out whether a back end can work on this host.
 type Prober interface {
-	// Probe finds out whether the kernel would let this process read and change its
-	// rules. Its error wraps ErrPermission or ErrUnsupported where these are the
-	// cause.
+	// Probe finds out whether the kernel lets this process read and change its rules.
+	// Its error wraps ErrPermission or ErrUnsupported where that is the cause.
 	Probe(ctx context.Context) error
 }
 
@@ -58,99 +58,121 @@ type Remover interface {
 	Tidy(ctx context.Context) error
 }
 
-// Counters are the table's.
+// Counters reads the counters of the table.
 type Counters interface {
-	// Counters returns the packets that each named counter has seen since the table
-	// was made; none without a table.
+	// Counters returns the packets that each named counter has seen since the table was
+	// made. Without a table it returns none.
 	Counters(ctx context.Context) (map[string]uint64, error)
 }
 
 // Banned is an address that is banned for a time.
 type Banned struct {
 	Address netip.Addr
-	Left    time.Duration // 0 = for ever
-	// Comment says who has banned it by hand. The packet path writes none.
+	Left    time.Duration // 0 = without end
+	// Comment says who banned it by hand. Bans made by the rules have none.
 	Comment string
 }
 
-// Bans are the addresses that are banned for a time.
+// Bans reads and changes the bans that expire.
 type Bans interface {
-	// Bans returns all of them, sorted; none without a table.
+	// Bans returns all of them, sorted. Without a table it returns none.
 	Bans(ctx context.Context) ([]Banned, error)
-	// Ban bans an address for a time of whole milliseconds; the time restarts if
-	// it is banned already. Its error wraps ErrNoFence or ErrFull where these are
-	// the cause.
+	// Ban bans an address for a whole number of milliseconds. If it is banned already,
+	// the time starts again. The error wraps ErrNoFence or ErrFull where that is the
+	// cause.
 	Ban(ctx context.Context, b Banned) error
 	// Unban ends the ban of an address. It reports whether there was one.
 	Unban(ctx context.Context, a netip.Addr) (was bool, err error)
 }
 
+// Allowed is an address that somebody lets in for a time.
+type Allowed struct {
+	Address netip.Addr
+	Left    time.Duration
+	// Comment says who has allowed it.
+	Comment string
+}
+
+// Allowances are the addresses that are let in by hand for a time, by the sets
+// allowed4 and allowed6. Like bans, they are no part of the state.
+type Allowances interface {
+	// Allowances returns all of them, sorted; none without a table.
+	Allowances(ctx context.Context) ([]Allowed, error)
+	// Allow lets an address in for a time of whole milliseconds; the time restarts if
+	// it is let in already. Its error wraps ErrNoFence or ErrFull where these are the
+	// cause.
+	Allow(ctx context.Context, a Allowed) error
+	// Disallow ends that, also for connections that pass because they are there. It
+	// reports whether the address was let in.
+	Disallow(ctx context.Context, a netip.Addr) (was bool, err error)
+}
+
 // Touched says that somebody has changed the table.
 type Touched struct {
-	// GenID is the back end's stamp after the change, 0 if Lost or not known.
+	// GenID is the back end's GenID after the change, 0 if it is not known or Lost is
+	// set.
 	GenID uint64
-	// Program and PID are who it was, as the kernel has it: the number is that of
-	// the thread.
+	// Program and PID identify the program that changed it, as the kernel reports them:
+	// PID is the number of the thread.
 	Program string
 	PID     int
-	// Lost says that there was more to report than there was room for: the table
-	// may have changed.
+	// Lost says that there were more changes than could be reported: the table may have
+	// changed.
 	Lost bool
 }
 
 // Watcher reports changes of the table.
 type Watcher interface {
-	// Watch reports every change of the table, also of its own process, until the
-	// context ends; then, or if the kernel reports nothing more, the channel is
-	// closed. Of very many changes that come while nobody receives, the last are
-	// reported.
+	// Watch reports every change of the table, also those of this process, until the
+	// context ends. Then, or when the kernel stops reporting, the channel is closed. If
+	// very many changes come while nobody receives, only the last ones are reported.
 	Watch(ctx context.Context) (<-chan Touched, error)
 }
 
-// Snapshot is what a back end knows of the table after a change of its own. It is
-// opaque to all but the back end that has made it.
+// Snapshot is what a back end knows of the table after its own change. Only the back
+// end that made it can read it.
 type Snapshot = json.RawMessage
 
-// Snapshots spare a back end from reading a table that nobody has changed.
+// Snapshots lets a back end skip reading a table that has not changed.
 type Snapshots interface {
-	// Restore takes over what an earlier run has noted.
+	// Restore takes over the snapshot of an earlier run.
 	Restore(s Snapshot) error
 	// Forget makes the next Observe read everything.
 	Forget()
-	// Note notes that the plan is in force. Without an error, Snapshot and Wrote go
-	// by it.
+	// Note records that the plan is in force. If it succeeds, Snapshot and Wrote
+	// reflect that.
 	Note(p *plan.Plan) error
 	// Snapshot returns what the next run should Restore, and whether that differs
 	// from what was restored or returned last.
 	Snapshot() (s Snapshot, changed bool)
-	// Wrote reports whether what was changed up to this GenID was seen before a
-	// change that this process has noted, or was a part of it.
+	// Wrote reports whether all changes up to this GenID came before a change that this
+	// process recorded, or are part of one.
 	Wrote(id uint64) bool
 }
 
 // Classifier is the eBPF program that marks packets before the rules see them.
 type Classifier interface {
-	// Probe says why this process cannot attach a program, nil if it can.
+	// Probe returns why this process cannot attach a program, or nil if it can.
 	Probe() error
 	// Observe returns which program is attached to which interface.
 	Observe() (ruleset.Classifier, error)
-	// Foreign says of interfaces on which another program keeps ringfence's out
-	// which that is.
+	// Foreign returns, for each of the interfaces where another program takes the place
+	// of ringfence's, which program that is.
 	Foreign(interfaces []string) map[string]error
-	// Details are lines that say more about an error, for a log.
+	// Details returns lines that say more about an error, for a log.
 	Details(err error) []string
 	// Hits returns how many packets each signature has matched.
 	Hits() (map[string]uint64, error)
 	// New makes a program that is not in the kernel yet.
 	New(a *signature.Automaton, udp, tcp []uint16) Program
-	// With is the part of a transaction that attaches the program where the plan
-	// wants it; nil is for a plan that wants none.
+	// With returns the part of a transaction that attaches the program where the plan
+	// wants it. p is nil if the plan wants none.
 	With(p Program) control.Classifier
 }
 
 // Program is a classifier for certain signatures and ports.
 type Program interface {
-	// On is the classifier with the program on the interfaces.
+	// On returns the classifier with the program attached to the interfaces.
 	On(interfaces []string) ruleset.Classifier
 }
 
@@ -162,8 +184,8 @@ var (
 	ErrUnsupported = errors.New("this kernel has no nftables (nf_tables)")
 	// ErrOwned says that the table belongs to another process alone.
 	ErrOwned = errors.New("the table belongs to another process alone (flags owner)")
-	// ErrNoFence says that there is no table, or none with sets for bans.
+	// ErrNoFence says that there is no table, or none with the sets for that.
 	ErrNoFence = errors.New("there is no fence in the kernel")
-	// ErrFull says that as many addresses are banned as may be.
-	ErrFull = errors.New("as many addresses are banned as bans.size allows")
+	// ErrFull says that as many addresses are banned, or allowed by hand, as may be.
+	ErrFull = errors.New("the set is full")
 )

@@ -1,9 +1,9 @@
-// Package catalog offers what ringfence ships: presets of providers, lists of
-// signatures and settings of phones. It reads the embedded files once in the life
-// of a process and hands them out in the form that policies and programs need.
+// Package catalog provides the data that ringfence ships: presets of providers, lists
+// of signatures and settings of phones. It reads the embedded files once per process
+// and returns them in the form that policies and programs need.
 //
-// What a policy makes of a preset, how a signature is matched and which lines a
-// phone gets is decided in pkg/policy, pkg/signature and pkg/phone.
+// How a policy uses a preset, how a signature is matched and which settings a phone
+// gets is decided in pkg/policy, pkg/signature and pkg/phone.
 package catalog
 
 import (
@@ -18,8 +18,8 @@ import (
 	"github.com/ringfence/ringfence/rules"
 )
 
-// The embedded files do not change while a program runs, so each kind is read
-// when it is first asked for. Callers do not change what they get.
+// The embedded files do not change while a program runs, so each kind is read when it
+// is first needed. Callers must not change what they get.
 var (
 	providers = sync.OnceValues(rules.Providers)
 	lists     = sync.OnceValues(rules.SignatureLists)
@@ -30,7 +30,7 @@ var (
 // Providers returns the presets by name.
 func Providers() (map[string]rules.Provider, error) { return providers() }
 
-// Makers returns what is known of the makers of phones.
+// Makers returns what is known about the makers of phones.
 func Makers() ([]phone.Maker, error) { return makers() }
 
 func readMakers() ([]phone.Maker, error) {
@@ -41,7 +41,7 @@ func readMakers() ([]phone.Maker, error) {
 	return phone.Read(files)
 }
 
-// Available is what this version offers a policy.
+// Available returns what this version offers to policies.
 func Available() (policy.Available, error) { return available() }
 
 func readAvailable() (policy.Available, error) {
@@ -76,7 +76,7 @@ func readAvailable() (policy.Available, error) {
 	}, nil
 }
 
-// Preset is what a policy needs of a provider.
+// Preset converts a shipped provider to what a policy needs.
 func Preset(p rules.Provider) (policy.Preset, error) {
 	prefixes, err := p.Prefixes()
 	if err != nil {
@@ -85,8 +85,8 @@ func Preset(p rules.Provider) (policy.Preset, error) {
 	return policy.Preset{Registrars: p.Registrars, Addresses: prefixes, Parameters: p.Parameters}, nil
 }
 
-// Parse reads and checks a policy with what this version offers. The name is the
-// file's, for messages.
+// Parse reads and checks a policy, with what this version offers. name is the file's
+// name, for messages.
 func Parse(name string, text []byte) (*policy.Policy, error) {
 	offered, err := Available()
 	if err != nil {
@@ -95,7 +95,7 @@ func Parse(name string, text []byte) (*policy.Policy, error) {
 	return policy.Parse(name, bytes.NewReader(text), offered)
 }
 
-// PresetWarnings says which of the policy's presets are old or weak.
+// PresetWarnings reports which of the policy's presets are old or weak.
 func PresetWarnings(p *policy.Policy, now time.Time) ([]string, error) {
 	known, err := providers()
 	if err != nil {

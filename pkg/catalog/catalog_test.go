@@ -9,8 +9,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/policy"
 )
 
-// TestReadOnce: the embedded files are read once, however often a policy is
-// parsed.
+// TestReadOnce: the embedded files are read once, however many policies are parsed.
 func TestReadOnce(t *testing.T) {
 	parse := func() {
 		if _, err := catalog.Parse("policy.yaml", []byte("version: 1\nproviders: [{preset: telnyx}]\n")); err != nil {
@@ -24,8 +23,8 @@ func TestReadOnce(t *testing.T) {
 	}
 }
 
-// TestSignaturesOf: a policy gets its lists without what is off or left out, and
-// its own signatures.
+// TestSignaturesOf: a policy gets the signatures of its lists, without those that are
+// switched off or excepted, and its own.
 func TestSignaturesOf(t *testing.T) {
 	p, err := catalog.Parse("policy.yaml", []byte(`version: 1
 providers: [{preset: telnyx}]
@@ -57,8 +56,8 @@ signatures:
 	}
 }
 
-// TestOldPresets: of each preset it is said once that nobody has looked at it for
-// more than 180 days, whatever today's date is.
+// TestOldPresets: each preset that was not checked for more than 180 days is reported
+// once, whatever today's date is.
 func TestOldPresets(t *testing.T) {
 	p := &policy.Policy{Providers: []policy.Provider{{Preset: "46elks"}, {Preset: "46elks"}, {Name: "acme"}}}
 	for _, test := range []struct{ day, want string }{

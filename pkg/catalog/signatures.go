@@ -9,16 +9,16 @@ import (
 	"github.com/ringfence/ringfence/rules"
 )
 
-// Signature is a signature with what is known of it.
+// Signature is a signature with what is known about it.
 type Signature struct {
 	signature.Signature
-	List   string // the list that it is in; "" for the policy's own
+	List   string // the list that it is from; "" for the policy's own
 	Source string
 	Note   string
 }
 
-// SignaturesOf are those that a policy looks for: its lists, without those that
-// are off and those that it leaves out, and its own, which ban.
+// SignaturesOf returns the signatures that a policy looks for: those of its lists,
+// without those that are switched off or excepted, and its own, which are of class ban.
 func SignaturesOf(p *policy.Policy) ([]Signature, error) {
 	known, err := lists()
 	if err != nil {
@@ -41,7 +41,7 @@ func SignaturesOf(p *policy.Policy) ([]Signature, error) {
 	return wanted, nil
 }
 
-// Signatures are all signatures of all lists, sorted by name.
+// Signatures returns all signatures of all lists, sorted by name.
 func Signatures() ([]Signature, error) {
 	known, err := lists()
 	if err != nil {
@@ -66,8 +66,8 @@ func shipped(list string, s rules.Signature) Signature {
 	}
 }
 
-// AutomatonOf knows the signatures of a policy, and the User-Agents that it
-// requires. Its error wraps signature.ErrTooMany if they are too many.
+// AutomatonOf returns the automaton for the signatures and the required User-Agents of
+// a policy. Its error wraps signature.ErrTooMany if there are too many.
 func AutomatonOf(p *policy.Policy) (*signature.Automaton, error) {
 	list, err := SignaturesOf(p)
 	if err != nil {

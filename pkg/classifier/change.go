@@ -12,16 +12,16 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Attached is what is known of a filter of ringfence's on an interface.
+// Attached is what is known about a filter of ringfence's on an interface.
 type Attached struct {
 	Interface string
-	// Name is the program's.
+	// Name is the program's name.
 	Name string
 	// ID is the program's number in the kernel, for Hits.
 	ID uint32
 }
 
-// List returns all filters of ringfence's, by interface.
+// List returns all of ringfence's filters, by interface.
 func List() ([]Attached, error) {
 	var list []Attached
 	links, err := whole(netlink.LinkList)
@@ -31,7 +31,7 @@ func List() ([]Attached, error) {
 	for _, link := range links {
 		here, err := filters(link)
 		if errors.Is(err, ErrNoInterface) {
-			continue // gone since it was listed
+			continue // it was removed after it was listed
 		}
 		if err != nil {
 			return nil, err
@@ -46,8 +46,8 @@ func List() ([]Attached, error) {
 	return list, nil
 }
 
-// Observe returns which program is attached to which interface. Where a change was
-// broken off there are two, which no desired state has.
+// Observe returns which program is attached to which interface. After an interrupted
+// change an interface has two, which is no desired state.
 func Observe() (ruleset.Classifier, error) {
 	list, err := List()
 	if err != nil {
@@ -63,15 +63,15 @@ func Observe() (ruleset.Classifier, error) {
 	return observed, nil
 }
 
-// Foreign says of interfaces on which another program keeps ringfence's filter out
-// which that is; the error of each wraps ErrForeign. Where ringfence's stands,
-// nobody does.
+// Foreign returns, for each of the interfaces where another program takes the place of
+// ringfence's filter, which program that is. Each error wraps ErrForeign. Interfaces
+// with ringfence's filter are not in the result.
 func Foreign(interfaces []string) map[string]error {
 	taken := map[string]error{}
 	for _, name := range interfaces {
 		link, err := linkOf(name)
 		if err != nil {
-			continue // Begin says so
+			continue // Begin reports it
 		}
 		here, err := filters(link)
 		if f := here[place]; err != nil || f != nil && f.ours() {
@@ -90,7 +90,8 @@ func Foreign(interfaces []string) map[string]error {
 	return taken
 }
 
-// On is the desired state in which the program is attached to the given interfaces.
+// On returns the desired state in which the program is attached to the given
+// interfaces.
 func (p *Program) On(interfaces []string) ruleset.Classifier {
 	desired := ruleset.Classifier{}
 	for _, name := range interfaces {
@@ -99,19 +100,19 @@ func (p *Program) On(interfaces []string) ruleset.Classifier {
 	return desired
 }
 
-// Change attaches a program. What was attached to the interfaces before still
-// is, but what the new program marks counts. Either Finish or Undo ends
-// it.
+// Change is the attaching of a program. What was attached to the interfaces before
+// still is, but the mark of the new program counts. The change ends with either Finish
+// or Undo.
 type Change struct {
 	program *Loaded
 	wanted  map[string]bool
-	staged  map[string]bool // interfaces on which it is attached behind another, or alone
+	staged  map[string]bool // interfaces on which it is attached, after another program or alone
 }
 
-// Begin attaches a program to interfaces, behind what is attached there. A nil program is
-// none: then Finish takes away what there is. After an error nothing has changed.
-// An interface that is not there is an error that wraps ErrNoInterface; another
-// program's filter in ringfence's place is one that wraps ErrForeign.
+// Begin attaches a program to interfaces, after what is attached there. A nil program
+// means none: then Finish removes what is attached. After an error nothing has changed.
+// The error wraps ErrNoInterface for an interface that does not exist, and ErrForeign
+// for another program's filter in the place of ringfence's.
 func Begin(l *Loaded, interfaces []string) (*Change, error) {
 	c := &Change{program: l, wanted: map[string]bool{}, staged: map[string]bool{}}
 	if l == nil {
@@ -154,7 +155,7 @@ func (c *Change) stageOn(link netlink.Link, ownsQdisc bool) error {
 		return err
 	}
 	if f := here[place]; f != nil && f.name == c.program.Name() && here[next] == nil {
-		return nil // it is there already, with its counters
+		return nil // it is attached already, with its counters
 	}
 	if err := put(link, next, c.program, here[next], ownsQdisc || owned(here)); err != nil {
 		return err
@@ -172,9 +173,9 @@ func owned(here map[uint16]*filter) bool {
 	return false
 }
 
-// Finish removes the programs that were attached to the interfaces before, and those of
-// ringfence on other interfaces. It does as much as it can: after an error, Observe
-// and begin again.
+// Finish removes the programs that were attached to the interfaces before, and
+// ringfence's programs on other interfaces. It does as much as it can: after an error,
+// observe and begin again.
 func (c *Change) Finish() error {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(c.staged)) {
@@ -194,7 +195,7 @@ func (c *Change) Finish() error {
 func (c *Change) finish(name string) error {
 	link, err := linkOf(name)
 	if errors.Is(err, ErrNoInterface) {
-		return nil // and its filters with it
+		return nil // and its filters are gone with it
 	}
 	if err != nil {
 		return err
@@ -209,7 +210,7 @@ func (c *Change) finish(name string) error {
 	return take(link, next, here[next])
 }
 
-// Undo takes the new program out again.
+// Undo detaches the new program.
 func (c *Change) Undo() error {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(c.staged)) {
@@ -218,8 +219,8 @@ func (c *Change) Undo() error {
 	return errors.Join(problems...)
 }
 
-// withdraw removes ringfence's filters at some preferences, and the qdisc if that
-// was ringfence's and nobody has a filter there any more.
+// withdraw removes ringfence's filters at some preferences, and the qdisc if ringfence
+// has made it and no other filter is left there.
 func withdraw(name string, preferences ...uint16) error {
 	link, err := linkOf(name)
 	if errors.Is(err, ErrNoInterface) {
@@ -239,8 +240,8 @@ func withdraw(name string, preferences ...uint16) error {
 		}
 	}
 	if owned(here) {
-		// At once with the filters: a run that is killed in between leaves no qdisc that
-		// nobody knows to be ringfence's.
+		// Together with the filters, so that a run that is killed in between does not
+		// leave a qdisc that no longer shows who made it.
 		if gone, err := dropQdisc(link, len(leaving)); gone || err != nil {
 			return err
 		}

@@ -1,12 +1,13 @@
-// Package classifier puts a program into the kernel that recognises SIP scanners
-// on their way in, and marks their packets. It is the only room that speaks eBPF.
+// Package classifier puts a program into the kernel that recognises SIP scanners by
+// their incoming packets and marks these packets. It is the only package that uses
+// eBPF.
 //
 // The program (bpf/classifier.c) runs on the ingress side of a clsact qdisc and drops
-// nothing: it writes one nibble of each packet's mark, and rules act on that. What
-// it looks for is the automaton of pkg/signature. Which interfaces it is attached to,
-// and what happens to a marked packet, is decided elsewhere.
+// nothing: it writes four bits of each packet's mark, which the rules match. It looks
+// for the signatures of an automaton of pkg/signature. Its caller decides to which
+// interfaces it is attached and what happens to marked packets.
 //
-// All functions act in the network namespace of the calling thread.
+// All functions work in the network namespace of the calling thread.
 package classifier
 
 import (
@@ -21,7 +22,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
-// prefix begins the names of ringfence's filters.
+// prefix is the beginning of the names of ringfence's filters.
 const prefix = "ringfence:"
 
 // Ports are the ports whose packets are read.
@@ -34,7 +35,7 @@ type Program struct {
 	name      string
 }
 
-// New makes a program. It is not in the kernel yet.
+// New makes a program. It does not load it into the kernel.
 func New(automaton *signature.Automaton, ports Ports) *Program {
 	p := &Program{automaton: automaton, ports: ports}
 	hash := sha256.New()
@@ -42,7 +43,7 @@ func New(automaton *signature.Automaton, ports Ports) *Program {
 	for _, part := range []any{
 		*p.configuration(), p.next(), p.events(), p.shortcuts(), automaton.Table().Classes, automaton.Sieve().Groups, automaton.Sieve().Names, p.portBits(),
 	} {
-		// Little-endian here, so that only the code tells machines apart.
+		// Always little-endian, so that only the code differs between machines.
 		if err := binary.Write(hash, binary.LittleEndian, part); err != nil {
 			panic("hash a program: " + err.Error())
 		}
@@ -54,19 +55,19 @@ func New(automaton *signature.Automaton, ports Ports) *Program {
 	return p
 }
 
-// Name tells programs apart: "ringfence:" and 16 hexadecimal digits of a hash over
-// the code, the tables and the ports. Filters carry it.
+// Name identifies a program: "ringfence:" and 16 hexadecimal digits of a hash over the
+// code, the tables and the ports. Filters have this name.
 func (p *Program) Name() string { return p.name }
 
-// A state is four times its number, so that its row begins at a multiple that the
-// program reaches by one shift, and no state of two bytes leads out of the table.
+// A state is written as four times its number, so that the program finds its row with
+// one shift, and no 16-bit state leads out of the table.
 const perState = 4
 
 func (p *Program) configuration() *programConfiguration {
 	t, s := p.automaton.Table(), p.automaton.Sieve()
 	return &programConfiguration{
 		Multiplier: s.Multiplier,
-		// The program wants the place of a slot in bytes.
+		// The program needs the offset of a slot in bytes.
 		Shift:            uint32(s.Shift) - 2,
 		Line:             t.Line * perState,
 		Request:          t.Request * perState,
@@ -126,7 +127,7 @@ func (p *Program) shortcuts() []programShortcut {
 	return shortcuts
 }
 
-// word is one of the two words of a text, its first byte the lowest.
+// word returns one of the two words of a text, with its first byte the lowest.
 func word(text [signature.MaxShortcut]byte, i int) uint64 {
 	return binary.LittleEndian.Uint64(text[8*i:])
 }
@@ -149,15 +150,15 @@ func (p *Program) portBits() [2][1 << 13]uint8 {
 	return bits
 }
 
-// Loaded is a program in the kernel. It stays there until it is closed and is attached
-// on no interface.
+// Loaded is a program in the kernel. It stays there until it is closed and no interface
+// has it attached.
 type Loaded struct {
 	*Program
 	objects *ebpf.Collection
 }
 
-// Load brings the program into the kernel; it marks nothing before it is attached.
-// Its error wraps ErrPermission or ErrUnsupported where these are the cause.
+// Load loads the program into the kernel. It marks nothing until it is attached. The
+// error wraps ErrPermission or ErrUnsupported where that is the cause.
 func (p *Program) Load() (*Loaded, error) {
 	spec, err := loadProgram()
 	if err != nil {
@@ -166,8 +167,8 @@ func (p *Program) Load() (*Loaded, error) {
 	if err := p.fill(spec); err != nil {
 		return nil, fmt.Errorf("fill in classifier: %w", err)
 	}
-	// Before 5.11 the kernel counts maps as locked memory. Where the limit cannot
-	// be raised, loading says so.
+	// Before 5.11 the kernel counts maps as locked memory. If the limit cannot be
+	// raised, loading reports it.
 	memlock := rlimit.RemoveMemlock()
 	objects, err := ebpf.NewCollection(spec)
 	if err != nil {
@@ -215,5 +216,5 @@ func (p *Program) fill(spec *ebpf.CollectionSpec) error {
 
 func (l *Loaded) program() *ebpf.Program { return l.objects.Programs[programProgRingfence] }
 
-// Close lets go of the program. Where it is attached, it stays.
+// Close closes the program. Where it is attached, it stays.
 func (l *Loaded) Close() { l.objects.Close() }

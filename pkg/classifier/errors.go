@@ -17,8 +17,8 @@ var (
 	// ErrUnsupported says that the kernel cannot run the classifier.
 	ErrUnsupported = errors.New("this kernel cannot run the classifier")
 	// ErrForeign says that another program's filter is attached where ringfence's belongs.
-	ErrForeign = errors.New("another program's filter is there")
-	// ErrNoInterface says that an interface is not there, or no more.
+	ErrForeign = errors.New("another program's filter is attached there")
+	// ErrNoInterface says that an interface does not exist, or does not any more.
 	ErrNoInterface = errors.New("no such interface")
 )
 
@@ -28,15 +28,15 @@ var needed = []struct {
 	bit  uint
 }{{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}, {"CAP_BPF", unix.CAP_BPF}, {"CAP_PERFMON", unix.CAP_PERFMON}}
 
-// kernelError adds to an error of bpf(2) what is behind it, as far as that can be
-// found out. memlock is what came of raising the limit of locked memory.
+// kernelError adds the cause to an error of bpf(2), as far as it can be found out.
+// memlock is the result of raising the limit of locked memory.
 func kernelError(err, memlock error) error {
 	verdict := (*ebpf.VerifierError)(nil)
 	switch {
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("%w: it has no eBPF (CONFIG_BPF_SYSCALL) (%w)", ErrUnsupported, err)
 	case errors.Is(err, unix.EPERM), refusal(err) && (inUserNamespace() || missing() != ""):
-		// Without CAP_PERFMON the verifier refuses what it would else accept.
+		// Without CAP_PERFMON the verifier refuses what it would otherwise accept.
 		return fmt.Errorf("%w: %s", ErrPermission, reason(memlock))
 	case errors.As(err, &verdict):
 		return &refused{verdict}
@@ -46,8 +46,8 @@ func kernelError(err, memlock error) error {
 	return err
 }
 
-// refused is the verdict of a verifier that does not follow the program. It is a fault
-// of the program's, which the tests on many kernels are there to find.
+// refused is the error of a verifier that refuses the program. It is a fault of the
+// program, which the tests on many kernels should find.
 type refused struct{ *ebpf.VerifierError }
 
 func (r *refused) Error() string {
@@ -56,11 +56,11 @@ func (r *refused) Error() string {
 
 func (r *refused) Unwrap() []error { return []error{ErrUnsupported, r.VerifierError} }
 
-// verdictLines is how much of a verifier's log says why it refuses a program.
+// verdictLines is how many lines of a verifier's log show why it refuses a program.
 const verdictLines = 20
 
-// VerifierLog returns the last lines of what the kernel's verifier has said of the
-// program, if that is what err is about.
+// VerifierLog returns the last lines of the kernel's verifier about the program, if err
+// is the verifier's.
 func VerifierLog(err error) []string {
 	verdict := (*ebpf.VerifierError)(nil)
 	if !errors.As(err, &verdict) {
@@ -69,8 +69,7 @@ func VerifierLog(err error) []string {
 	return verdict.Log[max(0, len(verdict.Log)-verdictLines):]
 }
 
-// refusal reports whether the kernel has looked at a program or map and does not
-// want it.
+// refusal reports whether the kernel has checked a program or map and refused it.
 func refusal(err error) bool {
 	for _, errno := range []unix.Errno{unix.EINVAL, unix.EACCES, unix.E2BIG, unix.EFAULT} {
 		if errors.Is(err, errno) {
@@ -80,11 +79,12 @@ func refusal(err error) bool {
 	return errors.Is(err, ebpf.ErrNotSupported)
 }
 
-// reason is why eBPF is refused.
+// reason returns why eBPF is refused.
 func reason(memlock error) string {
 	switch lacking := missing(); {
 	case inUserNamespace():
-		// Whatever it has there, the kernel asks for it in the first user namespace.
+		// Capabilities in another user namespace do not help: the kernel requires them
+		// in the first one.
 		return "it runs in a user namespace, as in an unprivileged container: run it on the host"
 	case lacking != "":
 		return "run as root, or give it " + lacking
@@ -94,7 +94,7 @@ func reason(memlock error) string {
 	return "a security module, lockdown=confidentiality or a seccomp filter forbids it"
 }
 
-// missing are the capabilities that this process lacks, "" for none.
+// missing returns the capabilities that this process lacks, "" for none.
 func missing() string {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var sets [2]unix.CapUserData
@@ -102,7 +102,7 @@ func missing() string {
 		return ""
 	}
 	effective := uint64(sets[1].Effective)<<32 | uint64(sets[0].Effective)
-	// What CAP_BPF and CAP_PERFMON allow, CAP_SYS_ADMIN does too.
+	// CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON.
 	admin := effective>>unix.CAP_SYS_ADMIN&1 != 0
 	var lacking []string
 	for _, c := range needed {
@@ -113,8 +113,8 @@ func missing() string {
 	return strings.Join(lacking, ", ")
 }
 
-// inUserNamespace reports whether user numbers are mapped, which they are not in
-// the first user namespace.
+// inUserNamespace reports whether user numbers are mapped, which they are not in the
+// first user namespace.
 func inUserNamespace() bool {
 	mapped, err := os.ReadFile("/proc/self/uid_map")
 	return err == nil && strings.Join(strings.Fields(string(mapped)), " ") != "0 0 4294967295"

@@ -9,21 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where ringfence's filters stand on an interface: on the ingress side of clsact,
-// for all protocols. clsact is the one way that works from Linux 5.4 on without a
-// process or a pin that keeps the program: any administrator sees the filter (tc
-// filter show dev X ingress), and every process with CAP_NET_ADMIN can remove it.
+// The place of ringfence's filters on an interface: the ingress side of clsact, for all
+// protocols. From Linux 5.4 on, clsact is the only way that needs neither a process nor
+// a pin to keep the program. Any administrator can see the filter (tc filter show dev X
+// ingress), and every process with CAP_NET_ADMIN can remove it.
 const (
-	// place is the preference of the filter in force. next is that of one that is
-	// to follow it: it is behind, so that what it marks counts.
+	// place is the preference of the filter in force. next is that of its successor
+	// while a change is under way: it comes later, so its mark counts.
 	place, next = 5, 6
 	handle      = 0x5060
-	// owner is put into the filter's class, which nothing else uses, where ringfence
-	// has made the qdisc. It is what tells that the qdisc may go with the filter.
+	// owner is stored in the filter's class, which is otherwise unused, if ringfence
+	// has made the qdisc. It shows that the qdisc can be removed with the filter.
 	owner = 0x52460001
 )
 
-// filter is one of ringfence's filters, or one that stands in its place.
+// filter is one of ringfence's filters, or a filter in its place.
 type filter struct {
 	name  string
 	id    uint32 // of the program in the kernel
@@ -44,7 +44,7 @@ func linkOf(name string) (netlink.Link, error) {
 	return link, nil
 }
 
-// whole reads a list from the kernel until nobody has changed it meanwhile.
+// whole reads a list from the kernel until no change interrupts it.
 func whole[T any](read func() ([]T, error)) ([]T, error) {
 	const tries = 20
 	for try := 1; ; try++ {
@@ -63,7 +63,7 @@ func filtersOf(link netlink.Link, side uint32) ([]netlink.Filter, error) {
 	return list, nil
 }
 
-// filters returns, by preference, what is where ringfence's filters belong.
+// filters returns, by preference, the filters at the places of ringfence's.
 func filters(link netlink.Link) (map[uint16]*filter, error) {
 	list, err := filtersOf(link, netlink.HANDLE_MIN_INGRESS)
 	if err != nil {
@@ -78,8 +78,8 @@ func filters(link netlink.Link) (map[uint16]*filter, error) {
 	return here, nil
 }
 
-// isFirst reports whether a filter is in the chain that packets come into. The
-// others are no obstacle to ringfence's.
+// isFirst reports whether a filter is in the chain where packets come in. Filters in
+// other chains do not affect ringfence's.
 func isFirst(f netlink.Filter) bool {
 	chain := f.Attrs().Chain
 	return chain == nil || *chain == 0
@@ -92,8 +92,8 @@ func filterOf(f netlink.Filter) *filter {
 	return &filter{}
 }
 
-// guardAgainst refuses a preference of ringfence's that a filter keeps it from
-// using.
+// guardAgainst returns an error if a filter prevents ringfence from using one of its
+// preferences.
 func guardAgainst(link netlink.Link, f netlink.Filter) error {
 	a := f.Attrs()
 	switch _, isBPF := f.(*netlink.BpfFilter); {
@@ -107,12 +107,13 @@ func guardAgainst(link netlink.Link, f netlink.Filter) error {
 	return nil
 }
 
-// taken: all filters of a preference are of one kind and for one protocol.
+// taken is the error for a preference in use: all filters of a preference are of one
+// kind and for one protocol.
 func taken(link netlink.Link, preference uint16) error {
 	return fmt.Errorf("%w: ingress pref %d of interface %s is for another protocol or kind of filter", ErrForeign, preference, link.Attrs().Name)
 }
 
-// guard refuses to touch what is not ringfence's.
+// guard refuses to change a filter that is not ringfence's.
 func guard(link netlink.Link, preference uint16, there *filter) error {
 	if there == nil || there.ours() {
 		return nil
@@ -124,7 +125,7 @@ func guard(link netlink.Link, preference uint16, there *filter) error {
 	return fmt.Errorf("%w: %s, on interface %s at ingress pref %d handle %#x", ErrForeign, what, link.Attrs().Name, preference, handle)
 }
 
-// put makes a program's filter at a preference, in place of one of ringfence's own.
+// put attaches a program's filter at a preference, in place of one of ringfence's.
 func put(link netlink.Link, preference uint16, l *Loaded, there *filter, ownsQdisc bool) error {
 	if err := guard(link, preference, there); err != nil {
 		return err
@@ -139,7 +140,7 @@ func put(link netlink.Link, preference uint16, l *Loaded, there *filter, ownsQdi
 	if ownsQdisc {
 		f.ClassId = owner
 	}
-	// Nothing is replaced but what was just seen to be ours.
+	// Only a filter that was just seen to be ringfence's is replaced.
 	act := netlink.FilterAdd
 	if there != nil {
 		act = netlink.FilterReplace
@@ -181,8 +182,8 @@ func clsact(link netlink.Link) *netlink.GenericQdisc {
 	}
 }
 
-// makeQdisc makes the qdisc that filters stand on; false if there was one, a
-// clsact or an ingress one.
+// makeQdisc makes the qdisc for filters. It returns false if there was one already,
+// either clsact or ingress.
 func makeQdisc(link netlink.Link) (bool, error) {
 	err := netlink.QdiscAdd(clsact(link))
 	switch {
@@ -194,9 +195,9 @@ func makeQdisc(link netlink.Link) (bool, error) {
 	return true, nil
 }
 
-// dropQdisc removes the qdisc that ringfence has made, with as many filters of
-// ringfence's as there are, unless somebody else has one there too. It reports
-// whether it did.
+// dropQdisc removes the qdisc that ringfence has made, together with that many of
+// ringfence's filters, unless another program has a filter there. It reports whether it
+// did.
 func dropQdisc(link netlink.Link, ours int) (bool, error) {
 	for _, side := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
 		list, err := filtersOf(link, side)
@@ -214,7 +215,7 @@ func dropQdisc(link netlink.Link, ours int) (bool, error) {
 	return true, nil
 }
 
-// linkError says what a user can do about an error of rtnetlink's.
+// linkError adds to an error of rtnetlink what a user can do about it.
 func linkError(err error) error {
 	switch {
 	case errors.Is(err, unix.ENODEV):

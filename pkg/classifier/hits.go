@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Hits returns how many packets each signature has matched on all interfaces since
-// its program was put there, by the signatures' names, those without a match
-// included. Its error wraps ErrPermission for any user but root: only CAP_SYS_ADMIN
-// opens another process's program.
+// Hits returns how many packets each signature has matched on all interfaces since its
+// program was attached, by the names of the signatures, including those without a
+// match. Its error wraps ErrPermission for any user but root: opening another process's
+// program needs CAP_SYS_ADMIN.
 func Hits() (map[string]uint64, error) {
 	list, err := List()
 	if err != nil {
@@ -23,12 +23,12 @@ func Hits() (map[string]uint64, error) {
 	seen := map[uint32]bool{}
 	for _, a := range list {
 		if seen[a.ID] {
-			continue // one program can stand on many interfaces
+			continue // one program can be attached to many interfaces
 		}
 		seen[a.ID] = true
 		hits, err := hitsOf(a.ID)
 		if errors.Is(err, unix.ENOENT) {
-			continue // replaced since it was listed
+			continue // it was replaced after it was listed
 		}
 		if errors.Is(err, unix.EPERM) {
 			return nil, fmt.Errorf("read hits: %w: only root, or a process with CAP_SYS_ADMIN, sees them (%w)", ErrPermission, err)
@@ -92,7 +92,7 @@ func read(hits, signatures *ebpf.Map) (map[string]uint64, error) {
 		}
 		names[index] = string(bytes.TrimRight(name.Text[:], "\x00"))
 	}
-	var counts []uint64 // of each processor
+	var counts []uint64 // one for each processor
 	all := hits.Iterate()
 	for all.Next(&index, &counts) {
 		for _, n := range counts {

@@ -9,12 +9,12 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 )
 
-// Probe finds out whether the kernel would let this process load a classifier. It
-// asks the kernel with a small program that does what the classifier does and old
-// or locked kernels, or processes without the right capabilities, cannot: read
-// packets relative to the network header (4.18), loop (5.3), and add numbers to
-// pointers (CAP_PERFMON). Its error is a sentence that says why not, and wraps
-// ErrPermission or ErrUnsupported where these are the cause.
+// Probe finds out whether the kernel lets this process load a classifier. It tries a
+// small program that uses what old or locked-down kernels, or processes without the
+// right capabilities, do not allow: reading packets relative to the network header
+// (4.18), loops (5.3), and adding numbers to pointers (CAP_PERFMON). Its error says why
+// it is not possible, and wraps ErrPermission or ErrUnsupported where that is the
+// cause.
 func Probe() error {
 	memlock := rlimit.RemoveMemlock()
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "probe", Type: ebpf.Array, KeySize: 4, ValueSize: 64, MaxEntries: 1})
@@ -56,7 +56,7 @@ func Probe() error {
 		return kernelError(err, nil)
 	}
 	if lacking := missing(); lacking != "" {
-		// The kernel would only say so when the program is to be attached.
+		// Otherwise the kernel would only report it when the program is attached.
 		err = fmt.Errorf("%w: %s", ErrPermission, reason(nil))
 	}
 	return errors.Join(err, p.Close())

@@ -22,12 +22,12 @@ func applyCommand(a *app) *cobra.Command {
 		Short: "Put the policy into force",
 		Long: `apply reads the policy, asks DNS for its names, shows what changes, and puts it
 into the kernel in one transaction: other programs and packets see the old rules
-or the new ones, never something between. It makes a new generation if the
+or the new ones, never a mixture. It makes a new generation if the
 policy has changed. On a terminal it asks before it changes anything.
 
 Exit status: 0 done or nothing to do, 1 error, 3 refused by a guard (in both
-nothing was changed), 4 done, but a name brought no good answer or an alarm
-stands.`,
+nothing was changed), 4 done, but a name had no good answer or there is an
+alarm.`,
 		Example: `  ringfence apply
   ringfence apply --yes                 do not ask
   ringfence apply --policy new.yaml`,
@@ -74,7 +74,8 @@ func runApply(ctx context.Context, a *app, o fence.ApplyOptions, yes bool) error
 	return partly(applied.Partly)
 }
 
-// partly is the exit status of a command that has done all, but for names.
+// partly returns the exit status of a command that did everything, except that a name
+// may have failed.
 func partly(bad bool) error {
 	if bad {
 		return statusError(exitPartly)
@@ -82,7 +83,7 @@ func partly(bad bool) error {
 	return nil
 }
 
-// confirm shows the plan at the terminal and asks.
+// confirm shows the plan on the terminal and asks for confirmation.
 func confirm(ctx context.Context, a *app, p *plan.Plan) error {
 	a.writePlan(a.stderr, p)
 	fmt.Fprint(a.stderr, "Change this? [y/N] ")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +16,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// defaultBan is how long a ban by hand lasts if nobody says otherwise.
+// defaultBan is how long a ban by hand lasts without --for.
 const defaultBan = time.Hour
 
 type banOptions struct {
@@ -27,12 +28,12 @@ func banCommand(a *app) *cobra.Command {
 	var o banOptions
 	c := &cobra.Command{
 		Use:   "ban ADDR",
-		Short: "Shut an address out for a time",
-		Long: `ban shuts one address out of the SIP ports for a time. Banning it again restarts
-the time. A ban is run-time state: it is no part of a generation, and gone after a reboot. To
-shut somebody out for good, list him under bans.addresses in the policy.
+		Short: "Ban an address for a time",
+		Long: `ban blocks one address from the SIP ports for a time. Banning it again restarts
+the time. A ban is run-time state: it is not part of a generation and ends with a reboot. To
+ban an address permanently, list it under bans.addresses in the policy.
 
-With unknown.action drop, everybody unknown is dropped anyway. An address that is
+With unknown.action drop, unknown sources are dropped anyway. An address that is
 allowed, and one that this host needs (its own, its name servers, its gateways),
 is refused.
 
@@ -48,7 +49,7 @@ Exit status: 0 done, 1 error, 3 refused (in both nothing was changed).`,
 		},
 	}
 	c.Flags().DurationVar(&o.lasts, "for", defaultBan, "for how long")
-	c.Flags().BoolVar(&o.allowProtected, "allow-protected", false, "go on although the address is allowed or this host needs it")
+	c.Flags().BoolVar(&o.allowProtected, "allow-protected", false, "ban even an address that is allowed or that this host needs")
 	return c
 }
 
@@ -56,7 +57,7 @@ func unbanCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "unban ADDR",
 		Short:   "End the ban of an address",
-		Long:    `unban ends the ban of one address, whether a packet or somebody has banned it.`,
+		Long:    `unban ends the ban of one address, whether it was banned by a rule or by hand.`,
 		Example: `  ringfence unban 198.51.100.7`,
 		RunE: func(c *cobra.Command, args []string) error {
 			addr, err := oneAddress(c, args)
@@ -71,9 +72,9 @@ func unbanCommand(a *app) *cobra.Command {
 func bansCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "bans",
-		Short: "Show who is shut out, for how long still, and why",
-		Long: `bans lists the addresses that are banned for a time, by a packet that bore the
-signature of a scanner or by hand, and those that the policy bans for good.`,
+		Short: "Show the banned addresses, the time left, and why",
+		Long: `bans lists the addresses that are banned for a time, because a packet matched the
+signature of a scanner or by hand, and those that the policy bans permanently.`,
 		Example: `  ringfence bans
   ringfence bans -o json`,
 		Args: noArguments,
@@ -87,9 +88,13 @@ func oneAddress(c *cobra.Command, args []string) (netip.Addr, error) {
 	}
 	addr, err := netip.ParseAddr(args[0])
 	if err != nil || addr.Zone() != "" {
-		err := fmt.Errorf("%q is no address", args[0])
+		err := fmt.Errorf("%q is not an address", args[0])
 		if _, prefixErr := netip.ParsePrefix(args[0]); prefixErr == nil {
-			return addr, notice.WithHint(fmt.Errorf("%w, but a whole network", err), "list it under bans.addresses in the policy, and apply")
+			list := "bans.addresses"
+			if strings.HasSuffix(c.Name(), "allow") {
+				list = "trusted.addresses"
+			}
+			return addr, notice.WithHint(fmt.Errorf("%w, but a whole network", err), "list it under %s in the policy, and apply", list)
 		}
 		return addr, err
 	}
@@ -97,8 +102,8 @@ func oneAddress(c *cobra.Command, args []string) (netip.Addr, error) {
 }
 
 func runBan(ctx context.Context, a *app, addr netip.Addr, o banOptions) error {
-	if lasts := o.lasts.Truncate(time.Millisecond); lasts < fence.ShortestBan || lasts > fence.LongestBan {
-		return fmt.Errorf("--for %s: write a time from 1s to %dh", o.lasts, fence.LongestBan/time.Hour)
+	if err := checkTime(o.lasts); err != nil {
+		return err
 	}
 	b, err := a.fence().Ban(ctx, addr, o.lasts, o.allowProtected)
 	if err != nil {
@@ -107,32 +112,44 @@ func runBan(ctx context.Context, a *app, addr netip.Addr, o banOptions) error {
 	return printBan(a, reportBan(b), fmt.Sprintf("%s is banned for %s.", addr, policy.DurationText(b.Left)))
 }
 
+// checkTime refuses a time that nothing can last by hand.
+func checkTime(lasts time.Duration) error {
+	if whole := lasts.Truncate(time.Millisecond); whole < fence.ShortestBan || whole > fence.LongestBan {
+		return fmt.Errorf("--for %s: write a time from 1s to %dh", lasts, fence.LongestBan/time.Hour)
+	}
+	return nil
+}
+
 func runUnban(ctx context.Context, a *app, addr netip.Addr) error {
 	was, err := a.fence().Unban(ctx, addr)
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s is not banned any more.", addr)
+	text := fmt.Sprintf("%s is no longer banned.", addr)
 	if !was {
 		text = fmt.Sprintf("%s was not banned.", addr)
 	}
 	return printBan(a, ban{Address: addr.String()}, text)
 }
 
-// ban is the object that bans prints for an address.
+// ban is the object that bans prints for one address.
 type ban struct {
 	Address string `json:"address"`
-	// Left are the seconds that the ban lasts still; null for good.
+	// Left is the number of seconds until the ban ends, null if it is permanent.
 	Left *int64 `json:"left"`
 	Why  string `json:"why"`
 }
 
 func reportBan(b fence.Banned) ban {
-	report := ban{Address: ruleset.PrefixText(b.Prefix), Why: b.Why}
-	if b.Left > 0 {
-		report.Left = new(int64((b.Left + time.Second - 1) / time.Second))
+	return ban{Address: ruleset.PrefixText(b.Prefix), Left: seconds(b.Left), Why: b.Why}
+}
+
+// seconds are those of a time that is left, nil for good.
+func seconds(left time.Duration) *int64 {
+	if left <= 0 {
+		return nil
 	}
-	return report
+	return new(int64((left + time.Second - 1) / time.Second))
 }
 
 func printBan(a *app, b ban, text string) error {
@@ -156,17 +173,22 @@ func runBans(ctx context.Context, a *app) error {
 		return a.writeJSON(list)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(a.stdout, "Nobody is banned.")
+		fmt.Fprintln(a.stdout, "No address is banned.")
 		return nil
 	}
-	table(a.stdout, func(w io.Writer) {
+	writeBans(a.stdout, "", list)
+	return nil
+}
+
+// writeBans prints addresses with the time that is left.
+func writeBans(out io.Writer, indent string, list []ban) {
+	table(out, func(w io.Writer) {
 		for _, b := range list {
-			left := "for good"
+			left := "permanently"
 			if b.Left != nil {
 				left = policy.DurationText(time.Duration(*b.Left)*time.Second) + " left"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\n", b.Address, left, b.Why)
+			fmt.Fprintf(w, "%s%s\t%s\t%s\n", indent, b.Address, left, b.Why)
 		}
 	})
-	return nil
 }

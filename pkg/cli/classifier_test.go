@@ -94,29 +94,29 @@ func TestForeignFilter(t *testing.T) {
 	labtest.Run(t, h, "tc", "filter", "add", "dev", "eth0", "ingress", "pref", "5", "handle", "0x5060", "bpf", "da", "bytecode", "1,6 0 0 4294967295")
 	theirs := labtest.Run(t, h, "tc", "filter", "show", "dev", "eth0", "ingress")
 	s := newSite(t, h, openPolicy+"signatures: {engine: bpf}\n")
-	reportsClearly(t, s.run(t, "apply"), 1, []string{"ringfence: error: put the classifier in place: ", "another program's filter is there"})
+	reportsClearly(t, s.run(t, "apply"), 1, []string{"ringfence: error: attach the classifier: ", "another program's filter is attached there"})
 	if rules := s.ruleset(t); rules != "" {
 		t.Errorf("an apply that failed left\n%s", rules)
 	}
 	s.write(t, openPolicy)
 	o := s.must(t, 0, "apply")
-	if !strings.Contains(o.stderr, "scanners are not recognised: another program's filter is there") || strings.Contains(s.ruleset(t), "0x01000000") {
+	if !strings.Contains(o.stderr, "scanners are not recognised: another program's filter is attached there") || strings.Contains(s.ruleset(t), "0x01000000") {
 		t.Errorf("apply says\n%s", o.stderr)
 	}
 	if now := labtest.Run(t, h, "tc", "filter", "show", "dev", "eth0", "ingress"); now != theirs {
 		t.Errorf("the other program's filter is now\n%s", now)
 	}
-	if v := s.recognised(t); v.Engine != "off" || v.Drift || !strings.Contains(v.Why, "another program's filter is there") {
+	if v := s.recognised(t); v.Engine != "off" || v.Drift || !strings.Contains(v.Why, "another program's filter is attached there") {
 		t.Errorf("status says %+v", v)
 	}
 	// On another interface scanners are recognised all the same, and nothing is
 	// left to do.
 	labtest.Run(t, h, "ip", "link", "add", "eth1", "type", "bridge")
 	s.write(t, strings.Replace(openPolicy, "[eth0]", "[eth0, eth1]", 1))
-	if o := s.must(t, 0, "apply"); !strings.Contains(o.stderr, "scanners that come in on eth0 are not recognised: another program's filter is there") {
+	if o := s.must(t, 0, "apply"); !strings.Contains(o.stderr, "scanners that come in on eth0 are not recognised: another program's filter is attached there") {
 		t.Errorf("apply says\n%s", o.stderr)
 	}
-	if v := s.recognised(t); v.Engine != "bpf" || v.Drift || !strings.Contains(v.Why, "signatures on eth1; none on eth0: another program's filter is there") {
+	if v := s.recognised(t); v.Engine != "bpf" || v.Drift || !strings.Contains(v.Why, "signatures on eth1; none on eth0: another program's filter is attached there") {
 		t.Errorf("status says %+v", v)
 	}
 	if r := s.plan(t, 0, "refresh"); r.Changed {

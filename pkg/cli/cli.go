@@ -1,6 +1,6 @@
-// Package cli is the command line: one file a command, and the only room that
-// wires the others together. It reads flags, files and the host, hands them to
-// the rooms that decide and act, and says what happened, as text or as JSON.
+// Package cli is the command line, with one file for each command, and the only package
+// that connects the others. It reads flags, files and the host, passes them to the
+// packages that decide and act, and reports the result as text or JSON.
 package cli
 
 import (
@@ -31,23 +31,23 @@ type app struct {
 	policyPath, stateDir, runDir string
 	output, logLevel             string
 
-	onTerminal bool         // somebody reads standard output
-	dial       resolve.Dial // to name servers; nil is the usual way
+	onTerminal bool         // standard output is a terminal
+	dial       resolve.Dial // connects to name servers; nil is the usual way
 	log        *slog.Logger
-	// world is what the command works in; nil is this machine.
+	// world is the environment of the command; nil is this machine.
 	world *fence.World
-	work  *fence.Fence // what the command works with, nil if it needs none
+	work  *fence.Fence // what the command works with, nil if it needs nothing
 }
 
-// Main runs the program with the arguments behind its name and returns its exit
-// status.
+// Main runs the program with the given arguments, without the program's name, and
+// returns its exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	out := &checkedWriter{Writer: stdout}
 	a := &app{stdin: stdin, stdout: out, stderr: stderr, onTerminal: isTerminal(stdout)}
 	defer func() {
-		// A user must never see a stack trace; a developer can ask for one.
+		// Users must never see a stack trace; developers can ask for one.
 		if r := recover(); r != nil {
 			if a.logLevel == "debug" {
 				fmt.Fprintf(stderr, "%s\n", debug.Stack())
@@ -70,7 +70,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 		}
 	}
 	if out.err != nil && a.inForce() {
-		a.warn(fmt.Sprintf("the change is in force, but not all that there is to say could be written: %v", out.err))
+		a.warn(fmt.Sprintf("the change is in force, but the output could not be written completely: %v", out.err))
 		if errors.Is(err, out.err) {
 			err = nil
 		}
@@ -80,8 +80,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	return a.fail(err)
 }
 
-// checkedWriter remembers that something could not be written, so that nobody
-// takes half an output for a whole one.
+// checkedWriter records write errors, so that incomplete output is not taken for
+// complete.
 type checkedWriter struct {
 	io.Writer
 	err error
@@ -101,8 +101,8 @@ func (a *app) root() *cobra.Command {
 		SuggestionsMinimumDistance: 2,
 		Short:                      "End ghost calls: let only your provider reach your SIP ports",
 		Long: `ringfence lets only your provider's servers and your own phones reach the SIP
-ports of this host and of the network behind it, and drops everybody else. It
-finds the provider's addresses behind the names that phones use (RFC 3263) and
+ports of this host and of the network behind it, and drops all other packets. It
+resolves the names that phones use to the provider's addresses (RFC 3263) and
 keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 		Example: `  ringfence check              is the policy right?
   ringfence diff               what would apply change?
@@ -125,7 +125,7 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), rollbackCommand(a), historyCommand(a),
 		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), resolveCommand(a),
-		banCommand(a), unbanCommand(a), bansCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
+		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
 		demoCommand(a), versionCommand(a),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
@@ -137,7 +137,7 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	return root
 }
 
-// complete adds what shells complete.
+// complete adds shell completion.
 func (a *app) complete(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
@@ -170,7 +170,7 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// noSuchCommand refuses arguments that are no command, and names the nearest.
+// noSuchCommand refuses an unknown command and names similar ones.
 func noSuchCommand(root *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -187,7 +187,7 @@ func noArguments(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return notice.WithHint(fmt.Errorf("%s takes no argument, and %q is one", c.CommandPath(), args[0]),
+	return notice.WithHint(fmt.Errorf("%s takes no arguments, but got %q", c.CommandPath(), args[0]),
 		"to name a policy file: ringfence --policy FILE %s", c.Name())
 }
 
@@ -198,7 +198,7 @@ func fromEnv(name, byDefault string) string {
 	return byDefault
 }
 
-// prepare checks the flags that all commands have.
+// prepare checks the flags that all commands share.
 func (a *app) prepare() error {
 	for flag, value := range map[string]string{"--policy": a.policyPath, "--state-dir": a.stateDir, "--run-dir": a.runDir} {
 		if value == "" {
@@ -216,10 +216,10 @@ func (a *app) prepare() error {
 	return nil
 }
 
-// fence is what the command works with.
+// fence returns what the command works with.
 func (a *app) fence() *fence.Fence { return a.fenceFor(a.print) }
 
-// fenceFor is the same with others who hear of it.
+// fenceFor does the same with another receiver of notices.
 func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 	world := a.world
 	if world == nil {
@@ -236,12 +236,12 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 	return a.work
 }
 
-// inForce reports whether what the command is for has been done in the kernel.
+// inForce reports whether the command has already changed the kernel as it should.
 func (a *app) inForce() bool { return a.work != nil && a.work.InForce() }
 
 func (a *app) json() bool { return a.output == "json" }
 
-// isTerminal reports whether a person reads or writes at the other end.
+// isTerminal reports whether a stream is a terminal.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())

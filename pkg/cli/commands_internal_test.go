@@ -45,8 +45,9 @@ func newInMemory(t *testing.T) *inMemory {
 			return ruleset.Host{Interfaces: []ruleset.Interface{{Name: "eth0"}}, Outside: []string{"eth0"}}, nil
 		},
 		Listeners: func() ([]ruleset.Listener, error) { return nil, nil },
-		Servers:   func() ([]netip.AddrPort, error) { return nil, nil },
-		Lookup:    func([]netip.AddrPort) (first, again resolve.Lookup) { return silent, silent },
+		Servers:   func() (resolve.Servers, error) { return resolve.Servers{}, nil },
+		Hosts:     func() (resolve.Hosts, error) { return nil, nil },
+		Lookup:    func(resolve.Servers) (first, again resolve.Lookup) { return silent, silent },
 		Now:       func() resolve.Moment { return resolve.Moment{Time: time.Now()} },
 	}}
 }
@@ -153,11 +154,11 @@ func TestHints(t *testing.T) {
 		{"a full disk", fmt.Errorf("write: %w", unix.ENOSPC), root, "free some space"},
 		{
 			"providers without an address", &plan.Refusal{Guard: plan.GuardEmptyProvider, WayOut: "mend it", Subjects: []string{"acme", "gamma"}}, root,
-			"mend it; or say --allow-empty acme --allow-empty gamma if you are sure",
+			"mend it; or use --allow-empty acme --allow-empty gamma if you are sure",
 		},
-		{"another program's table", &plan.Refusal{Guard: plan.GuardForeignTable}, root, "say --adopt if"},
-		{"phones cut off", &plan.Refusal{Guard: plan.GuardCutInside}, root, "say --allow-cut-inside if"},
-		{"a protected address", &plan.Refusal{Guard: plan.GuardProtected}, root, "say --allow-protected if"},
+		{"another program's table", &plan.Refusal{Guard: plan.GuardForeignTable}, root, "use --adopt if"},
+		{"phones cut off", &plan.Refusal{Guard: plan.GuardCutInside}, root, "use --allow-cut-inside if"},
+		{"a protected address", &plan.Refusal{Guard: plan.GuardProtected}, root, "use --allow-protected if"},
 		{"anything else", errors.New("something"), root, ""},
 	} {
 		if got := hint(test.err, test.rights); !strings.Contains(got, test.want) || test.want == "" && got != "" {

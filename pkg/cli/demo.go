@@ -30,21 +30,21 @@ func demoCommand(a *app) *cobra.Command {
 only NAPTR and SRV records name, a scanner, a PBX, and a phone behind a router
 that translates. It sends calls and scans by UDP and TCP, IPv4 and IPv6, without
 a fence and with one, moves the registrar to another address, makes a mistake,
-and goes back. It needs root. The network of this machine, its firewall and the
+and rolls back. It needs root. The network of this machine, its firewall and the
 policy of this host are not touched, and nothing is left behind.
 
-Exit status: 0 everything was as it should be, 1 otherwise; also 1 where the
-classifier is not a part of it, unless --without-classifier is given.`,
+Exit status: 0 everything was as it should be, 1 otherwise; also 1 if the
+classifier is not part of it, unless --without-classifier is given.`,
 		Example: `  sudo ringfence demo
-  sudo go run ./cmd/ringfence demo     from the source, on a bare machine`,
+  sudo go run ./cmd/ringfence demo     from the source`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runDemo(c.Context(), a, without) },
 	}
-	command.Flags().BoolVar(&without, "without-classifier", false, "show the fence alone, without what recognises scanners (eBPF)")
+	command.Flags().BoolVar(&without, "without-classifier", false, "run without the classifier, which recognises scanners (eBPF)")
 	return command
 }
 
-// runDemo builds the demo's network and plays in it.
+// runDemo builds the demo's network and runs the demo in it.
 func runDemo(ctx context.Context, a *app, without bool) (err error) {
 	start := time.Now()
 	a.progress("building a small internet …")
@@ -52,7 +52,7 @@ func runDemo(ctx context.Context, a *app, without bool) (err error) {
 	defer func() { err = errors.Join(err, d.Close()) }()
 	if err != nil {
 		if errors.Is(err, unix.EPERM) {
-			return notice.WithHint(err, "the demo makes network namespaces of its own: sudo ringfence demo")
+			return notice.WithHint(err, "run it as root, because the demo makes network namespaces: sudo ringfence demo")
 		}
 		return err
 	}
@@ -63,13 +63,13 @@ func runDemo(ctx context.Context, a *app, without bool) (err error) {
 		}
 	}
 	if errors.Is(err, demo.ErrWithoutClassifier) {
-		return notice.WithHint(err, "ringfence demo --without-classifier shows the fence alone")
+		return notice.WithHint(err, "to run the demo without it: ringfence demo --without-classifier")
 	}
 	if err != nil {
 		return err
 	}
 	if !a.json() {
-		fmt.Fprintf(a.stdout, "\nAll as it should be, in %.1f s. Nothing of it is left behind.\n", time.Since(start).Seconds())
+		fmt.Fprintf(a.stdout, "\nEverything was as it should be, in %.1f s. Nothing is left behind.\n", time.Since(start).Seconds())
 	}
 	return nil
 }
@@ -89,7 +89,7 @@ func demoOptions(a *app, without bool) demo.Options {
 }
 
 // runOnHost runs a command on a host of the lab, with its files in a folder, and
-// returns what it writes. Any exit status but 0 is an error.
+// returns its output. Every exit status but 0 is an error.
 func runOnHost(ctx context.Context, h *lab.Namespace, folder string, args []string) (string, error) {
 	var out, errs bytes.Buffer
 	sub := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &errs}

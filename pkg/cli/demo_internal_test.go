@@ -50,7 +50,7 @@ func TestDemoNotices(t *testing.T) {
 			t.Cleanup(func() { d.Close() })
 			labtest.Must(t, err)
 			labtest.Rules(t, d.PBX(), sabotage.rules)
-			if _, err := d.Play(t.Context()); err == nil || err.Error() != "the demo did not go as it should" {
+			if _, err := d.Play(t.Context()); err == nil || err.Error() != "the demo had a wrong outcome" {
 				t.Errorf("the demo ended with %v", err)
 			}
 			if !strings.Contains(out.String(), sabotage.says) {

@@ -72,7 +72,7 @@ func TestDemo(t *testing.T) {
 			"pbx# ringfence apply", "PBX    scanner   OPTIONS  UDP              arrives        dropped\n",
 			"phone  provider  INVITE   TCP, port 15060  arrives        arrives\n", "pbx# ringfence refresh",
 			"the provider's INVITE from 203.0.113.77 dropped", "the provider's INVITE from 203.0.113.77 arrives",
-			"Generation 3 is in force, with the policy of generation 1", "All as it should be, in ",
+			"Generation 3 is in force, with the policy of generation 1", "Everything was as it should be, in ",
 		} {
 			if !strings.Contains(e.stdout, want) {
 				t.Errorf("the demo does not say %q:\n%s", want, e.stdout)
@@ -115,10 +115,10 @@ func TestDemoWithoutClassifier(t *testing.T) {
 		return s.start(t, cmd)
 	}
 	o := confined("demo")
-	if o.status != 1 || !strings.Contains(o.stderr, "ringfence: error: the demo is without the classifier: ") || !strings.Contains(o.stderr, "--without-classifier") {
+	if o.status != 1 || !strings.Contains(o.stderr, "ringfence: error: the demo ran without the classifier: ") || !strings.Contains(o.stderr, "--without-classifier") {
 		t.Errorf("the demo ends with %d and says\n%s", o.status, o.stderr)
 	}
-	if o = confined("demo", "--without-classifier"); o.status != 0 || !strings.Contains(o.stdout, "All as it should be, in ") {
+	if o = confined("demo", "--without-classifier"); o.status != 0 || !strings.Contains(o.stdout, "Everything was as it should be, in ") {
 		t.Errorf("without the classifier the demo ends with %d and says\n%s%s", o.status, o.stdout, o.stderr)
 	}
 }

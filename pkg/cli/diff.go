@@ -15,8 +15,8 @@ func diffCommand(a *app) *cobra.Command {
 		Use:   "diff",
 		Short: "Show what apply would change",
 		Long: `diff shows what apply would change, each line with its reason, and changes
-nothing. It asks DNS as apply does but keeps nothing of it. Where DNS fails it
-goes by the addresses that are remembered, and says so.
+nothing. It asks DNS as apply does but does not save the answers. If DNS fails, it
+uses the saved addresses and says so.
 
 Exit status: 0 nothing would change, 1 error, 2 something would change.`,
 		Example: `  ringfence diff
@@ -24,8 +24,8 @@ Exit status: 0 nothing would change, 1 error, 2 something would change.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runDiff(c.Context(), a, o) },
 	}
-	c.Flags().BoolVar(&o.Offline, "offline", false, "ask no name server, go by remembered addresses")
-	c.Flags().BoolVar(&o.Full, "full", false, "read the whole table even if nobody has changed any rule")
+	c.Flags().BoolVar(&o.Offline, "offline", false, "ask no name server, use the saved addresses")
+	c.Flags().BoolVar(&o.Full, "full", false, "read the whole table even if no rule has changed")
 	return c
 }
 

@@ -90,7 +90,7 @@ func digTree(t *testing.T, w *world, name string) (answers map[string][]string, 
 		return records
 	}
 	target := func(record string) string { f := strings.Fields(record); return f[len(f)-1] }
-	hosts, servicesAsked := []string{name}, []string{"_sip._udp." + name, "_sip._tcp." + name, "_sips._tcp." + name}
+	hosts, servicesAsked := []string{name}, []string{"_sip._udp." + name, "_sip._tcp." + name, "_sips._tcp." + name, "_sip._tls." + name, "_sips._tls." + name}
 	for _, r := range ask(name, "NAPTR") {
 		switch f := strings.Fields(r); {
 		case !strings.HasPrefix(f[4], `"SIP`):

@@ -219,7 +219,7 @@ func TestMoreAddressesThanAnybodyNeeds(t *testing.T) {
 	p.names.To(labtest.Only(dns.TypeA, labtest.Many(100))(p.honest))
 	o := p.must(t, 4, "refresh")
 	p.intact(t, "refresh")
-	if !strings.Contains(o.stderr, "hint: if so many are right: ringfence refresh --accept-large sip.acme.example") {
+	if !strings.Contains(o.stderr, "hint: if this number is right: ringfence refresh --accept-large sip.acme.example") {
 		t.Errorf("refresh does not say the way out:\n%s", o.stderr)
 	}
 	reportsClearly(t, p.run(t, "refresh", "--accept-large", "other.example"), 1, []string{`the policy has no name "other.example", and none leads to it`})
@@ -242,7 +242,7 @@ func TestAlarmsComeFirst(t *testing.T) {
 	p.names.To(labtest.Only(dns.TypeAAAA, labtest.Bogons)(p.honest))
 	p.must(t, 4, "refresh")
 	want := []string{
-		"alarm  edge.net.example AAAA: only addresses that cannot be believed, where there were others (since ",
+		"alarm  edge.net.example AAAA: it has only rejected addresses now (since ",
 		`       if they are right, write "addresses: [fd00::1]" under provider acme in the policy`,
 		"",
 		"fence       up",
@@ -275,7 +275,7 @@ func TestStaleAddresses(t *testing.T) {
 	}
 	p.names.To(labtest.ServFail(nil))
 	o := p.must(t, 4, "refresh")
-	if !strings.Contains(o.stderr, "alarm: sip.acme.example A: no good answer for 169 h; its addresses stay as they were") {
+	if !strings.Contains(o.stderr, "alarm: sip.acme.example A: no good answer for 169 h; its addresses are kept") {
 		t.Errorf("refresh says %s", o.stderr)
 	}
 	p.intact(t, "a week without answers")

@@ -12,8 +12,8 @@ func downCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "down",
 		Short: "Take the fence down",
-		Long: `down removes everything that ringfence has put into the kernel, and remembers
-it: until apply or up, refresh changes nothing. The generations stay.`,
+		Long: `down removes everything that ringfence has put into the kernel, and records
+this: until apply or up, refresh changes nothing. The generations are kept.`,
 		Example: `  ringfence down
   ringfence up                  and up again`,
 		Args: noArguments,
@@ -32,7 +32,7 @@ func runDown(ctx context.Context, a *app, adopt bool) error {
 		return a.printPlan(r.Plan, r.Generation)
 	}
 	if r.Plan.Empty() {
-		fmt.Fprintln(a.stdout, "There was no fence. Until apply or up, refresh puts none up.")
+		fmt.Fprintln(a.stdout, "There was no fence. Until apply or up, refresh does not put one up.")
 	} else {
 		fmt.Fprintln(a.stdout, "The fence is down: ringfence drops nothing until apply or up.")
 	}

@@ -19,18 +19,18 @@ import (
 const (
 	exitDone    = 0
 	exitError   = 1 // nothing was changed
-	exitChanges = 2 // diff: there is something to do
+	exitChanges = 2 // diff: there are changes
 	exitRefused = 3 // a guard refused, nothing was changed
 	exitPartly  = 4 // done as far as possible, but a name failed
 )
 
-// statusError ends a command with a status that is no error: what there was to
-// say has been said.
+// statusError ends a command with an exit status that is not an error: everything was
+// already printed.
 type statusError int
 
 func (s statusError) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// fail writes the error, if there is one, and returns the exit status for it.
+// fail prints the error, if there is one, and returns its exit status.
 func (a *app) fail(err error) int {
 	if err == nil {
 		return exitDone
@@ -54,11 +54,11 @@ func (a *app) fail(err error) int {
 	return exitError
 }
 
-// hint says what the user can do about an error, "" if nothing is known. rights are
+// hint returns what the user can do about an error, "" if nothing is known. rights are
 // those of this process.
 func hint(err error, rights fence.Rights) string {
 	if up, ok := errors.AsType[*fence.StillUp](err); ok {
-		alone := fmt.Sprintf("the table alone is removed by: %s; a refresh would put it back", up.Remove)
+		alone := fmt.Sprintf("to remove the table alone: %s; a refresh would put it back", up.Remove)
 		if more := hint(up.Err, rights); more != "" {
 			return more + "; " + alone
 		}
@@ -68,7 +68,7 @@ func hint(err error, rights fence.Rights) string {
 		return h
 	}
 	if refusal, ok := errors.AsType[*plan.Refusal](err); ok {
-		return fmt.Sprintf("%s; or say %s if you are sure", refusal.WayOut, override(refusal))
+		return fmt.Sprintf("%s; or use %s if you are sure", refusal.WayOut, override(refusal))
 	}
 	switch {
 	case errors.Is(err, signature.ErrTooMany):
@@ -85,8 +85,8 @@ func hint(err error, rights fence.Rights) string {
 	return permissionHint(err, rights)
 }
 
-// permissionHint says what to do where the kernel refuses, by what this process
-// lacks: EPERM alone does not say why.
+// permissionHint returns a hint for EPERM, which alone does not say what this process
+// lacks.
 func permissionHint(err error, rights fence.Rights) string {
 	const asRoot = "run it as root: sudo ringfence …"
 	ofFile := false
@@ -101,7 +101,7 @@ func permissionHint(err error, rights fence.Rights) string {
 	case !rights.Root:
 		return asRoot
 	case ofFile:
-		return "" // its error names the file, and root may have locked it (chattr +i)
+		return "" // the error names the file, which may be locked even for root (chattr +i)
 	case !rights.NetAdmin:
 		return "it runs as root without CAP_NET_ADMIN: give it that capability (docker run --cap-add NET_ADMIN; CapabilityBoundingSet= of a service)"
 	case errors.Is(err, backend.ErrPermission) && rights.UserNamespace:

@@ -52,12 +52,12 @@ func TestTroubles(t *testing.T) {
 			"refused by guard empty-provider: no address is known for provider acme", "no name server listens on 127.0.0.1:53", "--allow-empty acme",
 		}},
 		{"no name server at first start, with its address", write(strings.Replace(staticPolicy, "addresses:", "registrars: [sip.acme.example]\n    addresses:", 1) +
-			"dns: {servers: [127.0.0.1]}\n"), []string{"apply", "-o", "text"}, 4, []string{"warning: sip.acme.example NAPTR: no name server listens on 127.0.0.1:53 (and 5 questions more about sip.acme.example)"}},
+			"dns: {servers: [127.0.0.1]}\n"), []string{"apply", "-o", "text"}, 4, []string{"warning: sip.acme.example NAPTR: no name server listens on 127.0.0.1:53 (and 7 questions more about sip.acme.example)"}},
 		{"unknown command", nil, []string{"aply"}, 1, []string{`ringfence: error: unknown command "aply"`, "did you mean ringfence apply?"}},
 		{"unknown flag", nil, []string{"apply", "--fast"}, 1, []string{"ringfence: error: unknown flag: --fast", "see ringfence apply --help"}},
 		{"unknown output", nil, []string{"apply", "-o", "xml"}, 1, []string{`ringfence: error: output "xml": write -o text or -o json`}},
 		{"unknown log level", nil, []string{"apply", "--log-level", "loud"}, 1, []string{`ringfence: error: log level "loud"`}},
-		{"arguments that nobody asked for", nil, []string{"apply", "now"}, 1, []string{`ringfence: error: ringfence apply takes no argument, and "now" is one`, "hint: to name a policy file: ringfence --policy FILE apply"}},
+		{"arguments that nobody asked for", nil, []string{"apply", "now"}, 1, []string{`ringfence: error: ringfence apply takes no arguments, but got "now"`, "hint: to name a policy file: ringfence --policy FILE apply"}},
 		{"resolve without a name", nil, []string{"resolve"}, 1, []string{"ringfence: error: resolve needs a name"}},
 		{"resolve no name", nil, []string{"resolve", "not a name"}, 1, []string{`"not a name" is no name`}},
 	} {

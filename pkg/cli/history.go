@@ -17,19 +17,19 @@ func historyCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "history [N]",
 		Short: "Show the generations: when, by whom, what changed",
-		Long: `history lists the generations that are kept, the newest first: when and by whom
+		Long: `history lists the stored generations, the newest first: when and by whom
 each was made, by which command, and what it changed in the rules of the one
 before. A generation is made by apply and by rollback; refresh makes none.
 
 With N it shows one generation with each of its changes and its policy.`,
 		Example: `  ringfence history
   ringfence history 12      what did generation 12 change, and what is its policy?
-  ringfence rollback 11     go back behind it`,
+  ringfence rollback 11     go back to the one before`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) <= 1 {
 				return nil
 			}
-			return fmt.Errorf("%s takes the number of one generation, and %q is one more", c.CommandPath(), args[1])
+			return fmt.Errorf("%s takes the number of one generation, but got %q as well", c.CommandPath(), args[1])
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			n, err := generationOf(args)
@@ -44,7 +44,7 @@ With N it shows one generation with each of its changes and its policy.`,
 	}
 }
 
-// pastGeneration is the object that history prints for a generation.
+// pastGeneration is the object that history prints for one generation.
 type pastGeneration struct {
 	Generation int       `json:"generation"`
 	Time       time.Time `json:"time,omitzero"`
@@ -107,7 +107,7 @@ func inForce(yes bool) string {
 	return ""
 }
 
-// runGeneration shows one generation whole.
+// runGeneration shows one generation completely.
 func runGeneration(a *app, number int) error {
 	past, err := a.fence().Generation(number)
 	if err != nil {
@@ -135,7 +135,7 @@ func runGeneration(a *app, number int) error {
 	fmt.Fprintln(a.stdout, "\nchanges")
 	switch {
 	case past.Plan == nil:
-		fmt.Fprintln(a.stdout, "  not known: the generation before is not there")
+		fmt.Fprintln(a.stdout, "  not known: the generation before it is not stored any more")
 	case past.Plan.Empty():
 		fmt.Fprintln(a.stdout, "  none in the rules")
 	default:

@@ -28,8 +28,8 @@ func initCommand(a *app) *cobra.Command {
 		Short: "Write a first policy for this host",
 		Long: `init looks at this host (its networks, the interfaces that lead outside, whether
 it forwards, the SIP server that listens, the name servers) and writes a policy
-with comments that fits it, to be finished by you. It changes nothing else, and
-never a policy that is there.
+for it, with comments, which you then complete. It changes nothing else, and
+never replaces a policy.
 
 A provider is one of the presets that ringfence ships (ringfence providers lists
 them) or the registrar's name as your phones have it. Without one the policy
@@ -77,11 +77,11 @@ func runInit(a *app, names []string) error {
 }
 
 func alreadyThere(a *app) error {
-	return notice.WithHint(fmt.Errorf("there already is %s: nothing was written", a.policyPath),
-		"to see what would be drafted, name another file: ringfence --policy FILE init")
+	return notice.WithHint(fmt.Errorf("%s exists already: nothing was written", a.policyPath),
+		"to write a draft to another file: ringfence --policy FILE init")
 }
 
-// writeNewPolicy writes a file that must not be there, whole or not at all.
+// writeNewPolicy writes a file that must not exist yet, completely or not at all.
 func writeNewPolicy(a *app, text string) error {
 	if err := os.MkdirAll(filepath.Dir(a.policyPath), 0o750); err != nil {
 		return fmt.Errorf("make folder: %w", err)
@@ -103,8 +103,8 @@ func writeNewPolicy(a *app, text string) error {
 	return nil
 }
 
-// draftProviders are the entries of a policy for what was given on the command
-// line, each with its lines.
+// draftProviders returns the entries of a policy for the providers on the command line,
+// each as its lines.
 func draftProviders(a *app, texts []string) ([][]string, error) {
 	presets, err := catalog.Providers()
 	if err != nil {
@@ -116,7 +116,7 @@ func draftProviders(a *app, texts []string) ([][]string, error) {
 		name, values, _ := strings.Cut(text, ":")
 		if preset, ok := presets[name]; ok {
 			if taken[name] {
-				return nil, fmt.Errorf("--provider %s is there twice", name)
+				return nil, fmt.Errorf("--provider %s is given twice", name)
 			}
 			taken[name] = true
 			lines, err := presetLines(preset, values)
@@ -142,15 +142,15 @@ func draftProviders(a *app, texts []string) ([][]string, error) {
 		entries = append(entries, []string{
 			"- name: " + short,
 			fmt.Sprintf("  registrars: [%q]", text),
-			"  # Servers that call you and are in no DNS record; its help pages list them.",
+			"  # Servers that call you and have no DNS record; the provider's help pages list them.",
 			"  addresses: []",
 		})
 	}
 	return entries, nil
 }
 
-// presetLines are a preset's entry, with values such as "trunk=mycompany" for
-// its parameters.
+// presetLines returns a preset's entry, with values for its parameters, such as
+// "trunk=mycompany".
 func presetLines(preset rules.Provider, values string) ([]string, error) {
 	with := map[string]string{}
 	for value := range strings.SplitSeq(values, ",") {
@@ -179,7 +179,7 @@ func presetLines(preset rules.Provider, values string) ([]string, error) {
 	return append(lines, preset.PolicyLines(with)...), nil
 }
 
-// providerNameOf makes a provider's name of its registrar's: "acme" of
+// providerNameOf makes a provider's name from a registrar's: "acme" from
 // sip.acme.example.
 func providerNameOf(r policy.Registrar) string {
 	labels := strings.Split(r.Host, ".")
@@ -236,7 +236,7 @@ func printDraft(a *app, d policy.Draft) {
 	if d.Monitor {
 		fmt.Fprintln(a.stdout, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")
 	}
-	fmt.Fprintln(a.stdout, "Read it through, then: ringfence diff")
+	fmt.Fprintln(a.stdout, "Read it, then: ringfence diff")
 }
 
 func texts[T fmt.Stringer](items []T) []string {

@@ -89,7 +89,7 @@ func TestInit(t *testing.T) {
 			}
 			content, err := os.ReadFile(s.policyFile())
 			labtest.Must(t, err)
-			reportsClearly(t, s.run(t, "init"), 1, []string{"there already is", "nothing was written", "name another file"})
+			reportsClearly(t, s.run(t, "init"), 1, []string{"exists already", "nothing was written", "to write a draft to another file"})
 			if after, _ := os.ReadFile(s.policyFile()); string(after) != string(content) {
 				t.Error("the second init has changed the policy")
 			}

@@ -7,7 +7,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 )
 
-// say writes one line to standard error, whatever is in the text.
+// say writes one line to standard error, even if the text has line breaks.
 func (a *app) say(kind, text string) {
 	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, plainLine(text))
 }

@@ -26,7 +26,7 @@ func (a *app) writeJSON(v any) error {
 	return nil
 }
 
-// printPlan prints a plan as contracted: one object, or lines.
+// printPlan prints a plan as one JSON object or as lines.
 func (a *app) printPlan(p *plan.Plan, generation int) error {
 	if !a.json() {
 		a.writePlan(a.stdout, p)
@@ -43,7 +43,7 @@ func (a *app) printPlan(p *plan.Plan, generation int) error {
 	}{!p.Empty(), generation, changes})
 }
 
-// progress writes to somebody at a terminal what is going on.
+// progress reports progress if standard error is a terminal.
 func (a *app) progress(format string, args ...any) {
 	if isTerminal(a.stderr) {
 		fmt.Fprintf(a.stderr, format+"\n", args...)
@@ -52,8 +52,8 @@ func (a *app) progress(format string, args ...any) {
 
 var signs = map[plan.Action]string{plan.Add: "+", plan.Delete: "-", plan.Modify: "~"}
 
-// writePlan prints a line a change. What a new table brings with it besides
-// addresses is the same for everybody, and is only counted.
+// writePlan prints one line for each change. The parts of a new table other than
+// addresses are the same for everyone, so they are only counted.
 func (a *app) writePlan(out io.Writer, p *plan.Plan) {
 	fresh := !p.Have.Exists && p.Want.Exists
 	buffer := bufio.NewWriter(out)
@@ -70,7 +70,7 @@ func (a *app) writePlan(out io.Writer, p *plan.Plan) {
 		case fresh && c.Kind != plan.KindElement && c.Kind != plan.KindClassifier:
 		case c.Kind == plan.KindElement:
 			fmt.Fprintf(w, "%s %s\t%s\t%s\n", sign, c.Name, c.Value, c.Reason)
-		case c.Kind == plan.KindClassifier: // its value is a hash, for programs
+		case c.Kind == plan.KindClassifier: // the value is a hash, for programs only
 			fmt.Fprintf(w, "%s classifier\t%s\t%s\n", sign, c.Name, c.Reason)
 		case c.Value == "":
 			fmt.Fprintf(w, "%s %s %s\t%s\n", sign, c.Kind, c.Name, c.Reason)
@@ -90,13 +90,12 @@ var signColours = map[plan.Action]color.Attribute{
 	plan.Add: color.FgGreen, plan.Delete: color.FgRed, plan.Modify: color.FgYellow,
 }
 
-// paint colours a sign, on a terminal and if the user has not asked for no
-// colour (NO_COLOR).
+// paint colours a sign if the output is a terminal and NO_COLOR is not set.
 func (a *app) paint(action plan.Action, text string) string {
 	return a.coloured(signColours[action], text)
 }
 
-// alarm colours what needs somebody's attention.
+// alarm colours what needs attention.
 func (a *app) alarm(text string) string { return a.coloured(color.FgRed, text) }
 
 func (a *app) coloured(attribute color.Attribute, text string) string {
@@ -119,8 +118,8 @@ func table(w io.Writer, write func(w io.Writer)) {
 	buffer.Flush()
 }
 
-// fold breaks a line at spaces so that no part is longer than width, unless it
-// is one word, and indents what follows the first part.
+// fold breaks a line at spaces so that no part is longer than width, unless it is a
+// single word, and indents all parts after the first.
 func fold(line string, width int, indent string) string {
 	var folded strings.Builder
 	for utf8.RuneCountInString(line) > width {

@@ -27,22 +27,22 @@ func phoneCommand(a *app) *cobra.Command {
 		Use:   "phone [MAKER]",
 		Short: "Print the settings that make a phone refuse strangers' calls",
 		Long: `phone prints the lines that make a phone itself refuse calls that do not come
-from its provider: for phones behind a router that is not yours, where no fence
-can stand. What it prints is a file, or a part of one, in the maker's own form
+from its provider. It is for phones behind a router that is not yours, where you
+cannot run a fence. The output is a file, or a part of one, in the maker's format
 for provisioning (cfg or XML), with comments that say what each line does, for
-which firmware it is, where that is from and how sure it is. Lines that one may
+which firmware it is, what its source is and how reliable that is. Lines that you may
 not want are written as comments.
 
-Without MAKER it lists the makers and their models. It changes nothing, and asks
-nobody.
+Without MAKER it lists the makers and their models. It changes nothing and does
+not use the network.
 
   MAKER        yealink, grandstream, polycom, snom, cisco and others
-  --model      the phone's model, as on its back. Where a maker's models differ,
+  --model      the phone's model, as on its back. If a maker's models differ,
                it must be named
   --firmware   the version that the phone runs, if you know it. Without it, lines
                for all versions are printed
   --accounts   how many accounts (lines, identities) the phone has
-  --steps      also the way through the phone's web page, if you have no
+  --steps      also the steps on the phone's web page, if you have no
                provisioning`,
 		Example: `  ringfence phone                                          which makers and models are known?
   ringfence phone yealink --model T46S --firmware 86       a Yealink T46S with firmware 86
@@ -64,11 +64,11 @@ nobody.
 	flags := c.Flags()
 	flags.StringVar(&f.Model, "model", "", "the phone's `model`, such as T46S")
 	flags.StringVar(&f.Firmware, "firmware", "", "its firmware's `version`, such as 86")
-	flags.IntVar(&f.Accounts, "accounts", 1, "the `number` of accounts that it has")
-	flags.IntVar(&f.Port, "port", 0, "the SIP `port` that the phone shall listen on, such as 5070 (default: leave it)")
-	flags.StringVar(&f.provider, "provider", "", "the `preset` of its provider: adds what it takes to ask for SRV records")
+	flags.IntVar(&f.Accounts, "accounts", 1, "the `number` of its accounts")
+	flags.IntVar(&f.Port, "port", 0, "the SIP `port` that the phone should listen on, such as 5070 (default: no change)")
+	flags.StringVar(&f.provider, "provider", "", "the `preset` of its provider: adds the settings for SRV records if needed")
 	flags.StringVar(&f.format, "format", "", "the `form`: cfg or xml, whichever the maker has, or text for reading (default: the maker's)")
-	flags.BoolVar(&f.steps, "steps", false, "also the way through the phone's web page")
+	flags.BoolVar(&f.steps, "steps", false, "also the steps on the phone's web page")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"cfg", "xml", "text"}, cobra.ShellCompDirectiveNoFileComp))
 	c.AddCommand(phoneListCommand(a))
 	return c
@@ -89,7 +89,7 @@ func phoneListCommand(a *app) *cobra.Command {
 	}
 }
 
-// oneMaker refuses a second argument, which is mostly the model.
+// oneMaker refuses a second argument, which usually is the model.
 func oneMaker(_ *cobra.Command, args []string) error {
 	if len(args) < 2 {
 		return nil
@@ -101,7 +101,7 @@ func oneMaker(_ *cobra.Command, args []string) error {
 	return notice.WithHint(fmt.Errorf("phone takes one maker, and %q is a second argument", args[1]), "perhaps: %s", hint)
 }
 
-// word is an argument as it is typed in a shell.
+// word quotes an argument for a shell.
 func word(arg string) string {
 	if strings.ContainsFunc(arg, func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
@@ -124,14 +124,14 @@ func runPhone(a *app, args []string, f phoneFlags) error {
 		return err
 	}
 	if f.Accounts < 1 {
-		return fmt.Errorf("accounts is %d: write how many the phone has, from 1", f.Accounts)
+		return fmt.Errorf("accounts is %d: write the number of accounts, 1 or more", f.Accounts)
 	}
 	if f.SRV, err = hasSRV(f.provider); err != nil {
 		return err
 	}
 	s, err := m.Snippet(f.Options)
 	if errors.Is(err, phone.ErrModel) {
-		return notice.WithHint(err, "ringfence phone list %s shows which are known; name yours with --model", m.Name)
+		return notice.WithHint(err, "ringfence phone list %s shows the known models; name yours with --model", m.Name)
 	}
 	if err != nil {
 		return err
@@ -171,21 +171,21 @@ func writeSnippet(a *app, s phone.Snippet, f phoneFlags) error {
 	}{s, steps, text, append([]string{}, phoneWarnings(s, f)...)})
 }
 
-// phoneWarnings say what the flags do not do, and what they must not be taken
-// for.
+// phoneWarnings says which flags have no effect here, and what they do not protect
+// from.
 func phoneWarnings(s phone.Snippet, f phoneFlags) []string {
 	var warnings []string
 	if !s.Refuses() {
-		warnings = append(warnings, "nothing that is confirmed makes this phone refuse strangers' calls: fence its router, or put it behind a PBX")
+		warnings = append(warnings, "no confirmed setting makes this phone refuse strangers' calls: fence its router, or put it behind a PBX")
 	}
 	switch {
 	case f.Port == 0:
 	case !s.SetsPort():
-		warnings = append(warnings, "nothing is known that changes this phone's own port: --port does nothing here")
+		warnings = append(warnings, "no setting is known that changes this phone's own port: --port has no effect")
 	case f.SRV:
-		warnings = append(warnings, fmt.Sprintf("--port is the phone's own port; write none at its server: %s has SRV records, and with a port there the phone asks for A only and trusts fewer servers than call it", f.provider))
+		warnings = append(warnings, fmt.Sprintf("--port is the phone's own port; do not add one to its server: %s has SRV records, and with a port there the phone asks for A only and trusts fewer servers than call it", f.provider))
 	case f.provider == "":
-		warnings = append(warnings, "--port is the phone's own port; if your provider has SRV records (ringfence resolve NAME shows them), write none at the phone's server: with a port there it asks for A only and trusts fewer servers than call it")
+		warnings = append(warnings, "--port is the phone's own port; if your provider has SRV records (ringfence resolve NAME shows them), do not add one to the phone's server: with a port there the phone asks for A only and trusts fewer servers than call it")
 	}
 	return warnings
 }
@@ -197,7 +197,7 @@ func chooseMaker(known []phone.Maker, args []string, model string) (phone.Maker,
 		if len(found) == 1 {
 			return found[0], nil
 		}
-		return phone.Maker{}, notice.WithHint(fmt.Errorf("no one maker has a model %q", model), "name the maker: ringfence phone MAKER --model %s", word(model))
+		return phone.Maker{}, notice.WithHint(fmt.Errorf("there is not exactly one maker with a model %q", model), "name the maker: ringfence phone MAKER --model %s", word(model))
 	}
 	if m, ok := phone.Find(known, args[0]); ok {
 		return m, nil
@@ -225,7 +225,7 @@ func hasSRV(name string) (bool, error) {
 	return p.HasSRV(), nil
 }
 
-// makerReport is the object that phone list prints for a maker.
+// makerReport is the object that phone list prints for one maker.
 type makerReport struct {
 	Name     string         `json:"name"`
 	Title    string         `json:"title"`

@@ -33,7 +33,7 @@ func readPolicy(path string) (fence.Policy, error) {
 	return fence.Policy{Policy: p, Text: string(text), Source: absolute(path)}, err
 }
 
-// absolute is a path that means the same wherever the next run is started.
+// absolute returns a path that does not depend on the working directory.
 func absolute(path string) string {
 	if whole, err := filepath.Abs(path); err == nil {
 		return whole

@@ -25,8 +25,8 @@ func providersCommand(a *app) *cobra.Command {
 		Use:   "providers",
 		Short: "List the providers that a policy can name",
 		Long: `providers lists the presets: what ringfence ships about providers, for the
-policy's "preset:". Whatever is not here is written by hand, with the names that
-your phones use and the addresses of the provider's help pages.`,
+policy's "preset:". Write any other provider by hand, with the names that
+your phones use and the addresses that the provider's help pages list.`,
 		Example: `  ringfence providers
   ringfence providers show twilio
   ringfence providers check acme.yaml    is my own file about a provider right?`,
@@ -47,7 +47,7 @@ your phones use and the addresses of the provider's help pages.`,
 		&cobra.Command{
 			Use:   "check FILE",
 			Short: "Check a file about a provider, before you send it",
-			Long: `check reads a file about a provider as those in rules/providers, names every
+			Long: `check reads a file in the form of those in rules/providers, names every
 mistake in it with its line and column, and compiles a policy with it. It touches
 neither the kernel nor the network.`,
 			Args: oneArgument("a file, such as acme.yaml"),
@@ -57,7 +57,7 @@ neither the kernel nor the network.`,
 	return c
 }
 
-// oneArgument refuses anything but one argument.
+// oneArgument refuses any number of arguments but one.
 func oneArgument(what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == 1 {
@@ -67,7 +67,7 @@ func oneArgument(what string) cobra.PositionalArgs {
 	}
 }
 
-// providerReport is the object that providers prints for a provider.
+// providerReport is the object that providers prints for one provider.
 type providerReport struct {
 	Name       string             `json:"name"`
 	Title      string             `json:"title"`
@@ -113,11 +113,11 @@ func runProviders(a *app) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Title, r.knownBy(), r.Confidence, r.Checked)
 		}
 	})
-	fmt.Fprintln(a.stdout, "\nringfence providers show NAME tells the rest.")
+	fmt.Fprintln(a.stdout, "\nringfence providers show NAME shows the rest.")
 	return nil
 }
 
-// knownBy counts what a provider's servers are known by.
+// knownBy counts the names and addresses of a provider's servers.
 func (r providerReport) knownBy() string {
 	var parts []string
 	if n := len(r.Registrars); n > 0 {
@@ -185,8 +185,7 @@ func (r providerReport) write(w io.Writer) {
 	row("confidence", string(r.Confidence))
 }
 
-// checkProvider checks a file of somebody's own: its form, and that a policy
-// with it compiles.
+// runCheckProvider checks a user's file: its form, and that a policy with it compiles.
 func runCheckProvider(a *app, path string) error {
 	data, err := readSmall(path)
 	if err != nil {
@@ -221,7 +220,7 @@ func runCheckProvider(a *app, path string) error {
 	return nil
 }
 
-// largestProvider is the most bytes that a file about a provider may have.
+// largestProvider is the largest size of a file about a provider in bytes.
 const largestProvider = 1 << 20
 
 func readSmall(path string) ([]byte, error) {

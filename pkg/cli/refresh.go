@@ -23,18 +23,18 @@ It puts nothing of the policy file into force: only apply does. That the file is
 newer than what is in force is an alarm. An error or an empty answer
 never removes an address.
 
-Runs that overlap do no harm: one waits for the other, or leaves it to it.
+Runs may overlap: one waits for the other, or leaves the work to it.
 
 On standard error it writes what is wrong, each thing once, so that cron sends mail
 when something is new, not every time. ringfence status shows what stands.
 
 Exit status: 0 done or nothing to do, 1 error and nothing changed, 4 done, but a
-name brought no good answer or an alarm stands.`,
+name had no good answer or there is an alarm.`,
 		Example: `  */5 * * * * root ringfence refresh     (a line of /etc/cron.d/ringfence)`,
 		Args:    noArguments,
 		RunE:    func(c *cobra.Command, _ []string) error { return runRefresh(c.Context(), a, o, verbose) },
 	}
-	c.Flags().StringArrayVar(&o.Large, "accept-large", nil, "take the answers for this `name` although they have more than 64 records, from now on up to as many")
+	c.Flags().StringArrayVar(&o.Large, "accept-large", nil, "accept the answers for this `name` although they have more than 64 records, now and later up to this number")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "write everything that is wrong, not only what is new since the last run")
 	return c
 }

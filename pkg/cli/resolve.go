@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,11 +24,11 @@ func resolveCommand(a *app) *cobra.Command {
 		Use:   "resolve NAME...",
 		Short: "Show every address behind a name, and how it was found",
 		Long: `resolve asks for everything behind a registrar's name, as apply would (RFC 3263:
-NAPTR, SRV, A and AAAA), and shows the whole tree of answers with what is left
-out and why. It changes nothing and keeps nothing.
+NAPTR, SRV, A and AAAA), and shows the whole tree of answers, with what is left
+out and why. It changes nothing and saves nothing.
 
-Of a SIP URI, or of a name with a port, the tree shows what a client with that
-URI goes by. What is allowed is the whole, for clients differ.
+For a SIP URI, or a name with a port, the tree shows what a client with that
+URI uses. All of it is allowed, because clients differ.
 
 Exit status: 0 every name has an address and no question failed, 4 otherwise.`,
 		Example: `  ringfence resolve sip.example.net
@@ -36,13 +37,15 @@ Exit status: 0 every name has an address and no question failed, 4 otherwise.`,
 	}
 }
 
-// resolvedName is the object that resolve prints for a name.
+// resolvedName is the object that resolve prints for one name.
 type resolvedName struct {
 	Name      string             `json:"name"`
 	Addresses []resolvedAddress  `json:"addresses"`
 	Rejected  []resolve.Rejected `json:"rejected"`
 	Failures  []resolve.Problem  `json:"failures"`
 	Tree      []treeNode         `json:"tree"`
+	// Cut are the limits beyond which there is more.
+	Cut []resolve.CutBy `json:"cut,omitempty"`
 }
 
 type resolvedAddress struct {
@@ -56,9 +59,13 @@ type treeNode struct {
 	Type     resolve.Type `json:"type"`
 	Aliases  []string     `json:"aliases,omitempty"`
 	NoName   bool         `json:"no_such_name,omitempty"`
-	Records  []treeRecord `json:"records"`
-	Error    string       `json:"error,omitempty"`
-	Children []treeNode   `json:"children,omitempty"`
+	// Server is the name server that says so, "" for the host's own file.
+	Server  string       `json:"server,omitempty"`
+	Records []treeRecord `json:"records"`
+	Error   string       `json:"error,omitempty"`
+	// Again says that the children are where the question stands before.
+	Again    bool       `json:"again,omitempty"`
+	Children []treeNode `json:"children,omitempty"`
 }
 
 type treeRecord struct {
@@ -66,12 +73,12 @@ type treeRecord struct {
 	TTL     int64      `json:"ttl"`
 	Address netip.Addr `json:"address,omitzero"`
 	Target  string     `json:"target,omitempty"`
-	// Priority and Weight are order and preference of NAPTR.
+	// Priority and Weight are the order and preference of a NAPTR record.
 	Priority uint16 `json:"priority,omitempty"`
 	Weight   uint16 `json:"weight,omitempty"`
 	Port     uint16 `json:"port,omitempty"`
 	Service  string `json:"service,omitempty"`
-	// Rejected is why the record leads to nothing that is allowed.
+	// Rejected is why the record leads to no allowed address.
 	Rejected string `json:"rejected,omitempty"`
 }
 
@@ -85,7 +92,7 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 		r, ok := policy.ParseRegistrar(name)
 		switch {
 		case !ok:
-			return notice.WithHint(fmt.Errorf("%q is no name", name), "write a domain such as sip.example.net, or a SIP URI")
+			return notice.WithHint(fmt.Errorf("%q is not a name", name), "write a domain such as sip.example.net, or a SIP URI")
 		case r.Host == "":
 			return fmt.Errorf("%q is an address already", name)
 		}
@@ -94,7 +101,8 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 	}
 	p, err := readPolicy(a.policyPath)
 	if err != nil {
-		// Names can be looked up before there is a policy, and to mend one.
+		// resolve works without a valid policy, so that it can help to write or correct
+		// one.
 		if !errors.Is(err, fs.ErrNotExist) {
 			a.warn("the policy cannot be read, so the host's name servers are asked; see ringfence check")
 		}
@@ -106,7 +114,7 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 	}
 	var resolved []resolvedName
 	for i, r := range found.Results {
-		r.Roots = views[i].Narrow(r.Roots)
+		r.Roots = views[i].Narrow(r.Roots, r.Target)
 		resolved = append(resolved, describe(r, found.Known[i], found.Failures, found.AddressFilter))
 	}
 	if a.json() {
@@ -123,7 +131,7 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem, filter resolve.AddressFilter) resolvedName {
 	n := resolvedName{
 		Name: r.Target.Name, Addresses: []resolvedAddress{}, Rejected: []resolve.Rejected{}, Failures: []resolve.Problem{},
-		Tree: treeOf(r.Roots, filter),
+		Tree: treeOf(r.Roots, filter, map[resolve.Question]bool{}), Cut: r.Cut,
 	}
 	n.Rejected = append(n.Rejected, known.Rejected...)
 	for _, k := range known.Addresses {
@@ -137,16 +145,20 @@ func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem,
 	return n
 }
 
-func treeOf(nodes []*resolve.Node, filter resolve.AddressFilter) []treeNode {
+// treeOf describes nodes. What several records lead to is described once.
+func treeOf(nodes []*resolve.Node, filter resolve.AddressFilter, seen map[resolve.Question]bool) []treeNode {
 	var tree []treeNode
 	for _, n := range nodes {
 		t := treeNode{
 			Question: n.Question.Name, Type: n.Question.Type, Aliases: n.Aliases, NoName: n.NoName,
-			Records: []treeRecord{}, Children: treeOf(n.Children, filter),
+			Server: n.Server, Records: []treeRecord{}, Again: seen[n.Question],
+		}
+		if seen[n.Question] = true; !t.Again {
+			t.Children = treeOf(n.Children, filter, seen)
 		}
 		for _, r := range n.Records {
 			record := treeRecord{r.String(), int64(r.TTL / time.Second), r.Address, r.Target, r.Priority, r.Weight, r.Port, r.Service, r.Unused()}
-			if why := filter.Reject(r.Address); r.Address.IsValid() && why != "" {
+			if why := filter.RejectFrom(n.Question, r.Address); r.Address.IsValid() && why != "" {
 				record.Rejected = "it " + why
 			}
 			t.Records = append(t.Records, record)
@@ -164,15 +176,28 @@ func writeResolved(a *app, resolved []resolvedName) {
 		if i > 0 {
 			fmt.Fprintln(a.stdout)
 		}
-		fmt.Fprintln(a.stdout, n.Name)
-		writeTree(a.stdout, n.Tree, "  ", map[string]bool{})
+		w := treeWriter{Writer: a.stdout, seen: map[string]bool{}}
+		servers := serversOf(n.Tree)
+		w.named = len(servers) > 1
+		fmt.Fprintln(w, n.Name)
+		w.write(n.Tree, "  ")
+		if len(servers) > 0 {
+			fmt.Fprintln(w, "answered by "+strings.Join(servers, ", "))
+		}
+		if len(n.Cut) > 0 {
+			var limits []string
+			for _, limit := range n.Cut {
+				limits = append(limits, string(limit))
+			}
+			fmt.Fprintf(w, "left out is what goes beyond %s\n", strings.Join(limits, ", "))
+		}
 		fmt.Fprintln(a.stdout, "allowed:")
 		if len(n.Addresses) == 0 {
 			fmt.Fprintln(a.stdout, "  no address")
 		}
 		table(a.stdout, func(w io.Writer) {
 			for _, address := range n.Addresses {
-				fmt.Fprintf(w, "  %s\t%s\tTTL %d s\n", address.Address, address.Via, address.TTL)
+				fmt.Fprintf(w, "  %s\t%s\t%s\n", address.Address, address.Via, ttlText(address.TTL))
 			}
 		})
 		if len(n.Rejected) > 0 {
@@ -189,15 +214,46 @@ func writeResolved(a *app, resolved []resolvedName) {
 	}
 }
 
-// writeTree prints a line a question and a line a record. What several records
+// ttlText writes how long an answer may be kept; what the host's own file says holds
+// until somebody changes it.
+func ttlText(seconds int64) string {
+	if time.Duration(seconds)*time.Second >= resolve.LongestTTL {
+		return ""
+	}
+	return fmt.Sprintf("TTL %d s", seconds)
+}
+
+// serversOf are the name servers that have answered something in a tree, sorted.
+func serversOf(tree []treeNode) []string {
+	var servers []string
+	for _, n := range tree {
+		servers = append(servers, serversOf(n.Children)...)
+		if n.Server != "" {
+			servers = append(servers, n.Server)
+		}
+	}
+	slices.Sort(servers)
+	return slices.Compact(servers)
+}
+
+// treeWriter prints one line for each question and each record. What several records
 // lead to is printed once.
-func writeTree(w io.Writer, tree []treeNode, indent string, seen map[string]bool) {
+type treeWriter struct {
+	io.Writer
+	seen  map[string]bool
+	named bool // name the server that has answered
+}
+
+func (w treeWriter) write(tree []treeNode, indent string) {
 	for _, n := range tree {
 		line := n.Question + " " + string(n.Type)
-		again := seen[line] && len(n.Records) > 0
-		seen[line] = true
+		again := w.seen[line] && len(n.Records) > 0
+		w.seen[line] = true
 		if len(n.Aliases) > 0 {
 			line += " (alias " + strings.Join(n.Aliases, ", ") + ")"
+		}
+		if w.named && n.Server != "" {
+			line += " (by " + n.Server + ")"
 		}
 		switch {
 		case n.Error != "":
@@ -220,6 +276,6 @@ func writeTree(w io.Writer, tree []treeNode, indent string, seen map[string]bool
 			}
 			fmt.Fprintf(w, "%s  %s\n", indent, text)
 		}
-		writeTree(w, n.Children, indent+"    ", seen)
+		w.write(n.Children, indent+"    ")
 	}
 }

@@ -34,7 +34,7 @@ nothing was changed).`,
 			if len(args) <= 1 {
 				return nil
 			}
-			return fmt.Errorf("%s takes the number of one generation, and %q is one more", c.CommandPath(), args[1])
+			return fmt.Errorf("%s takes the number of one generation, but got %q as well", c.CommandPath(), args[1])
 		},
 		RunE: func(c *cobra.Command, args []string) error { return runRollback(c.Context(), a, args, allowEmpty) },
 	}
@@ -61,14 +61,14 @@ func runRollback(ctx context.Context, a *app, args, allowEmpty []string) error {
 	return nil
 }
 
-// generationOf reads the number of a generation, 0 if there is none.
+// generationOf reads the number of a generation. It returns 0 if there is none.
 func generationOf(args []string) (int, error) {
 	if len(args) == 0 {
 		return 0, nil
 	}
 	n, err := strconv.Atoi(args[0])
 	if err != nil || n < 1 {
-		return 0, notice.WithHint(fmt.Errorf("%q is no number of a generation", args[0]), "ringfence history shows them")
+		return 0, notice.WithHint(fmt.Errorf("%q is not the number of a generation", args[0]), "ringfence history shows them")
 	}
 	return n, nil
 }
@@ -84,11 +84,11 @@ func printRolledBack(a *app, r *fence.RolledBack) {
 	default:
 		fmt.Fprintf(a.stdout, "Generation %d is in force, with the policy of generation %d: %s.\n", r.Generation, r.Target, notice.Count(len(r.Plan.Changes), "change"))
 	}
-	// Anything but a file, such as standard input, might never end.
+	// Reading anything but a regular file, such as standard input, might never end.
 	if info, err := os.Stat(r.Source); err != nil || !info.Mode().IsRegular() {
 		return
 	}
 	if text, err := os.ReadFile(r.Source); err == nil && string(text) != r.Text {
-		fmt.Fprintf(a.stdout, "The policy file %s says something else: correct it before the next apply.\n", r.Source)
+		fmt.Fprintf(a.stdout, "The policy file %s differs from it: correct the file before the next apply.\n", r.Source)
 	}
 }

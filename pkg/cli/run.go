@@ -12,14 +12,14 @@ func runCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Keep the fence up and its addresses fresh, as a service",
-		Long: `run keeps the newest generation in force until it is told to end. It asks for
+		Long: `run keeps the newest generation in force until it is stopped. It asks for
 each name when its answers run out, puts the table back at once when another
 program removes or changes it, and looks at everything once a minute whatever
 happens. It puts nothing of the policy file into force: apply does, and run goes on
 with the generation that apply makes. While the fence is taken down it waits.
 
-When it ends, the fence stands as it is. It tells systemd when it is ready, how
-it goes, and that it is alive.`,
+When it ends, the fence stays as it is. It reports to systemd that it is ready,
+its status, and that it is alive.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runRun(c.Context(), a) },
 	}

@@ -232,6 +232,6 @@ func TestRunTellsOfBlindness(t *testing.T) {
 	site.must(t, 0, "apply")
 	s := serve(t, site)
 	s.until(t, "it says so", func() bool {
-		return strings.Contains(s.log(), "unknown.action is accept, and scanners are not recognised: another program's filter is there")
+		return strings.Contains(s.log(), "unknown.action is accept, and scanners are not recognised: another program's filter is attached there")
 	})
 }

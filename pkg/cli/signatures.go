@@ -25,7 +25,7 @@ func signaturesCommand(a *app) *cobra.Command {
 		Short: "Show what scanners are recognised by, and how often they were",
 		Long: `signatures lists what the kernel recognises scanners by: the signatures of the
 lists that the policy names, without those that it leaves out, and its own. Each
-has the header that it looks at, the text, and its class: with unknown.action
+has its header, its text and its class: with unknown.action
 accept, the source of one of class ban is banned; one of class label is only
 counted. As root it also shows how many packets have matched.`,
 		Example: `  ringfence signatures
@@ -39,8 +39,8 @@ counted. As root it also shows how many packets have matched.`,
 		Use:   "test FILE|-",
 		Short: "Show which signatures a SIP message matches, and where",
 		Long: `test reads a SIP message from a file, or from standard input (-), and says which
-signatures it matches, in which line and column, and what the kernel would make
-of it. Nothing is changed, and no root is needed.
+signatures it matches, in which line and column, and how the kernel would treat
+it. It changes nothing and needs no root.
 
 Exit status: 0 it was read, whatever it matches; 1 error.`,
 		Example: `  ringfence signatures test message.txt
@@ -50,7 +50,7 @@ Exit status: 0 it was read, whatever it matches; 1 error.`,
 	return c
 }
 
-// listedSignature is the object that signatures prints for one.
+// listedSignature is the object that signatures prints for one signature.
 type listedSignature struct {
 	Name   string          `json:"name"`
 	Header string          `json:"header"`
@@ -61,7 +61,7 @@ type listedSignature struct {
 	List   string          `json:"list,omitempty"`
 	Source string          `json:"source"`
 	Note   string          `json:"note,omitempty"`
-	// Packets have matched; null if that is not catalog.Signature.
+	// Packets is how many packets matched, null if that is not known.
 	Packets *uint64 `json:"packets"`
 }
 
@@ -119,7 +119,7 @@ func runSignatures(a *app, all bool) error {
 	return nil
 }
 
-// policyOrNone is the policy or, where there is none, one with the defaults.
+// policyOrNone returns the policy, or if there is none, one with the defaults.
 func policyOrNone(a *app) (*policy.Policy, error) {
 	p, err := readPolicy(a.policyPath)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -132,7 +132,7 @@ func policyOrNone(a *app) (*policy.Policy, error) {
 type testedMessage struct {
 	Request  bool             `json:"request"`
 	Verdict  string           `json:"verdict"`
-	Named    string           `json:"named,omitempty"` // the signature that counts
+	Named    string           `json:"named,omitempty"` // the signature that decides
 	Findings []messageFinding `json:"findings"`
 }
 
@@ -187,7 +187,7 @@ func runTestMessage(a *app, args []string) error {
 	return nil
 }
 
-// maxMessage is the most that is read of a message: a UDP datagram holds no more.
+// maxMessage is how much of a message is read: no UDP datagram is larger.
 const maxMessage = 65535
 
 func readMessage(a *app, path string) ([]byte, error) {
@@ -207,15 +207,15 @@ func readMessage(a *app, path string) ([]byte, error) {
 	return message, nil
 }
 
-// verdictText says what the kernel would make of a message.
+// verdictText says how the kernel would treat a message.
 func verdictText(e signature.Explanation, automaton *signature.Automaton, length int) string {
 	switch {
 	case e.Result.Mark == signature.Scanner:
 		return fmt.Sprintf("It comes from a scanner: %s.", e.Result.Signature)
 	case !e.Request:
-		return "It is no SIP request, so nothing is looked for."
+		return "It is not a SIP request, so it is not checked."
 	case e.Result.Mark == signature.NotAllowed:
-		return "Its User-Agent is none of those that the policy requires."
+		return "Its User-Agent is not one of those that the policy requires."
 	case e.Result.Mark == signature.Allowed:
 		return fmt.Sprintf("Its User-Agent is one of those that the policy requires: %s.", e.Allowed)
 	case e.Result.Signature != "":
@@ -223,7 +223,7 @@ func verdictText(e signature.Explanation, automaton *signature.Automaton, length
 	}
 	verdict := fmt.Sprintf("It matches none of %s.", notice.Count(len(automaton.Signatures()), "signature"))
 	if length > signature.MaxLength {
-		verdict += fmt.Sprintf(" What follows the first %d bytes is not read.", signature.MaxLength)
+		verdict += fmt.Sprintf(" Only the first %d bytes are read.", signature.MaxLength)
 	}
 	return verdict
 }

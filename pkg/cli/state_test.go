@@ -250,8 +250,8 @@ func TestTableOfAnother(t *testing.T) {
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	labtest.Rules(t, s.host, theirs)
 	refused := []string{
-		"refused by guard foreign-table: another program has made a table inet ringfence (chains: input; sets: friends; rules: 1), and ringfence would remove it",
-		"nft list table inet ringfence", "or say --adopt if you are sure",
+		"refused by guard foreign-table: another program has made a table inet ringfence (chains: input; sets: friends; rules: 1), which ringfence would remove",
+		"nft list table inet ringfence", "or use --adopt if you are sure",
 	}
 	for _, command := range []string{"apply", "down"} {
 		reportsClearly(t, s.run(t, command), 3, refused)
@@ -259,7 +259,7 @@ func TestTableOfAnother(t *testing.T) {
 	if o := s.must(t, 2, "diff"); !strings.Contains(o.stderr, "apply would be refused by guard foreign-table") {
 		t.Errorf("diff does not say that apply would be refused:\n%s", o.stderr)
 	}
-	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "none of ringfence's, but there is a table inet ringfence") {
+	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "not ringfence's, but there is a table inet ringfence") {
 		t.Errorf("status takes the table for a fence:\n%s", o.stdout)
 	}
 	if diff := cmp.Diff(theirs, s.ruleset(t)); diff != "" {
@@ -299,7 +299,7 @@ func TestLockedOut(t *testing.T) {
 	defer holder.Close()
 	labtest.Must(t, unix.Flock(int(holder.Fd()), unix.LOCK_EX))
 	labtest.Must(t, os.WriteFile(path, fmt.Appendf(nil, "pid %d, ringfence apply\n", os.Getpid()), 0o640))
-	who := fmt.Sprintf("another ringfence is at work: pid %d, ringfence apply", os.Getpid())
+	who := fmt.Sprintf("another ringfence process is running: pid %d, ringfence apply", os.Getpid())
 	type ended struct {
 		command string
 		outcome outcome

@@ -60,12 +60,14 @@ type statusReport struct {
 	Down       *time.Time        `json:"down"`
 	Drift      bool              `json:"drift"`
 	// PolicyChanged says that the policy file differs from the generation.
-	PolicyChanged bool              `json:"policy_changed"`
-	Providers     []allowedReport   `json:"providers"`
-	Trusted       []addressReport   `json:"trusted"`
-	Counters      map[string]uint64 `json:"counters"`
-	Refresh       refreshReport     `json:"refresh"`
-	LeftOut       []leftOut         `json:"left_out"`
+	PolicyChanged bool            `json:"policy_changed"`
+	Providers     []allowedReport `json:"providers"`
+	Trusted       []addressReport `json:"trusted"`
+	// Allowed are the addresses that are allowed by hand.
+	Allowed  []ban             `json:"allowed"`
+	Counters map[string]uint64 `json:"counters"`
+	Refresh  refreshReport     `json:"refresh"`
+	LeftOut  []leftOut         `json:"left_out"`
 }
 
 type allowedReport struct {
@@ -88,7 +90,7 @@ type refreshReport struct {
 	Failures []resolve.Problem `json:"failures"`
 }
 
-// leftOut is an address that is not allowed yet, or not at all.
+// leftOut is an address that is not allowed, or not yet.
 type leftOut struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
@@ -152,7 +154,7 @@ func reportStatus(s *fence.Status) *statusReport {
 		Alarms: append([]site.Alarm{}, s.Alarms...), Fence: s.Table, Mode: "none", Backend: s.Backend.Name,
 		Engine: string(s.Engine), EngineWhy: s.EngineWhy, Signatures: s.Hits,
 		Generation: s.Generation, Down: s.Down, Drift: s.Differences > 0, PolicyChanged: s.PolicyChanged,
-		Providers: []allowedReport{}, Trusted: reportAddresses(s.Trusted), Counters: map[string]uint64{},
+		Providers: []allowedReport{}, Trusted: reportAddresses(s.Trusted), Allowed: reportByHand(s.ByHand), Counters: map[string]uint64{},
 		Refresh: refreshReport{OK: true, Failures: []resolve.Problem{}}, LeftOut: []leftOut{},
 	}
 	maps.Copy(r.Counters, s.Counters)

@@ -113,7 +113,7 @@ func TestHealingLosesNoPacket(t *testing.T) {
 			return func() {
 				times++
 				r.until(t, fmt.Sprintf("the service says that it has put the table back the %d. time", times), func() bool {
-					return strings.Count(r.log(), "the table was not as it should be; it is now") >= times
+					return strings.Count(r.log(), "the table was not as it should be and was corrected") >= times
 				})
 				if times == rounds && (!strings.Contains(r.log(), `by="nft (pid `) || !strings.Contains(r.log(), " after=")) {
 					t.Errorf("the service never says that nft has removed the table, or for how long:\n%s", r.log())

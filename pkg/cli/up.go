@@ -14,8 +14,8 @@ func upCommand(a *app) *cobra.Command {
 		Use:   "up",
 		Short: "Put the fence up as it last was (for boot)",
 		Long: `up puts the newest generation into force with the addresses that were saved. It
-asks no name server and needs no network, so it can run before there is any. It
-also ends what down began.`,
+asks no name server and needs no network, so it can run before the network is up. It
+also ends the effect of down.`,
 		Example: `  @reboot root ringfence up     (a line of /etc/cron.d/ringfence)`,
 		Args:    noArguments,
 		RunE:    func(c *cobra.Command, _ []string) error { return runUp(c.Context(), a) },

@@ -7,7 +7,7 @@ import (
 	"unicode"
 )
 
-// userName is who runs the program, the one behind sudo if there is one.
+// userName returns the user who runs the program: with sudo, the user who called sudo.
 func userName() string {
 	if name := plainText(os.Getenv("SUDO_USER")); name != "" {
 		return name
@@ -18,8 +18,8 @@ func userName() string {
 	return fmt.Sprintf("uid %d", os.Getuid())
 }
 
-// plainText is a text from the environment without what could do harm where it is
-// shown, and no longer than a comment in the kernel may be.
+// plainText returns a text from the environment without characters that could do harm
+// where it is shown, shortened to the length of a comment in the kernel.
 func plainText(text string) string {
 	const most = 64
 	var plain []rune

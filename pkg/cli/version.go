@@ -12,7 +12,7 @@ import (
 // release is set by the linker in a release.
 var release string
 
-// version is the release, or the commit that the program was built from.
+// version returns the release, or the commit that the program was built from.
 func version() string {
 	if release != "" {
 		return release

@@ -13,8 +13,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// writeStatus prints what needs somebody first, then the fence, then the addresses
-// and the counters.
+// writeStatus prints first what needs attention, then the fence, then the addresses and
+// the counters.
 func (a *app) writeStatus(s *fence.Status, r *statusReport) {
 	out := a.stdout
 	a.writeAlarms(out, r.Alarms)
@@ -24,6 +24,10 @@ func (a *app) writeStatus(s *fence.Status, r *statusReport) {
 	}
 	if len(r.Trusted) > 0 {
 		writeAddresses(out, "trusted", r.Trusted)
+	}
+	if len(r.Allowed) > 0 {
+		fmt.Fprintf(out, "\nallowed by hand\n")
+		writeBans(out, "  ", r.Allowed)
 	}
 	writeLeftOut(out, r.LeftOut)
 	writeHits(out, r.Signatures)
@@ -58,7 +62,7 @@ func writeAddresses(out io.Writer, title string, list []addressReport) {
 	})
 }
 
-// writeFence prints the fence: whether it is up, and what is behind it.
+// writeFence prints whether the fence is up, and its generation and back end.
 func (a *app) writeFence(w io.Writer, s *fence.Status, r *statusReport) {
 	fmt.Fprintf(w, "fence\t%s\n", a.fenceText(s, r))
 	if s.Begun {
@@ -89,7 +93,7 @@ func (a *app) fenceText(s *fence.Status, r *statusReport) string {
 	case r.Down != nil && r.Fence:
 		return a.alarm("taken down " + notice.Ago(*r.Down) + ", but there is a table: ringfence down removes it, ringfence up makes it the fence")
 	case r.Down != nil && r.Drift:
-		return a.alarm("taken down " + notice.Ago(*r.Down) + ", but what recognises scanners is still there: ringfence down removes it")
+		return a.alarm("taken down " + notice.Ago(*r.Down) + ", but the classifier is still attached: ringfence down removes it")
 	case r.Down != nil:
 		return "taken down " + notice.Ago(*r.Down) + "; put it up with ringfence up"
 	case !r.Fence && r.Generation > 0:
@@ -97,9 +101,9 @@ func (a *app) fenceText(s *fence.Status, r *statusReport) string {
 	case !r.Fence:
 		return "none"
 	case s.Begun:
-		return a.alarm("up, but its ringfence apply has not ended: if that was killed, ringfence refresh makes it good")
+		return a.alarm("up, but the ringfence apply for it has not ended: if that was killed, ringfence refresh completes it")
 	case r.Generation == 0:
-		return a.alarm("none of ringfence's, but there is a " + s.Backend.Place)
+		return a.alarm("not ringfence's, but there is a " + s.Backend.Place)
 	}
 	return "up"
 }
@@ -111,7 +115,7 @@ func writeRefresh(w io.Writer, s *fence.Status, r *statusReport) {
 	case r.Refresh.Time == nil:
 		fmt.Fprintf(w, "addresses\tnever asked for\n")
 	case r.Refresh.OK:
-		fmt.Fprintf(w, "addresses\tasked for %s, all well\n", notice.Ago(*r.Refresh.Time))
+		fmt.Fprintf(w, "addresses\tasked for %s, without failures\n", notice.Ago(*r.Refresh.Time))
 	default:
 		fmt.Fprintf(w, "addresses\tasked for %s, %s\n", notice.Ago(*r.Refresh.Time), notice.Count(len(r.Refresh.Failures), "failure"))
 	}
@@ -142,7 +146,7 @@ func writeLeftOut(out io.Writer, list []leftOut) {
 	})
 }
 
-// writeHits prints which signatures were matched how often.
+// writeHits prints how often each signature was matched.
 func writeHits(out io.Writer, hits map[string]uint64) {
 	names := slices.Sorted(maps.Keys(hits))
 	names = slices.DeleteFunc(names, func(name string) bool { return hits[name] == 0 })
@@ -150,7 +154,7 @@ func writeHits(out io.Writer, hits map[string]uint64) {
 		return
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(hits[b], hits[a]) })
-	fmt.Fprintf(out, "\npackets that match a signature, since it is looked for\n")
+	fmt.Fprintf(out, "\npackets that matched a signature since it was loaded\n")
 	table(out, func(w io.Writer) {
 		for _, name := range names {
 			fmt.Fprintf(w, "  %s\t%d\n", name, hits[name])

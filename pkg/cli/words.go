@@ -9,9 +9,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
-// What other rooms have as codes, in the words of the command line.
+// The words of the command line for the codes of other packages.
 
-// override is what to say to do what a guard refuses.
+// override returns the flag that overrides a guard's refusal.
 func override(r *plan.Refusal) string {
 	flag := map[string]string{
 		plan.GuardForeignTable: "--adopt", plan.GuardEmptyProvider: "--allow-empty",
@@ -38,24 +38,26 @@ func wayOutText(w resolve.WayOut) string {
 	case resolve.CheckName:
 		return "look at ringfence resolve " + w.Name + "; if the address is right, " + line
 	case resolve.RemoveName:
-		return fmt.Sprintf("if it has been given up for good, take %s out of the policy and run ringfence apply", w.Name)
+		return fmt.Sprintf("if the name is not used any more, remove %s from the policy and run ringfence apply", w.Name)
 	case resolve.AcceptLarge:
-		return "if so many are right: ringfence refresh --accept-large " + w.Name
+		return "if this number is right: ringfence refresh --accept-large " + w.Name
 	case resolve.ListAddresses:
 		return "if they are right, " + line
 	case resolve.CompareServers:
-		return "a name server gives wrong answers: compare ringfence resolve " + w.Name + " by another one (dns.servers in the policy)"
+		return "a name server gives wrong answers: compare ringfence resolve " + w.Name + " with another one (dns.servers in the policy)"
 	case resolve.FindWrongServer:
 		return "find out which name server is wrong (dns.servers in the policy); if they are right, " + line
 	case resolve.AskRegularly:
 		return "run ringfence refresh by cron or by a timer, or ringfence run as a service"
+	case resolve.LimitName:
+		return "look at ringfence resolve " + w.Name + "; if all of it is right, list the networks behind it as addresses under " + where + " in the policy"
 	case resolve.RepairServer:
 		return "repair the name server, or ask another one (dns.servers in the policy): ringfence resolve " + w.Name + " shows what fails"
 	}
 	return ""
 }
 
-// mistakeText is a mistake of a policy with where to look.
+// mistakeText returns a mistake of a policy with where to look it up.
 func mistakeText(m policy.Mistake) string {
 	if m.See == policy.SeeSignatures {
 		return m.Error() + ": see ringfence signatures --all"

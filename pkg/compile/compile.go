@@ -1,24 +1,22 @@
-// Package compile turns a policy, the addresses behind its names and the facts
-// of the host into the table that the kernel should hold, and says where each
-// of its addresses comes from.
+// Package compile turns a policy, the addresses of its names and the facts of the host
+// into the table that the kernel should hold, and says where each of its addresses
+// comes from.
 //
-// It is pure, and the only place that knows the order of the rules: allow,
-// block, ban, default. Reading policies, asking DNS and looking at the host are
-// others' work.
+// It is pure, and the only place that defines the order of the rules: allow, block,
+// ban, default. It neither reads policies nor asks DNS nor looks at the host.
 package compile
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Name is a name of the policy that stands for addresses.
+// Name is a name in the policy that stands for addresses.
 type Name struct {
 	Host string
-	// Registrar asks for NAPTR and SRV beside A and AAAA.
+	// Registrar says to look up NAPTR and SRV besides A and AAAA.
 	Registrar bool
 }
 
@@ -28,12 +26,14 @@ type Address struct {
 	Via string // the chain of records, as in ruleset.Origin
 }
 
-// Names returns the names of the policy, each once, sorted by owner and in the
-// order of the file. They are what Addresses needs as keys.
+// Names returns the names of the policy, each once, sorted by owner and then in the
+// order of the file. They are the keys for the map of addresses.
 func Names(p *policy.Policy) []Name {
 	var names []Name
+	listed := map[Name]bool{}
 	add := func(n Name) {
-		if !slices.Contains(names, n) {
+		if !listed[n] {
+			listed[n] = true
 			names = append(names, n)
 		}
 	}
@@ -50,9 +50,8 @@ func Names(p *policy.Policy) []Name {
 	return names
 }
 
-// State compiles the policy. Names that addresses lacks have no address. Both
-// results are in canonical form: the same inputs, in any order, give equal
-// ones.
+// State compiles the policy. Names that are not in addresses have no address. Both
+// results are in canonical form: the same inputs, in any order, give equal results.
 func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*ruleset.State, ruleset.Origins) {
 	origins := origins(p, addresses, host)
 	t := table{policy: p, host: host}
@@ -64,7 +63,7 @@ func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*
 	}, origins
 }
 
-// Engine is what recognises scanners with this policy on this host: bpf or off.
+// Engine returns what recognises scanners with this policy on this host: bpf or off.
 func Engine(p *policy.Policy, host ruleset.Host) policy.Engine {
 	if p.Signatures.Engine != policy.EngineOff && host.Engine == string(policy.EngineBPF) {
 		return policy.EngineBPF
@@ -72,11 +71,11 @@ func Engine(p *policy.Policy, host ruleset.Host) policy.Engine {
 	return policy.EngineOff
 }
 
-// Counters are the named counters, sorted. All exist in every table, so that
-// a reader need not know the policy.
+// Counters returns the named counters, sorted. Every table has all of them, so that
+// readers need not know the policy.
 func Counters() []string {
 	return []string{
-		"allowed_provider", "allowed_reply", "allowed_trusted", "allowed_unknown",
+		"allowed_by_hand", "allowed_provider", "allowed_reply", "allowed_trusted", "allowed_unknown",
 		"dropped_banned", "dropped_blocked", "dropped_signature", "dropped_spoofed", "dropped_unknown", "dropped_user_agent",
 	}
 }

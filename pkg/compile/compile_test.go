@@ -33,7 +33,7 @@ func rules(c ruleset.Chain) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestOrderOfJudgement has the rules for IPv4; those for IPv6 are the same with other
+// TestOrderOfJudgement lists the rules for IPv4. Those for IPv6 are the same with other
 // names.
 func TestOrderOfJudgement(t *testing.T) {
 	const (
@@ -41,6 +41,7 @@ func TestOrderOfJudgement(t *testing.T) {
 `
 		allowed = `ip saddr @providers4 counter name "allowed_provider" PASS
 ip saddr @trusted4 goto from_trusted4
+ip saddr @allowed4 goto from_allowed4
 `
 		blocked = `ip saddr @blocked4 counter name "dropped_blocked" VERDICT
 `
@@ -102,6 +103,10 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 			if diff := cmp.Diff(as.Replace(trusted), rules(s.Chains["from_trusted4"])); diff != "" {
 				t.Error(diff)
 			}
+			byHand := forged + `counter name "allowed_by_hand" PASS`
+			if diff := cmp.Diff(as.Replace(byHand), rules(s.Chains["from_allowed4"])); diff != "" {
+				t.Error(diff)
+			}
 			// The same for IPv6.
 			got = strings.ReplaceAll(got, `ct direction reply counter name "allowed_reply" accept`+"\n", "")
 			got = regexp.MustCompile(`ip saddr \{[^}]*\}`).ReplaceAllString(got, "ip saddr { fc00::/7, fe80::/10 }")
@@ -113,18 +118,19 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 	}
 }
 
-// TestEmptySets: what no rule needs to look into, and what may be filled without the
-// policy.
+// TestEmptySets: no rule looks into a set that is always empty, and each set that may
+// be filled at run time has one.
 func TestEmptySets(t *testing.T) {
+	const byHand = "ip saddr @allowed4 goto from_allowed4\n"
 	for policy, want := range map[string]string{
-		"": "meta nfproto ipv6 goto sip6\n" + `counter name "dropped_unknown" drop`,
-		`providers: [{name: a, addresses: ["2001:db8::1"]}]`: "meta nfproto ipv6 goto sip6\n" + `counter name "dropped_unknown" drop`,
+		"": "meta nfproto ipv6 goto sip6\n" + byHand + `counter name "dropped_unknown" drop`,
+		`providers: [{name: a, addresses: ["2001:db8::1"]}]`: "meta nfproto ipv6 goto sip6\n" + byHand + `counter name "dropped_unknown" drop`,
 		"providers: [{name: a, registrars: [sip.a.example]}]\ntrusted: {hosts: [office.example]}": `ip saddr @providers4 counter name "allowed_provider" accept
 ip saddr @trusted4 counter name "allowed_trusted" accept
 meta nfproto ipv6 goto sip6
-counter name "dropped_unknown" drop`,
+` + byHand + `counter name "dropped_unknown" drop`,
 		"unknown: {action: accept}\nbans: {addresses: [\"2001:db8::1\"]}": `meta nfproto ipv6 goto sip6
-ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
+` + byHand + `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
 ip saddr @banned4 counter name "dropped_banned" drop
 counter name "allowed_unknown" accept`,
 	} {
@@ -135,8 +141,8 @@ counter name "allowed_unknown" accept`,
 	}
 }
 
-// TestForgedSources: which sources must come in by the way that answers leave,
-// and which of them need not.
+// TestForgedSources: which sources must come in by the interface by which answers
+// leave, and which need not.
 func TestForgedSources(t *testing.T) {
 	lan := ruleset.Interface{Name: "lan", Addresses: []netip.Prefix{
 		netip.MustParsePrefix("192.168.1.1/24"), netip.MustParsePrefix("2001:db8:1::1/64"), netip.MustParsePrefix("fe80::1/64"),
@@ -195,8 +201,8 @@ counter name "dropped_spoofed" drop`,
 	}
 }
 
-// TestMarkNeverLeaves: what the classifier notes on a packet is taken off on
-// every way out, and nothing is touched where no classifier is.
+// TestMarkNeverLeaves: the classifier's mark is removed on every way out, and without a
+// classifier no mark is changed.
 func TestMarkNeverLeaves(t *testing.T) {
 	const cleared = "meta mark set meta mark & 0xf0ffffff"
 	const goes = "meta l4proto . th dport @ports iifname \"eth0\" goto sip"
@@ -281,7 +287,7 @@ func TestAddresses(t *testing.T) {
 		"providers4": "203.0.113.0/29 203.0.113.8 203.0.113.9 203.0.113.20", "providers6": "2001:db8::/48 2001:db8:1::1",
 		"trusted4": "192.168.0.0/17 192.168.128.0/17 198.18.0.1", "trusted6": "", "blocked4": "198.51.100.0/24", "blocked6": "",
 		"protected4": "192.0.2.53 203.0.113.1 203.0.113.53 203.0.113.77", "protected6": "fe80::1 fe80::2",
-		"banned4": "", "banned6": "", "ports": "dccp . 5060 dccp . 5061 sctp . 5060 sctp . 5061 tcp . 5060 tcp . 5061 udp . 5060 udp . 5061 udplite . 5060 udplite . 5061",
+		"allowed4": "", "allowed6": "", "banned4": "", "banned6": "", "ports": "dccp . 5060 dccp . 5061 sctp . 5060 sctp . 5061 tcp . 5060 tcp . 5061 udp . 5060 udp . 5061 udplite . 5060 udplite . 5061",
 	}
 	got := map[string]string{}
 	for name, set := range s.Sets {
@@ -315,7 +321,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestOrderDoesNotMatter compiles the same facts in other orders.
+// TestOrderDoesNotMatter compiles the same facts in different orders.
 func TestOrderDoesNotMatter(t *testing.T) {
 	p := parse(t, addressed)
 	name := compile.Name{Host: "sip.acme.example", Registrar: true}

@@ -20,6 +20,9 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	if t.policy.Unknown.AllowReplies {
 		v4.count("allowed_reply", ruleset.Reply)
 	}
+	for _, name := range t.policy.Trusted.Interfaces {
+		v4.count("allowed_trusted", ruleset.InInterface{Name: name})
+	}
 	v4.allowed()
 	v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"})
 	v4.others()
@@ -29,13 +32,13 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	v6.others()
 }
 
-// family compiles the chains for one family of addresses.
+// family compiles the chains for one address family.
 type family struct {
 	table
 	origins ruleset.Origins
 	v6      bool
 	chains  map[string]ruleset.Chain
-	chain   string // which the rules are added to
+	chain   string // the chain that rules are added to
 }
 
 func (f family) rule(statements ...ruleset.Statement) {
@@ -44,7 +47,7 @@ func (f family) rule(statements ...ruleset.Statement) {
 	f.chains[f.chain] = c
 }
 
-// set is the name of the family's set of a kind.
+// set returns the name of the family's set of a kind.
 func (f family) set(kind string) string {
 	if f.v6 {
 		return kind + "6"
@@ -52,8 +55,7 @@ func (f family) set(kind string) string {
 	return kind + "4"
 }
 
-// count counts the packets that match, and ends with the verdict that the counter's
-// name says.
+// count counts the packets that match and ends with the counter's verdict.
 func (f family) count(counter string, match ...ruleset.Statement) {
 	f.rule(append(match, ruleset.Count(counter), f.verdict(counter))...)
 }
@@ -68,8 +70,9 @@ func (f family) allowed() {
 
 // others judges everybody else.
 func (f family) others() {
+	f.allowByHand()
 	if f.policy.Unknown.Accept {
-		// Anybody may be let in below, also under an address of this side.
+		// Unknown sources may be allowed below, so own addresses must be checked here.
 		f.forged()
 	}
 	if f.holds("blocked") {
@@ -86,7 +89,8 @@ func (f family) others() {
 	case !f.policy.Unknown.Accept:
 		f.count("dropped_unknown")
 	case required && !f.classifies():
-		// Nobody can tell whose User-Agent it is, so nobody has the right one.
+		// Without the classifier the User-Agent is not known, so no packet has the
+		// right one.
 		f.count("dropped_user_agent")
 	case required:
 		f.count("dropped_user_agent", ruleset.Mark{Class: ruleset.OtherAgent})
@@ -103,21 +107,30 @@ func namesHosts(p policy.Provider) bool {
 // holds reports whether the policy puts an address into the family's set of a kind.
 func (f family) holds(kind string) bool { return len(f.origins.Sets[f.set(kind)]) > 0 }
 
-// allow lets the members of a set in. There is no rule for a set that is empty and that
-// no name fills. Members whose address is of this side are looked at in a chain of
-// their own, for they may be forged.
+// allow lets the members of a set pass. There is no rule for a set that is empty and
+// that no name can fill. Members with an address of this side may be forged, so a
+// separate chain checks them.
 func (f family) allow(counter, kind string, names bool) {
 	switch {
 	case !names && !f.holds(kind):
 	case f.mayBeForged(kind):
-		f.rule(f.from(kind), ruleset.Verdict{Kind: ruleset.Goto, Chain: "from_" + f.set(kind)})
-		f.chain = "from_" + f.set(kind)
-		f.forged()
-		f.count(counter)
+		f.allowUnlessForged(counter, kind)
 	default:
 		f.count(counter, f.from(kind))
 	}
 }
+
+func (f family) allowUnlessForged(counter, kind string) {
+	f.rule(f.from(kind), ruleset.Verdict{Kind: ruleset.Goto, Chain: "from_" + f.set(kind)})
+	f.chain = "from_" + f.set(kind)
+	f.forged()
+	f.count(counter)
+}
+
+// allowByHand lets in what somebody has allowed for a time. It comes before bans, so
+// that a phone which was banned a moment before is let in at once. Nobody knows yet
+// which addresses these will be, so they may be of this side.
+func (f family) allowByHand() { f.allowUnlessForged("allowed_by_hand", "allowed") }
 
 // mayBeForged reports whether a set holds an address that only comes in by some
 // interfaces.
@@ -127,8 +140,8 @@ func (f family) mayBeForged(kind string) bool {
 	return slices.ContainsFunc(f.origins.Sets[f.set(kind)], func(o ruleset.Origin) bool { return own.OverlapsPrefix(o.Prefix) })
 }
 
-// forged drops what comes from an address of this side by another interface than
-// answers would leave by.
+// forged drops packets with a source address of this side that come in by another
+// interface than answers would leave by.
 func (f family) forged() {
 	own, v6 := f.ownSources()
 	if f.v6 {
@@ -142,9 +155,9 @@ func (f family) forged() {
 	}
 }
 
-// ownSources are the sources that are forged if they come from outside: private
-// ones, and the trusted networks that this host is connected to, or that only
-// an overlay reaches. Others that are trusted may come by any way.
+// ownSources returns the sources that are forged if they come from outside: private
+// ones, and the trusted networks that this host is connected to or that only an overlay
+// reaches. Packets from other trusted networks may come in by any interface.
 func (t table) ownSources() (v4, v6 []netip.Prefix) {
 	v4, v6 = slices.Clone(private4), slices.Clone(private6)
 	add := func(p netip.Prefix) {
@@ -169,9 +182,9 @@ func (t table) ownSources() (v4, v6 []netip.Prefix) {
 	return v4, v6
 }
 
-// spoofExceptions are the rules that let sources be which look forged and are not: the
-// policy knows that they come by another way than answers go, or this host has
-// two interfaces in one network, of which only one is the way back.
+// spoofExceptions returns the rules for sources that look forged and are not: the
+// policy lists them as asymmetric, or this host has two interfaces in one network, only
+// one of which is the way back.
 func (t table) spoofExceptions() []ruleset.Rule {
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
@@ -182,7 +195,7 @@ func (t table) spoofExceptions() []ruleset.Rule {
 			rules = append(rules, ruleset.NewRule(family{v6: is6}.from("asymmetric"), back))
 		}
 		for _, link := range t.host.Interfaces {
-			if !t.policy.Fences(link.Name) {
+			if !Fences(t.policy, t.host, link.Name) {
 				continue
 			}
 			for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
@@ -222,9 +235,9 @@ func sharedNetworks(link ruleset.Interface, all []ruleset.Interface, judged *net
 	return shared
 }
 
-// ban bans the source of a scanner's packet. The packet itself is dropped by
-// another rule: a rule ends where it finds the set full. A source that no single
-// host can have, and one that this host needs, is never banned: it was forged.
+// ban bans the source of a scanner's packet. Another rule drops the packet itself,
+// because a rule ends if the set is full. A source that cannot belong to a single host,
+// or that this host needs, is never banned: it was forged.
 func (f family) ban() {
 	if !f.classifies() || f.policy.Monitor || f.policy.Bans.Duration == 0 {
 		return

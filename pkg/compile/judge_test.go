@@ -13,16 +13,16 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// packet is one to a fenced port, as the rules see it.
+// packet is a packet to a fenced port, as the rules see it.
 type packet struct {
 	source netip.Addr
-	// noWayBack says that answers would not leave by where it came in.
+	// noWayBack says that answers would not leave by the interface it came in by.
 	noWayBack bool
 	class     ruleset.Class
 }
 
-// TestJudgement compares what the rules do to a packet with what the policy says in
-// plain words, over random policies and packets.
+// TestJudgement compares the rules' result for a packet with a plain statement of the
+// policy, over random policies and packets.
 func TestJudgement(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for i := range 3000 {
@@ -30,21 +30,34 @@ func TestJudgement(t *testing.T) {
 		p := parse(t, text)
 		engine := []string{"", "bpf"}[r.IntN(2)]
 		s, _ := compile.State(p, nil, ruleset.Host{Engine: engine})
+		byHand := randomAddress(r)
+		allowByHand(s, byHand)
 		for range 50 {
 			packet := packet{source: randomAddress(r), noWayBack: r.IntN(2) == 0}
 			if engine == "bpf" {
 				packet.class = []ruleset.Class{ruleset.Unclassified, ruleset.Scanner, ruleset.OtherAgent}[r.IntN(3)]
 			}
 			got, rule := judge(t, s, "sip", packet)
-			if want := passes(p, engine == "bpf", packet); got != want {
+			if want := passes(p, byHand, engine == "bpf", packet); got != want {
 				t.Fatalf("policy %d:\n%s\n%+v passes: %t, want %t, by %q of\n%s", i, text, packet, got, want, rule, s)
 			}
 		}
 	}
 }
 
+// allowByHand puts an address where ringfence allow puts it.
+func allowByHand(s *ruleset.State, a netip.Addr) {
+	name := "allowed4"
+	if a.Is6() {
+		name = "allowed6"
+	}
+	set := s.Sets[name]
+	set.Elements = []ruleset.Element{{From: a, To: a}}
+	s.Sets[name] = set
+}
+
 // passes is what the policy says.
-func passes(p *policy.Policy, classifies bool, packet packet) bool {
+func passes(p *policy.Policy, byHand netip.Addr, classifies bool, packet packet) bool {
 	in := func(prefixes []netip.Prefix) bool {
 		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(packet.source) })
 	}
@@ -60,7 +73,7 @@ func passes(p *policy.Policy, classifies bool, packet packet) bool {
 		return true
 	case private && packet.noWayBack:
 		return false
-	case in(providers) || in(p.Trusted.Addresses):
+	case in(providers) || in(p.Trusted.Addresses) || packet.source == byHand:
 		return true
 	case in(p.Bans.Addresses) || !p.Unknown.Accept || packet.class == ruleset.Scanner:
 		return false
@@ -93,8 +106,8 @@ func randomPolicy(r *rand.Rand) string {
 	return strings.Join(lines, "\n")
 }
 
-// judge does the rules of a chain as the kernel does, and reports whether the packet
-// passes, and by which rule.
+// judge evaluates the rules of a chain as the kernel does. It reports whether the
+// packet passes, and by which rule.
 func judge(t *testing.T, s *ruleset.State, chain string, p packet) (pass bool, rule string) {
 	t.Helper()
 	c, ok := s.Chains[chain]
@@ -112,13 +125,14 @@ func judge(t *testing.T, s *ruleset.State, chain string, p packet) (pass bool, r
 		case verdict.Kind == ruleset.Drop:
 			return false, r.String()
 		}
-		return judge(t, s, verdict.Chain, p) // there is no jump without spoofExceptions
+		return judge(t, s, verdict.Chain, p) // without spoofExceptions there is no jump
 	}
 	t.Fatalf("chain %s ends without a verdict for %+v", chain, p)
 	return false, ""
 }
 
-// matches reports whether a packet matches a statement; one that only acts matches all.
+// matches reports whether a packet matches a statement. A statement that only acts
+// matches all packets.
 func matches(t *testing.T, s *ruleset.State, statement ruleset.Statement, p packet) bool {
 	t.Helper()
 	switch st := statement.(type) {

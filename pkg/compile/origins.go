@@ -28,7 +28,7 @@ func origins(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) 
 	l.protected(p, host)
 	for set, list := range l.Sets {
 		slices.SortStableFunc(list, compareOrigins)
-		l.Sets[set] = slices.Compact(list) // two registrars may have one host
+		l.Sets[set] = slices.Compact(list) // two registrars may have the same host
 	}
 	return l.Origins
 }
@@ -50,7 +50,7 @@ func (l *originList) name(set, owner, host string, addresses []Address) {
 	}
 }
 
-// providers adds what the providers have.
+// providers adds the addresses of the providers.
 func (l *originList) providers(p *policy.Policy, addresses map[Name][]Address) {
 	for _, provider := range p.Providers {
 		l.Providers = append(l.Providers, provider.Name)
@@ -67,7 +67,8 @@ func (l *originList) providers(p *policy.Policy, addresses map[Name][]Address) {
 	}
 }
 
-// protected adds the addresses that this host needs, and that are never banned.
+// protected adds the addresses that this host needs and that are therefore never
+// banned.
 func (l *originList) protected(p *policy.Policy, host ruleset.Host) {
 	protect := func(a netip.Addr, owner, name string) {
 		if !a.IsLoopback() { // which never comes in by a fenced interface
@@ -84,6 +85,11 @@ func (l *originList) protected(p *policy.Policy, host ruleset.Host) {
 	}
 	for _, s := range p.DNS.Servers {
 		protect(s.Addr(), "name server", "")
+	}
+	for _, provider := range p.Providers {
+		for _, s := range provider.DNS {
+			protect(s.Addr(), "name server", "")
+		}
 	}
 	for _, a := range host.Gateways {
 		protect(a, "gateway", "")

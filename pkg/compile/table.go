@@ -9,9 +9,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// The sources that no router of the internet forwards. A packet from one that
-// would not be answered through the interface it came in by is forged.
-// sharedSpace is that of providers' own networks (RFC 6598), which overlays use.
+// Sources that no router of the internet forwards. A packet from one of them is forged
+// if an answer would not leave by the interface that it came in by. sharedSpace is for
+// the networks of providers (RFC 6598); overlays use it too.
 var (
 	sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 	private4    = prefixes("10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
@@ -49,10 +49,14 @@ func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 			}
 			sets[name+suffix] = addressSet(key, list)
 		}
+		sets["allowed"+suffix] = ruleset.Set{Key: key, Timeout: true, Dynamic: true, Size: mostByHand}
 		sets["banned"+suffix] = ruleset.Set{Key: key, Timeout: true, Dynamic: true, Size: t.policy.Bans.Size}
 	}
 	return sets
 }
+
+// mostByHand is how many addresses of a family can be allowed by hand at once.
+const mostByHand = 65535
 
 // addressSet is a set that holds ranges only where there are any. Single addresses are
 // found faster without, and one that comes or goes costs the same in a set of any size
@@ -136,8 +140,14 @@ func (t table) fenced() []ruleset.InInterface {
 	if len(t.policy.Interfaces) == 0 {
 		return []ruleset.InInterface{{Name: "lo", Not: true}}
 	}
+	names := slices.Clone(t.policy.Interfaces)
+	for _, name := range Fenced(t.policy, t.host) {
+		if !t.policy.Fences(name) {
+			names = append(names, name)
+		}
+	}
 	var list []ruleset.InInterface
-	for _, name := range t.policy.Interfaces {
+	for _, name := range names {
 		list = append(list, ruleset.InInterface{Name: name})
 	}
 	return list
@@ -163,7 +173,7 @@ func (t table) noL4Header() []ruleset.Rule {
 	return rules
 }
 
-// verdict is what happens to a packet that a counter counts.
+// verdict returns what happens to a packet that a counter counts.
 func (t table) verdict(counter string) ruleset.Verdict {
 	if strings.HasPrefix(counter, "dropped_") && !t.policy.Monitor {
 		return ruleset.Verdict{Kind: ruleset.Drop}

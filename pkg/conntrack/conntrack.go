@@ -19,15 +19,20 @@ import (
 // removed. It is needed where answers pass by connection tracking only: there a
 // removed address would stay allowed for as long as it keeps talking.
 func Forget(p *plan.Plan) error {
-	if !passesReplies(p.Want) {
-		return nil
+	if gone := p.Removed(); len(gone.Ranges()) > 0 {
+		return ForgetAddresses(p.Want, gone)
 	}
-	gone := p.Removed()
-	if len(gone.Ranges()) == 0 {
+	return nil
+}
+
+// ForgetAddresses deletes the connection-tracking entries of addresses, if the table lets
+// answers pass.
+func ForgetAddresses(in *ruleset.State, gone *netipx.IPSet) error {
+	if !passesReplies(in) {
 		return nil
 	}
 	f := forgotten{addresses: gone}
-	for _, e := range p.Want.Sets["ports"].Elements {
+	for _, e := range in.Sets["ports"].Elements {
 		f.ports = append(f.ports, e.Port)
 	}
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {

@@ -11,8 +11,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// fakeClassifier records what happens to it, and fails where it
-// is told to.
+// fakeClassifier records the calls that it gets, and fails in the step that it is
+// given.
 type fakeClassifier struct {
 	attached ruleset.Classifier
 	events   []string

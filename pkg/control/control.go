@@ -1,10 +1,10 @@
-// Package control brings a kernel to a desired state: observe, plan, ask the
-// guards, write down, commit; again if somebody else was faster. apply,
-// refresh, rollback, up and down are this one thing with different desired
-// states, and diff is its first half.
+// Package control brings a kernel to a desired state: observe, plan, ask the guards,
+// write to the journal, commit; and again if another program changed the table in
+// between. apply, refresh, rollback, up and down are this one operation with different
+// desired states, and diff is its first half.
 //
-// It knows none of the rooms that act: the kernel and the journal are given to
-// it.
+// It imports no package that touches the system: its caller hands it the kernel and the
+// journal.
 package control
 
 import (
@@ -16,9 +16,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Kernel is where a table lives.
+// Kernel holds a table.
 type Kernel interface {
-	// Observe returns the table as it is; an absent one is an empty state.
+	// Observe returns the table as it is now; if there is none, an empty state.
 	Observe(ctx context.Context) (*ruleset.State, error)
 	// Commit does all of the plan or nothing, and returns plan.ErrStale if the
 	// kernel has changed since the plan's GenID. After another error the state is
@@ -26,16 +26,17 @@ type Kernel interface {
 	Commit(ctx context.Context, p *plan.Plan) error
 }
 
-// Desired is what should be.
+// Desired is what the kernel should hold.
 type Desired struct {
 	State *ruleset.State
-	// Will says where its addresses come from, Was where those come from that
-	// are there now. Was is called only if some of them go; nil knows nothing.
+	// Will says where its addresses come from. Was says where the addresses come from
+	// that are there now; it is called only if some of them are removed, and nil means
+	// that nothing is known of them.
 	Will ruleset.Origins
 	Was  func() ruleset.Origins
-	// Why says what in the policy or on the host is not as it was.
+	// Why says what has changed in the policy or on the host.
 	Why string
-	// Guards may refuse the way there.
+	// Guards may refuse the plan.
 	Guards []plan.Guard
 }
 
@@ -44,14 +45,14 @@ type Controller struct {
 	Kernel Kernel
 }
 
-// tries is how often a stale plan is made again.
+// tries is how many times a plan is made before Sync gives up.
 const tries = 5
 
 // Plan returns what would be done, and changes nothing. Guards are not asked.
 func (c Controller) Plan(ctx context.Context, d Desired) (*plan.Plan, error) {
 	have, err := c.Kernel.Observe(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look at the kernel: %w", err)
+		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}
 	p := plan.Diff(have, d.State)
 	var was ruleset.Origins
@@ -63,9 +64,9 @@ func (c Controller) Plan(ctx context.Context, d Desired) (*plan.Plan, error) {
 }
 
 // Sync brings the kernel to the desired state and returns the plan that did it,
-// which is empty if there was nothing to do. begin is called once, after the
-// guards have agreed and before the kernel is touched, even if the plan is
-// empty; its error ends everything.
+// which is empty if there was nothing to do. begin is called once, after the guards
+// have agreed and before the kernel is changed, even if the plan is empty. If it fails,
+// nothing is changed.
 //
 // Without an error the desired state is in force. With one, the kernel holds what
 // it held before, unless the error says otherwise.
@@ -99,17 +100,17 @@ func (c Controller) Sync(ctx context.Context, d Desired, begin func(*plan.Plan) 
 			}
 		}
 	}
-	return nil, fmt.Errorf("%w, %d times in a row: another program keeps changing rules", plan.ErrStale, tries)
+	return nil, fmt.Errorf("%w, %d times in a row: another program keeps changing the rules", plan.ErrStale, tries)
 }
 
-// verifyCommit finds out what a failed commit has left. There is no error if the
-// change is in force all the same. It is worth another try if the plan was made
-// from a state that the kernel was not in.
+// verifyCommit finds out what a failed commit has left behind. It returns no error if
+// the change is in force all the same. again is true if another try may help: the
+// kernel was not in the state that the plan was made from.
 func (c Controller) verifyCommit(ctx context.Context, p *plan.Plan, failure error) (again bool, err error) {
 	now, err := c.Kernel.Observe(context.WithoutCancel(ctx))
 	switch {
 	case err != nil:
-		return false, fmt.Errorf("%s; whether the rules were changed is not known, because the kernel cannot be read any more: %w", failure.Error(), err)
+		return false, fmt.Errorf("%s; it is not known whether the rules have changed, because the kernel cannot be read any more: %w", failure.Error(), err)
 	case plan.Diff(now, p.Want).Empty():
 		return false, nil
 	case plan.Diff(now, p.Have).Empty():
@@ -117,5 +118,5 @@ func (c Controller) verifyCommit(ctx context.Context, p *plan.Plan, failure erro
 	case now.GenID == p.GenID:
 		return true, nil
 	}
-	return false, fmt.Errorf("%s; the table is neither as before nor as wanted; another program may have changed it", failure.Error())
+	return false, fmt.Errorf("%s; the table is neither as it was before nor as it should be: another program may have changed it", failure.Error())
 }

@@ -1,9 +1,8 @@
-// Package daemon decides when a fence is reconciled: when names are due, when
-// another program or another run has changed something, and from time to time
-// whatever happens. It tells systemd how it goes, and logs each notice once, and
-// again only when it changes.
+// Package daemon decides when a fence is reconciled: when names are due, when another
+// program or another run has changed something, and at regular intervals. It reports
+// its status to systemd, and logs each notice once, and again only if it changes.
 //
-// What is done then is decided in pkg/fence.
+// pkg/fence decides what is done then.
 package daemon
 
 import (
@@ -25,22 +24,22 @@ import (
 // Daemon reconciles a fence for as long as it runs.
 type Daemon struct {
 	log *slog.Logger
-	// Notify tells systemd something, if it wants to know.
+	// Notify sends a state to systemd, if the process is a service of it.
 	Notify func(state string) error
-	// Check is how often everything is looked at although no event came; 0 is once a
-	// minute.
+	// Check is the interval at which everything is checked without an event; 0 means
+	// one minute.
 	Check time.Duration
-	// Poll is how often the state folder is looked at; 0 is once a second.
+	// Poll is the interval at which the state folder is checked; 0 means one second.
 	Poll time.Duration
 
 	reconciler *fence.Reconciler
 	notices    notices
-	status     string // what systemd was told last
+	status     string // the status that systemd got last
 	failure    string // the last error, "" after a success
 }
 
-// New returns a daemon. Its Notice belongs into the configuration of the fence that
-// it is to run.
+// New returns a daemon. Its method Notice belongs in the configuration of the fence
+// that it runs.
 func New(log *slog.Logger) *Daemon {
 	return &Daemon{
 		log: log, notices: notices{log: log, shown: map[about]string{}},
@@ -48,18 +47,18 @@ func New(log *slog.Logger) *Daemon {
 	}
 }
 
-// Run reconciles until the context ends, which is no error.
+// Run reconciles until the context ends, which is not an error.
 func (d *Daemon) Run(ctx context.Context, r *fence.Reconciler) error {
 	if err := r.Probe(ctx); err != nil {
 		return err
 	}
-	// A service mostly sleeps, and runs on small machines: memory is dearer than
-	// time.
+	// A service mostly sleeps and may run on a small machine, so it is better to save
+	// memory than time.
 	debug.SetGCPercent(50)
 	d.reconciler = r
 	watched, stop := context.WithCancel(ctx)
 	defer stop()
-	touched, err := d.reconciler.Watch(watched) // before the first look, so that nothing is missed
+	touched, err := d.reconciler.Watch(watched) // before the first reconciliation, so that no change is missed
 	if err != nil {
 		return err
 	}
@@ -73,7 +72,7 @@ func (d *Daemon) Run(ctx context.Context, r *fence.Reconciler) error {
 	feeding.Go(func() { d.feed(watched, events, touched, mark) })
 	beat, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		d.log.Warn("read how often systemd wants to hear of this", "error", err)
+		d.log.Warn("read the interval of systemd's watchdog", "error", err)
 	}
 	Runner{
 		Reconciler: d, Events: events, Check: d.Check,
@@ -88,16 +87,16 @@ func (d *Daemon) Run(ctx context.Context, r *fence.Reconciler) error {
 
 func (d *Daemon) notify(state string) {
 	if err := d.Notify(state); err != nil {
-		d.log.Warn("tell systemd", "state", state, "error", err)
+		d.log.Warn("notify systemd", "state", state, "error", err)
 	}
 }
 
-// pollEvery is Poll if nobody says otherwise.
+// pollEvery is the default of Poll.
 const pollEvery = time.Second
 
-// feed turns what happens in the kernel and on disk into events: another
-// program has changed the table, another run has made a generation or has taken
-// the fence down. mark is what was on disk when that was last read.
+// feed turns changes in the kernel and on disk into events: another program has changed
+// the table, or another run has made a generation or taken the fence down. mark is the
+// state of the files when they were last read.
 func (d *Daemon) feed(ctx context.Context, events chan<- Event, touched <-chan backend.Touched, mark fence.StateMark) {
 	poll := time.NewTicker(cmp.Or(d.Poll, pollEvery))
 	defer poll.Stop()
@@ -127,7 +126,7 @@ func (d *Daemon) feed(ctx context.Context, events chan<- Event, touched <-chan b
 				send(Event{})
 			}
 			if touched == nil {
-				// The kernel reports nothing any more: what it has reported since is lost.
+				// The kernel has stopped reporting, so changes since then may be lost.
 				var err error
 				if touched, err = d.reconciler.Watch(ctx); err == nil {
 					send(Event{Full: true})
@@ -140,7 +139,7 @@ func (d *Daemon) feed(ctx context.Context, events chan<- Event, touched <-chan b
 // Reconcile brings the kernel to what it should hold.
 func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
 	if e.Generation != 0 && d.reconciler.Wrote(e.Generation) {
-		return nil // it was this program
+		return nil // the change was made by this process
 	}
 	o, err := d.reconciler.Reconcile(ctx, e.Full)
 	if !d.report(ctx, o, err) {
@@ -151,19 +150,19 @@ func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
 	case o.New:
 		d.log.Info("the table is as it should be now", "changed", plan.Summary(o.Plan))
 	case o.HostChanged:
-		d.log.Info("the host is not as it was", "changed", plan.Summary(o.Plan))
+		d.log.Info("the host has changed", "changed", plan.Summary(o.Plan))
 	default:
 		attributes := []any{"changed", plan.Summary(o.Plan), "by", cmp.Or(e.Who, "an unknown program")}
 		if !e.At.IsZero() {
-			// For so long packets were judged by what another program has made of the table.
+			// This is how long packets were judged by the changed table.
 			attributes = append(attributes, "after", time.Since(e.At).Round(100*time.Microsecond))
 		}
-		d.log.Warn("the table was not as it should be; it is now", attributes...)
+		d.log.Warn("the table was not as it should be and was corrected", attributes...)
 	}
 	return nil
 }
 
-// Due is how long it is until a name should be asked for.
+// Due returns the time until the next name must be asked for.
 func (d *Daemon) Due() time.Duration { return d.reconciler.Due() }
 
 // Ask asks for the names that are due.
@@ -176,7 +175,7 @@ func (d *Daemon) Ask() func(context.Context) func(context.Context) error {
 		answers := ask(ctx)
 		return func(ctx context.Context) error {
 			if ctx.Err() != nil {
-				return ctx.Err() // the answers are not whole
+				return ctx.Err() // the answers are incomplete
 			}
 			o, err := d.reconciler.Learn(ctx, answers)
 			if !d.report(ctx, o, err) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -61,7 +60,8 @@ func serve(t *testing.T, live func(s *service)) *service {
 				s.looks++
 				return ruleset.Host{Interfaces: []ruleset.Interface{{Name: "eth0"}}, Outside: []string{"eth0"}}, nil
 			},
-			Servers: func() ([]netip.AddrPort, error) { return nil, nil },
+			Servers: func() (resolve.Servers, error) { return resolve.Servers{}, nil },
+			Hosts:   func() (resolve.Hosts, error) { return nil, nil },
 			Now: func() resolve.Moment {
 				return resolve.Moment{Time: time.Now(), Boot: "test", Up: resolve.Span(time.Since(start))}
 			},
@@ -105,7 +105,7 @@ func TestNoticesOnce(t *testing.T) {
 		s.classifier.Fail(nil)
 		time.Sleep(2 * time.Minute)
 	})
-	for text, want := range map[string]int{"the fence works without it": 2, "everybody who is not banned passes": 2, "msg=over": 2} {
+	for text, want := range map[string]int{"the fence works without it": 2, "every source that is not banned passes": 2, "msg=over": 2} {
 		if n := strings.Count(s.log.String(), text); n != want {
 			t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, s.log.String())
 		}

@@ -9,24 +9,24 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 )
 
-// about tells notices apart.
+// about identifies a notice.
 type about struct {
 	code  notice.Code
 	about string
 }
 
-// notices are what has been logged and holds still, by its text.
+// notices are those that were logged and still apply, with their texts.
 type notices struct {
 	log   *slog.Logger
 	shown map[about]string
 	heard []notice.Notice // since the last outcome
 }
 
-// Notice takes a notice of the fence.
+// Notice receives a notice of the fence.
 func (d *Daemon) Notice(n notice.Notice) { d.notices.heard = append(d.notices.heard, n) }
 
-// update logs what is new among what holds now, and, if that is all there is, what
-// does not hold any more. A note is an event: it is logged, and holds no longer.
+// update logs the notices that are new and, if now has all of them, those that no
+// longer apply. A note is a single event: it is logged once and not kept.
 func (ns *notices) update(now []notice.Notice, whole bool) {
 	now = append(ns.heard, now...)
 	ns.heard = nil
@@ -38,7 +38,7 @@ func (ns *notices) update(now []notice.Notice, whole bool) {
 			continue
 		}
 		old, ok := ns.shown[key]
-		// The text of an alarm counts what goes on.
+		// The text of an alarm may have a number that keeps changing.
 		if again := ok && (old == n.Text || n.Severity == notice.Alarm); !again && shown[key] != n.Text {
 			ns.warn(n)
 		}
@@ -60,7 +60,7 @@ func (ns *notices) update(now []notice.Notice, whole bool) {
 func (ns *notices) warn(n notice.Notice) {
 	switch {
 	case n.Code == notice.NameFailed:
-		ns.log.Warn("a name has failed; what is known of it stays", "failure", n.Text)
+		ns.log.Warn("a name has failed; its known addresses are kept", "failure", n.Text)
 	case n.Severity == notice.Alarm:
 		ns.log.Warn("alarm", "about", n.About, "text", n.Text, "way_out", n.WayOut)
 	default:
@@ -68,8 +68,8 @@ func (ns *notices) warn(n notice.Notice) {
 	}
 }
 
-// report logs what has come of a look or of answers, and says whether anything was
-// done.
+// report logs the outcome of a reconciliation or of answers, and reports whether
+// anything was changed.
 func (d *Daemon) report(ctx context.Context, o fence.Outcome, err error) bool {
 	d.notices.update(o.Notices, err == nil)
 	switch {
@@ -79,7 +79,7 @@ func (d *Daemon) report(ctx context.Context, o fence.Outcome, err error) bool {
 	case err != nil:
 		if ctx.Err() == nil && d.failure != err.Error() {
 			d.failure = err.Error()
-			d.log.Error("keep the fence as it should be", "error", err)
+			d.log.Error("reconcile the fence", "error", err)
 		}
 		return false
 	}
@@ -105,7 +105,7 @@ func (d *Daemon) report(ctx context.Context, o fence.Outcome, err error) bool {
 	return true
 }
 
-// setStatus tells systemd how it goes, if that is not as before.
+// setStatus sends the status to systemd if it has changed.
 func (d *Daemon) setStatus(text string) {
 	if d.status != text {
 		d.status = text

@@ -6,52 +6,53 @@ import (
 	"time"
 )
 
-// Event says why the kernel should be looked at.
+// Event says why the kernel should be checked.
 type Event struct {
-	// Full asks to read everything, and to trust no note.
+	// Full asks to read everything, even what seems unchanged.
 	Full bool
-	// Who has changed something, "" if nobody knows, and Generation is the
-	// kernel's since, 0 if nobody knows.
+	// Who made the change, "" if not known. Generation is that of the kernel after the
+	// change, 0 if not known.
 	Who        string
 	Generation uint64
-	// At is when the change was reported; zero if no change was.
+	// At is when the change was reported, zero if the event is not a change.
 	At time.Time
 }
 
-// Reconciler is what a Runner calls. Its methods are called one at a time.
+// Reconciler does the work of a Runner. Its methods are called one at a time.
 type Reconciler interface {
 	// Reconcile brings the kernel to what it should hold.
 	Reconcile(ctx context.Context, e Event) error
-	// Due is how long it is until name servers should be asked what that is.
+	// Due returns the time until name servers must be asked.
 	Due() time.Duration
-	// Ask returns what asks. That runs beside the methods, and what it returns
-	// puts the answers into force, as a method does.
+	// Ask returns a function that asks name servers. It runs concurrently with the
+	// methods. The function that it returns puts the answers into force and is called
+	// as a method is.
 	Ask() (ask func(ctx context.Context) (learn func(ctx context.Context) error))
 }
 
-// Runner keeps a kernel as it should be for as long as it runs: on every event,
-// on answers that are due, and from time to time whatever happens.
+// Runner keeps a kernel as it should be for as long as it runs: after every event, when
+// answers are due, and at regular intervals.
 type Runner struct {
 	Reconciler Reconciler
-	// Events come when something may have changed.
+	// Events arrive when something may have changed.
 	Events <-chan Event
-	// Check is how often everything is looked at although no event came; 0 is
-	// once a minute.
+	// Check is the interval at which everything is checked without an event; 0 means
+	// one minute.
 	Check time.Duration
-	// Alive is called every Beat, for as long as the runner is not stuck; a Beat
-	// of 0 never calls it.
+	// Alive is called every Beat as long as the runner is not stuck, and never if Beat
+	// is 0.
 	Alive func()
 	Beat  time.Duration
 }
 
 const (
 	checkEvery = time.Minute
-	// firstRetry and longestRetry are between tries after a failure.
+	// firstRetry and longestRetry limit the time between tries after a failure.
 	firstRetry   = time.Second
 	longestRetry = time.Minute
 )
 
-// Run runs until the context ends, which is no error. The kernel keeps what it
+// Run runs until the context ends, which is not an error. The kernel keeps what it
 // holds.
 func (r Runner) Run(ctx context.Context) {
 	l := loop{Runner: r, retry: stopped(), due: stopped(), answered: make(chan func(context.Context) error)}
@@ -90,7 +91,7 @@ func (r Runner) Run(ctx context.Context) {
 // loop is the state of a run.
 type loop struct {
 	Runner
-	// retry is for what failed, wait the time until then.
+	// retry is the timer for what failed; wait is its time.
 	retry, due *time.Timer
 	wait       time.Duration
 
@@ -98,7 +99,7 @@ type loop struct {
 	answered chan func(context.Context) error
 }
 
-// stopped is a timer that does not run yet.
+// stopped returns a timer that is not running.
 func stopped() *time.Timer {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
@@ -115,8 +116,8 @@ func (l *loop) reconcile(ctx context.Context, e Event) {
 	}
 }
 
-// after sets when to ask next, after something has succeeded or failed. Answers
-// that could not be put into force are asked for again.
+// after sets the time of the next question, after a success or a failure. If answers
+// could not be put into force, they are asked for again.
 func (l *loop) after(err error) {
 	if err != nil {
 		l.wait = min(max(2*l.wait, firstRetry), longestRetry)

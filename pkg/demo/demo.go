@@ -2,7 +2,7 @@
 // provider, a scanner, a PBX and a phone behind a router. It decides what is sent,
 // which commands are run, and whether the outcome is right.
 //
-// How a command is run and how a terminal is coloured is given to it.
+// The caller says how to run a command and how to colour text.
 package demo
 
 import (
@@ -15,37 +15,39 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab"
 )
 
-// Options are what a demo needs.
+// Options are the parameters of a demo.
 type Options struct {
-	// WithoutClassifier shows the fence alone.
+	// WithoutClassifier runs the demo without the classifier.
 	WithoutClassifier bool
-	// Wait is how long a packet may be on its way before it is lost; 0 is 3 s.
+	// Wait is how long a packet may take until it counts as lost; 0 means 3 s.
 	Wait time.Duration
-	// Out takes what the demo prints, Progress what takes a while.
+	// Out receives what the demo prints, Progress messages about steps that take some
+	// time.
 	Out      io.Writer
 	Progress func(format string, args ...any)
 	// Good, Bad and Wrong colour an outcome.
 	Good, Bad, Wrong func(text string) string
-	// Fold breaks a line that is longer than width, and indents what follows.
+	// Fold breaks a line that is longer than width and indents the lines after the
+	// first.
 	Fold func(line string, width int, indent string) string
-	// Run runs a command of ringfence on a host, with its files in a folder, and
-	// returns what it writes. Any exit status but 0 is an error.
+	// Run runs a ringfence command on a host, with its files in a folder, and returns
+	// its output. Every exit status but 0 is an error.
 	Run func(ctx context.Context, h *lab.Namespace, folder string, args []string) (output string, err error)
 
 	Counters   backend.Counters
 	Classifier backend.Classifier
 }
 
-// Demo is a network in which the demo is played.
+// Demo is a network in which the demo runs.
 type Demo struct {
 	*network
 	Options
 	report Report
-	// unrecognised is why the classifier is no part of the demo, if it should be.
+	// unrecognised is why the classifier is not part of the demo although it should be.
 	unrecognised error
 }
 
-// New builds the network. The caller closes the demo, also after an error.
+// New builds the network. The caller must close the demo, even after an error.
 func New(o Options) (*Demo, error) {
 	if o.Wait == 0 {
 		o.Wait = 3 * time.Second
@@ -54,22 +56,22 @@ func New(o Options) (*Demo, error) {
 	return &Demo{network: n, Options: o, report: Report{OK: true, Probes: []Probe{}, Steps: []Action{}}}, err
 }
 
-// Close ends everything and leaves nothing behind.
+// Close stops everything and leaves nothing behind.
 func (d *Demo) Close() error { return d.close() }
 
-// PBX is the host of the PBX.
+// PBX returns the host of the PBX.
 func (d *Demo) PBX() *lab.Namespace { return d.pbx }
 
-// How a demo fails that was played to the end.
+// The errors of a demo that ran to its end.
 var (
-	// ErrWrong says that an outcome was not the right one.
-	ErrWrong = errors.New("the demo did not go as it should")
-	// ErrWithoutClassifier says that the classifier was to be a part of it.
-	ErrWithoutClassifier = errors.New("the demo is without the classifier")
+	// ErrWrong says that at least one outcome was wrong.
+	ErrWrong = errors.New("the demo had a wrong outcome")
+	// ErrWithoutClassifier says that the classifier should have been part of the demo.
+	ErrWithoutClassifier = errors.New("the demo ran without the classifier")
 )
 
-// Play plays all acts and returns what was seen. Where it was played to the end
-// but was not as it should be, the report is complete and not OK.
+// Play runs all acts and returns what was observed. If it ran to its end but an outcome
+// was wrong, the report is complete and not OK.
 func (d *Demo) Play(ctx context.Context) (*Report, error) {
 	for _, act := range []func(context.Context) error{d.fencing, d.recognising, d.moving, d.mistake} {
 		if err := act(ctx); err != nil {
@@ -85,14 +87,14 @@ func (d *Demo) Play(ctx context.Context) (*Report, error) {
 	return &d.report, nil
 }
 
-// Report is what a demo has seen.
+// Report is what a demo has observed.
 type Report struct {
 	OK     bool     `json:"ok"`
 	Probes []Probe  `json:"probes"`
 	Steps  []Action `json:"steps"`
 }
 
-// Probe is one message, with what became of it.
+// Probe is one message and what happened to it.
 type Probe struct {
 	To      string `json:"to"`
 	From    string `json:"from"`
@@ -103,7 +105,7 @@ type Probe struct {
 	OK      bool   `json:"ok"`
 }
 
-// Action is a step after which one message shows the effect.
+// Action is a step, followed by one message that shows its effect.
 type Action struct {
 	Step string `json:"step"`
 	From string `json:"from"`

@@ -13,14 +13,14 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab"
 )
 
-// network is the network that the demo plays in:
+// network is the network in which the demo runs:
 //
 //	provider 203.0.113.0/24, 2001:db8:113::/64 ---+            +--- pbx
 //	                                              internet ----+
 //	scanner  192.0.2.0/24, 2001:db8:2::/64 -------+            +--- router --- phone
 //
-// The provider's name server knows its registrar by NAPTR and SRV only, and the
-// router has port 15060 lead to the phone's 5060.
+// The provider's name server has only NAPTR and SRV records for its registrar. The
+// router forwards its port 15060 to port 5060 of the phone.
 type network struct {
 	lab.Lab
 	provider, scanner, pbx, router *lab.Namespace
@@ -30,7 +30,7 @@ type network struct {
 	folder                         string
 }
 
-// The demo's addresses, all of those that documents may use (RFC 5737, RFC 3849).
+// The demo's addresses, all reserved for documentation (RFC 5737, RFC 3849).
 const (
 	registrar4, registrar6 = "203.0.113.5", "2001:db8:113::5"
 	moved4, moved6         = "203.0.113.77", "2001:db8:113::77"
@@ -51,7 +51,7 @@ edge.carrier.example. 60 IN A ` + v4 + `
 edge.carrier.example. 60 IN AAAA ` + v6 + "\n"
 }
 
-// newNetwork builds the network. The caller closes it, also after an error.
+// newNetwork builds the network. The caller must close it, even after an error.
 func newNetwork() (*network, error) {
 	d := &network{}
 	var err error
@@ -126,7 +126,7 @@ func (d *network) serve(phone *lab.Namespace) error {
 	return err
 }
 
-// close ends everything and leaves nothing behind.
+// close stops everything and leaves nothing behind.
 func (d *network) close() error {
 	var err error
 	if d.names != nil {
@@ -143,12 +143,12 @@ func (d *network) close() error {
 	return errors.Join(err, d.Close())
 }
 
-// policyPath is the policy file of one of the hosts.
+// policyPath returns the path of the policy file of a host.
 func (d *network) policyPath(h *lab.Namespace) string {
 	return filepath.Join(d.folder, h.Name, "policy.yaml")
 }
 
-// writePolicy writes the policy file of one of the hosts.
+// writePolicy writes the policy file of a host.
 func (d *network) writePolicy(h *lab.Namespace, text string) error {
 	if err := os.MkdirAll(filepath.Dir(d.policyPath(h)), 0o700); err != nil {
 		return fmt.Errorf("make folder: %w", err)
@@ -159,21 +159,20 @@ func (d *network) writePolicy(h *lab.Namespace, text string) error {
 	return nil
 }
 
-// onHost runs a command of ringfence on one of the hosts, and returns what it
-// writes.
+// onHost runs a ringfence command on a host and returns its output.
 func (d *Demo) onHost(ctx context.Context, h *lab.Namespace, args ...string) (string, error) {
 	return d.Run(ctx, h, filepath.Join(d.folder, h.Name), args)
 }
 
-// Fates of a packet.
+// What can happen to a packet.
 const (
 	arrives = "arrives"
 	dropped = "dropped"
 	lost    = "lost"
 )
 
-// fate sends one message and tells what becomes of it: its packet reaches the
-// socket at the other end, or a counter of the fence in between says that it was
+// fate sends one message and reports what happens to it: either its packet reaches the
+// socket at the other end, or a counter of the fence in between shows that it was
 // dropped.
 func (d *Demo) fate(ctx context.Context, p probe) (string, error) {
 	droppedBefore, err := d.dropped(ctx, p.fence)
@@ -186,11 +185,12 @@ func (d *Demo) fate(ctx context.Context, p probe) (string, error) {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		// What has become of the message is seen at the other end.
+		// Whether the message arrives is checked at the other end, so an error of
+		// sending does not matter.
 		_ = p.sender.Send(ctx, p.protocol, p.from, p.to.String(), lab.Message(p.method, p.from, p.to.Addr().String(), p.userAgent))
 	}()
 	defer func() {
-		cancel() // a connection that is not made would be tried for minutes
+		cancel() // otherwise a connection that cannot be made is tried for minutes
 		<-sent
 	}()
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -218,7 +218,7 @@ func (d *Demo) fate(ctx context.Context, p probe) (string, error) {
 	}
 }
 
-// dropped is how many packets a host's fence has dropped so far.
+// dropped returns how many packets a host's fence has dropped so far.
 func (d *Demo) dropped(ctx context.Context, h *lab.Namespace) (n uint64, err error) {
 	err = h.Do(func() error {
 		counters, err := d.Counters.Counters(ctx)

@@ -14,14 +14,14 @@ type probe struct {
 	sender                 *lab.Namespace
 	from                   string
 	to                     netip.AddrPort
-	target                 string // whom it is for
+	target                 string // the host that should get it
 	protocol               string // udp or tcp
 	listener               *lab.Listener
-	fence                  *lab.Namespace // the host whose fence is in the way
+	fence                  *lab.Namespace // the host whose fence the message must pass
 	allowed                bool
 }
 
-// by says how the message goes.
+// by says how the message is sent.
 func (p probe) by() string {
 	by := strings.ToUpper(p.protocol)
 	if p.to.Addr().Is6() {
@@ -33,7 +33,7 @@ func (p probe) by() string {
 	return by
 }
 
-// probes are all messages of the first act.
+// probes returns all messages of the first act.
 func (d *network) probes() []probe {
 	type target struct {
 		name     string

@@ -14,7 +14,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 )
 
-// width is how wide the demo writes: as wide as the narrowest terminal.
+// width is the width of the output, that of the narrowest common terminal.
 const width = 80
 
 // printf writes a line.
@@ -33,7 +33,7 @@ func (d *Demo) command(ctx context.Context, h *lab.Namespace, args ...string) er
 	return nil
 }
 
-// policy is the policy of the demo.
+// policy returns the policy of the demo.
 func (d *Demo) policy(registrar, more string) string {
 	if d.WithoutClassifier {
 		more += "signatures: {engine: \"off\"}\n"
@@ -41,11 +41,11 @@ func (d *Demo) policy(registrar, more string) string {
 	return "version: 1\n" + more + "providers:\n  - name: acme\n    registrars: [" + registrar + "]\ndns:\n  servers: [" + nameServer + "]\n"
 }
 
-// fencing sends everything without a fence, puts up both fences, and sends it
+// fencing sends all messages without a fence, sets up both fences, and sends them
 // again.
 func (d *Demo) fencing(ctx context.Context) error {
 	d.printf("A PBX, and a phone behind a router whose port %d leads to it. Their", forwardedPort)
-	d.printf("provider's registrar is sip.acme.example. A scanner is about, too.")
+	d.printf("provider's registrar is sip.acme.example. There is also a scanner.")
 	probes := d.probes()
 	d.Progress("sending %d messages, without a fence and with it …", len(probes))
 	without := make([]string, len(probes))
@@ -81,8 +81,8 @@ func (d *Demo) fencing(ctx context.Context) error {
 	return w.Flush()
 }
 
-// recognising shows what the kernel has recognised of the scanner. Where it has
-// recognised nothing, the demo goes on, and fails in the end.
+// recognising shows which scanners the classifier has recognised. If it has recognised
+// none, the demo continues and fails at the end.
 func (d *Demo) recognising(context.Context) error {
 	if d.WithoutClassifier {
 		return nil
@@ -91,7 +91,8 @@ func (d *Demo) recognising(context.Context) error {
 	err := d.pbx.Do(func() (err error) { hits, err = d.Classifier.Hits(); return err })
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(hits)), func(name string) bool { return hits[name] == 0 })
 	if err == nil && len(names) == 0 {
-		// Where it could not be attached, the reason is the probe's, or apply has said it.
+		// If it could not be attached, either the probe knows why, or apply has
+		// reported it.
 		err = cmp.Or(d.Classifier.Probe(), errors.New("it has recognised nothing"))
 	}
 	if err != nil {
@@ -119,7 +120,7 @@ func (d *Demo) wrong(ok bool) string {
 	return "  " + d.Wrong("WRONG")
 }
 
-// shade colours what becomes of a packet.
+// shade colours the outcome of a packet.
 func (d *Demo) shade(fate string) string {
 	if fate == arrives {
 		return d.Good(fate)
@@ -127,8 +128,8 @@ func (d *Demo) shade(fate string) string {
 	return d.Bad(fate)
 }
 
-// check sends an INVITE from where the registrar has moved to, and checks that
-// what becomes of it is right.
+// check sends an INVITE from the registrar's new address and checks that the outcome is
+// right.
 func (d *Demo) check(ctx context.Context, step string, allowed bool) error {
 	invite := d.probes()[0]
 	invite.from = moved4
@@ -145,7 +146,7 @@ func (d *Demo) check(ctx context.Context, step string, allowed bool) error {
 
 // moving gives the registrar another address.
 func (d *Demo) moving(ctx context.Context) error {
-	d.printf("\nThe registrar moves to %s, and DNS says so.", moved4)
+	d.printf("\nThe registrar moves to %s, and DNS has the new address.", moved4)
 	if err := d.zone.Set(zoneText(moved4, moved6)); err != nil {
 		return err
 	}
@@ -158,9 +159,9 @@ func (d *Demo) moving(ctx context.Context) error {
 	return d.check(ctx, "refresh", true)
 }
 
-// mistake applies a policy that shuts the provider out, and goes back.
+// mistake applies a policy that blocks the provider, and rolls back.
 func (d *Demo) mistake(ctx context.Context) error {
-	d.printf("\nA mistake: somebody replaces the registrar by an old address.")
+	d.printf("\nA mistake: somebody replaces the registrar with an old address.")
 	if err := d.writePolicy(d.pbx, d.policy("203.0.113.200", "")); err != nil {
 		return err
 	}

@@ -17,9 +17,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// lookFor gathers what the alarms of a site are worked out from. newest is the
-// generation that it belongs to, have what the kernel holds. What cannot be read is
-// not known.
+// lookFor collects the inputs for the alarms of a site. newest is its generation, have
+// what the kernel holds. What cannot be read is treated as not known.
 func (f *session) lookFor(ctx context.Context, kernel backend.Kernel, s *site.Site, newest *journal.Entry, have *ruleset.State) site.Look {
 	l := site.Look{
 		Now: f.Now(), Words: f.Words, Place: kernel.Describe().Place, Table: have,
@@ -37,7 +36,7 @@ func (f *session) lookFor(ctx context.Context, kernel backend.Kernel, s *site.Si
 	return l
 }
 
-// policyFile reads the policy file, nil if it cannot be read.
+// policyFile reads the policy file. It returns nil if that cannot be read.
 func (f *session) policyFile() *site.File {
 	if f.PolicyFile == "" {
 		return nil
@@ -57,7 +56,7 @@ func (f *session) policyFile() *site.File {
 	}
 	found := &site.File{Path: f.PolicyFile, Text: string(text), Changed: info.ModTime()}
 	if status, ok := info.Sys().(*syscall.Stat_t); ok {
-		// A file that was moved or copied here may bear an older time of its own.
+		// A file that was moved or copied here may have kept an older time.
 		if changed := time.Unix(status.Ctim.Unix()); changed.After(found.Changed) {
 			found.Changed = changed
 		}
@@ -65,7 +64,7 @@ func (f *session) policyFile() *site.File {
 	return found
 }
 
-// recorded are the notices of earlier looks. Without them all is news.
+// recorded returns the notices of earlier runs. Without them all notices are new.
 func (f *session) recorded() notice.Record {
 	var record notice.Record
 	if err := journal.ReadNotices(f.Journal, &record); err != nil {
@@ -75,8 +74,8 @@ func (f *session) recorded() notice.Record {
 	return record
 }
 
-// record notes what was found and returns what is news to a user. The lock is held.
-// What cannot be noted is told again.
+// record stores the notices that were found and returns those that are new to the user.
+// The lock is held. Notices that cannot be stored are shown again next time.
 func (f *session) record(found []notice.Notice) (news []notice.Notice) {
 	before := f.recorded()
 	next, news := before.Next(found, f.Now().Time, true)
@@ -84,7 +83,7 @@ func (f *session) record(found []notice.Notice) (news []notice.Notice) {
 	return news
 }
 
-// recordAlarms notes which alarms stand, without showing them to a user. The lock is
+// recordAlarms stores the present alarms without showing them to the user. The lock is
 // held.
 func (f *session) recordAlarms(alarms []site.Alarm) {
 	before := f.recorded()
@@ -98,7 +97,7 @@ func (f *session) keepRecord(before, next notice.Record) {
 		return
 	}
 	if err := f.WriteNotices(next); err != nil {
-		f.Log.Info("note what was found", "error", err)
+		f.Log.Info("save the notices", "error", err)
 	}
 }
 

@@ -13,29 +13,29 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// ApplyOptions say what may pass the guards of Apply.
+// ApplyOptions say which guards of Apply are overridden.
 type ApplyOptions struct {
 	Allow site.Allowances
-	// Adopt lets a table go that another program has made.
+	// Adopt allows to replace a table that another program has made.
 	Adopt bool
-	// Agree, if it is not nil, is shown what would be changed, unless that is
-	// nothing. Its error ends the command.
+	// Agree, if not nil, is called with the plan, unless the plan is empty. Its error
+	// ends the command.
 	Agree func(ctx context.Context, p *plan.Plan) error
 }
 
-// Applied is what has come of a command that puts a policy into force.
+// Applied is the result of a command that puts a policy into force.
 type Applied struct {
 	Plan *plan.Plan
-	// Generation is the one in force, New says that it was made now.
+	// Generation is the one in force. New says that this command made it.
 	Generation int
 	New        bool
 	// Notices are about what is in force now. Partly says that a name has failed or
-	// that an alarm holds.
+	// that there is an alarm.
 	Notices []notice.Notice
 	Partly  bool
 }
 
-// Apply puts a policy into force, with the addresses that its names have now.
+// Apply puts a policy into force, with the present addresses of its names.
 func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Applied, error) {
 	s, err := f.gather(ctx, policy, false)
 	if err != nil {
@@ -81,8 +81,9 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 	return applied, nil
 }
 
-// guards are those that the way to a site must pass. What the newest generation
-// does already was accepted when it was made, or has come over the host since.
+// guards returns the guards for the change to a site. What the newest generation
+// already does is not refused: it was accepted when that was made, or the host has
+// changed since.
 func (f *committer) guards(s *site.Site, o ApplyOptions, newest *journal.Entry) ([]plan.Guard, error) {
 	foreign, err := f.foreignTable(o.Adopt)
 	if err != nil {
@@ -96,18 +97,18 @@ func (f *committer) guards(s *site.Site, o ApplyOptions, newest *journal.Entry) 
 	return append(foreign, s.Guards(allow)...), nil
 }
 
-// sameAs refuses what differs from what somebody has just agreed to.
+// sameAs refuses a plan that differs from the one that the user agreed to.
 func sameAs(agreed []plan.Change) plan.Guard {
 	return func(p *plan.Plan) error {
 		if !reflect.DeepEqual(p.Changes, agreed) {
-			return errors.New("what would be changed is not what you have agreed to any more: nothing was changed, run it again")
+			return errors.New("the changes are no longer those that you agreed to, so nothing was changed: run it again")
 		}
 		return nil
 	}
 }
 
-// agree asks whether what would be changed should be, and returns that. The site
-// is a copy, because nothing of this is kept.
+// agree asks the user to agree to the changes and returns them. The site is a copy,
+// because nothing of this is kept.
 func (f *committer) agree(ctx context.Context, s site.Site, o ApplyOptions) ([]plan.Change, error) {
 	before, newest, err := f.background(&s, false)
 	if err != nil {
@@ -127,11 +128,11 @@ func (f *committer) agree(ctx context.Context, s site.Site, o ApplyOptions) ([]p
 	return p.Changes, o.Agree(ctx, p)
 }
 
-// DiffOptions say what Diff goes by.
+// DiffOptions are the options of Diff.
 type DiffOptions struct {
 	// Offline asks no name server.
 	Offline bool
-	// Full reads the whole table even if nobody has changed any rule.
+	// Full reads the whole table even if no rule has changed.
 	Full bool
 }
 
@@ -140,11 +141,11 @@ type Difference struct {
 	Plan       *plan.Plan
 	Generation int // in force now
 	Notices    []notice.Notice
-	// Refusal is what a guard says to it, nil if all would let it pass.
+	// Refusal is the refusal of a guard, nil if no guard would refuse.
 	Refusal *plan.Refusal
 }
 
-// Diff returns what Apply would change, and keeps nothing.
+// Diff returns what Apply would change. It keeps nothing.
 func (f *Fence) Diff(ctx context.Context, policy Policy, o DiffOptions) (*Difference, error) {
 	s, err := f.gather(ctx, policy, o.Offline)
 	if err != nil {
@@ -163,7 +164,7 @@ func (f *Fence) Diff(ctx context.Context, policy Policy, o DiffOptions) (*Differ
 	if n := s.FromMemory(); n > 0 {
 		d.Notices = append(d.Notices, notice.Notice{
 			Severity: notice.Note, Code: notice.NamesRemembered,
-			Text: fmt.Sprintf("for %s this goes by addresses remembered from earlier answers", notice.Count(n, "name")),
+			Text: fmt.Sprintf("for %s this uses the addresses of earlier answers", notice.Count(n, "name")),
 		})
 	}
 	d.Notices = append(d.Notices, s.Warnings()...)

@@ -22,18 +22,25 @@ const (
 // Banned is an address or a prefix that is banned.
 type Banned struct {
 	Prefix netip.Prefix
-	Left   time.Duration // 0 = for good
+	Left   time.Duration // 0 = permanently
 	Why    string
 }
 
-// Ban bans an address for a time. One that may reach the SIP ports, or that this
-// host needs, is refused unless that is allowed.
+// Ban bans an address for a time. If the address may reach the SIP ports, or this host
+// needs it, Ban refuses unless allowProtected is set.
 func (f *Fence) Ban(ctx context.Context, addr netip.Addr, lasts time.Duration, allowProtected bool) (Banned, error) {
 	b := Banned{whole(addr), lasts.Truncate(time.Millisecond), "by " + f.User}
 	err := f.changeBans(ctx, "ban", func(kernel backend.Kernel) error {
 		have, err := kernel.Observe(ctx)
 		if err != nil {
 			return err
+		}
+		byHand, err := allowedByHand(ctx, kernel)
+		if err != nil {
+			return err
+		}
+		if isByHand(byHand, addr) {
+			return notice.WithHint(fmt.Errorf("%s is allowed by hand, so a ban would have no effect", addr), "end that first: ringfence disallow %s", addr)
 		}
 		if refusal := f.refusesBan(have, addr); refusal != nil && !allowProtected {
 			return refusal
@@ -51,7 +58,7 @@ func (f *Fence) Unban(ctx context.Context, addr netip.Addr) (was bool, err error
 			return err
 		}
 		if contains(have.Sets["blocked"+familyOf(addr)], addr) {
-			return notice.WithHint(fmt.Errorf("%s is banned for good by the policy", addr), "remove it from bans.addresses there, and apply")
+			return notice.WithHint(fmt.Errorf("%s is permanently banned by the policy", addr), "remove it from bans.addresses there, and apply")
 		}
 		was, err = kernel.Unban(ctx, addr)
 		return err
@@ -59,8 +66,7 @@ func (f *Fence) Unban(ctx context.Context, addr netip.Addr) (was bool, err error
 	return was, err
 }
 
-// changeBans runs change with the lock held, and keeps what is known of the
-// kernel.
+// changeBans calls change with the lock held, and saves what is known of the kernel.
 func (f *session) changeBans(ctx context.Context, command string, change func(kernel backend.Kernel) error) error {
 	if err := f.Probe(ctx); err != nil {
 		return err
@@ -74,25 +80,28 @@ func (f *session) changeBans(ctx context.Context, command string, change func(ke
 	err = change(kernel)
 	f.inForce = err == nil
 	if err := f.saveSnapshot(kernel); err != nil {
-		f.Log.Info("note what the kernel holds", "error", err)
+		f.Log.Info("save what is known of the kernel", "error", err)
 	}
 	if errors.Is(err, backend.ErrNoFence) {
 		return notice.WithHint(err, "put it up with ringfence apply or ringfence up")
 	}
 	if errors.Is(err, backend.ErrFull) {
-		return notice.WithHint(err, "unban some, raise bans.size, or list whole networks under bans.addresses")
+		if command == "allow" {
+			return notice.WithHint(fmt.Errorf("the list of addresses allowed by hand is full: %w", err), "disallow some, or list whole networks under trusted.addresses")
+		}
+		return notice.WithHint(fmt.Errorf("the list of bans is full (bans.size): %w", err), "unban some, raise bans.size, or list whole networks under bans.addresses")
 	}
 	return err
 }
 
-// refusesBan is the guard of addresses that must not be banned: those that may
-// reach the SIP ports, and those that this host needs.
+// refusesBan is the guard for addresses that must not be banned: those that may reach
+// the SIP ports, and those that this host needs.
 func (f *Fence) refusesBan(have *ruleset.State, addr netip.Addr) error {
-	const allowed = "an allowed address is shut out by removing it from the policy"
+	const allowed = "to block an allowed address, remove it from the policy"
 	for _, set := range []struct{ name, is, wayOut string }{
 		{"providers", "is allowed", allowed},
 		{"trusted", "is trusted", allowed},
-		{"protected", "is needed by this host", "this host needs its gateways, its name servers and itself for more than SIP"},
+		{"protected", "is needed by this host", "this host needs its own addresses, its gateways and its name servers for more than SIP"},
 	} {
 		name := set.name + familyOf(addr)
 		if !contains(have.Sets[name], addr) {
@@ -149,8 +158,8 @@ func contains(s ruleset.Set, a netip.Addr) bool {
 	return false
 }
 
-// Bans lists the addresses that are banned for a time, and those that the policy
-// bans for good.
+// Bans lists the addresses that are banned for a time, and those that the policy bans
+// permanently.
 func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 	kernel := f.kernel(false)
 	have, err := kernel.Observe(ctx)
@@ -158,6 +167,10 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 		return nil, err
 	}
 	banned, err := kernel.Bans(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byHand, err := allowedByHand(ctx, kernel)
 	if err != nil {
 		return nil, err
 	}
@@ -169,9 +182,12 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 		}
 		for _, set := range []string{"providers", "trusted"} {
 			if contains(have.Sets[set+familyOf(b.Address)], b.Address) {
-				entry.Why += "; without effect, because the policy allows it now"
+				entry.Why += "; no effect, because the policy allows it now"
 				break
 			}
+		}
+		if isByHand(byHand, b.Address) {
+			entry.Why += "; no effect while it is allowed by hand"
 		}
 		list = append(list, entry)
 	}

@@ -7,11 +7,11 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// engine is the classifier, with what it takes long to find out about it.
+// engine is the classifier, with results that are expensive to find out.
 type engine struct {
 	backend.Classifier
-	// probed says that obstacle is known: what keeps this process from attaching a
-	// program stays for as long as it runs, and nearly always so does nothing.
+	// probed says that obstacle is known. What keeps this process from attaching a
+	// program does not change while it runs, and that nothing does hardly ever.
 	probed   bool
 	obstacle error
 	// made is the program for a policy.
@@ -22,9 +22,8 @@ type engine struct {
 	}
 }
 
-// probe finds out whether scanners can be recognised on a site's host: by a
-// classifier that this process could attach, or by one that a process with more
-// rights has attached.
+// probe finds out whether scanners can be recognised on a site's host: by a classifier
+// that this process can attach, or by one that a process with more rights has attached.
 func (e *engine) probe(s *site.Site) {
 	if !e.probed {
 		e.obstacle, e.probed = e.Probe(), true
@@ -43,8 +42,8 @@ func (e *engine) probe(s *site.Site) {
 // forget makes the next probe ask the kernel again.
 func (e *engine) forget() { e.probed = false }
 
-// classify gives the site its program, and lets it decide where that should be.
-// Its error is about signatures.
+// classify gives the site its program and lets it decide where to attach it. An error
+// is about the signatures.
 func (e *engine) classify(s *site.Site) error {
 	if !s.WantsClassifier() {
 		s.Classify(nil)

@@ -18,10 +18,10 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// gather brings together what a command needs that starts from the policy file:
-// the policy, the host and, unless offline, the answers to all questions. It
-// looks at the kernel first, so that nobody waits for DNS to hear that he is not
-// root. The lock must not be held.
+// gather loads what a command needs that starts from the policy file: the policy, the
+// host and, unless offline, the answers to all questions. It looks at the kernel first,
+// so that a user without the right to change it need not wait for DNS. The lock must
+// not be held.
 func (f *committer) gather(ctx context.Context, p Policy, offline bool) (*site.Site, error) {
 	f.choice = p.Backend
 	if err := f.Probe(ctx); err != nil {
@@ -37,17 +37,17 @@ func (f *committer) gather(ctx context.Context, p Policy, offline bool) (*site.S
 			"correct that, or write signatures.engine: auto and leave require_user_agent out")
 	}
 	if !offline {
-		newest, _ := f.Newest() // one that is damaged is reported where it is needed
+		newest, _ := f.Newest() // a damaged one is reported where it is needed
 		f.ask(ctx, s, f.peekMemory(newest), nil)
 	}
 	return s, ctx.Err()
 }
 
-// background fills in what the site remembers, and returns the site that the
-// kernel's rules were made from and the newest generation, both nil if there is
-// none that can be read. With aside, damaged addresses are set aside.
+// background sets what the site remembers. It returns the site that the kernel's rules
+// were made from and the newest generation; both are nil if no generation can be read.
+// With aside, damaged addresses are set aside.
 func (f *committer) background(s *site.Site, aside bool) (before *site.Site, newest *journal.Entry, err error) {
-	// The policy file is at hand, so what is damaged is not needed.
+	// The policy comes from its file, so a damaged generation is not needed.
 	if newest, err = f.newestOrDamaged(); err != nil {
 		return nil, nil, err
 	}
@@ -59,8 +59,8 @@ func (f *committer) background(s *site.Site, aside bool) (before *site.Site, new
 	return f.siteBefore(s, newest, old), newest, nil
 }
 
-// desired is what a site wants. before is what the addresses that are there now
-// were compiled from; nil is not known. Its error is about signatures.
+// desired returns the desired state of a site. before is what the present addresses
+// were compiled from, nil if not known. An error is about the signatures.
 func (f *committer) desired(s, before *site.Site) (control.Desired, error) {
 	if err := f.engine.classify(s); err != nil {
 		return control.Desired{}, err
@@ -77,7 +77,7 @@ func (f *committer) desired(s, before *site.Site) (control.Desired, error) {
 	return d, nil
 }
 
-// planFor is what would be done to bring the kernel to what a site wants.
+// planFor returns the plan that would bring the kernel to the desired state of a site.
 func (f *committer) planFor(ctx context.Context, tables control.Kernel, s, before *site.Site) (*plan.Plan, error) {
 	d, err := f.desired(s, before)
 	if err != nil {
@@ -86,22 +86,22 @@ func (f *committer) planFor(ctx context.Context, tables control.Kernel, s, befor
 	return control.Controller{Kernel: f.withClassifier(tables, s)}.Plan(ctx, d)
 }
 
-// change says how a kernel is brought to what a site wants.
+// change describes how to bring a kernel to the desired state of a site.
 type change struct {
 	tables backend.Kernel
 	before *site.Site // what the kernel's rules were made from, nil if that is not known
 	guards []plan.Guard
-	// begin is as in control, with the state that is wanted. It is called again, with
-	// what is wanted then, if the classifier cannot be attached.
+	// begin is called as in control, with the desired state. It is called again, with
+	// another state, if the classifier cannot be attached.
 	begin func(p *plan.Plan, want *ruleset.State) error
-	// strict refuses what cannot do without the classifier; otherPolicy says that
-	// what is attached was not made for this one.
+	// strict refuses a site that requires the classifier if it cannot be attached.
+	// otherPolicy says that what is attached was made for another policy.
 	strict, otherPolicy bool
 }
 
-// sync brings the kernel to what a site wants. If the classifier cannot be
-// attached, what is attached stays, if that will do; else the fence is put up
-// without it, unless the site is strict and cannot do without.
+// sync brings the kernel to the desired state of a site. If the classifier cannot be
+// attached, the attached one stays if it fits. Otherwise the fence is put up without a
+// classifier, unless the site is strict and requires it.
 func (f *committer) sync(ctx context.Context, s *site.Site, c change) (*plan.Plan, error) {
 	s.Classifier.Kept = nil
 	for {
@@ -129,17 +129,16 @@ func (f *committer) sync(ctx context.Context, s *site.Site, c change) (*plan.Pla
 	}
 }
 
-// keepAttached makes the site go by the classifier that is attached, if that will
-// do.
+// keepAttached makes the site use the classifier that is attached, if that fits.
 func (f *committer) keepAttached(s *site.Site, otherPolicy bool) bool {
 	observed, err := f.Classifier.Observe()
 	return err == nil && s.KeepAttached(observed, otherPolicy)
 }
 
-// commit puts the site into force and returns the generation that is then in
-// force: a new one if the policy's text is not that of the newest. What is on
-// disk changes only with what is in the kernel: if the commit fails, the next
-// run finds everything as it was.
+// commit puts the site into force and returns the generation that is then in force: a
+// new one if the policy's text differs from that of the newest. The files on disk
+// change only together with the kernel: if the commit fails, the next run finds
+// everything as it was.
 func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *journal.Entry, command string) (*plan.Plan, int, error) {
 	down, err := f.down()
 	if err != nil {
@@ -151,7 +150,8 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	c.begin = func(_ *plan.Plan, want *ruleset.State) error {
 		begun = true
 		if newest != nil && newest.Policy == s.Text {
-			// The same names as before: to know more about them harms nobody.
+			// The names are the same as before, so knowing more about them does no
+			// harm.
 			err = f.keep(s)
 		} else {
 			pending, err = f.beginGeneration(s, want, command)
@@ -172,7 +172,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 		return p, 0, err
 	}
 	f.inForce = true
-	f.note(c.tables, p)
+	f.note(ctx, c.tables, p)
 	f.isUp(down)
 	if pending == nil {
 		return p, newest.Number, nil
@@ -182,7 +182,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 		return p, 0, notice.WithHint(fmt.Errorf("the rules are in force, but their generation could not be recorded: %w", err),
 			"repair the state folder and run ringfence %s again", command)
 	}
-	// The generation holds the same, and is asked for what cannot be kept here.
+	// The generation has the same addresses, and is used if they cannot be saved here.
 	if err := errors.Join(err, f.keep(s)); err != nil {
 		f.Notice.Warn(notice.StateUnsaved, "%v", err)
 	}
@@ -205,8 +205,8 @@ func (f *committer) beginGeneration(s *site.Site, state *ruleset.State, command 
 	})
 }
 
-// foreignTable is the guard of another program's table. There is none once
-// anything was applied.
+// foreignTable returns the guard against replacing another program's table. There is
+// none once a policy was applied.
 func (f *session) foreignTable(adopt bool) ([]plan.Guard, error) {
 	numbers, err := f.Numbers()
 	if adopt || err != nil || len(numbers) > 0 {

@@ -1,10 +1,9 @@
-// Package fence does what the commands are for: it applies a policy, refreshes its
-// addresses, rolls back, takes the fence down and puts it up, bans, and reports.
-// Values go in and come out; what else a user should hear is a notice.
+// Package fence does the work of the commands: it applies a policy, refreshes its
+// addresses, rolls back, takes the fence down and puts it up, bans, and reports. It
+// takes and returns values; everything else that a user should know is a notice.
 //
-// It never prints, reads no flag and does not know when it is called: that is for
-// pkg/cli and pkg/daemon. Which back end does the work is chosen in one place,
-// System.
+// It never prints, reads no flags, and does not decide when it is called: pkg/cli and
+// pkg/daemon do that. System is the only place that chooses a back end.
 package fence
 
 import (
@@ -27,9 +26,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// World is what a fence works in, beside its files.
+// World is the environment of a fence, besides its files.
 type World struct {
-	// Kernel returns a back end that knows nothing of the table yet.
+	// Kernel returns a back end that has not read the table yet.
 	Kernel func() backend.Kernel
 	// Backend returns the back end that a policy asks for, and Others all but that of a
 	// name; nil is Kernel, and no others.
@@ -37,52 +36,53 @@ type World struct {
 	Others  func(name string) []backend.Kernel
 	// Classifier recognises scanners.
 	Classifier backend.Classifier
-	// Host reads the facts of the host, Listeners its servers.
+	// Host reads the facts of the host, Listeners the servers that listen on it.
 	Host      func() (ruleset.Host, error)
 	Listeners func() ([]ruleset.Listener, error)
-	// Servers are the host's name servers. Lookup asks name servers: first in the
-	// usual way, again in another one.
-	Servers func() ([]netip.AddrPort, error)
-	Lookup  func(servers []netip.AddrPort) (first, again resolve.Lookup)
+	// Servers are the host's name servers, and Hosts the names that it knows without
+	// them. Lookup asks name servers: first in the usual way, again in another one.
+	Servers func() (resolve.Servers, error)
+	Hosts   func() (resolve.Hosts, error)
+	Lookup  func(servers resolve.Servers) (first, again resolve.Lookup)
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }
 
-// Config says where a fence keeps its files, who works with it, and who hears of
-// it.
+// Config says where a fence keeps its files, who uses it, and who receives its notices.
 type Config struct {
 	StateDir, RunDir string
-	// PolicyFile is the policy that Apply would be given, "" if that is not known. It is
-	// only compared with what is in force.
+	// PolicyFile is the policy file of this host, "" if not known. It is only compared
+	// with what is in force.
 	PolicyFile    string
 	User, Version string // for generations
-	// Notice takes notices while a command runs.
+	// Notice receives notices while a command runs.
 	Notice notice.Func
-	// Words puts the ways out of alarms into words; nil leaves them out.
+	// Words returns the text for the ways out of alarms; nil leaves them out.
 	Words site.Words
-	// Progress takes texts about what takes a while; nil ignores them.
+	// Progress receives messages about steps that take some time; nil ignores them.
 	Progress func(text string)
 	Log      *slog.Logger
 }
 
-// session is what all commands need: the files, the world, and what is known of both.
+// session is what all commands need: the files, the world, and what is known about
+// both.
 type session struct {
 	Config
 	World
 	store
 	engine engine
 	parsed map[string]*policy.Policy // by their texts
-	// inForce says that what the command is for has been done in the kernel.
+	// inForce says that the purpose of the command has been achieved in the kernel.
 	inForce bool
 	// choice is the back end of the policy that a command is about, "" for that of the
 	// newest generation.
 	choice policy.Backend
 }
 
-// committer brings the kernel to what a site wants.
+// committer brings the kernel to the desired state of a site.
 type committer struct{ session }
 
-// Fence works on the fence of one host. Each of its operations is a command.
+// Fence works on the fence of one host. Each of its methods is the work of a command.
 type Fence struct{ committer }
 
 // New returns a fence in a world.
@@ -93,7 +93,7 @@ func New(c Config, w World) *Fence {
 	}}}
 }
 
-// InForce reports whether what the last command is for has been done in the
+// InForce reports whether the purpose of the last command has been achieved in the
 // kernel, whatever else has failed.
 func (f *session) InForce() bool { return f.inForce }
 
@@ -104,8 +104,8 @@ type Policy struct {
 	Source string // the file's path
 }
 
-// enter takes the lock for a command that changes the fence, and recovers what an
-// earlier one has left that was killed.
+// enter takes the lock for a command that changes the fence, and cleans up after an
+// earlier command that was killed.
 func (f *session) enter(ctx context.Context, command string) (leave func(), err error) {
 	unlock, err := journal.Lock(ctx, f.RunDir, command)
 	if err != nil {
@@ -119,8 +119,8 @@ func (f *session) enter(ctx context.Context, command string) (leave func(), err 
 	return unlock, nil
 }
 
-// kernel is the back end with what the last commit has noted. With full it knows
-// nothing and reads the whole table.
+// kernel returns the back end with the snapshot of the last commit. With full it has
+// none and reads the whole table.
 func (f *session) kernel(full bool) backend.Kernel {
 	k := f.open(f.chosen())
 	if full {
@@ -136,18 +136,23 @@ func (f *session) kernel(full bool) backend.Kernel {
 	return k
 }
 
-// Probe asks whether the back end works here, before anybody waits for anything.
+// Probe finds out whether the back end works here, before the user waits for anything.
 func (f *session) Probe(ctx context.Context) error { return f.kernel(true).Probe(ctx) }
 
-// note writes down what the kernel holds after a plan. It is a shortcut for the
-// next look only, so a failure is no error.
-func (f *session) note(k backend.Kernel, p *plan.Plan) {
-	if err := errors.Join(k.Note(p), f.saveSnapshot(k)); err != nil {
-		f.Log.Info("note what the kernel holds", "error", err)
+// note saves what the kernel holds after a plan, and adds the addresses that are
+// allowed by hand again. Saving only makes the next run faster, so its failure is not
+// an error.
+func (f *session) note(ctx context.Context, k backend.Kernel, p *plan.Plan) {
+	err := k.Note(p)
+	if err := f.restoreAllowances(ctx, k); err != nil {
+		f.Notice.Warn(notice.NotAllowedAgain, "addresses that were allowed by hand may not be allowed now: %v", err)
+	}
+	if err := errors.Join(err, f.saveSnapshot(k)); err != nil {
+		f.Log.Info("save what is known of the kernel", "error", err)
 	}
 }
 
-// saveSnapshot writes down what the back end knows, if that is new.
+// saveSnapshot saves what the back end knows, if that is new.
 func (f *session) saveSnapshot(k backend.Kernel) error {
 	if snapshot, changed := k.Snapshot(); changed {
 		return f.WriteKernel(snapshot)
@@ -155,8 +160,8 @@ func (f *session) saveSnapshot(k backend.Kernel) error {
 	return nil
 }
 
-// withClassifier is the kernel with the classifier before its rules that a site
-// wants; a nil site wants none.
+// withClassifier returns the kernel together with the classifier that a site wants. A
+// nil site wants none.
 func (f *session) withClassifier(tables control.Kernel, s *site.Site) control.Kernel {
 	var program backend.Program
 	if s != nil {
@@ -165,12 +170,12 @@ func (f *session) withClassifier(tables control.Kernel, s *site.Site) control.Ke
 	return control.Classified{Rules: tables, Classifier: f.Classifier.With(program)}
 }
 
-// observe looks at the kernel, with the classifier.
+// observe observes the kernel together with the classifier.
 func (f *session) observe(ctx context.Context, tables control.Kernel) (*ruleset.State, error) {
 	return f.withClassifier(tables, nil).Observe(ctx)
 }
 
-// readHost reads the facts of the host into a site, with whether scanners can be
+// readHost reads the facts of the host into a site, and whether scanners can be
 // recognised there.
 func (f *session) readHost(s *site.Site) error {
 	h, err := f.Host()
@@ -182,7 +187,7 @@ func (f *session) readHost(s *site.Site) error {
 	return nil
 }
 
-// parse reads the policy of a generation; the same text is read once.
+// parse reads the policy of a generation. Each text is read only once.
 func (f *session) parse(name, text string) (*policy.Policy, error) {
 	if p, ok := f.parsed[text]; ok {
 		return p, nil
@@ -194,7 +199,7 @@ func (f *session) parse(name, text string) (*policy.Policy, error) {
 	return p, err
 }
 
-// siteOf is the site of a generation with the given memory of names.
+// siteOf returns the site of a generation with the given memory of names.
 func (f *session) siteOf(e *journal.Entry, memory resolve.Memory) (*site.Site, error) {
 	p, err := f.parse(fmt.Sprintf("generation %d (%s)", e.Number, e.Source), e.Policy)
 	if err != nil {
@@ -203,7 +208,7 @@ func (f *session) siteOf(e *journal.Entry, memory resolve.Memory) (*site.Site, e
 	return &site.Site{Policy: p, Text: e.Policy, Source: e.Source, Host: e.Host, Memory: memory}, nil
 }
 
-// siteThen is a generation as it was when it was made.
+// siteThen returns the site of a generation as it was when that was made.
 func (f *session) siteThen(e *journal.Entry) (*site.Site, error) {
 	memory, err := memoryOf(e)
 	if err != nil {
@@ -212,8 +217,9 @@ func (f *session) siteThen(e *journal.Entry) (*site.Site, error) {
 	return f.siteOf(e, memory)
 }
 
-// siteBefore is the site that the kernel's rules were made from: the newest
-// generation on the host as it was. nil says that it is not known.
+// siteBefore returns the site that the kernel's rules were made from: the newest
+// generation with the facts of the host at that time. It returns nil if that is not
+// known.
 func (f *session) siteBefore(s *site.Site, newest *journal.Entry, memory resolve.Memory) *site.Site {
 	if newest == nil {
 		return nil
@@ -230,12 +236,11 @@ func (f *session) siteBefore(s *site.Site, newest *journal.Entry, memory resolve
 	return before
 }
 
-// askTime is the most that asking for all names takes.
+// askTime is the time limit for asking for all names.
 const askTime = 20 * time.Second
 
-// ask resolves all names of the site. It must not be called with the lock held,
-// so what it takes for remembered may not be the last word: it only decides
-// whether to ask twice.
+// ask resolves all names of the site. It must not be called with the lock held, so the
+// memory that it uses may be out of date: it only decides whether to ask twice.
 func (f *session) ask(ctx context.Context, s *site.Site, remembered resolve.Memory, large []string) {
 	s.Asked = true
 	if targets := site.Targets(s.Policy); len(targets) > 0 {
@@ -243,13 +248,18 @@ func (f *session) ask(ctx context.Context, s *site.Site, remembered resolve.Memo
 	}
 }
 
-// askAbout asks name servers, those of the host if none are given.
-func (f *session) askAbout(ctx context.Context, q resolve.Inquiry, servers []netip.AddrPort) []resolve.Result {
-	if len(servers) == 0 {
-		var err error
+// askAbout asks name servers, those of the host if none are given, and the host's
+// own file of names.
+func (f *session) askAbout(ctx context.Context, q resolve.Inquiry, given []netip.AddrPort) []resolve.Result {
+	servers := resolve.ServersAt(given)
+	var err error
+	if len(given) == 0 {
 		if servers, err = f.Servers(); err != nil {
 			f.Log.Warn("read name servers", "error", err)
 		}
+	}
+	if q.Hosts, err = f.Hosts(); err != nil {
+		f.Log.Warn("read the host's file of names", "error", err)
 	}
 	if f.Progress != nil {
 		f.Progress(fmt.Sprintf("asking for %s …", notice.Count(len(q.Targets), "name")))
@@ -257,28 +267,32 @@ func (f *session) askAbout(ctx context.Context, q resolve.Inquiry, servers []net
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	first, again := f.Lookup(servers)
-	results := q.Ask(ctx, first, again)
-	f.Log.Debug("asked for names", "names", len(q.Targets), "servers", servers, "again", len(results)-len(q.Targets), "took", time.Since(start))
+	results := q.Ask(ctx, func(own []netip.AddrPort) (first, again resolve.Lookup) {
+		if len(own) > 0 {
+			return f.Lookup(resolve.ServersAt(own))
+		}
+		return f.Lookup(servers)
+	})
+	f.Log.Debug("asked for names", "names", len(q.Targets), "servers", servers.Addresses, "again", len(results)-len(q.Targets), "took", time.Since(start))
 	return results
 }
 
-// Resolve asks for names as a policy would, and keeps nothing.
+// Resolve asks for names as for a policy, and keeps nothing.
 func (f *Fence) Resolve(ctx context.Context, p *policy.Policy, targets []resolve.Target) (Resolved, error) {
 	h, err := f.Host()
 	if err != nil {
 		return Resolved{}, err
 	}
-	settings := resolve.Settings{Filter: site.AddressFilter(p, h)}
+	settings, names := resolve.Settings{Filter: site.AddressFilter(p, h)}, site.NamesOf(p)
 	for _, t := range targets {
-		settings.Names = append(settings.Names, resolve.Name{Target: t, Owners: site.Owners(p, t)})
+		settings.Names = append(settings.Names, names.Name(t))
 	}
 	results := f.askAbout(ctx, resolve.Inquiry{Targets: targets, Settings: settings}, p.DNS.Servers)
 	memory := resolve.NewMemory().Learn(results, settings, f.Now())
 	return Resolved{results, memory.Names, memory.Refresh.Failures, settings.Filter, memory.Refresh.OK}, nil
 }
 
-// Resolved is what is behind names, one result and one known a name.
+// Resolved is the result for names: one result and one memory for each.
 type Resolved struct {
 	Results       []resolve.Result
 	Known         []resolve.Known

@@ -193,3 +193,40 @@ func TestStateMark(t *testing.T) {
 		t.Errorf("that the fence was taken down is not noticed (%v)", err)
 	}
 }
+
+// TestAllowances outlive the table, and end also without one.
+func TestAllowances(t *testing.T) {
+	kernel := &plantest.Kernel{}
+	f, _ := newFence(t, kernel)
+	apply(t, f, firstPolicy, fence.ApplyOptions{})
+	phone := netip.MustParseAddr("198.51.100.7")
+	if _, err := f.Allow(t.Context(), phone, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Ban(t.Context(), phone, time.Hour, true); err == nil {
+		t.Error("what is allowed by hand was banned")
+	}
+	kernel.Change(func(s *ruleset.State) { *s = ruleset.State{} })
+	if allowed, err := kernel.Allowances(t.Context()); err != nil || len(allowed) != 0 {
+		t.Fatalf("without a table: %v, %v", allowed, err)
+	}
+	if _, err := f.Refresh(t.Context(), fence.RefreshOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := f.Status(t.Context()); err != nil || len(s.ByHand) != 1 || s.ByHand[0].Address != phone || s.ByHand[0].Why != "by somebody" || s.ByHand[0].Left > time.Hour {
+		t.Errorf("status: %+v, %v", s.ByHand, err)
+	}
+	kernel.Change(func(s *ruleset.State) { *s = ruleset.State{} })
+	if was, err := f.Disallow(t.Context(), phone); !was || err != nil {
+		t.Errorf("disallow without a table: %t, %v", was, err)
+	}
+	if was, err := f.Disallow(t.Context(), phone); was || err == nil {
+		t.Errorf("disallow of what is not allowed, without a table: %t, %v", was, err)
+	}
+	if _, err := f.Refresh(t.Context(), fence.RefreshOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if allowed, err := kernel.Allowances(t.Context()); err != nil || len(allowed) != 0 {
+		t.Errorf("what was ended came back: %v, %v", allowed, err)
+	}
+}

@@ -11,17 +11,17 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Generation is a generation with what it changed in the one before.
+// Generation is a generation with its changes against the one before.
 type Generation struct {
 	Number  int
 	InForce bool
-	// Damaged says why nothing more is known, nil if it is.
+	// Damaged says why nothing else is known, nil if it is.
 	Damaged error
 	Entry   *journal.Entry // nil if it is damaged
 	Plan    *plan.Plan     // nil if it or the one before is not known
 }
 
-// History returns all generations that are kept, the oldest first.
+// History returns all stored generations, the oldest first.
 func (f *Fence) History() ([]Generation, error) {
 	numbers, err := f.Numbers()
 	if err != nil {
@@ -58,8 +58,8 @@ func (f *Fence) History() ([]Generation, error) {
 	return all, nil
 }
 
-// Generation returns one generation, with the reason of each of its changes as far
-// as this version can read both policies.
+// Generation returns one generation, with the reason of each of its changes if this
+// version can read both policies.
 func (f *Fence) Generation(number int) (*Generation, error) {
 	all, err := f.History()
 	if err != nil {
@@ -80,7 +80,7 @@ func (f *Fence) Generation(number int) (*Generation, error) {
 		}
 		return &g, nil
 	}
-	return nil, notice.WithHint(fmt.Errorf("there is no generation %d: kept are %d to %d", number, all[0].Number, all[len(all)-1].Number),
+	return nil, notice.WithHint(fmt.Errorf("there is no generation %d: those from %d to %d are stored", number, all[0].Number, all[len(all)-1].Number),
 		"ringfence history shows them")
 }
 
@@ -100,8 +100,8 @@ func (f *Fence) explain(g Generation, before *journal.Entry) {
 	g.Plan.Explain(was, will, why)
 }
 
-// originsThen says where a generation's addresses came from when it was made;
-// nowhere if this version cannot read it any more.
+// originsThen says where a generation's addresses came from when it was made. It is
+// empty if this version cannot read the policy.
 func (f *session) originsThen(e *journal.Entry) ruleset.Origins {
 	s, err := f.siteThen(e)
 	if err != nil {

@@ -18,10 +18,10 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// Reconciler brings the kernel to the newest generation again and again, for as
-// long as a process runs. What is on disk is the truth: other runs change it, so
-// it is read again whenever the lock is held. The lock is never held while
-// name servers are asked. When to do what is decided in pkg/daemon.
+// Reconciler brings the kernel to the newest generation again and again, for as long as
+// a process runs. Other runs change the files on disk, so they are read again whenever
+// the lock is held. The lock is never held while name servers are asked. pkg/daemon
+// decides when to do what.
 type Reconciler struct {
 	fence *Fence
 	// kernel is the back end of the newest generation. Watch may be called beside the
@@ -31,46 +31,46 @@ type Reconciler struct {
 	backend policy.Backend
 	unwatch context.CancelFunc // ends the last Watch
 
-	// newest is the newest generation and site what it asks for; both are nil
-	// while there is nothing to do.
+	// newest is the newest generation and site its site. Both are nil while there is
+	// nothing to do.
 	newest *journal.Entry
 	site   *site.Site
 	memory resolve.Memory
 	idle   string // why there is nothing to do
 	taken  bool   // the generation has become the newest one since the last outcome
-	// read is addresses.json as it was when memory was read from it or written to
-	// it; saved is when it was written last. Then memory may know later times.
+	// read is the addresses.json that memory was read from or written to. saved is when
+	// it was last written; memory may have newer times.
 	read    fileMark
 	saved   resolve.Moment
 	unsaved bool
 }
 
-// Reconciler returns one that knows nothing yet.
+// Reconciler returns a reconciler that has not read anything yet.
 func (f *Fence) Reconciler() *Reconciler {
 	return &Reconciler{fence: f, kernel: f.kernel(true), backend: f.chosen()}
 }
 
-// Outcome is what has come of a look at the kernel or of answers.
+// Outcome is the result of a reconciliation or of answers.
 type Outcome struct {
-	// Idle says why there was nothing to do, "" if there was; then the rest is
-	// empty.
+	// Idle says why there was nothing to do. It is "" if there was; otherwise the other
+	// fields are empty.
 	Idle string
-	// Generation is the one in force, New says that it was not when the kernel was
-	// last looked at.
+	// Generation is the one in force. New says that it was not in force at the last
+	// reconciliation.
 	Generation int
 	New        bool
 	Plan       *plan.Plan
-	// HostChanged says that the plan is due to the host, not to another program.
+	// HostChanged says that the host caused the changes, not another program.
 	HostChanged bool
-	// Size, Failures and Alarms say how the policy's names are doing.
+	// Size, Failures and Alarms describe the state of the policy's names.
 	Size             string
 	Failures, Alarms int
 	// Notices are what is wrong now.
 	Notices []notice.Notice
 }
 
-// fileMark tells whether a file is still the same. Files of state are replaced,
-// never written to.
+// fileMark detects whether a file has been replaced. State files are never written in
+// place.
 type fileMark struct{ info os.FileInfo }
 
 func markOf(path string) fileMark {
@@ -92,8 +92,8 @@ func (r *Reconciler) addressesFile() string {
 // Probe asks whether the back end works here.
 func (r *Reconciler) Probe(ctx context.Context) error { return r.kernel.Probe(ctx) }
 
-// Wrote reports whether what was changed up to this generation was seen before a
-// change that this process has made, or was a part of it.
+// Wrote reports whether all changes up to this generation came before a change that
+// this process made, or are part of one.
 func (r *Reconciler) Wrote(generation uint64) bool { return r.kernel.Wrote(generation) }
 
 // Watch reports changes of the table, as the back end does. The channel is closed when
@@ -119,8 +119,8 @@ func (r *Reconciler) use(b policy.Backend) {
 	}
 }
 
-// Reconcile brings the kernel to what the newest generation asks for, with the
-// addresses that are remembered. With full it trusts no note of an earlier look.
+// Reconcile brings the kernel to the state of the newest generation, with the
+// remembered addresses. With full it reads everything again.
 func (r *Reconciler) Reconcile(ctx context.Context, full bool) (Outcome, error) {
 	var o Outcome
 	err := r.locked(ctx, &o, func() error {
@@ -142,11 +142,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, full bool) (Outcome, error) 
 }
 
 // patience is how long a reconciler waits for another run before its caller can do
-// something else, such as telling a watchdog that it is alive.
+// something else, such as notifying a watchdog.
 const patience = 3 * time.Second
 
-// locked does something with the lock held and everything on disk known, unless
-// there is nothing to do.
+// locked calls do with the lock held and all files read, unless there is nothing to do.
 func (r *Reconciler) locked(ctx context.Context, o *Outcome, do func() error) error {
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	leave, err := r.fence.enter(waiting, "run")
@@ -170,7 +169,7 @@ func (r *Reconciler) locked(ctx context.Context, o *Outcome, do func() error) er
 	return err
 }
 
-// IsLocked reports whether an error says that another run is at work.
+// IsLocked reports whether an error says that another run holds the lock.
 func IsLocked(err error) bool { return errors.Is(err, journal.ErrLocked) }
 
 // load reads what other runs have changed on disk.
@@ -208,7 +207,7 @@ func (r *Reconciler) load() error {
 		if err := f.readHost(s); err != nil {
 			return err
 		}
-		// Of older policies nothing is needed any more.
+		// Older policies are not needed any more.
 		clear(f.parsed)
 		f.parsed[newest.Policy] = s.Policy
 		r.newest, r.site, r.taken = newest, s, true
@@ -224,8 +223,8 @@ func (r *Reconciler) load() error {
 	return nil
 }
 
-// sync brings the kernel to what a site asks for on the host as it is now. begin
-// is called before the kernel is touched.
+// sync brings the kernel to the desired state of a site on the host as it is now. begin
+// is called before the kernel is changed.
 func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin func()) error {
 	f := r.fence
 	if err := f.readHost(s); err != nil {
@@ -240,14 +239,14 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		if err := f.keepHost(s.Host); err != nil {
 			f.Log.Error("save the facts of the host", "error", err)
 		}
-		return nil // a disk that is full must not keep the fence down, or a registrar out
+		return nil // a full disk must not keep the fence down or block a registrar
 	}}
 	var err error
 	if o.Plan, err = f.sync(ctx, s, c); err != nil {
 		r.kernel.Forget()
 		return err
 	}
-	f.note(r.kernel, o.Plan)
+	f.note(ctx, r.kernel, o.Plan)
 	alarms := s.Alarms(f.lookFor(ctx, r.kernel, s, r.newest, o.Plan.Want))
 	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)
 	o.Notices = s.ClassifierWarnings()
@@ -261,7 +260,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 	return nil
 }
 
-// Due is how long it is until a name should be asked for.
+// Due returns the time until the next name must be asked for.
 func (r *Reconciler) Due() time.Duration {
 	const never = time.Hour
 	if r.site == nil {
@@ -274,8 +273,8 @@ func (r *Reconciler) Due() time.Duration {
 	return due
 }
 
-// Ask returns what asks for the names that are due, and for those that soon will
-// be. That runs beside the other methods; nil says that there is nothing to ask.
+// Ask returns a function that asks for the names that are due or soon will be. It runs
+// concurrently with the other methods. Ask returns nil if there is nothing to ask.
 func (r *Reconciler) Ask() func(context.Context) []resolve.Result {
 	if r.site == nil {
 		return nil
@@ -292,8 +291,8 @@ func (r *Reconciler) Ask() func(context.Context) []resolve.Result {
 	return func(ctx context.Context) []resolve.Result { return r.fence.askAbout(ctx, q, servers) }
 }
 
-// Learn puts answers into force. Whatever generation they were asked for, they
-// only speak of names.
+// Learn puts answers into force. They are about names only, so it does not matter for
+// which generation they were asked.
 func (r *Reconciler) Learn(ctx context.Context, answers []resolve.Result) (Outcome, error) {
 	var o Outcome
 	err := r.locked(ctx, &o, func() error {
@@ -308,9 +307,9 @@ func (r *Reconciler) Learn(ctx context.Context, answers []resolve.Result) (Outco
 	return o, err
 }
 
-// save takes over a memory, and writes it if it says anything new, or else at
-// most as often as a name is asked for: flash wears out. What cannot be written
-// stays in this run.
+// save takes over a memory. It writes the memory if that says anything new, and
+// otherwise at most as often as names are asked for, because flash wears out. If
+// writing fails, the memory lasts as long as this process.
 func (r *Reconciler) save(memory resolve.Memory, now resolve.Moment) {
 	age := now.Since(r.saved)
 	anew := !r.memory.Same(memory) || age >= r.site.Policy.DNS.Min || r.saved.Time.IsZero()
@@ -319,13 +318,13 @@ func (r *Reconciler) save(memory resolve.Memory, now resolve.Moment) {
 		return
 	}
 	if err := r.fence.WriteAddresses(memory); err != nil {
-		r.fence.Log.Error("save addresses; going on with them all the same", "error", err)
+		r.fence.Log.Error("save addresses; they are used all the same", "error", err)
 		return
 	}
 	r.read, r.saved, r.unsaved = markOf(r.addressesFile()), now, false
 }
 
-// Close writes what only this run knows yet.
+// Close writes what has not been saved yet.
 func (r *Reconciler) Close(ctx context.Context) {
 	if !r.unsaved {
 		return
@@ -344,9 +343,9 @@ func (r *Reconciler) Close(ctx context.Context) {
 	}
 }
 
-// StateMark changes when another run has made a generation, was killed while it
-// made one, or has taken the fence down or put it up. What a reconciler itself
-// writes does not change it.
+// StateMark changes when another run has made a generation, was killed while it made
+// one, or has taken the fence down or put it up. Writes of a reconciler do not change
+// it.
 type StateMark struct {
 	newest      int
 	down, begun fileMark

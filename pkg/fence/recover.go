@@ -14,8 +14,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// recoverGeneration looks after a generation that was begun by a run that is
-// gone: if the kernel has taken its rules it gets its number, else it is dropped.
+// recoverGeneration handles a generation that was begun by a run that was killed: if
+// the kernel has its rules, it gets its number; otherwise it is discarded.
 func (f *session) recoverGeneration(ctx context.Context) error {
 	pending, err := f.Interrupted()
 	if pending == nil || err != nil {
@@ -31,9 +31,9 @@ func (f *session) recoverGeneration(ctx context.Context) error {
 		return err
 	}
 	if !f.nearerTo(have, &state) {
-		f.Notice.Note(notice.RunInterrupted, "an earlier %s was killed before the kernel had taken its rules: they are dropped", pending.Command)
+		f.Notice.Note(notice.RunInterrupted, "an earlier %s was killed before its rules were in the kernel: they are discarded", pending.Command)
 		if newest, err := f.newest(); err == nil && newest == nil && !have.Exists {
-			// Its classifier went in first.
+			// The classifier was attached before the rules.
 			if err := f.clear(ctx); err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ func (f *session) recoverGeneration(ctx context.Context) error {
 	if err != nil {
 		f.Notice.Warn(notice.StateUnsaved, "%v", err)
 	}
-	f.Notice.Note(notice.RunInterrupted, "an earlier %s was killed after the kernel had taken its rules; they are generation %d", pending.Command, pending.Number)
+	f.Notice.Note(notice.RunInterrupted, "an earlier %s was killed after its rules were in the kernel: they are generation %d", pending.Command, pending.Number)
 	old, err := f.recall(true)
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (f *session) recoverGeneration(ctx context.Context) error {
 	return f.keep(&site.Site{Memory: memory, Retired: old.Without(names), Host: pending.Host})
 }
 
-// clear takes table and classifier out of the kernel, if they are there.
+// clear removes the table and the classifier from the kernel, if they are there.
 func (f *session) clear(ctx context.Context) error {
 	nothing := control.Desired{State: &ruleset.State{}}
 	kernel := f.kernel(true)
@@ -67,8 +67,8 @@ func (f *session) clear(ctx context.Context) error {
 	return errors.Join(err, kernel.Tidy(ctx))
 }
 
-// nearerTo reports whether what the kernel has comes from a state rather than
-// from the newest generation. Another program may have changed something since.
+// nearerTo reports whether the kernel's table comes from state rather than from the
+// newest generation. Another program may have changed it since.
 func (s store) nearerTo(have, state *ruleset.State) bool {
 	differences := len(plan.Diff(have, state).Changes)
 	if differences == 0 {
@@ -83,8 +83,8 @@ func (s store) nearerTo(have, state *ruleset.State) bool {
 	return have.Exists && differences < len(plan.Diff(have, before).Changes)
 }
 
-// recoverDown looks after a fence that a run that is gone was taking down or
-// putting up: what it had begun in the kernel decides.
+// recoverDown handles a fence that a run was taking down or putting up when it was
+// killed: what that run had begun in the kernel decides.
 func (f *session) recoverDown(ctx context.Context) error {
 	down, err := f.down()
 	if down == nil || err != nil || down.Phase == journal.Resting {
@@ -99,7 +99,7 @@ func (f *session) recoverDown(ctx context.Context) error {
 		f.Notice.Note(notice.RunInterrupted, "an earlier run was killed after it had put the fence up")
 		return f.ClearDown()
 	case have.Exists:
-		f.Notice.Note(notice.RunInterrupted, "an earlier ringfence down was killed before it was done: taking the fence down now")
+		f.Notice.Note(notice.RunInterrupted, "an earlier ringfence down was killed before it was finished: taking the fence down now")
 	}
 	if err := f.clear(ctx); err != nil {
 		return err

@@ -16,34 +16,34 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// RefreshOptions say what Refresh may believe.
+// RefreshOptions are the options of Refresh.
 type RefreshOptions struct {
 	// Large are the names whose answers may have any number of records.
 	Large []string
 }
 
-// Refreshed is what has come of a refresh.
+// Refreshed is the result of a refresh.
 type Refreshed struct {
-	// Idle says why nothing was done, "" if it was.
+	// Idle says why nothing was done, "" if something was.
 	Idle       string
 	Plan       *plan.Plan // nil if nothing was done
 	Generation int        // the one in force
 	Unread     error      // why that is not known
 	Size       string     // of the policy's names
-	// Notices are what is wrong now, News those among them that no run has shown to a
-	// user yet. Alarms counts the alarms among them.
+	// Notices are all present ones, News those that no run has shown to the user yet.
+	// Alarms counts the alarms among Notices.
 	Notices, News []notice.Notice
 	Alarms        int
-	Partly        bool // a name has failed, an alarm stands, or something was not saved
+	Partly        bool // a name has failed, there is an alarm, or something was not saved
 }
 
-// refreshTries is how often Refresh starts over because a new generation was
-// made while it asked for the names of the one before.
+// refreshTries is how often Refresh starts again because a new generation was made
+// while it asked for the names of the previous one.
 const refreshTries = 3
 
-// Refresh asks for the names of the newest generation, and puts their addresses
-// and whatever is missing into the kernel. What it finds on the way is among its
-// notices, so that it need not be shown by every run.
+// Refresh asks for the names of the newest generation, and puts their addresses and
+// everything that is missing into the kernel. Its notices include those found on the
+// way, so that not every run has to show them.
 func (f *Fence) Refresh(ctx context.Context, o RefreshOptions) (*Refreshed, error) {
 	show, heard := f.Notice, &notices{}
 	f.hear(heard.add)
@@ -55,12 +55,12 @@ func (f *Fence) Refresh(ctx context.Context, o RefreshOptions) (*Refreshed, erro
 	return r, err
 }
 
-// notices are those that a command has heard.
+// notices are those of one command.
 type notices []notice.Notice
 
 func (list *notices) add(n notice.Notice) { *list = append(*list, n) }
 
-// hear sends the notices of what follows elsewhere.
+// hear sends later notices elsewhere.
 func (f *session) hear(to notice.Func) { f.Notice, f.notice = to, to }
 
 func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (*Refreshed, error) {
@@ -96,7 +96,7 @@ func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (
 		}
 		refreshed, err := f.refreshFrom(ctx, newest, s, heard)
 		if errors.Is(err, journal.ErrLocked) {
-			// The next run of cron does what this one could not.
+			// The next run of cron will do it.
 			return f.idle(fmt.Sprintf("Nothing was done: %v.", err), nil)
 		}
 		if err != nil || refreshed != nil {
@@ -107,7 +107,7 @@ func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (
 	return f.idle(fmt.Sprintf("Nothing was done: a newer generation was made %d times while names were asked for.", refreshTries), nil)
 }
 
-// idle is a refresh that has done nothing.
+// idle returns the result of a refresh that did nothing.
 func (f *Fence) idle(why string, err error) (*Refreshed, error) {
 	if err != nil {
 		return nil, err
@@ -116,11 +116,11 @@ func (f *Fence) idle(why string, err error) (*Refreshed, error) {
 	return &Refreshed{Idle: why, Generation: numberOf(newest), Unread: err}, nil
 }
 
-// whyDown says that the fence is down on purpose, if it is.
+// whyDown says that the fence was taken down on purpose, if it was.
 func (f *Fence) whyDown(ctx context.Context) (string, error) {
 	down, err := f.down()
 	if err == nil && down != nil && down.Phase != journal.Resting {
-		// A run is at it, or was killed while it was.
+		// Another run is working on it, or was killed while it did.
 		var leave func()
 		if leave, err = f.enter(ctx, "refresh"); err != nil {
 			return "", err
@@ -138,8 +138,8 @@ func (f *Fence) whyDown(ctx context.Context) (string, error) {
 	return "The fence was taken down" + by + "; nothing was done. Put it up with ringfence apply or ringfence up.", nil
 }
 
-// generationOrKilled is generation, also if the first apply of all was killed
-// before it had given its generation a number.
+// generationOrKilled is like generation. It also works if the very first apply was
+// killed before its generation got a number.
 func (f *Fence) generationOrKilled(ctx context.Context) (*journal.Entry, error) {
 	newest, err := f.generation()
 	if !errors.Is(err, journal.ErrNone) {
@@ -156,8 +156,8 @@ func (f *Fence) generationOrKilled(ctx context.Context) (*journal.Entry, error) 
 	return f.generation()
 }
 
-// refreshFrom puts the answers for a generation into force. It does nothing,
-// and returns nil, if a newer one has been made meanwhile.
+// refreshFrom puts the answers for a generation into force. If a newer one was made
+// meanwhile, it does nothing and returns nil.
 func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Site, heard *notices) (*Refreshed, error) {
 	leave, err := f.enter(ctx, "refresh")
 	if err != nil {
@@ -186,27 +186,27 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 		if unsaved = f.keep(s); unsaved != nil && p.Empty() {
 			return unsaved
 		}
-		return nil // a disk that is full must not keep a registrar out
+		return nil // a full disk must not block a registrar
 	}
 	p, err := f.sync(ctx, s, c)
 	if err != nil {
 		return nil, err
 	}
 	f.inForce = true
-	f.note(c.tables, p)
+	f.note(ctx, c.tables, p)
 	logNames(f.Log, s.Memory)
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
 	alarms := s.Alarms(f.lookFor(ctx, c.tables, s, from, p.Want))
 	r.Alarms, r.Partly = len(alarms), s.NeedsSomebody(alarms) || unsaved != nil
 	r.Notices = slices.Concat(*heard, s.ClassifierWarnings(), s.NameNotices(alarms), alarmNotices(alarms))
 	if unsaved != nil {
-		r.Notices = append(r.Notices, notice.Warningf(notice.StateUnsaved, "the kernel is up to date, but what it goes by could not be saved: %v", unsaved))
+		r.Notices = append(r.Notices, notice.Warningf(notice.StateUnsaved, "the kernel is up to date, but the addresses could not be saved: %v", unsaved))
 	}
 	r.News = f.record(r.Notices)
 	return r, nil
 }
 
-// logNames writes down what is known of each name and of each question.
+// logNames logs what is known about each name and each question.
 func logNames(log *slog.Logger, m resolve.Memory) {
 	for _, k := range m.Names {
 		missing := 0

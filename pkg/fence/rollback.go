@@ -11,17 +11,17 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// RolledBack is what has come of a rollback.
+// RolledBack is the result of a rollback.
 type RolledBack struct {
 	Applied
-	// Target is the generation whose policy is in force now, with the file that it
-	// was read from and its text.
+	// Target is the generation whose policy is in force now, with the text of that
+	// policy and the file that it was read from.
 	Target       int
 	Source, Text string
 }
 
-// Rollback puts the policy of generation n, or of the one before the newest for 0,
-// into force again. allowEmpty are the providers that may be without an address.
+// Rollback puts the policy of generation n into force again, or for 0 that of the one
+// before the newest. The providers in allowEmpty may be without an address.
 func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string) (*RolledBack, error) {
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
@@ -71,8 +71,8 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string) (*Roll
 	}, nil
 }
 
-// generationToGoTo reads generation n or, for 0, the newest readable one before
-// the newest.
+// generationToGoTo reads generation n or, for 0, the newest readable one before the
+// newest.
 func (s store) generationToGoTo(n int) (*journal.Entry, error) {
 	numbers, err := s.Numbers()
 	if err != nil {
@@ -83,7 +83,7 @@ func (s store) generationToGoTo(n int) (*journal.Entry, error) {
 	case len(numbers) == 0:
 		return nil, journal.ErrNone
 	case n > 0 && !slices.Contains(numbers, n):
-		return nil, notice.WithHint(fmt.Errorf("there is no generation %d: kept are %d to %d", n, numbers[0], numbers[len(numbers)-1]), history)
+		return nil, notice.WithHint(fmt.Errorf("there is no generation %d: those from %d to %d are stored", n, numbers[0], numbers[len(numbers)-1]), history)
 	case n > 0:
 		entry, err := s.Entry(n)
 		if isDamaged(err) {
@@ -96,7 +96,7 @@ func (s store) generationToGoTo(n int) (*journal.Entry, error) {
 		if err == nil {
 			return entry, nil
 		}
-		s.notice.Warn(notice.StateDamaged, "%v; going on to an older generation", err)
+		s.notice.Warn(notice.StateDamaged, "%v; using an older generation", err)
 	}
 	return nil, notice.WithHint(errors.New("there is no generation before the one in force"), history)
 }

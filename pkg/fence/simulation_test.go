@@ -69,7 +69,7 @@ func simulatePolicy(t *testing.T, policy, zone string, live func(s *simulation))
 		d.Check, d.Poll, d.Notify = time.Hour, time.Hour, func(string) error { return nil }
 		world := testWorld(s.kernel)
 		world.Now = s.now
-		world.Lookup = func([]netip.AddrPort) (first, again resolve.Lookup) { return s.lookup, s.lookup }
+		world.Lookup = func(resolve.Servers) (first, again resolve.Lookup) { return s.lookup, s.lookup }
 		f := fence.New(fence.Config{
 			StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Notice: d.Notice, Log: log,
 		}, world)
@@ -98,8 +98,9 @@ func testWorld(kernel *plantest.Kernel) fence.World {
 		Kernel:     func() backend.Kernel { return kernel },
 		Classifier: &plantest.Classifier{Obstacle: plantest.ErrNoEBPF},
 		Host:       func() (ruleset.Host, error) { return ruleset.Host{}, nil },
-		Servers:    func() ([]netip.AddrPort, error) { return nil, nil },
-		Lookup: func([]netip.AddrPort) (first, again resolve.Lookup) {
+		Servers:    func() (resolve.Servers, error) { return resolve.Servers{}, nil },
+		Hosts:      func() (resolve.Hosts, error) { return nil, nil },
+		Lookup: func(resolve.Servers) (first, again resolve.Lookup) {
 			silent := func(_ context.Context, q resolve.Question) (resolve.Answer, error) {
 				return resolve.Answer{}, &resolve.Failure{Question: q, Kind: resolve.Timeout, Text: "no answer"}
 			}

@@ -19,17 +19,17 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// Status is the fence as it is.
+// Status describes the fence.
 type Status struct {
 	Backend backend.Description
-	// Table says that there is a table in the kernel, Begun that the apply that has
+	// Table says that there is a table in the kernel. Begun says that the apply that
 	// made it has not given its generation a number yet.
 	Table, Begun bool
-	// Fenced says that packets of any interface are judged.
+	// Fenced says that packets of at least one interface are judged.
 	Fenced   bool
 	Counters map[string]uint64
 
-	// Generation is the newest one, 0 if there is none: then all that follows is
+	// Generation is the newest one, 0 if there is none; then all later fields are
 	// empty.
 	Generation int
 	Made       time.Time
@@ -37,19 +37,20 @@ type Status struct {
 	// Down is when the fence was taken down, nil if it was not.
 	Down    *time.Time
 	Monitor bool
-	// Differences counts what differs in the kernel from what should be there.
+	// Differences counts the differences between the kernel and what it should hold.
 	Differences int
-	// PolicyChanged says that the policy file is not the generation's.
+	// PolicyChanged says that the policy file differs from that of the generation.
 	PolicyChanged bool
 	// Names is how many names the policy asks for.
 	Names     int
 	Providers []Allowed
 	Trusted   []Address
+	ByHand    []ByHand
 	Refresh   resolve.Refreshed
 	Alarms    []site.Alarm
 	LeftOut   []LeftOut
-	// Engine is what recognises scanners, EngineWhy says more about it. Hits are the
-	// packets that each signature has matched, nil if that is not known.
+	// Engine is what recognises scanners, and EngineWhy is more about it. Hits is how
+	// many packets each signature has matched, nil if not known.
 	Engine    policy.Engine
 	EngineWhy string
 	Hits      map[string]uint64
@@ -67,14 +68,14 @@ type Allowed struct {
 type Address struct {
 	Prefix    netip.Prefix
 	From, Via string
-	// LastSeen is nil for one that is listed, Missing for one that answers have.
+	// LastSeen is nil for a listed address, Missing for one that answers have.
 	LastSeen, Missing *time.Time
 }
 
 // LeftOut is an address of an answer that is not allowed, and why.
 type LeftOut struct{ Name, Address, Why string }
 
-// Status looks at the kernel and at what is on disk, and changes nothing.
+// Status reads the kernel and the files, and changes nothing.
 func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	kernel := f.kernel(false)
 	have, err := f.observe(ctx, kernel)
@@ -84,6 +85,9 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	r := &Status{Backend: kernel.Describe(), Table: have.Exists, Engine: policy.EngineOff}
 	if have.Exists {
 		if r.Counters, err = kernel.Counters(ctx); err != nil {
+			return nil, err
+		}
+		if r.ByHand, err = allowedByHand(ctx, kernel); err != nil {
 			return nil, err
 		}
 	}
@@ -148,7 +152,7 @@ func (r *Status) describe(s *site.Site, newest *journal.Entry, origins ruleset.O
 	r.Refresh, r.LeftOut = s.Memory.Refresh, leftOut(s.Memory)
 }
 
-// addressesOf lists what an owner has in both families' sets.
+// addressesOf lists an owner's addresses in the sets of both families.
 func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memory) []Address {
 	var list []Address
 	for _, family := range []string{"4", "6"} {
@@ -171,8 +175,8 @@ func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memo
 	return list
 }
 
-// leftOut lists the addresses of answers that are not allowed, with what would
-// allow them.
+// leftOut lists the addresses of answers that are not allowed, with what would allow
+// them.
 func leftOut(m resolve.Memory) []LeftOut {
 	var list []LeftOut
 	for _, k := range m.Names {
@@ -186,7 +190,7 @@ func leftOut(m resolve.Memory) []LeftOut {
 	return list
 }
 
-// describeEngine says what recognises scanners and what it has seen.
+// describeEngine says what recognises scanners and what it has matched.
 func (f *Fence) describeEngine(r *Status, s *site.Site, have *ruleset.State) {
 	switch {
 	case s.Policy.Signatures.Engine == policy.EngineOff:
@@ -210,10 +214,10 @@ func (f *Fence) describeEngine(r *Status, s *site.Site, have *ruleset.State) {
 	if r.Hits, err = f.Classifier.Hits(); err != nil {
 		r.Hits = nil
 		r.Notices = append(r.Notices, notice.Notice{
-			Severity: notice.Note, Code: notice.HitsUnknown, Text: fmt.Sprintf("which signatures were matched is not known: %v", err),
+			Severity: notice.Note, Code: notice.HitsUnknown, Text: fmt.Sprintf("the matches of signatures are not known: %v", err),
 		})
 	}
 }
 
-// Hits are the packets that each signature has matched.
+// Hits returns how many packets each signature has matched.
 func (f *Fence) Hits() (map[string]uint64, error) { return f.Classifier.Hits() }

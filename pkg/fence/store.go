@@ -14,13 +14,13 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// store is the journal, with what to say and do where a file is damaged.
+// store is the journal, with the handling of damaged files.
 type store struct {
 	journal.Journal
 	notice notice.Func
 }
 
-// newest reads the newest generation, nil if there is none.
+// newest reads the newest generation. It returns nil if there is none.
 func (s store) newest() (*journal.Entry, error) {
 	entry, err := s.Newest()
 	if errors.Is(err, journal.ErrNone) {
@@ -37,8 +37,7 @@ func isDamaged(err error) bool {
 	return damaged
 }
 
-// generation reads the newest generation, without which there is nothing to
-// work from.
+// generation reads the newest generation, and fails if there is none.
 func (s store) generation() (*journal.Entry, error) {
 	newest, err := s.newest()
 	if err == nil && newest == nil {
@@ -54,8 +53,8 @@ func numberOf(e *journal.Entry) int {
 	return e.Number
 }
 
-// newestOrDamaged is newest for commands that do not need it: a damaged one is a
-// warning and as good as none.
+// newestOrDamaged is like newest, for commands that can work without a generation: a
+// damaged one causes a warning and counts as none.
 func (s store) newestOrDamaged() (*journal.Entry, error) {
 	newest, err := s.newest()
 	if isDamaged(err) {
@@ -65,10 +64,10 @@ func (s store) newestOrDamaged() (*journal.Entry, error) {
 	return newest, err
 }
 
-// recall reads the memory of names, and fills in what it lacks from generations,
-// the first one first: the memory may be damaged or gone, and a generation may
-// know names that the policy in force has not. With aside, a damaged file is set
-// aside.
+// recall reads the memory of names and adds what it lacks from generations, of which
+// the first takes precedence: the memory may be damaged or missing, and a generation
+// may know names that the policy in force does not have. With aside, a damaged file is
+// set aside.
 func (s store) recall(aside bool, generations ...*journal.Entry) (resolve.Memory, error) {
 	memory := resolve.NewMemory()
 	if err := s.ReadAddresses(&memory, aside); err != nil {
@@ -76,7 +75,7 @@ func (s store) recall(aside bool, generations ...*journal.Entry) (resolve.Memory
 			return memory, err
 		}
 		memory = resolve.NewMemory()
-		s.notice.Warn(notice.StateDamaged, "%v; going on with the addresses of the newest generation", err)
+		s.notice.Warn(notice.StateDamaged, "%v; using the addresses of the newest generation", err)
 	}
 	for _, e := range generations {
 		if e == nil {
@@ -104,8 +103,8 @@ func memoryOf(e *journal.Entry) (resolve.Memory, error) {
 	return kept, nil
 }
 
-// peekMemory is recall without the lock and without a notice: what it returns may
-// be old.
+// peekMemory is recall without the lock and without notices. The result may be out of
+// date.
 func (s store) peekMemory(newest *journal.Entry) resolve.Memory {
 	s.notice = nil
 	memory, err := s.recall(false, newest)
@@ -115,16 +114,16 @@ func (s store) peekMemory(newest *journal.Entry) resolve.Memory {
 	return memory
 }
 
-// lastHost are the facts of the host that the rules were last compiled with.
+// lastHost returns the facts of the host that the rules were last compiled with.
 func (s store) lastHost(newest *journal.Entry) ruleset.Host {
 	last := newest.Host
 	if err := s.ReadHost(&last); err != nil {
-		s.notice.Warn(notice.StateDamaged, "%v; going on with those of the newest generation", err)
+		s.notice.Warn(notice.StateDamaged, "%v; using those of the newest generation", err)
 	}
 	return last
 }
 
-// keep writes down the addresses and the facts of the host for the next run.
+// keep saves the addresses and the facts of the host for the next run.
 func (s store) keep(of *site.Site) error {
 	if err := s.WriteAddresses(of.Whole()); err != nil {
 		return err
@@ -140,32 +139,32 @@ func (s store) keepHost(h ruleset.Host) error {
 	return s.WriteHost(h)
 }
 
-// snapshot is what the kernel was last given, nil if that is not known.
+// snapshot returns what the kernel was last given, nil if not known.
 func (s store) snapshot() (backend.Snapshot, error) {
 	var snapshot backend.Snapshot
 	err := journal.ReadKernel(s.Journal, &snapshot)
 	return snapshot, err
 }
 
-// down says whether the fence was taken down on purpose, nil if it was not.
+// down returns whether the fence was taken down on purpose, nil if it was not.
 func (s store) down() (*journal.Down, error) {
 	down, err := s.IsDown()
 	if isDamaged(err) {
-		s.notice.Warn(notice.StateDamaged, "%v; it says that the fence was taken down, and that holds", err)
+		s.notice.Warn(notice.StateDamaged, "%v; the fence still counts as taken down", err)
 		err = nil
 	}
 	return down, err
 }
 
-// setPhase notes what is about to happen to a fence that is down, so that a run
-// that finds this one killed knows.
+// setPhase records what is about to happen to a fence that is down, for a later run if
+// this one is killed.
 func (s store) setPhase(d journal.Down, phase journal.Phase) error {
 	d.Phase = phase
 	return s.SetDown(d)
 }
 
-// comingUp notes that a fence that is down is about to be put up; one that is not
-// down needs no note.
+// comingUp records that a fence that is down is about to be put up. It does nothing if
+// the fence is not down.
 func (s store) comingUp(down *journal.Down) error {
 	if down == nil {
 		return nil
@@ -173,17 +172,17 @@ func (s store) comingUp(down *journal.Down) error {
 	return s.setPhase(*down, journal.Coming)
 }
 
-// isUp forgets that the fence was down, after it was put up.
+// isUp removes the record that the fence was down, after it was put up.
 func (s store) isUp(down *journal.Down) {
 	if down == nil {
 		return
 	}
 	if err := s.ClearDown(); err != nil {
-		s.notice.Warn(notice.StateUnsaved, "the fence is up, but is remembered as being put up still: %v", err)
+		s.notice.Warn(notice.StateUnsaved, "the fence is up, but the record that it was down could not be removed: %v", err)
 	}
 }
 
-// restoreDown undoes ClearDown or SetDown for a command that has failed.
+// restoreDown undoes ClearDown or SetDown after a command has failed.
 func (s store) restoreDown(before *journal.Down, failure error) error {
 	if before != nil {
 		return errors.Join(failure, s.SetDown(*before))

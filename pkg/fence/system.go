@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"slices"
 
 	"github.com/ringfence/ringfence/pkg/backend"
@@ -20,9 +19,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
-// System is the world of this machine, in the network namespace of the calling
-// thread. It is the only place that chooses a back end. dial opens connections to
-// name servers; nil is the usual way.
+// System returns the world of this machine, in the network namespace of the calling
+// thread. It is the only place that chooses a back end. dial opens connections to name
+// servers; nil is the usual way.
 func System(log *slog.Logger, dial resolve.Dial) World {
 	return World{
 		Kernel:     func() backend.Kernel { return choose(policy.BackendAuto, log) },
@@ -32,7 +31,8 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Host:       func() (ruleset.Host, error) { return system.Read(log) },
 		Listeners:  system.Listeners,
 		Servers:    system.NameServers,
-		Lookup: func(servers []netip.AddrPort) (first, again resolve.Lookup) {
+		Hosts:      system.Hosts,
+		Lookup: func(servers resolve.Servers) (first, again resolve.Lookup) {
 			client := resolve.NewClient(servers)
 			if dial != nil {
 				client = client.Through(dial)
@@ -98,15 +98,15 @@ func (e ebpf) With(p backend.Program) control.Classifier {
 	return attached{e, program}
 }
 
-// attached is the classifier with a program, as a part of a transaction; a nil
-// program is none.
+// attached is the classifier with a program, as part of a transaction. A nil program
+// means none.
 type attached struct {
 	ebpf
 	program *classifier.Program
 }
 
-// Begin loads the program and attaches it where it is wanted, which is where it can
-// be: an interface that has gone meanwhile is missed by the next run.
+// Begin loads the program and attaches it where it is wanted. want has only interfaces
+// that exist; one that is removed meanwhile is left to the next run.
 func (a attached) Begin(want ruleset.Classifier) (control.Change, error) {
 	if len(want) == 0 || a.program == nil {
 		return classifier.Begin(nil, nil)
@@ -127,7 +127,7 @@ func (a attached) Begin(want ruleset.Classifier) (control.Change, error) {
 	return loadedChange{change, loaded}, nil
 }
 
-// loadedChange closes the program at the end; where it is attached, it stays.
+// loadedChange closes the program at the end. The attached program stays in the kernel.
 type loadedChange struct {
 	*classifier.Change
 	loaded *classifier.Loaded

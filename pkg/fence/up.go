@@ -18,14 +18,14 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// Restored is what has come of Up or Down.
+// Restored is the result of Up or Down.
 type Restored struct {
 	Plan       *plan.Plan
 	Generation int
 	Size       string // of the policy's names
 }
 
-// Up puts the newest generation into force with the addresses that were saved.
+// Up puts the newest generation into force with the saved addresses.
 func (f *Fence) Up(ctx context.Context) (*Restored, error) {
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func (f *Fence) Up(ctx context.Context) (*Restored, error) {
 	defer leave()
 	newest, passed, err := f.NewestReadable()
 	for _, damaged := range passed {
-		f.Notice.Warn(notice.StateDamaged, "%v; going on with an older generation", damaged)
+		f.Notice.Warn(notice.StateDamaged, "%v; using an older generation", damaged)
 	}
 	if err != nil {
 		return nil, err
@@ -56,14 +56,14 @@ func (f *Fence) Up(ctx context.Context) (*Restored, error) {
 		return nil, f.restoreDown(down, err)
 	}
 	f.inForce = true
-	f.note(kernel, p)
+	f.note(ctx, kernel, p)
 	f.isUp(down)
 	return &Restored{p, newest.Number, saved.size}, nil
 }
 
-// saved is what a generation asks for with the addresses that were saved: a
-// site or, if this version cannot read its policy any more, the rules that it was
-// compiled to. A host must not boot without a fence because of an upgrade.
+// saved is the state of a generation with the saved addresses: a site or, if this
+// version cannot read its policy any more, the rules that it was compiled to. An
+// upgrade must not make a host boot without a fence.
 type saved struct {
 	site  *site.Site
 	state *ruleset.State
@@ -100,8 +100,8 @@ func (f *committer) asSaved(e *journal.Entry) (saved, error) {
 	return saved{site: s, size: "as saved, " + s.Size()}, nil
 }
 
-// withAttached completes rules of which nobody knows any more what their
-// classifier looked for: what is attached stays. If nothing is, nobody has a
+// withAttached completes compiled rules for which it is not known any more what their
+// classifier looked for: the attached one stays. If none is attached, no packet has a
 // User-Agent that they require.
 func (f *committer) withAttached(state *ruleset.State) {
 	var err error
@@ -121,7 +121,7 @@ func (f *committer) withAttached(state *ruleset.State) {
 	}
 }
 
-// putUp brings the kernel to what was saved.
+// putUp brings the kernel to the saved state.
 func (f *committer) putUp(ctx context.Context, tables backend.Kernel, s saved, begin func(*plan.Plan, *ruleset.State) error) (*plan.Plan, error) {
 	if s.site == nil {
 		c := control.Controller{Kernel: f.withClassifier(tables, nil)}
@@ -135,8 +135,8 @@ func (f *committer) putUp(ctx context.Context, tables backend.Kernel, s saved, b
 	return p, err
 }
 
-// both are the facts of the host as they were saved together with those of now:
-// at boot, interfaces, addresses and forwarding may still be to come.
+// both combines the saved facts of the host with the present ones: at boot, interfaces,
+// addresses and forwarding may not be there yet.
 func both(saved, now ruleset.Host) ruleset.Host {
 	now.Forwards = now.Forwards || saved.Forwards
 	now.Interfaces = append(now.Interfaces, saved.Interfaces...)
@@ -146,7 +146,7 @@ func both(saved, now ruleset.Host) ruleset.Host {
 	return now
 }
 
-// StillUp is why a fence could not be taken down.
+// StillUp is the error if a fence could not be taken down.
 type StillUp struct {
 	Err    error
 	Remove string // the command that removes the table alone
@@ -156,8 +156,8 @@ func (s *StillUp) Error() string { return s.Err.Error() }
 
 func (s *StillUp) Unwrap() error { return s.Err }
 
-// Down removes everything that ringfence has put into the kernel, and remembers
-// that. adopt lets a table go that another program has made.
+// Down removes everything that ringfence has put into the kernel, and records that.
+// adopt allows to remove a table that another program has made.
 func (f *Fence) Down(ctx context.Context, adopt bool) (*Restored, error) {
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
@@ -196,7 +196,7 @@ func (f *Fence) Down(ctx context.Context, adopt bool) (*Restored, error) {
 		f.Log.Warn("remove what an interrupted change has left", "error", err)
 	}
 	if err := f.setPhase(now, journal.Resting); err != nil {
-		f.Notice.Warn(notice.StateUnsaved, "the fence is down, and is remembered as being taken down still: %v", err)
+		f.Notice.Warn(notice.StateUnsaved, "the fence is down, but the record of taking it down could not be completed: %v", err)
 	}
 	newest, err := f.newest()
 	if err != nil {

@@ -47,6 +47,7 @@ unknown: {action: accept, allow_replies: true, require_user_agent: [Yealink]}
 	"unknown: {action: accept, allow_replies: true}\nmode: monitor",
 	"trusted: {addresses: [192.168.1.0/24, 10.1.0.0/23, 'fd00:1::/64']}",
 	"trusted: {hosts: [office.example.org]}\nproviders: [{name: a, registrars: [sip.example.org]}]\nmode: monitor",
+	"trusted: {interfaces: [lan0], addresses: [192.168.1.0/24]}",
 	"bans: {addresses: [0.0.0.0/0, '::/0']}",
 	"bans: {addresses: [0.0.0.0/1, 128.0.0.0/1]}",
 	"ports: {udp: [" + manyPorts + "], tcp: [" + manyPorts + "]}",

@@ -174,14 +174,15 @@ func merged(v4, v6 []ruleset.Rule, has4, has6 bool) []ruleset.Rule {
 }
 
 // allows reports whether a rule lets in, or leads to where it is asked whether a source is
-// forged: such rules are before the one that leads IPv6 packets away.
+// forged: such rules are before the one that leads IPv6 packets away, but for those of
+// addresses that are allowed by hand.
 func allows(r ruleset.Rule) bool {
 	for _, s := range r.Statements() {
 		switch s := s.(type) {
 		case ruleset.Count:
 			return strings.HasPrefix(string(s), "allowed_")
 		case ruleset.Verdict:
-			return s.Kind == ruleset.Goto && strings.HasPrefix(s.Chain, "from_")
+			return s.Kind == ruleset.Goto && strings.HasPrefix(s.Chain, "from_") && !strings.HasPrefix(s.Chain, "from_allowed")
 		}
 	}
 	return false

@@ -16,16 +16,17 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// The permissions of state: a policy tells who a site's provider is.
+// The permissions of state files and folders. A policy reveals who a site's provider
+// is, so others may not read it.
 const (
 	folderMode = 0o750
 	fileMode   = 0o640
 )
 
-// Damaged is a state file that is not what was written.
+// Damaged is the error for a state file whose content is not what was written.
 type Damaged struct {
 	Path string
-	// SetAside is where the file was moved to, "" if it still is where it was.
+	// SetAside is where the file was moved to, "" if it was not moved.
 	SetAside string
 	Err      error
 }
@@ -39,8 +40,8 @@ func (d *Damaged) Error() string {
 
 func (d *Damaged) Unwrap() error { return d.Err }
 
-// makeFolder makes a folder with the right permissions, whatever the umask; one
-// that is there stays as it is.
+// makeFolder makes a folder with the right permissions, whatever the umask. A folder
+// that exists already is not changed.
 func makeFolder(path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
@@ -54,9 +55,9 @@ func makeFolder(path string) error {
 	return nil
 }
 
-// write writes a file whole: to a temporary file beside it, synced, renamed,
-// and then the folder synced, so that after a loss of power the file is the old
-// one or the new one.
+// write replaces a file as a whole. It writes and syncs a temporary file beside it,
+// renames that, and syncs the folder, so that after a loss of power there is either the
+// old file or the new one.
 func write(path string, data []byte) error {
 	folder := filepath.Dir(path)
 	for _, f := range []string{filepath.Dir(folder), folder} {
@@ -84,7 +85,7 @@ func syncFolder(path string) error {
 	return nil
 }
 
-// sealed is a value as a file, with the hash of its bytes.
+// sealed is a value with a checksum of its bytes, as it is stored in a file.
 type sealed struct {
 	SHA256  string          `json:"sha256"`
 	Content json.RawMessage `json:"content"`
@@ -95,7 +96,7 @@ func hash(content []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// seal writes a value so that any change of the file shows.
+// seal writes a value so that any later change of the file is noticed.
 func seal(path string, value any) error {
 	content, err := json.Marshal(value)
 	if err != nil {
@@ -147,7 +148,7 @@ func unseal[T any](path string, value *T) error {
 	return nil
 }
 
-// ifThere takes a file that is not there for no error.
+// ifThere ignores the error that a file does not exist.
 func ifThere(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -157,7 +158,7 @@ func ifThere(err error) error {
 
 func remove(path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil // which a read-only folder would not say on removal
+		return nil // checked here because removing it from a read-only folder would return another error
 	}
 	if err := ifThere(os.Remove(path)); err != nil {
 		return fmt.Errorf("remove state: %w", err)
@@ -165,8 +166,8 @@ func remove(path string) error {
 	return nil
 }
 
-// setAside moves a damaged file out of the way, so that nothing overwrites what
-// may still be of use in it, and notes where to.
+// setAside renames a damaged file, so that what may still be of use in it is not
+// overwritten, and records the new name.
 func setAside(damaged *Damaged) error {
 	aside := fmt.Sprintf("%s.damaged-%s", damaged.Path, time.Now().UTC().Format("20060102T150405.000000000Z"))
 	if err := os.Rename(damaged.Path, aside); err != nil {
@@ -177,10 +178,10 @@ func setAside(damaged *Damaged) error {
 }
 
 // leftover is the name of a temporary file that write has not come to rename.
-var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|down)\.json[0-9]+$`)
+var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|allowed|down)\.json[0-9]+$`)
 
-// Sweep removes what killed runs have left half written. The caller holds the
-// lock. That something cannot be removed is no trouble for anybody.
+// Sweep removes temporary files of runs that were killed. The caller holds the lock.
+// Files that cannot be removed do no harm, so errors are ignored.
 func (j Journal) Sweep() {
 	for _, folder := range []string{j.Folder, j.path("")} {
 		files, _ := os.ReadDir(folder)

@@ -1,9 +1,9 @@
-// Package journal keeps what must outlive a run: the numbered generations, the
-// resolved addresses, what the kernel was last given, whether the fence was
-// taken down. Every file is written whole and synced before anything relies on
-// it; one that cannot be read is named, never silently replaced.
+// Package journal stores what must outlive a run: the numbered generations, the
+// resolved addresses, what the kernel was last given, and whether the fence was taken
+// down. Every file is written as a whole and synced before anything relies on it. A
+// file that cannot be read is reported, never silently replaced.
 //
-// It keeps and finds. What a generation means, and when one is made, is decided
+// It only stores and finds. What a generation means and when one is made is decided
 // elsewhere.
 //
 //	addresses.json               the resolved names
@@ -12,6 +12,7 @@
 //	journal/kernel.json          what the kernel holds since our last commit
 //	journal/host.json            the facts of the host that it was compiled with
 //	journal/notices.json         what was found and may hold still
+//	journal/allowed.json         what is allowed by hand, and until when
 //	journal/down.json            the fence was taken down
 package journal
 
@@ -32,7 +33,7 @@ import (
 
 // Journal is the state folder.
 type Journal struct {
-	// Folder is the state folder, /var/lib/ringfence if nobody says otherwise.
+	// Folder is the state folder, by default /var/lib/ringfence.
 	Folder string
 }
 
@@ -44,21 +45,21 @@ var ErrNone = errors.New("there is no generation yet")
 
 // Entry is one generation: a policy and what it compiled to.
 type Entry struct {
-	// Number counts from 1. It is the file's name, not its content, because it
-	// is given only once the kernel has taken the rules.
+	// Number counts from 1. It is part of the file's name, not of its content, because
+	// a generation gets its number only when the kernel has accepted the rules.
 	Number  int       `json:"-"`
 	Time    time.Time `json:"time"`
-	User    string    `json:"user"`    // who made it
-	Command string    `json:"command"` // by what
-	Version string    `json:"version"` // of ringfence
+	User    string    `json:"user"`    // the user who made it
+	Command string    `json:"command"` // the command that made it
+	Version string    `json:"version"` // the version of ringfence
 	Source  string    `json:"source"`  // the policy file's path
-	Policy  string    `json:"policy"`  // its text
-	// Host are the facts that the policy was compiled with.
+	Policy  string    `json:"policy"`  // the text of the policy file
+	// Host holds the facts of the host that the policy was compiled with.
 	Host ruleset.Host `json:"host"`
 	// Addresses is the memory of resolved names at that time.
 	Addresses json.RawMessage `json:"addresses"`
-	// State is what it compiled to, a ruleset.State. It is seldom needed, so it
-	// is not decoded.
+	// State is what the policy compiled to, a ruleset.State. It is seldom needed and
+	// therefore not decoded.
 	State json.RawMessage `json:"state"`
 }
 
@@ -90,8 +91,8 @@ func (j Journal) Numbers() ([]int, error) {
 
 func entryFile(number int) string { return fmt.Sprintf("%08d.json", number) }
 
-// Entry reads one generation. Its error is *Damaged if the file is not what was
-// written.
+// Entry reads one generation. The error is *Damaged if the file's content is not what
+// was written.
 func (j Journal) Entry(number int) (*Entry, error) {
 	var entry Entry
 	if err := unseal(j.path(entryFile(number)), &entry); err != nil {
@@ -101,8 +102,8 @@ func (j Journal) Entry(number int) (*Entry, error) {
 	return &entry, nil
 }
 
-// Newest reads the newest generation; ErrNone if there is none. A damaged one
-// is an error: an older one would be another policy.
+// Newest reads the newest generation. The error is ErrNone if there is none. If the
+// newest one is damaged, Newest fails: an older one would be another policy.
 func (j Journal) Newest() (*Entry, error) {
 	numbers, err := j.Numbers()
 	if err != nil {
@@ -114,8 +115,8 @@ func (j Journal) Newest() (*Entry, error) {
 	return j.Entry(numbers[len(numbers)-1])
 }
 
-// NewestReadable reads the newest generation that can be read, and returns the
-// errors of those that it passed over.
+// NewestReadable reads the newest generation that can be read. It also returns the
+// errors of those that it skipped.
 func (j Journal) NewestReadable() (*Entry, []error, error) {
 	numbers, err := j.Numbers()
 	if err != nil {
@@ -149,9 +150,9 @@ func (j Journal) Begin(e *Entry) (*Pending, error) {
 	return &Pending{e, j}, nil
 }
 
-// Interrupted returns the generation that a run has begun and neither finished
-// nor discarded, because it was killed; nil if there is none. The caller holds
-// the lock. One that was not even written whole is discarded.
+// Interrupted returns the generation that a run began and, because it was killed,
+// neither finished nor discarded; nil if there is none. The caller holds the lock. A
+// generation that was not written completely is discarded.
 func (j Journal) Interrupted() (*Pending, error) {
 	p := &Pending{&Entry{}, j}
 	err := unseal(j.path(pendingFile), p.Entry)
@@ -164,19 +165,19 @@ func (j Journal) Interrupted() (*Pending, error) {
 	return p, nil
 }
 
-// BegunFile is the file of a generation that was begun and has no number.
+// BegunFile is the file of a generation that was begun and has no number yet.
 func (j Journal) BegunFile() string { return j.path(pendingFile) }
 
-// Begun reports whether there is a generation that was begun and has no number:
-// a run is at it, or was killed while it was.
+// Begun reports whether there is a generation that was begun and has no number yet: a
+// run is working on it, or was killed while it did.
 func (j Journal) Begun() bool {
 	_, err := os.Stat(j.path(pendingFile))
 	return err == nil
 }
 
-// Finish gives the generation the next number, once it is in force, and forgets
-// the oldest ones. Its error says that it has no number; that an old one could
-// not be forgotten is none.
+// Finish gives the generation, which is now in force, the next number, and removes the
+// oldest generations. If it returns an error, the generation has no number. A failure
+// to remove an old one is not an error.
 func (p *Pending) Finish() error {
 	numbers, err := p.journal.Numbers()
 	if err != nil {
@@ -194,12 +195,12 @@ func (p *Pending) Finish() error {
 		return err
 	}
 	for len(numbers) >= keep {
-		// The next generation tries again.
+		// If this fails, the next generation tries again.
 		_ = os.Remove(p.journal.path(entryFile(numbers[0])))
 		numbers = numbers[1:]
 	}
 	return nil
 }
 
-// Discard removes the generation, which was not committed.
+// Discard removes a generation that was not committed.
 func (p *Pending) Discard() error { return remove(p.journal.path(pendingFile)) }

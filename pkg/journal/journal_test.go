@@ -63,7 +63,7 @@ func TestGenerations(t *testing.T) {
 	}
 }
 
-// TestDiscarded: what was begun and not finished leaves no generation.
+// TestDiscarded: a generation that was begun and not finished is not kept.
 func TestDiscarded(t *testing.T) {
 	j := journal.Journal{Folder: t.TempDir()}
 	commit(t, j, "one")
@@ -84,7 +84,7 @@ func TestDiscarded(t *testing.T) {
 	if left == nil || left.Policy != "three" {
 		t.Errorf("what a killed run has begun is %v", left)
 	}
-	// One that was not written whole is worth nothing.
+	// One that was not written completely is discarded.
 	must(t, os.Truncate(filepath.Join(j.Folder, "journal", "next.json"), 10))
 	left, err = j.Interrupted()
 	must(t, err)
@@ -132,7 +132,7 @@ func TestDamagedGenerations(t *testing.T) {
 	}
 }
 
-// TestStrangeFiles: whatever else lies in the folder is left alone.
+// TestStrangeFiles: other files in the folder are left alone.
 func TestStrangeFiles(t *testing.T) {
 	j := journal.Journal{Folder: t.TempDir()}
 	commit(t, j, "one")
@@ -145,7 +145,7 @@ func TestStrangeFiles(t *testing.T) {
 	}
 }
 
-// TestSweep: what a killed write has left goes, and nothing else does.
+// TestSweep: temporary files of a killed run are removed, and nothing else.
 func TestSweep(t *testing.T) {
 	j := journal.Journal{Folder: t.TempDir()}
 	commit(t, j, "one")
@@ -170,7 +170,7 @@ func TestSweep(t *testing.T) {
 	journal.Journal{Folder: filepath.Join(j.Folder, "absent")}.Sweep()
 }
 
-// memory is what tests keep as addresses.
+// memory is what the tests store as addresses.
 type memory map[string]string
 
 func (m *memory) Check() error {
@@ -230,7 +230,7 @@ func TestDown(t *testing.T) {
 	must(t, j.ClearDown())
 	must(t, j.SetDown(journal.Down{Time: time.Now(), User: "root"}))
 	isDown(true)
-	// What cannot be read was still written for a reason.
+	// A damaged file still means that the fence was taken down.
 	must(t, os.Truncate(filepath.Join(j.Folder, "journal", "down.json"), 2))
 	d, err := j.IsDown()
 	if _, damaged := errors.AsType[*journal.Damaged](err); d == nil || !damaged {
@@ -240,8 +240,8 @@ func TestDown(t *testing.T) {
 	isDown(false)
 }
 
-// TestLock: only one at a time, the other hears who it is, and a lock is gone
-// with its holder.
+// TestLock: only one run at a time holds the lock, a waiting one learns who holds it,
+// and the lock ends with its holder.
 func TestLock(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "run")
 	unlock, err := journal.Lock(t.Context(), folder, "apply")
@@ -249,7 +249,7 @@ func TestLock(t *testing.T) {
 	hurried, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_, err = journal.Lock(hurried, folder, "refresh")
-	if want := fmt.Sprintf("another ringfence is at work: pid %d, ringfence apply", os.Getpid()); !errors.Is(err, journal.ErrLocked) || err.Error() != want {
+	if want := fmt.Sprintf("another ringfence process is running: pid %d, ringfence apply", os.Getpid()); !errors.Is(err, journal.ErrLocked) || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	interrupted, stop := context.WithCancel(t.Context())
@@ -263,8 +263,8 @@ func TestLock(t *testing.T) {
 	unlock()
 }
 
-// TestSeals: files that only programs write are not believed if anything in them
-// has changed, and what was known before stays.
+// TestSeals: a file that only programs write is refused if anything in it has changed,
+// and the value read into is not touched.
 func TestSeals(t *testing.T) {
 	j := journal.Journal{Folder: t.TempDir()}
 	must(t, j.WriteKernel(map[string]string{"state": "that"}))
@@ -286,7 +286,7 @@ func TestSeals(t *testing.T) {
 	}
 }
 
-// TestModes: nobody else reads a policy, whatever the umask.
+// TestModes: other users cannot read a policy, whatever the umask.
 func TestModes(t *testing.T) {
 	old := syscall.Umask(0o077)
 	defer syscall.Umask(old)

@@ -12,19 +12,19 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// lockWait is how long a run waits for another one.
+// lockWait is how long a run waits for the lock.
 const lockWait = 10 * time.Second
 
-// lockPoll is how often it looks whether the other one is done: a run holds the
-// lock for some milliseconds.
+// lockPoll is how often a waiting run tries again: the lock is usually held for some
+// milliseconds.
 const lockPoll = 10 * time.Millisecond
 
 // ErrLocked says that another run holds the lock.
-var ErrLocked = errors.New("another ringfence is at work")
+var ErrLocked = errors.New("another ringfence process is running")
 
 // Lock makes sure that only one run at a time changes the fence. It waits up to
-// lockWait and then returns an error that wraps ErrLocked and says who holds
-// it. The lock is gone when its process is. Nobody asks DNS while holding it.
+// lockWait and then returns an error that wraps ErrLocked and says who holds the lock.
+// The lock ends with the process. No DNS question is asked while it is held.
 func Lock(ctx context.Context, runFolder, command string) (unlock func(), err error) {
 	if err := makeFolder(runFolder); err != nil {
 		return nil, err
@@ -44,8 +44,8 @@ func Lock(ctx context.Context, runFolder, command string) (unlock func(), err er
 	case err != nil:
 		return nil, fmt.Errorf("take lock: %w", err)
 	}
-	// Who holds the lock is only told to those who wait for it: on a full disk they
-	// do not hear it.
+	// The content only informs those who wait. If it cannot be written, as on a full
+	// disk, the lock works all the same.
 	_ = os.WriteFile(path, fmt.Appendf(nil, "pid %d, ringfence %s\n", os.Getpid(), command), fileMode)
 	_ = os.Chmod(path, fileMode)
 	return func() { f.Close() }, nil

@@ -13,13 +13,13 @@ import (
 
 func (j Journal) addressesPath() string { return filepath.Join(j.Folder, "addresses.json") }
 
-// Memory is what is kept in addresses.json. Check says what is wrong with it
-// after reading: people may edit this file, so it bears no seal.
+// Memory is what is stored in addresses.json. People may edit this file, so it has no
+// checksum; Check validates what was read.
 type Memory interface{ Check() error }
 
-// ReadAddresses reads the resolved names into memory, which stays as it is if
-// there are none. The error is *Damaged if the file makes no sense, and memory
-// may then hold anything; with aside the file was moved out of the way.
+// ReadAddresses reads the resolved names into memory, which is not changed if there are
+// none. If the content is not valid, the error is *Damaged, and memory may hold
+// anything; with aside, the file is then renamed.
 func (j Journal) ReadAddresses(memory Memory, aside bool) error {
 	data, err := os.ReadFile(j.addressesPath())
 	if err != nil {
@@ -42,35 +42,35 @@ func (j Journal) ReadAddresses(memory Memory, aside bool) error {
 	return damaged
 }
 
-// WriteAddresses writes the resolved names, one line a fact: people read this
+// WriteAddresses writes the resolved names, one fact per line, because people read this
 // file.
 func (j Journal) WriteAddresses(memory any) error {
 	var data bytes.Buffer
 	e := json.NewEncoder(&data)
 	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false) // chains of records have arrows
+	e.SetEscapeHTML(false) // chains of records contain arrows
 	if err := e.Encode(memory); err != nil {
 		return fmt.Errorf("write addresses: %w", err)
 	}
 	return write(j.addressesPath(), bytes.TrimSuffix(data.Bytes(), []byte("\n")))
 }
 
-// ReadKernel reads what the kernel was last given into known, which stays as it
-// is if there is nothing or, with *Damaged, something that was not written.
+// ReadKernel reads into known what the kernel was last given. known is not changed if
+// there is no such file, or if the file is damaged, which is an error.
 func ReadKernel[T any](j Journal, known *T) error {
 	return ifThere(unseal(j.path("kernel.json"), known))
 }
 
-// WriteKernel notes what the kernel was just given.
+// WriteKernel records what the kernel was just given.
 func (j Journal) WriteKernel(known any) error { return seal(j.path("kernel.json"), known) }
 
-// ReadHost reads the facts of the host that the rules in the kernel were compiled
-// with; host stays as it is if they are not known.
+// ReadHost reads the facts of the host that the rules in the kernel were compiled with.
+// host is not changed if they are not known.
 func (j Journal) ReadHost(host *ruleset.Host) error {
 	return ifThere(unseal(j.path("host.json"), host))
 }
 
-// WriteHost notes the facts of the host that the rules are compiled with.
+// WriteHost records the facts of the host that the rules are compiled with.
 func (j Journal) WriteHost(host ruleset.Host) error { return seal(j.path("host.json"), host) }
 
 // ReadNotices reads what earlier runs have found and may hold still into notices, which
@@ -82,36 +82,45 @@ func ReadNotices[T any](j Journal, notices *T) error {
 // WriteNotices notes what was found and may hold still.
 func (j Journal) WriteNotices(notices any) error { return seal(j.path("notices.json"), notices) }
 
+// ReadAllowed reads what is allowed by hand into allowed, which stays as it is if nothing
+// is.
+func ReadAllowed[T any](j Journal, allowed *T) error {
+	return ifThere(unseal(j.path("allowed.json"), allowed))
+}
+
+// WriteAllowed notes what is allowed by hand.
+func (j Journal) WriteAllowed(allowed any) error { return seal(j.path("allowed.json"), allowed) }
+
 // Down says that the fence was taken down on purpose.
 type Down struct {
 	Time time.Time `json:"time"`
 	User string    `json:"user"`
-	// Phase says what a run is about to do, or was when it was killed.
+	// Phase says what the run that wrote it was doing.
 	Phase Phase `json:"phase,omitempty"`
 }
 
-// Phase is what happens to a fence that is down.
+// Phase is a step of taking the fence down or putting it up.
 type Phase string
 
-// The phases: nothing, it is being taken down, it is being put up.
+// The phases. The empty one means that no step is in progress.
 const (
 	Resting Phase = ""
 	Going   Phase = "going down"
 	Coming  Phase = "coming up"
 )
 
-// DownFile is the file that says that the fence was taken down.
+// DownFile is the file that records that the fence was taken down.
 func (j Journal) DownFile() string { return j.path("down.json") }
 
-// SetDown remembers that the fence is to stay down.
+// SetDown records that the fence is to stay down.
 func (j Journal) SetDown(d Down) error { return seal(j.DownFile(), d) }
 
-// ClearDown forgets it.
+// ClearDown removes that record.
 func (j Journal) ClearDown() error { return remove(j.DownFile()) }
 
-// IsDown returns when and by whom the fence was taken down, nil if it was not.
-// A file that makes no sense still says that it was: then the zero Down comes
-// with a *Damaged.
+// IsDown returns when and by whom the fence was taken down, nil if it was not. A
+// damaged file still means that it was: IsDown then returns the zero Down and a
+// *Damaged.
 func (j Journal) IsDown() (*Down, error) {
 	if _, err := os.Stat(j.DownFile()); err != nil {
 		return nil, ifThere(err)

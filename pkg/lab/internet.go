@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Lab is a set of hosts that go together.
+// Lab is a set of hosts that are closed together.
 type Lab struct{ hosts []*Namespace }
 
-// Host makes one more host.
+// Host adds a host.
 func (l *Lab) Host(name string) (*Namespace, error) {
 	n, err := New(name)
 	if err == nil {
@@ -17,7 +17,7 @@ func (l *Lab) Host(name string) (*Namespace, error) {
 	return n, err
 }
 
-// Close lets go of all hosts.
+// Close closes all hosts.
 func (l *Lab) Close() error {
 	var err error
 	for _, h := range l.hosts {
@@ -27,11 +27,10 @@ func (l *Lab) Close() error {
 	return err
 }
 
-// Internet is a host that forwards whatever comes, also packets with forged
-// sources.
+// Internet is a host that forwards every packet, also those with a forged source.
 type Internet struct{ *Namespace }
 
-// NewInternet turns a host into an internet.
+// NewInternet makes a host forward packets.
 func NewInternet(n *Namespace) (Internet, error) {
 	err := n.Forward()
 	for _, interfaces := range []string{"all", "default"} {
@@ -40,14 +39,14 @@ func NewInternet(n *Namespace) (Internet, error) {
 	return Internet{n}, err
 }
 
-// Forward lets the host pass packets on, of both families.
+// Forward makes the host forward packets of both address families.
 func (n *Namespace) Forward() error {
 	return errors.Join(n.Set("ipv4/ip_forward", "1"), n.Set("ipv6/conf/all/forwarding", "1"))
 }
 
-// Attach links a host's interface eth0, with the given addresses, to an
-// interface of the internet, whose addresses on the link are the host's
-// gateways. All are written with the lengths of their networks.
+// Attach links a host's interface eth0, with the given addresses, to an interface of
+// the internet. The internet's addresses on this link become the host's gateways. All
+// addresses are written with the lengths of their networks.
 func (i Internet) Attach(h *Namespace, link string, gateways, addresses []string) error {
 	err := Link(End{Host: i.Namespace, Interface: link, Addresses: gateways}, End{Host: h, Interface: "eth0", Addresses: addresses})
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// Listener listens on a port by UDP and TCP and counts by source what reaches its
-// sockets: packets, and connections.
+// Listener listens on a port by UDP and TCP and counts, by source address, the packets
+// and connections that reach it.
 type Listener struct {
 	mu       sync.Mutex
 	received map[netip.Addr]int
@@ -18,7 +18,7 @@ type Listener struct {
 	running  sync.WaitGroup
 }
 
-// Listen opens a port of some addresses of the host.
+// Listen listens on a port of some of the host's addresses.
 func (n *Namespace) Listen(port uint16, addresses ...string) (*Listener, error) {
 	e := &Listener{received: map[netip.Addr]int{}}
 	err := n.Do(func() error {
@@ -88,7 +88,7 @@ func (e *Listener) count(from net.Addr) {
 	e.received[a.Addr().Unmap()]++
 }
 
-// From is how many packets and connections have come from any of the addresses.
+// From returns how many packets and connections have come from any of the addresses.
 func (e *Listener) From(addresses ...string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()

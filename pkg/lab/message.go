@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// Message is a SIP request as it goes over the wire.
+// Message returns a SIP request as it is sent.
 func Message(method, from, to, userAgent string) []byte {
 	return fmt.Appendf(nil, "%[1]s sip:100@%[3]s SIP/2.0\r\n"+
 		"Via: SIP/2.0/UDP %[2]s:5060;branch=z9hG4bK-lab;rport\r\n"+
@@ -21,7 +21,7 @@ func Message(method, from, to, userAgent string) []byte {
 		"Content-Length: 0\r\n\r\n", method, host(from), host(to), userAgent)
 }
 
-// host writes an address as the host of a SIP URI.
+// host returns an address as the host part of a SIP URI.
 func host(address string) string {
 	if a, err := netip.ParseAddr(address); err == nil && a.Is6() {
 		return "[" + address + "]"
@@ -29,9 +29,8 @@ func host(address string) string {
 	return address
 }
 
-// Send sends a message from an address of the host to an address with port, by
-// "udp" or "tcp". By TCP it returns when it is connected and all is sent, or
-// with the context's end.
+// Send sends a message from an address of the host to an address and port, by "udp" or
+// "tcp". By TCP it returns when everything is sent or the context ends.
 func (n *Namespace) Send(ctx context.Context, protocol, from, to string, message []byte) error {
 	err := n.Do(func() error {
 		address, err := netip.ParseAddr(from)

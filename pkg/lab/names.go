@@ -11,18 +11,18 @@ import (
 	"github.com/miekg/dns"
 )
 
-// NameServer answers questions at one address of a host.
+// NameServer is a name server at one address of a host.
 type NameServer struct {
 	servers []*dns.Server
 	running sync.WaitGroup
 }
 
-// patience is how long a name server waits for a question that was begun, and
-// for an answer to be taken: on a busy machine that takes long.
+// patience is how long a name server waits for the rest of a question, and for an
+// answer to be received. On a busy machine this takes long.
 const patience = time.Minute
 
-// ServeNames starts a name server at an address with port, such as
-// "192.0.2.53:53". It can be asked as soon as ServeNames returns.
+// ServeNames starts a name server at an address and port, such as "192.0.2.53:53". It
+// is ready when ServeNames returns.
 func (n *Namespace) ServeNames(address string, handler dns.Handler) (*NameServer, error) {
 	return n.serveNames(address, handler, true)
 }
@@ -68,7 +68,7 @@ func (n *Namespace) serveNames(address string, handler dns.Handler, tcp bool) (*
 	return s, nil
 }
 
-// Close ends the server and waits until it has.
+// Close stops the server and waits until it has stopped.
 func (s *NameServer) Close() error {
 	var err error
 	for _, server := range s.servers {
@@ -78,20 +78,19 @@ func (s *NameServer) Close() error {
 	return err
 }
 
-// Zone answers with authority from records that can change while it serves.
+// Zone answers with authority from its records, which can be changed while it serves.
 type Zone struct {
 	mu      sync.RWMutex
 	records []dns.RR
 }
 
-// NewZone makes a zone of records as zone files write them, one a line, with
-// full names.
+// NewZone makes a zone of records as in a zone file, one on each line, with full names.
 func NewZone(text string) (*Zone, error) {
 	z := &Zone{}
 	return z, z.Set(text)
 }
 
-// Set puts other records in the place of all.
+// Set replaces all records.
 func (z *Zone) Set(text string) error {
 	var records []dns.RR
 	parser := dns.NewZoneParser(strings.NewReader(text), ".", "zone")
@@ -107,15 +106,15 @@ func (z *Zone) Set(text string) error {
 	return nil
 }
 
-// ServeDNS answers a question with the records of the asked name and type. An
-// alias is followed within the zone. A name without any record does not exist
-// unless something exists below it (RFC 8020).
+// ServeDNS answers with the records of the asked name and type. It follows an alias
+// within the zone. A name without records does not exist, unless something below it
+// exists (RFC 8020).
 func (z *Zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
-	// The asker has gone if the answer cannot be written.
+	// An error means that the client is gone.
 	_ = w.WriteMsg(z.Answer(q))
 }
 
-// Answer makes the answer to a question.
+// Answer returns the answer to a question.
 func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
@@ -127,7 +126,7 @@ func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 		return m
 	}
 	name := dns.CanonicalName(q.Question[0].Name)
-	for range 1 + len(z.records) { // a loop of aliases ends
+	for range 1 + len(z.records) { // limits a loop of aliases
 		exists := false
 		alias := ""
 		for _, r := range z.records {

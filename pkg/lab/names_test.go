@@ -46,7 +46,7 @@ edge1.acme.example. 60 IN A 203.0.113.5`)
 			{"_SIP._udp.sip.acme.example.", dns.TypeSRV, "NOERROR; _sip._udp.sip.acme.example. 60 IN SRV 10 50 5060 edge.acme.example."},
 			{"edge.acme.example.", dns.TypeA, "NOERROR; edge.acme.example. 60 IN CNAME edge1.acme.example.; edge1.acme.example. 60 IN A 203.0.113.5"},
 			{"edge1.acme.example.", dns.TypeAAAA, "NOERROR"},
-			{"sip.acme.example.", dns.TypeA, "NOERROR"}, // there is something below it
+			{"sip.acme.example.", dns.TypeA, "NOERROR"}, // because something exists below it
 			{"other.example.", dns.TypeA, "NXDOMAIN"},
 		} {
 			if got := ask(network, test.name, test.kind); got != test.want {

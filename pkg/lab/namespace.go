@@ -1,11 +1,10 @@
-// Package lab builds small networks out of network namespaces: hosts, the links
-// between them, and the programs and packets on them. The demo and the tests
-// stand on it.
+// Package lab builds small networks from network namespaces: hosts, links between them,
+// and programs that run and send packets there. The demo and the tests use it.
 //
-// A namespace has no name in the file system. It lives as long as its Namespace
-// is open or a process is in it, and the kernel clears it away with everything
-// in it when the program ends, however it ends. The namespace that the program
-// was started in is never changed.
+// A namespace has no name in the file system. It exists as long as its Namespace is
+// open or a process is in it. When the program ends, for whatever reason, the kernel
+// removes it with everything in it. The namespace in which the program was started is
+// never changed.
 package lab
 
 import (
@@ -32,8 +31,8 @@ type Namespace struct {
 	links  *netlink.Handle
 }
 
-// New makes a host with nothing but its loopback interface, which is up. It
-// needs CAP_SYS_ADMIN.
+// New makes a host that has only a loopback interface, which is up. It needs
+// CAP_SYS_ADMIN.
 func New(name string) (*Namespace, error) {
 	n := &Namespace{Name: name}
 	err := onOwnThread(func() error {
@@ -51,8 +50,8 @@ func New(name string) (*Namespace, error) {
 		n.handle.Close()
 		return nil, fmt.Errorf("open network namespace %s: %w", name, err)
 	}
-	// An address is usable at once, without first asking whether anybody else
-	// has it. (A kernel without IPv6 has no such setting.)
+	// Addresses can be used at once, without duplicate address detection. (A kernel
+	// without IPv6 has no such setting.)
 	if err := n.Set("ipv6/conf/default/accept_dad", "0"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		n.Close()
 		return nil, err
@@ -64,18 +63,18 @@ func New(name string) (*Namespace, error) {
 	return n, nil
 }
 
-// Close lets go of the namespace. What runs in it keeps it alive.
+// Close closes the namespace. It remains as long as a process is in it.
 func (n *Namespace) Close() error {
 	n.links.Close()
 	return n.handle.Close()
 }
 
-// Path is where other programs find the namespace while this one runs, as
-// nsenter --net=PATH does.
+// Path is the path under which other programs can open the namespace while this program
+// runs, as with nsenter --net=PATH.
 func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(n.handle)) }
 
-// onOwnThread runs f on a thread that ends with it, so that whatever f does to
-// its thread's namespaces is seen by nobody else.
+// onOwnThread runs f on a thread that ends with it, so that changes that f makes to the
+// namespaces of its thread affect nothing else.
 func onOwnThread(f func() error) error {
 	failed := make(chan error, 1)
 	go func() {
@@ -86,8 +85,8 @@ func onOwnThread(f func() error) error {
 	return <-failed
 }
 
-// Do runs f in the namespace. Sockets that f opens stay in it; goroutines that f
-// starts are not in it.
+// Do runs f in the namespace. Sockets that f opens remain in it. Goroutines that f
+// starts do not run in it.
 func (n *Namespace) Do(f func() error) error {
 	return onOwnThread(func() error {
 		if err := netns.Set(n.handle); err != nil {
@@ -97,12 +96,11 @@ func (n *Namespace) Do(f func() error) error {
 	})
 }
 
-// Start starts a command in the namespace: a child is in the namespace of the
+// Start starts a command in the namespace: a child process is in the namespace of the
 // thread that forks it.
 func (n *Namespace) Start(cmd *exec.Cmd) error { return n.Do(cmd.Start) }
 
-// Set writes a setting of the namespace's own network stack, such as
-// "ipv4/ip_forward".
+// Set sets a parameter of the namespace's network stack, such as "ipv4/ip_forward".
 func (n *Namespace) Set(setting, value string) error {
 	return n.Do(func() error {
 		path := filepath.Join("/proc/sys/net", setting)
@@ -124,16 +122,15 @@ func (n *Namespace) up(link string) error {
 	return nil
 }
 
-// End is one end of a link: a host, the name that the interface has there, and
-// its addresses with the lengths of their networks.
+// End is one end of a link: a host, the name of the interface there, and its addresses
+// with the lengths of their networks.
 type End struct {
 	Host      *Namespace
 	Interface string
 	Addresses []string
 }
 
-// Link joins two hosts by a cable. Both ends are up and their addresses are
-// usable at once.
+// Link connects two hosts. Both ends are up, and their addresses can be used at once.
 func Link(a, b End) error {
 	pair := &netlink.Veth{
 		LinkAttrs:     netlink.LinkAttrs{Name: a.Interface, Namespace: netlink.NsFd(a.Host.handle)},
@@ -156,7 +153,7 @@ func Link(a, b End) error {
 	return nil
 }
 
-// AddAddress gives an interface one more address.
+// AddAddress adds an address to an interface.
 func (n *Namespace) AddAddress(link, address string) error {
 	parsed, err := netlink.ParseAddr(address)
 	if err != nil {
@@ -173,7 +170,7 @@ func (n *Namespace) AddAddress(link, address string) error {
 	return nil
 }
 
-// Route sends packets for a network ("default" is possible) by a next hop.
+// Route adds a route to a network, which may be "default", by a next hop.
 func (n *Namespace) Route(network, via string) error {
 	hop, err := netip.ParseAddr(via)
 	if err != nil {

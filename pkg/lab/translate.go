@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Forward is a port of a router's outside that leads to a host inside.
+// Forward is a port on a router's outside that is forwarded to a host inside.
 type Forward struct {
 	Port uint16
 	To   netip.AddrPort // IPv4
 }
 
-// Translate makes the host a home router: what leaves by the outside interface
-// bears the router's address, and the forwarded ports lead inside, by UDP and
-// TCP. IPv6 is not translated.
+// Translate makes the host a home router. What leaves by the outside interface gets the
+// router's address, and the forwarded ports lead inside, by UDP and TCP. IPv6 is not
+// translated.
 func (n *Namespace) Translate(outside string, forwards ...Forward) error {
 	err := n.Do(func() error {
 		conn, err := nftables.New()

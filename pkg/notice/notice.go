@@ -1,5 +1,5 @@
-// Package notice has what a user should hear about a command besides its result:
-// notices, and errors with a way out.
+// Package notice has what a command reports to the user besides its result: notices,
+// and errors with a hint.
 //
 // The packages that act return notices or hand them to a Func. Whether one is
 // printed or logged, and how often, is decided by the receiver.
@@ -15,27 +15,27 @@ import (
 // Severity says how much a notice matters.
 type Severity string
 
-// The severities. An alarm needs somebody.
+// The severities. An alarm needs someone to act.
 const (
 	Alarm   Severity = "alarm"
 	Warning Severity = "warning"
 	Note    Severity = "note"
 )
 
-// Code is the kind of a notice. Its words may change, its code stays.
+// Code is the kind of a notice. The text may change, the code does not.
 type Code string
 
 // The codes.
 const (
-	NobodyAllowed         Code = "nobody-allowed"          // the policy lets nobody in
+	NobodyAllowed         Code = "nobody-allowed"          // the policy allows no address
 	AcceptsScanners       Code = "accepts-scanners"        // unknown.action is accept without the classifier
 	MatchesPhones         Code = "matches-phones"          // a signature of the policy that phones match
-	InterfaceAbsent       Code = "interface-absent"        // a listed interface that is not there
-	InterfacePort         Code = "interface-port"          // a listed interface whose packets come in by its bridge
+	InterfaceAbsent       Code = "interface-absent"        // a listed interface does not exist
+	InterfacePort         Code = "interface-port"          // a listed interface is a port of a bridge, through which its packets come in
 	OutsideUnfenced       Code = "outside-unfenced"        // no interface that leads outside is fenced
-	CutInside             Code = "cut-inside"              // networks inside that lose their provider
+	CutInside             Code = "cut-inside"              // inside networks would lose their provider
 	ClassifierUnavailable Code = "classifier-unavailable"  // scanners are not recognised
-	ClassifierNotReplaced Code = "classifier-not-replaced" // the attached classifier stays
+	ClassifierNotReplaced Code = "classifier-not-replaced" // the attached classifier was not replaced
 	ClassifierNotAttached Code = "classifier-not-attached" // the fence is up without the classifier
 	HitsUnknown           Code = "hits-unknown"            // the classifier's counters cannot be read
 	PresetOld             Code = "preset-old"              // a preset that is old or weak
@@ -49,15 +49,16 @@ const (
 	RunInterrupted        Code = "run-interrupted"         // an earlier run was killed
 	GuardRefuses          Code = "guard-refuses"           // apply would be refused
 	NothingDone           Code = "nothing-done"            // why nothing was done
+	NotAllowedAgain       Code = "not-allowed-again"       // an allowance by hand that the kernel has lost
 	RulesAsCompiled       Code = "rules-as-compiled"       // a policy that this version cannot read
 )
 
-// Notice is something that a user should hear.
+// Notice is a message for the user besides the result.
 type Notice struct {
 	Severity Severity
 	Code     Code
-	// About is what the notice is about where its code alone does not say it: a
-	// name, an interface.
+	// About is the name or interface that the notice is about, if its code alone does
+	// not say it.
 	About string
 	Text  string
 	// WayOut says what to do about it, "" if there is nothing to do.
@@ -67,7 +68,7 @@ type Notice struct {
 // Func takes notices, one at a time. A nil Func ignores them.
 type Func func(Notice)
 
-// Send hands over notices.
+// Send passes on notices.
 func (f Func) Send(notices ...Notice) {
 	if f == nil {
 		return
@@ -90,7 +91,7 @@ func Warningf(code Code, format string, args ...any) Notice {
 	return Notice{Severity: Warning, Code: code, Text: fmt.Sprintf(format, args...)}
 }
 
-// hinted is an error with a way out.
+// hinted is an error with a hint.
 type hinted struct {
 	error
 	hint string
@@ -98,12 +99,12 @@ type hinted struct {
 
 func (h hinted) Unwrap() error { return h.error }
 
-// WithHint adds to an error what the user can do about it.
+// WithHint adds a hint to an error: what the user can do about it.
 func WithHint(err error, format string, args ...any) error {
 	return hinted{err, fmt.Sprintf(format, args...)}
 }
 
-// Hint is what WithHint has added to an error, "" if nothing.
+// Hint returns the hint that WithHint added to an error, "" if there is none.
 func Hint(err error) string {
 	if h, ok := errors.AsType[hinted](err); ok {
 		return h.hint
@@ -111,7 +112,7 @@ func Hint(err error) string {
 	return ""
 }
 
-// Count writes a number with its noun, in the plural where it belongs.
+// Count writes a number and its noun, in the plural if needed.
 func Count(n int, noun string) string {
 	switch {
 	case n == 1:
@@ -122,7 +123,7 @@ func Count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// Ago writes how long ago a time was.
+// Ago writes how long ago t was.
 func Ago(t time.Time) string {
 	switch d := time.Since(t); {
 	case t.IsZero():

@@ -23,7 +23,7 @@ func TestFunc(t *testing.T) {
 	}
 }
 
-// TestHint: a hint survives wrapping, and is no part of the error's text.
+// TestHint: a hint survives wrapping and is not part of the error's text.
 func TestHint(t *testing.T) {
 	cause := errors.New("no room")
 	err := fmt.Errorf("save: %w", notice.WithHint(cause, "free %d bytes", 5))

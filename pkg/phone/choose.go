@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Find returns the maker of a name, whichever of its names that is.
+// Find returns the maker with a name, which may be any of its names.
 func Find(makers []Maker, name string) (Maker, bool) {
 	wanted := plain(name)
 	i := slices.IndexFunc(makers, func(m Maker) bool {
@@ -19,7 +19,7 @@ func Find(makers []Maker, name string) (Maker, bool) {
 	return makers[i], true
 }
 
-// WithModel returns the makers that have a model of that name.
+// WithModel returns the makers that have a model with that name.
 func WithModel(makers []Maker, model string) []Maker {
 	var found []Maker
 	for _, m := range makers {
@@ -32,7 +32,7 @@ func WithModel(makers []Maker, model string) []Maker {
 
 func (m Maker) names() []string { return append([]string{m.Name, m.Title}, m.Also...) }
 
-// plain is a name without what people write differently.
+// plain returns a name without the differences in how people write it.
 func plain(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -45,9 +45,8 @@ func plain(name string) string {
 	}, name)
 }
 
-// model is the name of a model as the families have it. The maker's name and
-// its usual prefixes before it do not count: T46S, SIP-T46S and Yealink T46S are
-// one.
+// model returns the name of a model as families list it. The maker's name and usual
+// prefixes are dropped: T46S, SIP-T46S and Yealink T46S are the same.
 func (m Maker) model(name string) string {
 	wanted := plain(name)
 	for _, prefix := range append(m.names(), m.Prefixes...) {
@@ -59,8 +58,8 @@ func (m Maker) model(name string) string {
 	return wanted
 }
 
-// modelText is a model's name as it is said again; "" if none was named. It is
-// made of letters and digits only, so that it can stand in any comment.
+// modelText returns a model's name as it is printed, "" if none was named. It has only
+// letters and digits, so that any comment can contain it.
 func (m Maker) modelText(name string) string {
 	if name == "" {
 		return ""
@@ -87,28 +86,28 @@ func matches(patterns []string, model string) bool {
 	})
 }
 
-// ErrModel means that there is no family for the phone that was named.
+// ErrModel means that no family has the named phone.
 var ErrModel = errors.New("unknown model")
 
-// family chooses the family of a model with its firmware. Without a model the
-// maker must have only one.
+// family chooses the family of a model with its firmware. The model may be left out
+// only if the maker has a single family.
 func (m Maker) family(model string, v version) (Family, error) {
 	if model == "" {
 		if len(m.Families) == 1 {
 			return m.Families[0], nil
 		}
-		return Family{}, fmt.Errorf("%w: phones of %s differ, so a model must be named", ErrModel, m.Title)
+		return Family{}, fmt.Errorf("%w: the phones of %s need different settings, so name a model", ErrModel, m.Title)
 	}
 	found := m.withModel(model)
 	if len(found) == 0 {
-		return Family{}, fmt.Errorf("%w: nothing is known of a %s %q", ErrModel, m.Title, model)
+		return Family{}, fmt.Errorf("%w: nothing is known about a %s %q", ErrModel, m.Title, model)
 	}
 	for _, f := range found {
 		if v.within(f.From, f.Before) {
 			return f, nil
 		}
 	}
-	return Family{}, fmt.Errorf("%w: nothing is known of a %s %q with that firmware", ErrModel, m.Title, model)
+	return Family{}, fmt.Errorf("%w: nothing is known about a %s %q with that firmware", ErrModel, m.Title, model)
 }
 
 // has reports whether the family has the setting.
@@ -122,7 +121,7 @@ func (f Family) has(s Setting) bool {
 	return s.Key != ""
 }
 
-// key is the setting's key for an account of the family.
+// key returns the setting's key for an account of the family.
 func (f Family) key(s Setting, account int) string {
 	keys := f.Keys[s.Name]
 	switch {

@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the goldens")
 
-// TestGoldens shows what each maker's phones get, as a file or as text.
+// TestGoldens shows the output for phones of each maker, as a file or as text.
 func TestGoldens(t *testing.T) {
 	seen := map[string]bool{}
 	for _, test := range []struct {
@@ -76,9 +76,8 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
-// TestKeys is one table of what every family gets under which keys, short enough
-// to compare with a maker's list: + is written, # is only a comment, ? is not
-// confirmed.
+// TestKeys writes one table of what every family gets under which keys, short enough to
+// compare with a maker's list: + is written, # is only a comment, ? is not confirmed.
 func TestKeys(t *testing.T) {
 	var out strings.Builder
 	for _, m := range shipped(t) {
@@ -119,7 +118,7 @@ func TestKeys(t *testing.T) {
 	compareGolden(t, "keys.txt", out.String())
 }
 
-// model is a model of the family.
+// model returns a model of the family.
 func model(f phone.Family) string { return strings.TrimSuffix(f.Models[0], "*") }
 
 func compareGolden(t *testing.T, file, got string) {
@@ -139,7 +138,7 @@ func compareGolden(t *testing.T, file, got string) {
 	}
 }
 
-// every calls f with the snippet of every family, with and without everything.
+// every calls f with the snippet of every family, with all options and with none.
 func every(t *testing.T, f func(t *testing.T, s phone.Snippet)) {
 	t.Helper()
 	for _, m := range shipped(t) {
@@ -160,8 +159,8 @@ func every(t *testing.T, f func(t *testing.T, s phone.Snippet)) {
 
 var keyAndValue = regexp.MustCompile(`^[a-zA-Z0-9._ ]+?( =|:) \S+$`)
 
-// TestFilesAreWellFormed reads every file as its phone would: it must hold the
-// settings that are not optional, with their values, and no others.
+// TestFilesAreWellFormed reads every file as its phone would. It must have the settings
+// that are not optional, with their values, and no others.
 func TestFilesAreWellFormed(t *testing.T) {
 	every(t, func(t *testing.T, s phone.Snippet) {
 		text := s.Write(true)
@@ -170,7 +169,7 @@ func TestFilesAreWellFormed(t *testing.T) {
 		case !strings.HasSuffix(text, "\n"):
 			t.Error("the last line is not ended")
 		case len(s.Lines) == 0 || s.Lines[0].Key == "" && len(s.Lines) == 1:
-			return // for reading only
+			return // for people only
 		case s.Format() == phone.XML:
 			got = settingsOfXML(t, text)
 		default:
@@ -213,12 +212,12 @@ func TestFilesAreWellFormed(t *testing.T) {
 	})
 }
 
-// settingsOfXML are the settings of an XML file, as "key … value", whatever
-// elements and attributes hold them.
+// settingsOfXML returns the settings of an XML file as "key … value", whichever
+// elements and attributes they are in.
 func settingsOfXML(t *testing.T, text string) []string {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(text))
-	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil } // all is ASCII
+	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil } // the text is ASCII
 	var found, names []string
 	depth, roots := 0, 0
 	for {
@@ -278,11 +277,12 @@ func settingsOfXML(t *testing.T, text string) []string {
 	return found
 }
 
-// challenges are settings that make a phone ask its caller for a password,
-// which no provider gives it.
+// challenges matches settings that make a phone ask its caller for a password, which no
+// provider sends.
 var challenges = regexp.MustCompile(`(?i)method="?(digest|both|all)|digest\.realm|authenticateincominginvite|auth_invite|\bP2[3-8]46\b`)
 
-// TestNeverChallenges, and whatever is not confirmed says so.
+// TestNeverChallenges: no setting asks callers for a password, and unconfirmed settings
+// are marked as such.
 func TestNeverChallenges(t *testing.T) {
 	every(t, func(t *testing.T, s phone.Snippet) {
 		for _, text := range []string{s.Write(true), s.Text(true)} {
@@ -305,7 +305,7 @@ func TestNeverChallenges(t *testing.T) {
 	})
 }
 
-// FuzzSnippet looks for a phone that makes Snippet panic, or a file that is none.
+// FuzzSnippet looks for a phone for which Snippet panics or the file is not valid.
 func FuzzSnippet(f *testing.F) {
 	for _, seed := range []string{"T46S", "HT802", "VVX--450", "T4-->x", "88<!--", ""} {
 		f.Add("yealink", seed, "66.86.0.15", 2, 5070)

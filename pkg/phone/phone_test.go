@@ -10,7 +10,7 @@ import (
 	"github.com/ringfence/ringfence/rules"
 )
 
-// shipped are the makers that ringfence ships.
+// shipped returns the makers that ringfence ships.
 func shipped(t testing.TB) []phone.Maker {
 	t.Helper()
 	makers, err := readShipped()
@@ -57,7 +57,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestModels says which family people mean by what they write.
+// TestModels checks which family is found for names as people write them.
 func TestModels(t *testing.T) {
 	for _, test := range []struct{ maker, model, firmware, want string }{
 		{"yealink", "T46S", "86", "T, AX, CP and VP phones, W DECT bases"},
@@ -100,15 +100,15 @@ func TestRefused(t *testing.T) {
 		want        string
 		model       bool
 	}{
-		{"a model that is not there", "polycom", phone.Options{Model: "VVX D230"}, `unknown model: nothing is known of a Polycom "VVX D230"`, true},
-		{"models differ", "grandstream", phone.Options{}, "unknown model: phones of Grandstream differ, so a model must be named", true},
-		{"the maker's name is no model", "grandstream", phone.Options{Model: "Grandstream"}, `unknown model: nothing is known of a Grandstream "Grandstream"`, true},
-		{"no version", "yealink", phone.Options{Firmware: "newest"}, `firmware "newest" is no version: write one such as 86, or V86, or 66.86.0.15`, false},
-		{"half a version", "yealink", phone.Options{Firmware: "66."}, `firmware "66." is no version: write one such as 86, or V86, or 66.86.0.15`, false},
-		{"more accounts than keys", "grandstream", phone.Options{Model: "HT802", Accounts: 3}, "Grandstream (HT802): 2 accounts are known, and 3 were asked for", false},
-		{"no port", "yealink", phone.Options{Port: 65536}, "port 65536 is none that a phone can have: write one from 1024 to 65535", false},
-		{"a port below all", "yealink", phone.Options{Port: -1}, "port -1 is none that a phone can have: write one from 1024 to 65535", false},
-		{"no port for the last account", "grandstream", phone.Options{Model: "HT802", Accounts: 2, Port: 65534}, "port 65534 is none that a phone can have: write one from 1024 to 65535", false},
+		{"a model that is not there", "polycom", phone.Options{Model: "VVX D230"}, `unknown model: nothing is known about a Polycom "VVX D230"`, true},
+		{"models differ", "grandstream", phone.Options{}, "unknown model: the phones of Grandstream need different settings, so name a model", true},
+		{"the maker's name is no model", "grandstream", phone.Options{Model: "Grandstream"}, `unknown model: nothing is known about a Grandstream "Grandstream"`, true},
+		{"no version", "yealink", phone.Options{Firmware: "newest"}, `firmware "newest" is not a version: write it like 86, or V86, or 66.86.0.15`, false},
+		{"half a version", "yealink", phone.Options{Firmware: "66."}, `firmware "66." is not a version: write it like 86, or V86, or 66.86.0.15`, false},
+		{"more accounts than keys", "grandstream", phone.Options{Model: "HT802", Accounts: 3}, "Grandstream (HT802) has 2 accounts as far as is known, and 3 were asked for", false},
+		{"no port", "yealink", phone.Options{Port: 65536}, "a phone cannot use port 65536: choose one from 1024 to 65535", false},
+		{"a port below all", "yealink", phone.Options{Port: -1}, "a phone cannot use port -1: choose one from 1024 to 65535", false},
+		{"no port for the last account", "grandstream", phone.Options{Model: "HT802", Accounts: 2, Port: 65534}, "a phone cannot use port 65534: choose one from 1024 to 65535", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := maker(t, test.maker).Snippet(test.options)
@@ -119,8 +119,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// written are the settings of a snippet that are not only comments, and shown
-// are those that are.
+// written returns the settings of a snippet that are written, and those that are only
+// shown as comments.
 func written(t *testing.T, m phone.Maker, o phone.Options) (written, shown []string) {
 	t.Helper()
 	s, err := m.Snippet(o)
@@ -137,8 +137,8 @@ func written(t *testing.T, m phone.Maker, o phone.Options) (written, shown []str
 	return written, shown
 }
 
-// TestYealinkFirmware walks over the change of the names, which sources put at
-// V80 and at V81.
+// TestYealinkFirmware covers the versions at which the names changed; one source says
+// V80, another V81.
 func TestYealinkFirmware(t *testing.T) {
 	const old, now = "account.1.sip_trust_ctrl=1", "sip.trust_ctrl=1"
 	for _, test := range []struct{ firmware, want string }{
@@ -188,8 +188,8 @@ func TestPorts(t *testing.T) {
 	}
 }
 
-// TestSRV: a provider with SRV records needs phones that have no port at their
-// server.
+// TestSRV: for a provider with SRV records, the phone's server setting must have no
+// port.
 func TestSRV(t *testing.T) {
 	for name, want := range map[string]string{
 		"yealink": "account.1.sip_server.1.port=0 account.1.sip_server.1.transport_type=3",

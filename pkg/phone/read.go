@@ -10,8 +10,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Read reads and checks the files about makers, given by the makers' names. The
-// makers come back sorted by name.
+// Read reads and checks the files about makers. Their keys are the makers' names. It
+// returns the makers sorted by name.
 func Read(files map[string][]byte) ([]Maker, error) {
 	var makers []Maker
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -53,14 +53,14 @@ func (m *Maker) check() error {
 	families := map[string]bool{}
 	for _, f := range m.Families {
 		if f.Name == "" || families[f.Name] {
-			return fmt.Errorf("family %q: name is missing or was there before", f.Name)
+			return fmt.Errorf("family %q: the name is missing or used twice", f.Name)
 		}
 		families[f.Name] = true
 	}
 	settings := map[string]bool{}
 	for _, s := range m.Settings {
 		if s.Name == "" || settings[s.Name] {
-			return fmt.Errorf("setting %q: name is missing or was there before", s.Name)
+			return fmt.Errorf("setting %q: the name is missing or used twice", s.Name)
 		}
 		settings[s.Name] = true
 		if err := m.checkSetting(s); err != nil {
@@ -77,10 +77,10 @@ func (m *Maker) check() error {
 
 func (f File) check() error {
 	if f.Name == "" || !strings.Contains(f.Line, "{key}") || !strings.Contains(f.Line, "{value}") || !strings.Contains(f.Comment, "{text}") {
-		return fmt.Errorf("file needs name, line with {key} and {value}, comment with {text}")
+		return fmt.Errorf("file needs a name, a line with {key} and {value}, and a comment with {text}")
 	}
 	if f.Format != CFG && f.Format != XML {
-		return fmt.Errorf("file.format is %q: cfg or xml", f.Format)
+		return fmt.Errorf("file.format is %q, want cfg or xml", f.Format)
 	}
 	return nil
 }
@@ -93,17 +93,17 @@ func (m *Maker) checkSetting(s Setting) error {
 	case len(s.Sources) == 0:
 		return fmt.Errorf("source is missing")
 	case !slices.Contains([]Confidence{High, Medium, Low}, s.Confidence):
-		return fmt.Errorf("confidence is %q: high, medium or low", s.Confidence)
+		return fmt.Errorf("confidence is %q, want high, medium or low", s.Confidence)
 	case s.Confidence == Low && s.Unconfirmed == "":
 		return fmt.Errorf("low confidence: unconfirmed must say what is not confirmed")
 	case !slices.Contains([]string{"", "account"}, s.Per):
-		return fmt.Errorf("per is %q: account or nothing", s.Per)
+		return fmt.Errorf("per is %q, want account or nothing", s.Per)
 	case !slices.Contains([]string{"", "port", "no-port", "srv"}, s.When):
-		return fmt.Errorf("when is %q: port, no-port, srv or nothing", s.When)
+		return fmt.Errorf("when is %q, want port, no-port, srv or nothing", s.When)
 	case strings.Contains(s.Value, "{port") != (s.When == "port" && s.Value != "0" && s.Value != ""):
-		return fmt.Errorf("the value is a port if, and only if, it is written when a port is asked for")
+		return fmt.Errorf("a value with {port} needs when: port, and when: port needs such a value")
 	case s.Key != "" && (s.Per == "account") != strings.Contains(s.Key+strings.Join(s.Group, ""), "{account}"):
-		return fmt.Errorf("per account if, and only if, {account} is in the key or its group")
+		return fmt.Errorf("per: account needs {account} in the key or its group, and {account} needs per: account")
 	}
 	if err := checkTexts(texts); err != nil {
 		return err
@@ -126,12 +126,12 @@ func (m *Maker) checkSetting(s Setting) error {
 	return nil
 }
 
-// checkTexts refuses what cannot stand in a comment. In XML a comment ends at the
+// checkTexts refuses texts that cannot be in a comment. In XML a comment ends at the
 // first pair of hyphens.
 func checkTexts(texts []string) error {
 	for _, text := range texts {
 		if strings.Contains(text, "--") || strings.ContainsAny(text, "\r\n") || strings.HasSuffix(text, "-") {
-			return fmt.Errorf("%q: no line breaks and no pairs of hyphens", text)
+			return fmt.Errorf("%q has a line break or a pair of hyphens, which a comment cannot have", text)
 		}
 	}
 	return nil
@@ -145,7 +145,7 @@ func (m *Maker) checkFamily(f Family) error {
 	}
 	for _, model := range f.Models {
 		if !pattern.MatchString(model) {
-			return fmt.Errorf("model %q: upper-case letters and digits, and perhaps a * at the end", model)
+			return fmt.Errorf("model %q: write it in upper-case letters and digits, with a * at the end for a prefix", model)
 		}
 	}
 	if f.File != nil {
@@ -163,7 +163,7 @@ func (m *Maker) checkFamily(f Family) error {
 			want = f.Accounts
 		}
 		if len(keys) != want {
-			return fmt.Errorf("setting %s has %d keys, not %d", name, len(keys), want)
+			return fmt.Errorf("setting %s has %d keys, want %d", name, len(keys), want)
 		}
 	}
 	none := true
@@ -173,7 +173,7 @@ func (m *Maker) checkFamily(f Family) error {
 		}
 		none = false
 		if s.Firmware == "" && f.Read == "" {
-			return fmt.Errorf("setting %s: for which firmware it is, is said neither there nor by the family", s.Name)
+			return fmt.Errorf("setting %s: neither it nor the family says which firmware it is for", s.Name)
 		}
 	}
 	if none {

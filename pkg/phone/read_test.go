@@ -7,7 +7,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/phone"
 )
 
-// acme is a maker about whom everything is right.
+// acme is a maker without mistakes.
 const acme = `title: Acme
 firmware: {example: 1.2}
 sources:
@@ -38,7 +38,7 @@ families:
     keys: {port: [local.port]}
 `
 
-// TestMistakes has one thing wrong at a time.
+// TestMistakes makes one mistake at a time.
 func TestMistakes(t *testing.T) {
 	if _, err := phone.Read(map[string][]byte{"acme": []byte(acme)}); err != nil {
 		t.Fatal(err)
@@ -52,19 +52,19 @@ func TestMistakes(t *testing.T) {
 		{"a source without URL", "https://", "", "source guide needs a title and a URL"},
 		{"no confidence", "confidence: high", "confidence: sure", `setting trusted: confidence is "sure"`},
 		{"low, and nobody says so", "confidence: high", "confidence: low", "setting trusted: low confidence: unconfirmed must say what is not confirmed"},
-		{"a comment that ends a comment", "from its server", "from --its server", "no pairs of hyphens"},
-		{"a caveat that ends a comment", "title: Acme\n", "title: Acme\ncaveats: [a -- b]\n", "no pairs of hyphens"},
-		{"two lines", "Takes SIP only from its server.", `"Takes\nSIP"`, "no line breaks"},
-		{"the same setting twice", "name: port", "name: trusted", `setting "trusted": name is missing or was there before`},
-		{"a port without a port", `"{port}"`, `"5070"`, "setting port: the value is a port if, and only if"},
-		{"an account too few", "    per: account\n", "", "setting trusted: per account if, and only if"},
-		{"keys too many", "[local.port]", "[local.port, other.port]", "family one: setting port has 2 keys, not 1"},
+		{"a comment that ends a comment", "from its server", "from --its server", "a pair of hyphens"},
+		{"a caveat that ends a comment", "title: Acme\n", "title: Acme\ncaveats: [a -- b]\n", "a pair of hyphens"},
+		{"two lines", "Takes SIP only from its server.", `"Takes\nSIP"`, "has a line break"},
+		{"the same setting twice", "name: port", "name: trusted", `setting "trusted": the name is missing or used twice`},
+		{"a port without a port", `"{port}"`, `"5070"`, "setting port: a value with {port} needs when: port"},
+		{"an account too few", "    per: account\n", "", "setting trusted: per: account needs {account}"},
+		{"keys too many", "[local.port]", "[local.port, other.port]", "family one: setting port has 2 keys, want 1"},
 		{"keys of nothing", "{port: [local.port]}", "{ports: [local.port]}", `family one: there is no setting "ports"`},
 		{"a model in small letters", "[A1]", "[a1]", `family one: model "a1"`},
-		{"no firmware", "    read: \"1.2\"\n", "", "family one: setting port: for which firmware it is"},
-		{"no version", `"1.1"`, "newer", `setting port: firmware "newer" is no version`},
-		{"another format", "format: cfg", "format: ini", `file.format is "ini": cfg or xml`},
-		{"no place for the value", "{key}={value}", "{key}", "file needs name, line with {key} and {value}"},
+		{"no firmware", "    read: \"1.2\"\n", "", "family one: setting port: neither it nor the family says which firmware"},
+		{"no version", `"1.1"`, "newer", `setting port: firmware "newer" is not a version`},
+		{"another format", "format: cfg", "format: ini", `file.format is "ini", want cfg or xml`},
+		{"no place for the value", "{key}={value}", "{key}", "file needs a name, a line with {key} and {value}"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			text := strings.Replace(acme, test.old, test.with, 1)

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// Options are the phone that a snippet is for, and how it is used.
+// Options describe the phone that a snippet is for, and how it is used.
 type Options struct {
-	Model    string // "" = whichever, if the maker's phones do not differ
+	Model    string // "" = any, if all phones of the maker have the same settings
 	Firmware string // "" = not known: lines for all versions
 	Accounts int    // 0 = 1
-	// Port is the SIP port that the phone itself shall listen on, its first
-	// account's; 0 = leave it.
+	// Port is the SIP port that the phone itself shall listen on for its first account;
+	// 0 = leave it as it is.
 	Port int
 	// SRV says that the provider has SRV or NAPTR records.
 	SRV bool
@@ -22,11 +22,11 @@ type Options struct {
 // Snippet is what a phone needs.
 type Snippet struct {
 	Maker    string   `json:"maker"`
-	Family   string   `json:"family"` // its title
+	Family   string   `json:"family"` // the title of the family
 	Model    string   `json:"model,omitempty"`
 	Firmware string   `json:"firmware,omitempty"`
 	Accounts int      `json:"accounts"`
-	File     string   `json:"file"` // its name
+	File     string   `json:"file"` // the name of the file
 	Caveats  []string `json:"caveats"`
 	Lines    []Line   `json:"settings"`
 	Sources  []Source `json:"sources"`
@@ -41,22 +41,22 @@ type Snippet struct {
 // Line is one setting of a snippet.
 type Line struct {
 	Group []string `json:"group,omitempty"`
-	// Key is empty for what can be set on the web page only.
+	// Key is empty for a setting that only the web page has.
 	Key         string     `json:"key,omitempty"`
 	Value       string     `json:"value,omitempty"`
 	Means       string     `json:"means"`
 	Firmware    string     `json:"firmware"`
 	Optional    string     `json:"optional,omitempty"`
 	Unconfirmed string     `json:"unconfirmed,omitempty"`
-	Sources     []string   `json:"sources"` // their titles
+	Sources     []string   `json:"sources"` // the titles of the sources
 	Confidence  Confidence `json:"confidence"`
 	Page        string     `json:"page,omitempty"`
 
 	account int
 }
 
-// Snippet chooses what a phone needs. The error says what of the options cannot
-// be; it is ErrModel if there is no such phone.
+// Snippet chooses what a phone needs. The error says which of the options is not
+// possible. It wraps ErrModel if no such phone is known.
 func (m Maker) Snippet(o Options) (Snippet, error) {
 	v, err := m.Firmware.parse(o.Firmware)
 	if err != nil {
@@ -74,9 +74,9 @@ func (m Maker) Snippet(o Options) (Snippet, error) {
 	}
 	switch {
 	case o.Accounts > f.Accounts:
-		return Snippet{}, fmt.Errorf("%s (%s): %d accounts are known, and %d were asked for", m.Title, f.Title, f.Accounts, o.Accounts)
+		return Snippet{}, fmt.Errorf("%s (%s) has %d accounts as far as is known, and %d were asked for", m.Title, f.Title, f.Accounts, o.Accounts)
 	case o.Port < 0 || last > 65535:
-		return Snippet{}, fmt.Errorf("port %d is none that a phone can have: write one from 1024 to 65535", o.Port)
+		return Snippet{}, fmt.Errorf("a phone cannot use port %d: choose one from 1024 to 65535", o.Port)
 	}
 	s := Snippet{
 		Maker: m.Name, Family: f.Title, Model: m.modelText(o.Model), Firmware: o.Firmware, Accounts: o.Accounts, Web: m.Web,
@@ -95,7 +95,7 @@ func (m Maker) Snippet(o Options) (Snippet, error) {
 	return s, nil
 }
 
-// applies reports whether a setting is written for these options.
+// applies reports whether a setting is written with these options.
 func (s Setting) applies(m Maker, v version, o Options) bool {
 	switch s.When {
 	case "port":
@@ -150,14 +150,14 @@ func (s *Snippet) add(m Maker, f Family, setting Setting, o Options) {
 	}
 }
 
-// Format is the form of the snippet's file.
+// Format returns the format of the snippet's file.
 func (s Snippet) Format() Format { return s.form.Format }
 
-// SetsPort reports whether the snippet, or a step on the web page, gives the
-// phone the port that was asked for.
+// SetsPort reports whether the snippet, or a step on the web page, sets the port that
+// was asked for.
 func (s Snippet) SetsPort() bool { return s.setsPort }
 
-// Refuses reports whether anything in the snippet is confirmed to make the phone
-// refuse strangers. Another port only hides it, and what is optional is not
-// written.
+// Refuses reports whether any confirmed setting of the snippet makes the phone refuse
+// strangers. Another port only hides the phone, and optional settings are not written,
+// so neither counts.
 func (s Snippet) Refuses() bool { return s.refuses }

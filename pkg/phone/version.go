@@ -8,26 +8,26 @@ import (
 	"strings"
 )
 
-// version is a firmware's number, the weightiest part first. The zero version
-// is not known.
+// version is a firmware version, the most significant number first. The zero version is
+// not known.
 type version []int
 
 var numbers = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9}){0,5}$`)
 
-// parse reads what people write: 86, V86, v2.12.3, 66.86.0.15.
+// parse reads a version as people write it: 86, V86, v2.12.3, 66.86.0.15.
 func (f Firmware) parse(text string) (version, error) {
 	if text == "" {
 		return nil, nil
 	}
 	plain := strings.TrimLeft(strings.TrimSpace(text), "vV")
 	if !numbers.MatchString(plain) {
-		return nil, fmt.Errorf("firmware %q is no version: write one such as %s", text, f.Example)
+		return nil, fmt.Errorf("firmware %q is not a version: write it like %s", text, f.Example)
 	}
 	var v version
 	for part := range strings.SplitSeq(plain, ".") {
 		n, err := strconv.Atoi(part)
 		if err != nil {
-			return nil, fmt.Errorf("firmware %q is no version: %w", text, err)
+			return nil, fmt.Errorf("firmware %q is not a version: %w", text, err)
 		}
 		v = append(v, n)
 	}
@@ -37,8 +37,8 @@ func (f Firmware) parse(text string) (version, error) {
 	return v, nil
 }
 
-// within reports whether a version lies in a range, of which either end may be
-// "". A version that is not known lies in all of them.
+// within reports whether a version is in a range. Either end of the range may be "". A
+// version that is not known is in all ranges.
 func (v version) within(from, before string) bool {
 	if v == nil {
 		return true

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Write writes the snippet in the maker's own form, with what each line does,
-// for which firmware, from where and how sure, as comments. With steps, the way
-// through the phone's web page follows it, as a comment too. A phone that
-// has nothing that can stand in a file gets Text.
+// Write writes the snippet in the maker's format. Comments say what each line does, for
+// which firmware, from which source and how reliable it is. With steps, another comment
+// describes the way through the phone's web page. If nothing can be written to a file,
+// it returns Text.
 func (s Snippet) Write(steps bool) string {
 	lines := s.inFile()
 	if len(lines) == 0 {
@@ -30,7 +30,7 @@ func (s Snippet) Write(steps bool) string {
 	return w.out.String()
 }
 
-// inFile are the lines that can stand in a file.
+// inFile returns the lines that can be written to a file.
 func (s Snippet) inFile() []Line {
 	return slices.DeleteFunc(slices.Clone(s.Lines), func(l Line) bool { return l.Key == "" })
 }
@@ -44,7 +44,7 @@ func (s Snippet) intro() string {
 	if s.Firmware != "" {
 		text += ", firmware " + s.Firmware
 	} else {
-		text += ", whatever its firmware"
+		text += ", any firmware"
 	}
 	if s.Accounts == 1 {
 		return text + ", one account"
@@ -60,7 +60,7 @@ func (s Snippet) sources() []string {
 	return texts
 }
 
-// about is what is said about a line, a text a paragraph.
+// about returns what is said about a line, one text for each paragraph.
 func (l Line) about() []string {
 	texts := []string{l.Means}
 	if l.Unconfirmed != "" {
@@ -72,18 +72,18 @@ func (l Line) about() []string {
 	return append(texts, fmt.Sprintf("Firmware: %s. Confidence: %s. Source: %s.", l.Firmware, l.Confidence, strings.Join(l.Sources, "; ")))
 }
 
-// writer writes a file in the maker's form.
+// writer writes a file in the maker's format.
 type writer struct {
 	out   strings.Builder
 	form  File
 	depth int
 }
 
-// commentWidth is where comments are broken.
+// commentWidth is the width at which comments are wrapped.
 const commentWidth = 96
 
-// comment writes paragraphs as one comment, or as one a line where the form has
-// no longer ones.
+// comment writes paragraphs as one comment, or each as its own where the format has
+// only short comments.
 func (w *writer) comment(paragraphs ...string) {
 	var lines []string
 	for _, text := range paragraphs {
@@ -105,8 +105,8 @@ func (w *writer) line(text string) {
 
 func (w *writer) blank() { w.out.WriteString("\n") }
 
-// group writes lines that have the first levels of their groups in common.
-// Lines of one group come together where the first of them stands.
+// group writes lines whose groups have the first levels in common. All lines of a group
+// are written where the first of them is.
 func (w *writer) group(lines []Line, level int) {
 	for i := 0; len(lines) > 0; i++ {
 		if i > 0 || level == 0 {
@@ -130,8 +130,8 @@ func (w *writer) group(lines []Line, level int) {
 	}
 }
 
-// batch writes the lines at the front of which the same is said, for one account
-// after the other, under one comment, and returns how many they are.
+// batch writes the lines at the beginning that need the same comment, one account after
+// the other, below that comment. It returns how many lines it wrote.
 func (w *writer) batch(lines []Line, level int) int {
 	n := batch(lines, level)
 	w.comment(lines[0].about()...)
@@ -173,8 +173,8 @@ func (w *writer) enclose(group string, inside []Line, level int) {
 	w.line(fill(w.form.Close))
 }
 
-// gathered writes the comments of a group whose settings can have none between
-// them.
+// gathered writes the comments of a group whose settings have no room for comments
+// between them.
 func (w *writer) gathered(lines []Line, level int) {
 	for len(lines) > 0 {
 		n := batch(lines, level)
@@ -196,18 +196,18 @@ func (w *writer) text(l Line) string {
 	return fill{"{key}", l.Key, "{value}", l.Value, "{tag}", tag(l.Key)}.in(w.form.Line)
 }
 
-// fill are names and what stands for them.
+// fill alternates names and the texts that replace them.
 type fill []string
 
 func (f fill) in(template string) string { return strings.NewReplacer(f...).Replace(template) }
 
-// tag is an element's name without its attributes.
+// tag returns an element's name without its attributes.
 func tag(key string) string {
 	name, _, _ := strings.Cut(key, " ")
 	return name
 }
 
-// Text writes the snippet for reading, and for typing in by hand.
+// Text writes the snippet for people to read and to enter by hand.
 func (s Snippet) Text(steps bool) string {
 	var out strings.Builder
 	paragraph := func(indent, text string) {
@@ -221,7 +221,7 @@ func (s Snippet) Text(steps bool) string {
 	}
 	lines := s.Lines
 	if len(s.inFile()) == 0 {
-		paragraph("", "Nothing is known that could be written into a file for this phone.")
+		paragraph("", "No setting is known that a file could give to this phone.")
 	}
 	for len(lines) > 0 {
 		out.WriteString("\n")
@@ -256,7 +256,7 @@ func (s Snippet) Text(steps bool) string {
 	return out.String()
 }
 
-// Steps is the way through the phone's web page, a sentence a step.
+// Steps describes the way through the phone's web page, one sentence for each step.
 func (s Snippet) Steps() []string {
 	steps := []string{"Without provisioning, by hand on the phone's web page:"}
 	if s.Web != "" {
@@ -279,12 +279,12 @@ func (s Snippet) Steps() []string {
 		}
 	}
 	if len(without) > 0 {
-		steps = append(steps, "Where the page has these is not known, so look for their like, or use provisioning: "+strings.Join(without, ", "))
+		steps = append(steps, "It is not known where the page has these settings; look for similar ones, or use provisioning: "+strings.Join(without, ", "))
 	}
 	return steps
 }
 
-// wrap breaks a text into lines of at most width characters, where it can.
+// wrap breaks a text into lines of at most width characters where possible.
 func wrap(text string, width int) []string {
 	var lines []string
 	line := ""

@@ -13,8 +13,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Diff plans the way from have to want. It is pure: equal states give an empty
-// plan. How a back end gets from one to the other is its own business.
+// Diff plans the way from have to want. It is pure. If the states are equal, the plan
+// is empty. How to get from one to the other is left to the back end.
 func Diff(have, want *ruleset.State) *Plan {
 	p := diffTable(have, want)
 	for _, place := range have.Others {
@@ -35,11 +35,11 @@ func diffClassifier(have, want ruleset.Classifier) []Change {
 		case was == will:
 			continue
 		case !wanted:
-			c.Action, c.Value, c.Reason = Delete, was, "nothing is to be recognised there"
+			c.Action, c.Value, c.Reason = Delete, was, "no signatures are looked for there"
 		case !had:
 			c.Action, c.Reason = Add, "it recognises scanners"
 		default:
-			c.Action, c.Reason = Modify, "it looks for something else than before"
+			c.Action, c.Reason = Modify, "the signatures or ports have changed"
 		}
 		changes = append(changes, c)
 	}
@@ -64,8 +64,7 @@ func diffTable(have, want *ruleset.State) *Plan {
 	return p
 }
 
-// differ gathers what differs between two tables that exist, or of which the
-// first does not.
+// differ collects the differences between two tables. Either may be absent.
 type differ struct {
 	have, want *ruleset.State
 	changes    []Change
@@ -75,14 +74,14 @@ func (d *differ) change(action Action, kind Kind, name, value, reason string) {
 	d.changes = append(d.changes, Change{Action: action, Kind: kind, Name: name, Value: value, Reason: reason})
 }
 
-// What there is to say of a thing that is there, or not, without more knowledge.
+// Reasons that need no knowledge of where a thing comes from.
 const (
 	unasked     = "nothing in the policy asks for it"
 	missing     = "it is missing"
 	rulesDiffer = "its rules differ"
 )
 
-// missing is the reason why something is added.
+// missing returns the reason why something is added.
 func (d *differ) missing() string {
 	if d.have.Exists {
 		return missing
@@ -93,7 +92,7 @@ func (d *differ) missing() string {
 func (d *differ) table() {
 	switch {
 	case !d.have.Exists:
-		d.change(Add, KindTable, ruleset.Table, "", "there is none")
+		d.change(Add, KindTable, ruleset.Table, "", "it is missing")
 	case d.have.Flags != d.want.Flags:
 		d.change(Modify, KindTable, ruleset.Table, d.want.Flags,
 			fmt.Sprintf("its flags were %q", d.have.Flags))
@@ -136,8 +135,8 @@ func (d *differ) sets() {
 	}
 }
 
-// sameForUsers reports whether two sets differ in their elements only. That one may
-// hold ranges and the other holds single addresses only is the back end's business.
+// sameForUsers reports whether two sets differ at most in their elements. Whether a set
+// is kept as single addresses or as ranges is the back end's business.
 func sameForUsers(have, want ruleset.Set) bool {
 	have.Interval = want.Interval
 	return have.SameFrame(want)
@@ -151,14 +150,14 @@ func (d *differ) elements(name string, have, want ruleset.Set) {
 	before := len(d.changes)
 	d.elementChanges(name, gone, come)
 	if len(d.changes) == before {
-		d.change(Modify, KindSet, name, "", "it keeps the same addresses in another way")
+		d.change(Modify, KindSet, name, "", "it has the same addresses in another form")
 	}
 }
 
-// elementChanges reports elements as people count them: each address or prefix that
-// the one set has and the other lacks, as it stands in its set, whatever else covers
-// parts of it. The elements that stay overlap neither those that go nor those that
-// come, so the difference of these two is the difference of the sets.
+// elementChanges reports elements as users count them: each address or prefix that one
+// set has and the other lacks, as its set has it, even if other elements cover parts of
+// it. The elements that stay overlap neither the removed nor the added ones, so the
+// difference of those two is the difference of the sets.
 func (d *differ) elementChanges(name string, gone, come []ruleset.Element) {
 	wentSet, cameSet := ruleset.Union(plainPrefixes(gone)), ruleset.Union(plainPrefixes(come))
 	d.eachWithout(Delete, name, gone, cameSet)
@@ -181,7 +180,8 @@ func (d *differ) eachWithout(action Action, name string, elements []ruleset.Elem
 	}
 }
 
-// plainPrefixes are the addresses of elements that are nothing but addresses.
+// plainPrefixes returns the prefixes of the elements that consist of an address or
+// prefix alone.
 func plainPrefixes(elements []ruleset.Element) []netip.Prefix {
 	var prefixes []netip.Prefix
 	for _, e := range elements {
@@ -243,8 +243,8 @@ func chainText(c ruleset.Chain) string {
 	return words
 }
 
-// ruleDelta writes the shortest list of lines that go and come, by a longest
-// common subsequence. Chains have tens of rules.
+// ruleDelta returns the shortest list of removed and added lines, by a longest common
+// subsequence. Chains have tens of rules.
 func ruleDelta(have, want []ruleset.Rule) []string {
 	common := make([][]int, len(have)+1)
 	for i := range common {

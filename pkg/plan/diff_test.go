@@ -79,7 +79,7 @@ func TestChanges(t *testing.T) {
 					{From: netip.MustParseAddr("203.0.113.128"), To: e.To},
 				}
 			})
-		}), table(nil), "change set providers4  [it keeps the same addresses in another way]"},
+		}), table(nil), "change set providers4  [it has the same addresses in another form]"},
 		{"a port was given a lifetime", table(func(s *ruleset.State) {
 			edit(s.Sets, "ports", func(set *ruleset.Set) { set.Elements[0].Timeout = 1e10 })
 		}), table(nil), "delete element ports udp . 5060 timeout 10s [nothing in the policy asks for it]\nadd element ports udp . 5060 [ports of the policy]"},

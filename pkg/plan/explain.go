@@ -9,10 +9,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Explain gives each changed address its reason: an address that comes, where
-// it comes from; one that goes, what it was there for. why says what in the
-// policy or on the host has changed since the last time; it is the reason of
-// changed rules, "" if nothing has.
+// Explain gives each changed address a reason: for a new one where it comes from, for a
+// removed one why it was there. why says what has changed in the policy or on the host;
+// it becomes the reason of changed rules, unless it is empty.
 func (p *Plan) Explain(was, will ruleset.Origins, why string) {
 	p.Was, p.Will = was, will
 	for i, c := range p.Changes {
@@ -25,7 +24,7 @@ func (p *Plan) Explain(was, will ruleset.Origins, why string) {
 	}
 }
 
-// Deletes reports whether an element goes.
+// Deletes reports whether an element is removed.
 func (p *Plan) Deletes() bool {
 	return slices.ContainsFunc(p.Changes, func(c Change) bool { return c.Kind == KindElement && c.Action == Delete })
 }
@@ -59,14 +58,14 @@ func minus(a, b *netipx.IPSet) []netip.Prefix {
 func ipSet(builder *netipx.IPSetBuilder) *netipx.IPSet {
 	set, err := builder.IPSet()
 	if err != nil {
-		// IPSet fails on an invalid range only, and a set holds none.
+		// An IPSet fails on an invalid range only, and a set holds none.
 		panic("subtract sets: " + err.Error())
 	}
 	return set
 }
 
-// Removed returns the addresses that were providers' or trusted and will be
-// neither.
+// Removed returns the addresses that belong to a provider or are trusted now, and will
+// not after the plan.
 func (p *Plan) Removed() *netipx.IPSet {
 	var builder netipx.IPSetBuilder
 	for _, name := range []string{"providers4", "providers6", "trusted4", "trusted6"} {

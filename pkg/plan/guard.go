@@ -10,20 +10,19 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Guard looks at a whole plan and refuses it with a *Refusal, or lets it pass
-// with nil.
+// Guard looks at a whole plan. It refuses the plan with a *Refusal, or returns nil.
 type Guard func(*Plan) error
 
-// Refusal is a guard's no. Nothing was changed.
+// Refusal is the error of a guard that refused. Nothing was changed.
 type Refusal struct {
 	// Guard is the guard's name.
 	Guard string
-	// Why is a sentence without its period.
+	// Why is the reason, a sentence without its period.
 	Why string
 	// WayOut says what to do instead.
 	WayOut string
-	// Subjects are what an override of the guard must name, such as providers; none
-	// if it need not name anything.
+	// Subjects are what an override of the guard must name, such as providers. It is
+	// empty if an override names nothing.
 	Subjects []string
 }
 
@@ -39,7 +38,7 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("refused by guard %s: %s", r.Guard, r.Why)
 }
 
-// Check asks each guard and returns the first refusal.
+// Check asks each guard in turn and returns the first refusal.
 func (p *Plan) Check(guards ...Guard) error {
 	for _, g := range guards {
 		if err := g(p); err != nil {
@@ -49,13 +48,12 @@ func (p *Plan) Check(guards ...Guard) error {
 	return nil
 }
 
-// ForeignTable refuses a plan that would replace or remove a table which another
-// program has made under the name of ringfence's. It is for hosts where nobody
-// has applied anything yet: later, whatever another program puts into the table
-// is drift. A table is taken for one that an earlier ringfence has left, and
-// lost its state of, if it has all of the given counters and nothing that
-// ringfence does not write. place is how the back
-// end calls it, look the command that shows it.
+// ForeignTable refuses a plan that would replace or remove a table of ringfence's name
+// that another program has made. It is for hosts where nothing was applied yet: later,
+// whatever another program puts into the table is drift. A table with all of the given
+// counters, and with nothing that ringfence does not write, is taken for one of an
+// earlier ringfence whose state was lost. place is what the back end calls the table,
+// look the command that shows it.
 func ForeignTable(counters []string, place, look string) Guard {
 	return func(p *Plan) error {
 		if !p.Have.Exists || p.Have.OnlyOurs() && subset(counters, p.Have.Counters) {
@@ -67,7 +65,7 @@ func ForeignTable(counters []string, place, look string) Guard {
 		}
 		return &Refusal{
 			Guard: GuardForeignTable,
-			Why: fmt.Sprintf("another program has made a %s (chains: %s; sets: %s; rules: %d), and ringfence would remove it",
+			Why: fmt.Sprintf("another program has made a %s (chains: %s; sets: %s; rules: %d), which ringfence would remove",
 				place, names(p.Have.Chains), names(p.Have.Sets), rules),
 			WayOut: "look at it (" + look + ") and give it another name, or delete it",
 		}
@@ -85,9 +83,9 @@ func subset(some, all []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
-// EmptyProvider refuses a plan that leaves a provider of the policy without a
-// single address: its calls would be dropped. Providers in allowed may be
-// empty; failed says, by provider, why nothing was found.
+// EmptyProvider refuses a plan that leaves a provider of the policy without any
+// address: its calls would be dropped. Providers in allowed may be empty; failed says,
+// by provider, why no address was found.
 func EmptyProvider(allowed []string, failed map[string]string) Guard {
 	return func(p *Plan) error {
 		if !p.Want.Exists {
@@ -119,10 +117,10 @@ func EmptyProvider(allowed []string, failed map[string]string) Guard {
 	}
 }
 
-// CutInside refuses a plan for a host that forwards when a fenced interface
-// leads to a network of the site's own that the policy does not trust: what the
-// phones there send to their provider would be dropped on its way out. trusted
-// is what the policy lists, for the line that corrects it.
+// CutInside refuses a plan for a host that forwards when a fenced interface leads to a
+// network of the site that the policy does not trust: the phones there could no longer
+// send to their provider. trusted is what the policy lists; the refusal prints the
+// corrected line.
 func CutInside(inside []ruleset.Network, trusted []netip.Prefix) Guard {
 	return func(p *Plan) error {
 		if !p.Want.Exists || len(inside) == 0 {
@@ -146,7 +144,7 @@ func CutInside(inside []ruleset.Network, trusted []netip.Prefix) Guard {
 	}
 }
 
-// yamlPrefix writes a prefix so that it can stand in a list of the policy.
+// yamlPrefix writes a prefix as an entry of a YAML list.
 func yamlPrefix(p netip.Prefix) string {
 	if p.Addr().Is6() {
 		return fmt.Sprintf("%q", ruleset.PrefixText(p))
@@ -154,7 +152,7 @@ func yamlPrefix(p netip.Prefix) string {
 	return ruleset.PrefixText(p)
 }
 
-// CutText says which phones lose their provider.
+// CutText says which phones could no longer reach their provider.
 func CutText(inside []ruleset.Network) string {
 	const most = 5
 	names := make([]string, 0, most+1)
@@ -168,8 +166,8 @@ func CutText(inside []ruleset.Network) string {
 	return "this host forwards, and phones in " + strings.Join(names, ", ") + " could no longer reach their provider"
 }
 
-// FindInside returns the networks that CutInside speaks of: the site's own, on an
-// interface for which fenced is true, and not wholly within allowed.
+// FindInside returns the networks that CutInside is about: the site's own, on an
+// interface for which fenced returns true, and not wholly covered by allowed.
 func FindInside(host ruleset.Host, fenced func(name string) bool, allowed []netip.Prefix) []ruleset.Network {
 	if !host.Forwards {
 		return nil

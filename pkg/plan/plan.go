@@ -1,9 +1,9 @@
-// Package plan compares the table that is with the table that should be and says
-// what differs, for people and programs. Guards look at the whole plan and may
+// Package plan compares the table in the kernel with the table that should be there and
+// says what differs, for people and programs. Guards look at the whole plan and may
 // refuse it.
 //
-// It never acts. pkg/compile decides what should be, a back end how to get there,
-// pkg/control when.
+// It changes nothing itself. pkg/compile decides what should be there, a back end how
+// to get there, pkg/control when.
 package plan
 
 import (
@@ -13,28 +13,28 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// ErrStale is what a kernel answers to a plan whose base is no longer what is
-// there: nothing was changed, observe and plan again.
+// ErrStale is what a kernel returns for a plan that was made from an older state.
+// Nothing was changed: observe and plan again.
 var ErrStale = errors.New("the ruleset has changed since it was read")
 
-// Plan leads from one observed state to one desired state. It is a value: it
-// can be printed, marshalled and thrown away, and it is valid only while the
-// back end would observe the same GenID.
+// Plan leads from one observed state to one desired state. It is a plain value, to be
+// printed or marshalled or discarded, and is valid only as long as the back end would
+// observe the same GenID.
 type Plan struct {
-	// GenID is the back end's stamp of Have.
+	// GenID is the back end's GenID of Have.
 	GenID      uint64
 	Have, Want *ruleset.State
-	// Was and Will say where the addresses of Have and Want come from. Diff
-	// leaves them empty; Explain fills them in.
+	// Was and Will say where the addresses of Have and Want come from. Diff leaves them
+	// empty; Explain sets them.
 	Was, Will ruleset.Origins
-	// Changes are for people and programs, by kind and name.
+	// Changes describes the plan for people and programs, sorted by kind and name.
 	Changes []Change
 }
 
 // Empty reports whether there is nothing to do.
 func (p *Plan) Empty() bool { return len(p.Changes) == 0 }
 
-// KeepsRules reports whether nothing but the classifier changes.
+// KeepsRules reports whether at most the classifier changes.
 func (p *Plan) KeepsRules() bool {
 	return !slices.ContainsFunc(p.Changes, func(c Change) bool { return c.Kind != KindClassifier })
 }
@@ -42,7 +42,7 @@ func (p *Plan) KeepsRules() bool {
 // KeepsClassifier reports whether the classifier stays as it is.
 func (p *Plan) KeepsClassifier() bool { return p.Have.Classifier.Equal(p.Want.Classifier) }
 
-// Action is what happens to a thing.
+// Action says what happens to a thing.
 type Action string
 
 // The actions.
@@ -52,7 +52,7 @@ const (
 	Modify Action = "change"
 )
 
-// Kind is the kind of thing that changes.
+// Kind says what kind of thing changes.
 type Kind string
 
 // The kinds.
@@ -65,18 +65,18 @@ const (
 	KindClassifier Kind = "classifier"
 )
 
-// Change is one thing that differs between what is and what should be.
+// Change is one difference between the present and the desired state.
 type Change struct {
 	Action Action `json:"action"`
 	Kind   Kind   `json:"kind"`
-	// Name is the name of the table, chain, set or counter; for an element that
-	// of its set, for a classifier that of its interface.
+	// Name is the name of the table, chain, set or counter; for an element the name of
+	// its set, for a classifier that of its interface.
 	Name string `json:"name"`
-	// Value is an element's prefix or port; for another kind what it will be,
-	// or was if it goes.
+	// Value is an element's prefix or port. For other kinds it describes the new state,
+	// or the old one if the thing is removed.
 	Value string `json:"value"`
-	// Reason says why, as a person would.
+	// Reason says why, for people.
 	Reason string `json:"reason"`
-	// Rules are the lines of a chain that go ("- ") and come ("+ ").
+	// Rules are the lines of a chain that are removed ("- ") and added ("+ ").
 	Rules []string `json:"rules,omitempty"`
 }

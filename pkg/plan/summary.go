@@ -7,10 +7,10 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// allowedSets let their members reach the SIP ports.
+// allowedSets hold the addresses that may reach the SIP ports.
 var allowedSets = []string{"providers4", "providers6", "trusted4", "trusted6"}
 
-// Summary says in a few words what a plan does to bring back what should be.
+// Summary says in a few words what a plan corrects.
 func Summary(p *Plan) string {
 	switch {
 	case p.Empty():
@@ -25,7 +25,7 @@ func Summary(p *Plan) string {
 	return strings.Join(words, ", ")
 }
 
-// Changed says in a few words what a plan changes in the rules of before.
+// Changed says in a few words how a plan changes the rules.
 func Changed(p *Plan) string {
 	switch {
 	case !p.Have.Exists:
@@ -35,7 +35,7 @@ func Changed(p *Plan) string {
 		}
 		return "the first: " + plural(len(all), "allowed range")
 	case p.Empty():
-		return "the rules stayed as they were"
+		return "the rules did not change"
 	}
 	words, other := p.allowedDelta()
 	if other > 0 {

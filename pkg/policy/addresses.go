@@ -6,23 +6,23 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// The shortest prefixes that may be allowed. A shorter one lets in a good part
-// of the internet, and then the honest way is unknown.action: accept.
+// The shortest prefixes that may be allowed. A shorter one covers a large part of the
+// internet, for which unknown.action: accept is the clearer way.
 const (
 	shortestAllowed4 = 8
 	shortestAllowed6 = 24
 )
 
-// linkLocal6 may be trusted although it is short: nobody routes it.
+// linkLocal6 may be trusted although it is short: it is not routed.
 var linkLocal6 = netip.MustParsePrefix("fe80::/10")
 
-// placed is a prefix with where it was written.
+// placed is a prefix with the place where it was written.
 type placed struct {
 	netip.Prefix
 	at scalar
 }
 
-// allowList gathers what the file allows, to find what it also bans.
+// allowList collects what the file allows, to detect what it also bans.
 type allowList []placed
 
 func (c *checker) allowedAddresses(list []scalar, allowed *allowList, linkLocal bool) []netip.Prefix {
@@ -46,7 +46,7 @@ func (c *checker) allowedAddresses(list []scalar, allowed *allowList, linkLocal 
 	return prefixes
 }
 
-// bannedAddresses also reports what is both allowed and banned, at both lines.
+// bannedAddresses also reports, at both lines, what is both allowed and banned.
 func (c *checker) bannedAddresses(list []scalar, allowed *allowList) []netip.Prefix {
 	var prefixes []netip.Prefix
 	var banned []placed
@@ -73,14 +73,14 @@ func (c *checker) bannedAddresses(list []scalar, allowed *allowList) []netip.Pre
 	return prefixes
 }
 
-// prefix reads an address or a prefix. Bits behind the prefix's length are
-// cleared; an IPv4 address written as IPv6 is the IPv4 address.
+// prefix reads an address or a prefix. Host bits are cleared, and an IPv4-mapped IPv6
+// address becomes the IPv4 address.
 func (c *checker) prefix(s scalar) (netip.Prefix, bool) {
 	p, err := netip.ParsePrefix(s.text)
 	if err != nil {
 		a, err := netip.ParseAddr(s.text)
 		if err != nil {
-			c.mistake(s, "%q is no IP address or prefix: write one such as 203.0.113.5, 203.0.113.0/24 or 2001:db8::/48; names belong to registrars or hosts", s.text)
+			c.mistake(s, "%q is not an IP address or prefix: write one like 203.0.113.5, 203.0.113.0/24 or 2001:db8::/48; names belong under registrars or hosts", s.text)
 			return p, false
 		}
 		if a.Zone() != "" {
@@ -92,6 +92,6 @@ func (c *checker) prefix(s scalar) (netip.Prefix, bool) {
 	return ruleset.Canonical(p), true
 }
 
-// ParsePrefix reads an entry of addresses, in a policy or a preset: a prefix, or an
-// address as the prefix of it alone.
+// ParsePrefix reads an entry of addresses in a policy or a preset: a prefix, or an
+// address, which becomes a prefix of that address alone.
 func ParsePrefix(text string) (netip.Prefix, error) { return ruleset.ParsePrefix(text) }

@@ -13,31 +13,30 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Draft is a first policy for a host, before anybody has written one.
+// Draft is the first policy of a host.
 type Draft struct {
-	// Monitor begins without dropping anything.
+	// Monitor makes a policy that drops nothing.
 	Monitor bool
-	// Interfaces are those to fence; none = all but lo.
+	// Interfaces are the interfaces to fence; none = all but lo.
 	Interfaces []string
 	// Trusted are the networks of phones that a fenced interface leads to.
 	Trusted []ruleset.Network
 	// Inside are networks on interfaces that are not fenced.
 	Inside []ruleset.Network
-	// UDP and TCP are the ports to fence, Servers who listens on them.
+	// UDP and TCP are the ports to fence. Servers are the programs that listen there.
 	UDP, TCP []uint16
 	Servers  []ruleset.Listener
-	// Providers are entries for the list of providers, each with its lines; the
-	// first of an entry begins with a hyphen.
+	// Providers are the entries of the list of providers, each as its lines. The first
+	// line of an entry begins with a hyphen.
 	Providers [][]string
 	Host      ruleset.Host
 }
 
-// NewDraft drafts a policy for a host on which the given servers listen. On a
-// host that forwards, only the interfaces that lead outside are fenced, so that
-// phones inside reach their provider. Networks of private addresses behind a
-// fenced interface are taken for those of phones; public ones are not, because
-// on a rented server the neighbours are strangers. Without a provider the draft
-// only monitors: to drop would be to drop every call.
+// NewDraft drafts a policy for a host with the given servers. On a host that forwards,
+// only the interfaces that lead outside are fenced, so that phones inside reach their
+// provider. Private networks behind a fenced interface are assumed to be those of
+// phones. Public ones are not, because the neighbours of a rented server are strangers.
+// Without a provider the draft only monitors: otherwise it would drop every call.
 func NewDraft(host ruleset.Host, servers []ruleset.Listener, providers [][]string) Draft {
 	d := Draft{Monitor: len(providers) == 0, Providers: providers, Host: host, UDP: defaultPorts(), TCP: defaultPorts()}
 	if host.Forwards {
@@ -75,30 +74,30 @@ func NewDraft(host ruleset.Host, servers []ruleset.Listener, providers [][]strin
 
 func defaultPorts() []uint16 { return []uint16{5060, 5061} }
 
-// pointToPoint are names of links that are numbered anew whenever they come up.
+// pointToPoint matches links that get a new number whenever they come up.
 var pointToPoint = regexp.MustCompile(`^(ppp|wwan|rmnet)[0-9]+$`)
 
-// sipServers are the programs whose ports near 5060 are SIP ports, by the names
-// that the kernel knows them by.
+// sipServers are programs whose ports near 5060 are SIP ports, by the names that the
+// kernel has for them.
 var sipServers = []string{
 	"asterisk", "freeswitch", "kamailio", "kamailio5", "opensips", "opensips-mi", "yate", "yate-sip", "3CXPhoneSystem",
 	"baresip", "drachtio", "flexisip", "linphonec", "pjsua", "repro", "resiprocate", "sems", "sipwitch", "sipp",
 }
 
-// isSIP reports whether a server most likely speaks SIP: it has the port of SIP,
-// or it is a known SIP server that listens near it. (5038 is Asterisk's manager,
-// 5349 STUN.)
+// isSIP reports whether a server most likely speaks SIP: it listens on the port of SIP,
+// or it is a known SIP server and listens on a port near it. (5038 is Asterisk's
+// manager, 5349 STUN.)
 func isSIP(l ruleset.Listener) bool {
 	return slices.Contains(defaultPorts(), l.Port) ||
 		l.Port >= 5050 && l.Port < 5200 && slices.Contains(sipServers, l.Program)
 }
 
-// Text writes the draft as a policy file that Parse accepts, with comments for
-// the user who is to finish it.
+// Text writes the draft as a policy file that Parse accepts, with comments for the user
+// who completes it.
 func (d Draft) Text(now time.Time) string {
 	t := &text{}
-	t.line("# The policy of this host, drafted by ringfence init on %s. Read it through,", now.Format(time.DateOnly))
-	t.line("# then: ringfence diff shows what it would do, ringfence apply does it.")
+	t.line("# The policy of this host, drafted by ringfence init on %s. Read it,", now.Format(time.DateOnly))
+	t.line("# then run ringfence diff to see what it would do, and ringfence apply to do it.")
 	t.line("version: 1")
 	t.line("")
 	if d.Monitor {
@@ -107,7 +106,7 @@ func (d Draft) Text(now time.Time) string {
 		t.line("# allowed_provider.")
 		t.line("mode: monitor")
 	} else {
-		t.line("# Not sure whom you would shut out? monitor drops nothing: it counts what")
+		t.line("# Not sure whom this would block? monitor drops nothing: it counts what")
 		t.line("# enforce would drop (ringfence status).")
 		t.line("mode: enforce")
 	}
@@ -118,11 +117,11 @@ func (d Draft) Text(now time.Time) string {
 	d.trusted(t)
 	t.line("dns:")
 	if len(d.Host.NameServers) > 0 {
-		t.line("  # As in /etc/resolv.conf, now %s. Ask the same ones as your phones do:", list(d.Host.NameServers))
+		t.line("  # As in /etc/resolv.conf, now %s. Use the same servers as your phones:", list(d.Host.NameServers))
 	} else {
-		t.line("  # /etc/resolv.conf names none; list yours here. Ask the same ones as your phones do:")
+		t.line("  # /etc/resolv.conf names none; list yours here. Use the same servers as your phones:")
 	}
-	t.line("  # providers answer differently in different places.")
+	t.line("  # providers give different answers in different places.")
 	t.line("  servers: []")
 	return t.String()
 }
@@ -130,14 +129,14 @@ func (d Draft) Text(now time.Time) string {
 func (d Draft) interfaces(t *text) {
 	switch {
 	case len(d.Interfaces) > 0:
-		t.line("# This host forwards for others, so only what leads outside is fenced: phones")
+		t.line("# This host forwards packets, so only the outside interfaces are fenced: phones")
 		t.line("# inside reach their provider as before.")
 		for _, n := range d.Inside {
 			t.line("#   inside: %s", n)
 		}
 		t.line("interfaces: [%s]", list(quoted(d.Interfaces)))
 	case d.Host.Forwards:
-		t.line("# This host forwards for others, and no default route says which interface leads")
+		t.line("# This host forwards packets, and no default route says which interface leads")
 		t.line("# outside. List those that do, so that phones inside reach their provider.")
 		t.line("interfaces: []")
 	default:
@@ -159,7 +158,7 @@ func (d Draft) ports(t *text) {
 		}
 		t.line("# On this host %s listens on %s.", name, strings.Join(byProgram[program], ", "))
 	}
-	t.line("# Phones that roam cannot be known by their address. Give them a port of their own")
+	t.line("# Roaming phones cannot be recognised by their address. Give them a separate port")
 	t.line("# that is not listed here, or write \"unknown: {action: accept}\".")
 	t.line("ports:")
 	t.line("  udp: [%s]", list(d.UDP))
@@ -168,7 +167,7 @@ func (d Draft) ports(t *text) {
 }
 
 func (d Draft) providers(t *text) {
-	t.line("# Whose servers may call. A registrar is what your phones or your PBX have as")
+	t.line("# The providers that may call. A registrar is what your phones or your PBX use as")
 	t.line("# registrar, outbound proxy or SIP domain; every server behind it is found.")
 	if len(d.Providers) == 0 {
 		t.line("providers: []")
@@ -187,7 +186,7 @@ func (d Draft) providers(t *text) {
 }
 
 func (d Draft) trusted(t *text) {
-	t.line("# Your own phones, and offices with a name or an address of their own.")
+	t.line("# Your own phones, and offices with a fixed name or address.")
 	t.line("trusted:")
 	t.line("  hosts: []")
 	if len(d.Trusted) == 0 {
@@ -205,7 +204,7 @@ func (d Draft) trusted(t *text) {
 	t.line("")
 }
 
-// yamlText quotes what YAML might take for something else.
+// yamlText quotes a prefix that YAML might read as something else.
 func yamlText(p netip.Prefix) string {
 	if p.Addr().Is6() {
 		return fmt.Sprintf("%q", p)
@@ -213,7 +212,7 @@ func yamlText(p netip.Prefix) string {
 	return p.String()
 }
 
-// plainName is a name that YAML takes for nothing but a text.
+// plainName matches names that YAML cannot read as anything but text.
 var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*[0-9*]$`)
 
 func quoted(names []string) []string {
@@ -226,7 +225,7 @@ func quoted(names []string) []string {
 	return texts
 }
 
-// text gathers lines.
+// text collects lines.
 type text struct{ strings.Builder }
 
 func (t *text) line(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }

@@ -111,7 +111,7 @@ func TestDraft(t *testing.T) {
 	}
 }
 
-// TestDraftText shows a whole one.
+// TestDraftText shows a whole draft.
 func TestDraftText(t *testing.T) {
 	host := ruleset.Host{
 		Forwards: true, Outside: []string{"ppp0"}, NameServers: []netip.Addr{netip.MustParseAddr("192.0.2.53")},
@@ -119,41 +119,41 @@ func TestDraftText(t *testing.T) {
 	}
 	servers := []ruleset.Listener{{Protocol: ruleset.UDP, Port: 5060, Program: "asterisk"}, {Protocol: ruleset.UDP, Port: 5080, Program: "asterisk"}, {Protocol: ruleset.TCP, Port: 5061}}
 	got := policy.NewDraft(host, servers, [][]string{{"- preset: telnyx   # Telnyx"}}).Text(time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC))
-	const want = `# The policy of this host, drafted by ringfence init on 2026-11-25. Read it through,
-# then: ringfence diff shows what it would do, ringfence apply does it.
+	const want = `# The policy of this host, drafted by ringfence init on 2026-11-25. Read it,
+# then run ringfence diff to see what it would do, and ringfence apply to do it.
 version: 1
 
-# Not sure whom you would shut out? monitor drops nothing: it counts what
+# Not sure whom this would block? monitor drops nothing: it counts what
 # enforce would drop (ringfence status).
 mode: enforce
 
-# This host forwards for others, so only what leads outside is fenced: phones
+# This host forwards packets, so only the outside interfaces are fenced: phones
 # inside reach their provider as before.
 #   inside: 192.168.1.0/24 on lan0
 interfaces: [ppp*]
 
 # On this host a server listens on TCP 5061.
 # On this host asterisk listens on UDP 5060, UDP 5080.
-# Phones that roam cannot be known by their address. Give them a port of their own
+# Roaming phones cannot be recognised by their address. Give them a separate port
 # that is not listed here, or write "unknown: {action: accept}".
 ports:
   udp: [5060, 5061, 5080]
   tcp: [5060, 5061]
 
-# Whose servers may call. A registrar is what your phones or your PBX have as
+# The providers that may call. A registrar is what your phones or your PBX use as
 # registrar, outbound proxy or SIP domain; every server behind it is found.
 providers:
   - preset: telnyx   # Telnyx
 
-# Your own phones, and offices with a name or an address of their own.
+# Your own phones, and offices with a fixed name or address.
 trusted:
   hosts: []
   addresses:
     - 10.64.0.0/24   # by ppp0
 
 dns:
-  # As in /etc/resolv.conf, now 192.0.2.53. Ask the same ones as your phones do:
-  # providers answer differently in different places.
+  # As in /etc/resolv.conf, now 192.0.2.53. Use the same servers as your phones:
+  # providers give different answers in different places.
   servers: []
 `
 	if diff := cmp.Diff(want, got); diff != "" {

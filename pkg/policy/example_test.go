@@ -19,5 +19,5 @@ providers:
 	// Output:
 	// policy.yaml:2:7: mode is "on": write enforce or monitor
 	// policy.yaml:4:9: provider "acme" has neither preset nor registrars nor addresses: add one of them
-	// policy.yaml:5:3: unknown key "adresses": known here are name, preset, with, registrars, addresses
+	// policy.yaml:5:3: unknown key "adresses": known here are name, preset, with, registrars, addresses, dns
 }

@@ -10,9 +10,9 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// The file as it is written. Every leaf keeps its text and its place, because
-// YAML's own ideas of numbers (05060 is octal to it) and of truth (yes, on) are
-// not those of a policy, and because checks come after reading.
+// The file as it is written. Every leaf keeps its text and its place, because YAML
+// reads numbers (05060 is octal) and booleans (yes, on) in its own way, and because
+// checks come after reading.
 type file struct {
 	Version    scalar         `yaml:"version"`
 	Mode       scalar         `yaml:"mode"`
@@ -40,11 +40,13 @@ type providerFile struct {
 	With       arguments `yaml:"with"`
 	Registrars []scalar  `yaml:"registrars"`
 	Addresses  []scalar  `yaml:"addresses"`
+	DNS        []scalar  `yaml:"dns"`
 }
 
 type trustedFile struct {
 	Hosts      []scalar `yaml:"hosts"`
 	Addresses  []scalar `yaml:"addresses"`
+	Interfaces []scalar `yaml:"interfaces"`
 	Asymmetric []scalar `yaml:"asymmetric"`
 }
 
@@ -95,7 +97,7 @@ type scalar struct {
 
 func (s scalar) written() bool { return s.line > 0 }
 
-// UnmarshalYAML takes any single value as the text that was written.
+// UnmarshalYAML accepts any single value and keeps the text that was written.
 func (s *scalar) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.AliasNode && n.Alias != nil {
 		n = n.Alias
@@ -107,13 +109,13 @@ func (s *scalar) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// arguments are the values that a preset is given, with their names, in the
-// order of the file.
+// arguments are the values given to a preset, with their names, in the order of the
+// file.
 type arguments []argument
 
 type argument struct{ name, value scalar }
 
-// UnmarshalYAML takes keys of any name, each with a single value.
+// UnmarshalYAML accepts keys of any name, each with a single value.
 func (a *arguments) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.AliasNode && n.Alias != nil {
 		n = n.Alias
@@ -131,8 +133,8 @@ func (a *arguments) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// readFile fills in the file and returns what YAML has against it: syntax, unknown
-// and repeated keys, lists where values belong.
+// readFile fills in the file and returns the mistakes that the YAML library finds:
+// syntax, unknown and repeated keys, lists where values belong.
 func readFile(data []byte) (*file, Mistakes) {
 	var root yaml.Node
 	if err := yaml.Load(data, &root); err != nil {
@@ -144,8 +146,8 @@ func readFile(data []byte) (*file, Mistakes) {
 		}
 		return nil, mistakes
 	}
-	// The library stops at the first repeated key, and drops empty list entries
-	// without a word, so both are looked for here.
+	// The library stops at the first repeated key and silently drops empty list
+	// entries, so both are checked here.
 	mistakes := structureMistakes(&root)
 	f := file{root: &root}
 	if err := root.Load(&f, yaml.WithKnownFields(), yaml.WithUniqueKeys(false)); err != nil {
@@ -177,15 +179,14 @@ func structureMistakes(n *yaml.Node) Mistakes {
 	return mistakes
 }
 
-// place returns where the thing at a path stands, for what has no scalar of its
-// own.
+// place returns the place of the node at a path, for nodes without their own scalar.
 func (f *file) place(path ...any) scalar {
 	n := NodeAt(f.root, path...)
 	return scalar{line: n.Line, col: n.Column}
 }
 
-// NodeAt returns the node behind keys and list indexes, or the one nearest to it
-// that is there.
+// NodeAt returns the node at a path of keys and list indexes, or the nearest one that
+// exists.
 func NodeAt(n *yaml.Node, path ...any) *yaml.Node {
 	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
 		n = n.Content[0]
@@ -217,8 +218,8 @@ var (
 	wrongKind    = regexp.MustCompile(`(?s)^cannot construct .* into (\S+?)(?: \(TextUnmarshaler\))?$`)
 )
 
-// yamlMistakes rewrites the YAML library's errors, which speak of Go types, for
-// people who write policies.
+// yamlMistakes rewrites the YAML library's errors, which name Go types, for the authors
+// of policies.
 func yamlMistakes(err error) Mistakes {
 	if all, ok := errors.AsType[*yaml.LoadErrors](err); ok {
 		var mistakes Mistakes
@@ -251,7 +252,7 @@ func yamlMistake(e *yaml.LoadError) Mistake {
 
 const secondDocument = "one file holds one policy: remove the second document (after ---)"
 
-// lineOfSecondDocument finds the mark that the library does not tell.
+// lineOfSecondDocument finds the separator, whose line the library does not report.
 func lineOfSecondDocument(text string) int {
 	number, begun := 0, false
 	for line := range strings.Lines(text) {
@@ -267,15 +268,15 @@ func lineOfSecondDocument(text string) int {
 	return 1
 }
 
-// syntaxText says what is most often behind the library's words.
+// syntaxText returns the usual cause of one of the library's errors.
 func syntaxText(e *yaml.LoadError) string {
 	switch {
 	case strings.Contains(e.Message, "tab character"):
 		return "a tab: indent with spaces"
 	case strings.Contains(e.Message, "cannot start any token"):
-		return "this character is not allowed here; if it is a tab, indent with spaces, and put text that begins with @ or ` in quotes"
+		return "this character is not allowed here: indent with spaces instead of tabs, and put text that begins with @ or ` in quotes"
 	case strings.Contains(e.Message, "did not find expected '-' indicator"), strings.Contains(e.Message, "did not find expected key"):
-		return "this line is indented neither as the one before nor as one further out"
+		return "the indentation of this line matches neither the line before nor an outer level"
 	case strings.Contains(e.Message, "mapping values are not allowed"):
 		return "a second colon in this line: put the value in quotes, or correct the indentation"
 	case strings.Contains(e.Message, "unexpected end of stream") || strings.Contains(e.Message, "document indicator"):
@@ -298,7 +299,7 @@ func kindOf(goType string) string {
 	return "a single value"
 }
 
-// keysOf returns the keys of one of the file's mappings by its type's name.
+// keysOf returns the keys of one of the file's mappings, by the name of its Go type.
 func keysOf(goType string) []string { return keysByType(reflect.TypeFor[file]())[goType] }
 
 func keysByType(t reflect.Type) map[string][]string {

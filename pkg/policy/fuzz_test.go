@@ -8,8 +8,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/policy"
 )
 
-// FuzzParse looks for text that makes Parse panic, that it refuses without a
-// place and a way out, or in words that only a Go programmer understands.
+// FuzzParse looks for text that makes Parse panic, that it refuses without a place and
+// a way out, or whose mistakes use Go's terms.
 func FuzzParse(f *testing.F) {
 	f.Add(whole)
 	for _, seed := range []string{

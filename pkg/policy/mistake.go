@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// Mistake is one thing wrong with a policy file, and what to do about it.
+// Mistake is one error in a policy file, and what to do about it.
 type Mistake struct {
 	File      string
 	Line, Col int // from 1
 	Text      string
-	// See is where to look for what may be written, "" if the text says it.
+	// See says where to look up what may be written, "" if the text says it.
 	See Topic
 }
 
 // Topic is something that can be looked up.
 type Topic string
 
-// SeeSignatures are all signatures of all lists.
+// SeeSignatures is the list of all signatures.
 const SeeSignatures Topic = "signatures"
 
 func (m Mistake) Error() string { return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Col, m.Text) }

@@ -12,11 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// MaxSize is the most bytes that a policy may have: some 500,000 addresses.
+// MaxSize is the largest size of a policy in bytes: some 500,000 addresses.
 const MaxSize = 16 << 20
 
-// Parse reads and checks a policy. The name is the file's, for messages. The
-// error is an I/O error, or Mistakes that hold everything that is wrong.
+// Parse reads and checks a policy. name is the file's name, for messages. The error is
+// an I/O error, or Mistakes with everything that is wrong.
 func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 	data, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	if err != nil {
@@ -29,7 +29,7 @@ func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 		return nil, Mistakes{{File: name, Line: 1, Col: 1, Text: "the policy is not UTF-8 text: save it as UTF-8"}}
 	}
 	if mistakes := controlCharacters(name, string(data)); len(mistakes) > 0 {
-		return nil, mistakes // what YAML says of them has no place
+		return nil, mistakes // what YAML reports then has no useful place
 	}
 	f, mistakes := readFile(data)
 	c := checker{available: available, mistakes: mistakes}
@@ -46,8 +46,8 @@ func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 	return p, nil
 }
 
-// controlCharacters finds what no text has in it (YAML 1.2.2 section 5.1). Many
-// of them are one mistake: the file is none.
+// controlCharacters finds characters that no YAML text has (YAML 1.2.2 section 5.1).
+// Many of them are one mistake: the file is not text.
 func controlCharacters(name, text string) Mistakes {
 	const most = 10
 	var mistakes Mistakes
@@ -68,7 +68,7 @@ func controlCharacters(name, text string) Mistakes {
 	return mistakes
 }
 
-// checker turns the written file into a Policy and gathers what is wrong.
+// checker turns the file as written into a Policy and collects what is wrong.
 type checker struct {
 	available Available
 	mistakes  Mistakes
@@ -87,7 +87,7 @@ func (c *checker) policy(f *file) *Policy {
 	p := &Policy{
 		Monitor:    choice(c, f.Mode, "mode", "enforce", "monitor") == "monitor",
 		Backend:    c.backend(f.Backend),
-		Interfaces: c.interfaces(f.Interfaces),
+		Interfaces: c.interfaces(f.Interfaces, "\"*\" is every interface: write interfaces: [] for that", "%q fences lo, which this host uses to talk to itself: leave it out"),
 		Ports:      c.ports(f),
 		Bans: Bans{
 			Duration: c.duration(f.Bans.Duration, "bans.duration", time.Hour, 0, 366*24*time.Hour),
@@ -104,7 +104,7 @@ func (c *checker) policy(f *file) *Policy {
 	return p
 }
 
-// choice returns the written word, or the first one where none was written.
+// choice returns the word that was written, or the first one if none was.
 func choice(c *checker, s scalar, key string, words ...string) string {
 	if !s.written() {
 		return words[0]
@@ -118,7 +118,7 @@ func choice(c *checker, s scalar, key string, words ...string) string {
 
 func (c *checker) backend(s scalar) Backend {
 	if b := Backend(s.text); slices.Contains([]Backend{BackendNFTables, BackendIPTables}, b) && !slices.Contains(c.available.Backends, b) {
-		c.mistake(s, "back end %s is not there in this version: write auto, or leave backend out", b)
+		c.mistake(s, "this version has no back end %s: write auto, or leave backend out", b)
 		return BackendAuto
 	}
 	words := []string{string(BackendAuto)}
@@ -128,20 +128,22 @@ func (c *checker) backend(s scalar) Backend {
 	return Backend(choice(c, s, "backend", words...))
 }
 
-func (c *checker) interfaces(list []scalar) []string {
+// interfaces reads names and prefixes of interfaces. all and lo are what is wrong with
+// those that mean all of them, and that one.
+func (c *checker) interfaces(list []scalar, all, lo string) []string {
 	names := c.words(list, "interface")
 	for i, name := range names {
 		at := list[i]
 		switch prefix, isPrefix := strings.CutSuffix(name, "*"); {
 		case name == "":
 		case prefix == "" && isPrefix:
-			c.mistake(at, "\"*\" is every interface: write interfaces: [] for that")
+			c.mistake(at, "%s", all)
 		case strings.ContainsAny(prefix, "*/\"\\ \t\n") || !isPrintable(prefix) || prefix == "." || prefix == "..":
-			c.mistake(at, "%q is no interface name: write one such as eth0, or a prefix such as ppp*", name)
+			c.mistake(at, "%q is not an interface name: write one like eth0, or a prefix like ppp*", name)
 		case len(prefix) > 15:
-			c.mistake(at, "%q is longer than 15 characters, which no interface name is", name)
+			c.mistake(at, "%q is longer than 15 characters, the longest interface name", name)
 		case Matches(name, loopback):
-			c.mistake(at, "%q fences lo, over which this host speaks with itself: leave it out", name)
+			c.mistake(at, lo, name)
 		}
 	}
 	return names
@@ -190,7 +192,7 @@ func (c *checker) portList(list *[]scalar) []uint16 {
 	for _, s := range *list {
 		port, ok := parsePort(s.text)
 		if !ok {
-			c.mistake(s, "%q is no port: write a decimal number from 1 to 65535", s.text)
+			c.mistake(s, "%q is not a port: write a decimal number from 1 to 65535", s.text)
 			continue
 		}
 		if line, ok := first[port]; ok {
@@ -205,7 +207,7 @@ func (c *checker) portList(list *[]scalar) []uint16 {
 
 var digits = regexp.MustCompile(`^[0-9]+$`)
 
-// parsePort reads a port in decimal, also with leading zeros.
+// parsePort reads a decimal port, which may have leading zeros.
 func parsePort(text string) (uint16, bool) {
 	if !digits.MatchString(text) {
 		return 0, false
@@ -244,7 +246,7 @@ func (c *checker) duration(s scalar, key string, byDefault, least, most time.Dur
 
 var zeroUnits = regexp.MustCompile(`([hm])0[ms](0s)?$`)
 
-// DurationText writes a time without what is 0: 24h for 24h0m0s.
+// DurationText writes a time without zero units: 24h instead of 24h0m0s.
 func DurationText(d time.Duration) string { return zeroUnits.ReplaceAllString(d.String(), "$1") }
 
 func (c *checker) flag(s scalar, key string) bool {
@@ -264,17 +266,27 @@ func (c *checker) dns(f dnsFile) DNS {
 		if !at.written() {
 			at = f.Refresh.Max
 		}
-		c.mistake(at, "dns.refresh.min (%s) is longer than dns.refresh.max (%s): swap them or write both", DurationText(d.Min), DurationText(d.Max))
+		c.mistake(at, "dns.refresh.min (%s) is longer than dns.refresh.max (%s): swap them, or set both", DurationText(d.Min), DurationText(d.Max))
 	}
-	c.words(f.Servers, "name server")
-	for _, s := range f.Servers {
-		if server, ok := parseServer(s.text); ok {
-			d.Servers = append(d.Servers, server)
-		} else if s.text != "" {
-			c.mistake(s, "%q is no name server's address: write one such as 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53", s.text)
+	d.Servers = c.nameServers(f.Servers)
+	return d
+}
+
+// nameServers reads the addresses of name servers.
+func (c *checker) nameServers(list []scalar) []netip.AddrPort {
+	c.words(list, "name server")
+	var servers []netip.AddrPort
+	for _, s := range list {
+		server, ok := parseServer(s.text)
+		switch {
+		case s.text == "":
+		case !ok:
+			c.mistake(s, "%q is not the address of a name server: write one like 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53", s.text)
+		default:
+			servers = append(servers, server)
 		}
 	}
-	return d
+	return servers
 }
 
 func parseServer(text string) (netip.AddrPort, bool) {
@@ -296,7 +308,7 @@ func (c *checker) unknown(f unknownFile, engine Engine) Unknown {
 	}
 	at := f.RequireUserAgent[0]
 	if !u.Accept {
-		c.mistake(at, "require_user_agent needs unknown.action: accept: with drop nobody unknown passes, whatever its User-Agent")
+		c.mistake(at, "require_user_agent needs unknown.action: accept: with drop no unknown source passes, whatever its User-Agent")
 	} else if !slices.Contains(c.available.Engines, EngineBPF) {
 		c.mistake(at, "require_user_agent needs the classifier, which this version does not have: remove it")
 	} else if engine == EngineOff {

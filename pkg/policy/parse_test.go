@@ -33,7 +33,7 @@ func parse(text string) (*policy.Policy, error) {
 	return policy.Parse("policy.yaml", strings.NewReader(text), offered)
 }
 
-// whole is the policy that the documentation shows, with every key.
+// whole is the policy of the documentation, with every key.
 const whole = `version: 1
 mode: enforce
 backend: auto
@@ -113,7 +113,7 @@ func TestParseWhole(t *testing.T) {
 		t.Error(diff)
 	}
 
-	// Leaving everything out gives the same, but for the lists.
+	// An empty policy gives the same, except for the lists.
 	short, err := parse("version: 1\n")
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +213,7 @@ func TestMistakes(t *testing.T) {
 		{
 			"unknown key of a provider", "version: 1\nproviders:\n- name: a\n  adresses: [192.0.2.1]\n",
 			`3:9: provider "a" has neither preset nor registrars nor addresses: add one of them` + "\n" +
-				`4:3: unknown key "adresses": known here are name, preset, with, registrars, addresses`,
+				`4:3: unknown key "adresses": known here are name, preset, with, registrars, addresses, dns`,
 		},
 		{
 			"repeated key", "version: 1\nmode: monitor\nmode: enforce\nbackend: x\n",
@@ -223,28 +223,34 @@ func TestMistakes(t *testing.T) {
 		{"value where a list belongs", "version: 1\ninterfaces: eth0\n", "2:13: want a list, such as [a, b] here"},
 		{"value where keys belong", "version: 1\nports: 5060\n", "2:8: want keys (udp, tcp) here"},
 		{"bad mode", "version: 1\nmode: off\n", `2:7: mode is "off": write enforce or monitor`},
-		{"back end that is not there", "version: 1\nbackend: iptables\n", "2:10: back end iptables is not there in this version: write auto, or leave backend out"},
-		{"engine that is not there", "version: 1\nsignatures: {engine: bpf}\n", "2:22: engine bpf is not there in this version: write auto or off"},
+		{"back end that is not there", "version: 1\nbackend: iptables\n", "2:10: this version has no back end iptables: write auto, or leave backend out"},
+		{"engine that is not there", "version: 1\nsignatures: {engine: bpf}\n", "2:22: this version has no engine bpf: write auto or off"},
+		{
+			"trusted interfaces", "version: 1\ntrusted: {interfaces: [lan0, 'wg*', lo, '*', 'a/b']}\n",
+			`2:37: "lo" is trusted anyway, for over it this host speaks with itself: leave it out` + "\n" +
+				`2:41: "*" is every interface, and then nobody is kept out: name those of your own network` + "\n" +
+				`2:46: "a/b" is not an interface name: write one like eth0, or a prefix like ppp*`,
+		},
 		{
 			"interfaces", "version: 1\ninterfaces: [lo, 'l*', '*', eth0, eth0, 'a*b', 'with space', averyveryverylongname, '']\n",
 			`2:14: "lo" fences lo, over which this host speaks with itself: leave it out` + "\n" +
 				`2:18: "l*" fences lo, over which this host speaks with itself: leave it out` + "\n" +
 				`2:24: "*" is every interface: write interfaces: [] for that` + "\n" +
 				`2:35: interface "eth0" is already listed in line 2: remove one` + "\n" +
-				`2:41: "a*b" is no interface name: write one such as eth0, or a prefix such as ppp*` + "\n" +
-				`2:48: "with space" is no interface name: write one such as eth0, or a prefix such as ppp*` + "\n" +
-				`2:62: "averyveryverylongname" is longer than 15 characters, which no interface name is` + "\n" +
+				`2:41: "a*b" is not an interface name: write one like eth0, or a prefix like ppp*` + "\n" +
+				`2:48: "with space" is not an interface name: write one like eth0, or a prefix like ppp*` + "\n" +
+				`2:62: "averyveryverylongname" is longer than 15 characters, the longest interface name` + "\n" +
 				`2:85: an empty interface: remove it`,
 		},
 		{
 			"ports", "version: 1\nports: {udp: [0, 65536, 0x13c4, -1, 5060, 05060, 5e3, five], tcp: []}\n",
-			`2:15: "0" is no port: write a decimal number from 1 to 65535` + "\n" +
-				`2:18: "65536" is no port: write a decimal number from 1 to 65535` + "\n" +
-				`2:25: "0x13c4" is no port: write a decimal number from 1 to 65535` + "\n" +
-				`2:33: "-1" is no port: write a decimal number from 1 to 65535` + "\n" +
+			`2:15: "0" is not a port: write a decimal number from 1 to 65535` + "\n" +
+				`2:18: "65536" is not a port: write a decimal number from 1 to 65535` + "\n" +
+				`2:25: "0x13c4" is not a port: write a decimal number from 1 to 65535` + "\n" +
+				`2:33: "-1" is not a port: write a decimal number from 1 to 65535` + "\n" +
 				`2:43: port 5060 is already listed in line 2: remove one` + "\n" +
-				`2:50: "5e3" is no port: write a decimal number from 1 to 65535` + "\n" +
-				`2:55: "five" is no port: write a decimal number from 1 to 65535`,
+				`2:50: "5e3" is not a port: write a decimal number from 1 to 65535` + "\n" +
+				`2:55: "five" is not a port: write a decimal number from 1 to 65535`,
 		},
 		{"no ports, and more", "version: 1\nmode: off\nports: {udp: [], tcp: []}\n", "2:7: mode is \"off\": write enforce or monitor\n3:8: ports.udp and ports.tcp are both empty, so nothing would be fenced: list a port"},
 		{"UTF-16", "\xff\xfev\x00e\x00r\x00", "1:1: the policy is not UTF-8 text: save it as UTF-8"},
@@ -255,11 +261,11 @@ func TestMistakes(t *testing.T) {
 		{"no ports", "version: 1\nports: {udp: [], tcp: []}\n", "2:8: ports.udp and ports.tcp are both empty, so nothing would be fenced: list a port"},
 		{
 			"addresses", "version: 1\ntrusted:\n  addresses: [192.0.2.300, 192.0.2.0/33, example.net, 'fe80::1%eth0', '']\n",
-			`3:15: "192.0.2.300" is no IP address or prefix: write one such as 203.0.113.5, 203.0.113.0/24 or 2001:db8::/48; names belong to registrars or hosts` + "\n" +
-				`3:28: "192.0.2.0/33" is no IP address or prefix: write one such as 203.0.113.5, 203.0.113.0/24 or 2001:db8::/48; names belong to registrars or hosts` + "\n" +
-				`3:42: "example.net" is no IP address or prefix: write one such as 203.0.113.5, 203.0.113.0/24 or 2001:db8::/48; names belong to registrars or hosts` + "\n" +
+			`3:15: "192.0.2.300" is not an IP address or prefix: write one like 203.0.113.5, 203.0.113.0/24 or 2001:db8::/48; names belong under registrars or hosts` + "\n" +
+				`3:28: "192.0.2.0/33" is not an IP address or prefix: write one like 203.0.113.5, 203.0.113.0/24 or 2001:db8::/48; names belong under registrars or hosts` + "\n" +
+				`3:42: "example.net" is not an IP address or prefix: write one like 203.0.113.5, 203.0.113.0/24 or 2001:db8::/48; names belong under registrars or hosts` + "\n" +
 				`3:55: "fe80::1%eth0" names an interface: write the address without %eth0` + "\n" +
-				`3:71: "" is no IP address or prefix: write one such as 203.0.113.5, 203.0.113.0/24 or 2001:db8::/48; names belong to registrars or hosts`,
+				`3:71: "" is not an IP address or prefix: write one like 203.0.113.5, 203.0.113.0/24 or 2001:db8::/48; names belong under registrars or hosts`,
 		},
 		{
 			"too short", "version: 1\nproviders: [{name: a, addresses: [0.0.0.0/0, 10.0.0.0/7, '2000::/3', 'fe80::/10']}]\n",
@@ -272,7 +278,7 @@ func TestMistakes(t *testing.T) {
 			"providers", "version: 1\nproviders:\n- name: Acme Ltd\n  addresses: [192.0.2.1]\n- registrars: [a.example]\n- name: a\n  addresses: [192.0.2.2]\n- name: a\n  preset: nobody\n- {}\n- name: b\n  registrars: ['not a name', 192.0.2.300, 'a.example:99999', 'sip:', 'http://x', '-a.example', '']\n",
 			"3:9: provider name \"Acme Ltd\": use lower-case letters, digits and hyphens only\n" +
 				"5:3: a provider without a name: add name, in lower-case letters, digits and hyphens\n" +
-				"8:9: provider \"a\" is already there in line 6: give one of them another name\n" +
+				"8:9: provider \"a\" is already used in line 6: give one of them another name\n" +
 				"9:11: there is no preset \"nobody\": the presets are telnyx, twilio; or list the provider's registrars\n" +
 				"10:3: a provider without a name: add name, in lower-case letters, digits and hyphens\n" +
 				registrarMistakes("12", map[int]string{16: "not a name", 30: "192.0.2.300", 43: "a.example:99999", 62: "sip:", 70: "http://x", 82: "-a.example"}, 16, 30, 43, 62, 70, 82) +
@@ -280,12 +286,12 @@ func TestMistakes(t *testing.T) {
 		},
 		{
 			"preset twice", "version: 1\nproviders: [{preset: telnyx}, {preset: telnyx}]\n",
-			`2:40: provider "telnyx" is already there in line 2: give one of them another name`,
+			`2:40: provider "telnyx" is already used in line 2: give one of them another name`,
 		},
 		{
 			"hosts", "version: 1\ntrusted: {hosts: [192.0.2.1, 'sip:office.example', office.example, office.example]}\n",
 			`2:19: "192.0.2.1" is an address: move it to trusted.addresses` + "\n" +
-				`2:30: "sip:office.example" is no host name: write one such as office.example.org` + "\n" +
+				`2:30: "sip:office.example" is not a host name: write one like office.example.org` + "\n" +
 				`2:68: host "office.example" is already listed in line 2: remove one`,
 		},
 		{
@@ -305,18 +311,18 @@ func TestMistakes(t *testing.T) {
 			`2:14: bans.size is "0": write a decimal number from 1 to 16777216` + "\n" +
 				`2:27: bans.duration is "1": write a time with its unit, such as 60s, 5m or 24h` + "\n" +
 				`3:13: dns.hold is "soon": write a time with its unit, such as 60s, 5m or 24h` + "\n" +
-				`3:34: dns.refresh.min (2h) is longer than dns.refresh.max (1h): swap them or write both` + "\n" +
+				`3:34: dns.refresh.min (2h) is longer than dns.refresh.max (1h): swap them, or set both` + "\n" +
 				`3:52: dns.stale_alarm is 0s: write a time from 1m to 8784h`,
 		},
 		{
 			"name servers", "version: 1\ndns: {servers: [dns.example, 192.0.2.53:0]}\n",
-			`2:17: "dns.example" is no name server's address: write one such as 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53` + "\n" +
-				`2:30: "192.0.2.53:0" is no name server's address: write one such as 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53`,
+			`2:17: "dns.example" is not the address of a name server: write one like 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53` + "\n" +
+				`2:30: "192.0.2.53:0" is not the address of a name server: write one like 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53`,
 		},
 		{"truth", "version: 1\nunknown: {allow_replies: yes}\n", `2:26: unknown.allow_replies is "yes": write false or true`},
 		{
 			"User-Agent with drop", "version: 1\nunknown: {require_user_agent: [Yealink]}\n",
-			"2:32: require_user_agent needs unknown.action: accept: with drop nobody unknown passes, whatever its User-Agent",
+			"2:32: require_user_agent needs unknown.action: accept: with drop no unknown source passes, whatever its User-Agent",
 		},
 		{
 			"User-Agent without engine", "version: 1\nunknown: {action: accept, require_user_agent: [Yealink]}\n",
@@ -343,7 +349,7 @@ providers:
 5:70: preset "twilio" has no "edge": it takes trunk (the trunk's name)
 6:43: trunk is "": write the trunk's name, one word of letters, digits and hyphens, such as mycompany
 7:36: preset "telnyx" takes no values: remove trunk
-8:43: with gives values to a preset, and this provider names none: add preset, or remove with
+8:43: with gives values to a preset, and this provider has none: add preset, or remove with
 9:21: preset "twilio" needs trunk: add with: {trunk: mycompany}, where trunk is the trunk's name
 9:35: want keys with values here, such as {trunk: mycompany}
 10:21: preset "twilio" needs trunk: add with: {trunk: mycompany}, where trunk is the trunk's name
@@ -354,12 +360,12 @@ providers:
 		{
 			"signatures", "version: 1\nsignatures:\n  presets: [spammers]\n  deny:\n  - {name: Bad, header: user agent, contains: ''}\n  - {name: a, header: from, prefix: x, exact: y}\n  - {name: a, header: from}\n",
 			"3:13: there is no signature list \"spammers\": the lists are scanners\n" +
-				"5:12: a signature needs a name of lower-case letters, digits and hyphens, at most 64 of them\n" +
-				"5:12: a signature needs the header that it looks at, such as header: user-agent\n" +
-				"5:47: an empty contains matches everybody: write what the scanner sends\n" +
+				"5:12: a signature needs a name of at most 64 lower-case letters, digits and hyphens\n" +
+				"5:12: a signature needs the header that it is about, such as header: user-agent\n" +
+				"5:47: an empty contains matches every message: write what the scanner sends\n" +
 				"6:12: a signature needs one of contains, prefix and exact\n" +
 				"7:12: a signature needs one of contains, prefix and exact\n" +
-				"7:12: signature \"a\" is already there in line 6: give one of them another name",
+				"7:12: signature \"a\" is already used in line 6: give one of them another name",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -378,7 +384,7 @@ providers:
 func registrarMistakes(line string, texts map[int]string, columns ...int) string {
 	var lines []string
 	for _, c := range columns {
-		lines = append(lines, line+":"+strconv.Itoa(c)+": \""+texts[c]+"\" is no registrar: write a domain (sip.example.net), an address, host:port or a SIP URI (sip:host:port)")
+		lines = append(lines, line+":"+strconv.Itoa(c)+": \""+texts[c]+"\" is not a registrar: write a domain (sip.example.net), an address, host:port or a SIP URI (sip:host:port)")
 	}
 	return strings.Join(lines, "\n")
 }

@@ -1,13 +1,12 @@
-// Package policy reads the policy file: who may reach the SIP ports, which
-// ports and interfaces those are, and what happens to everybody else.
+// Package policy reads the policy file: who may reach the SIP ports, which ports and
+// interfaces are fenced, and what happens to all other packets.
 //
 // NewDraft writes a first policy for a host that has none.
 //
-// Parse turns text into a Policy in which everything is checked, so that
-// nothing behind it checks again, or into Mistakes, all of them at once, each
-// with its place in the file and what to do about it. It touches neither files
-// nor network: what a preset holds, and which engines and back ends this
-// version has, comes from the caller.
+// Parse turns text into a Policy, or into all Mistakes at once, each with its place in
+// the file and what to do about it. A Policy is fully checked, so that nothing needs to
+// check it again. Parse touches neither files nor network: the caller says what the
+// presets hold, and which engines and back ends this version has.
 package policy
 
 import (
@@ -21,7 +20,7 @@ import (
 type Policy struct {
 	Monitor    bool // count what would be dropped, and let it pass
 	Backend    Backend
-	Interfaces []string // fenced; none = every interface but lo; a trailing * makes a prefix
+	Interfaces []string // the fenced ones; none = every interface but lo; a trailing * makes a prefix
 	Ports      Ports
 	Providers  []Provider
 	Trusted    Trusted
@@ -31,10 +30,10 @@ type Policy struct {
 	DNS        DNS
 }
 
-// Backend is what holds the rules.
+// Backend says what holds the rules.
 type Backend string
 
-// The back ends. Auto is whichever works on this host.
+// The back ends. Auto is any that works on this host.
 const (
 	BackendAuto     Backend = "auto"
 	BackendNFTables Backend = "nftables"
@@ -50,47 +49,51 @@ type Ports struct {
 	TCP []uint16 // also fenced for SCTP, DCCP and UDP-Lite
 }
 
-// Provider is somebody whose servers may reach the SIP ports.
+// Provider is a provider whose servers may reach the SIP ports.
 type Provider struct {
 	Name       string
 	Preset     string // the preset that it names, or ""
 	Registrars []Registrar
 	Addresses  []Address
+	DNS        []netip.AddrPort // asked for this provider's names; none = DNS.Servers
 }
 
 // Registrar is a registrar, an outbound proxy or a SIP domain.
 type Registrar struct {
 	Text string // as written
-	// Host is the name in ASCII and lower case, without the dot at its end; ""
-	// for a literal address.
+	// Host is the name in ASCII and lower case, without a final dot; "" for a literal
+	// address.
 	Host string
 	// Address is a literal address.
 	Address netip.Addr
 }
 
-// Address is an address or prefix with where it was written.
+// Address is an address or prefix with its source.
 type Address struct {
 	netip.Prefix
 	From string // "addresses", or the preset's name
 }
 
-// Trusted are phones and offices of one's own.
+// Trusted are the site's own phones and offices.
 type Trusted struct {
 	Hosts     []string // names; A and AAAA only
 	Addresses []netip.Prefix
+	// Interfaces are those by which only one's own comes in, whatever its address. They
+	// are written as those to fence are.
+	Interfaces []string
 	// Asymmetric are prefixes that are never taken for forged, by whatever
 	// interface their packets come in. They are not allowed by this alone.
 	Asymmetric []netip.Prefix
 }
 
-// Unknown is what happens to a packet for a SIP port from anybody else.
+// Unknown says what happens to a packet to a SIP port from any other source.
 type Unknown struct {
 	Accept           bool
 	AllowReplies     bool
 	RequireUserAgent []string
 }
 
-// Engine is what recognises scanners in the kernel.
+// Engine says what recognises scanners in the kernel.
 type Engine string
 
 // The engines.
@@ -101,7 +104,7 @@ const (
 	EngineOff      Engine = "off"
 )
 
-// Signatures says by what scanners are recognised.
+// Signatures says how scanners are recognised.
 type Signatures struct {
 	Engine  Engine
 	Presets []string
@@ -127,23 +130,22 @@ const (
 	Exact    Match = "exact"
 )
 
-// Bans says who is shut out by address.
+// Bans says which addresses are blocked, and for how long.
 type Bans struct {
-	Duration  time.Duration // 0 = never ban by the packet path
+	Duration  time.Duration // 0 = the rules never ban
 	Size      uint32        // most addresses banned at once, per family
 	Addresses []netip.Prefix
 }
 
-// DNS says how names are asked for and how long answers are kept.
+// DNS says which servers are asked for names and how long answers are kept.
 type DNS struct {
 	Servers    []netip.AddrPort // none = those of the host
-	Min, Max   time.Duration    // a TTL is clamped to these
+	Min, Max   time.Duration    // the limits of a TTL
 	Hold       time.Duration
 	StaleAlarm time.Duration
 }
 
-// Fences reports whether packets that come in by the named interface are
-// judged.
+// Fences reports whether packets that come in by the named interface are judged.
 func (p *Policy) Fences(link string) bool {
 	if len(p.Interfaces) == 0 {
 		return link != loopback
@@ -151,9 +153,14 @@ func (p *Policy) Fences(link string) bool {
 	return slices.ContainsFunc(p.Interfaces, func(pattern string) bool { return Matches(pattern, link) })
 }
 
+// Trusts reports whether whatever comes in by the named interface is let in.
+func (p *Policy) Trusts(link string) bool {
+	return slices.ContainsFunc(p.Trusted.Interfaces, func(pattern string) bool { return Matches(pattern, link) })
+}
+
 const loopback = "lo"
 
-// Matches reports whether an entry of interfaces means the named interface.
+// Matches reports whether an entry of interfaces matches the named interface.
 func Matches(pattern, link string) bool {
 	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
 		return strings.HasPrefix(link, prefix)
@@ -161,8 +168,8 @@ func Matches(pattern, link string) bool {
 	return pattern == link
 }
 
-// Allowed are all prefixes that the policy itself lists as providers' or
-// trusted, without what names give.
+// Allowed returns all prefixes that the policy itself lists for providers or as
+// trusted, without those that names lead to.
 func (p *Policy) Allowed() []netip.Prefix {
 	allowed := slices.Clone(p.Trusted.Addresses)
 	for _, provider := range p.Providers {
@@ -178,28 +185,28 @@ func (p *Policy) Allowed() []netip.Prefix {
 	return allowed
 }
 
-// Preset is what a shipped provider file gives.
+// Preset is what a shipped provider file contains.
 type Preset struct {
-	// Registrars are written as in a policy. {name} stands for the value of the
+	// Registrars are written as in a policy. {name} is replaced by the value of the
 	// parameter of that name.
 	Registrars []string
 	Addresses  []netip.Prefix
 	Parameters []Parameter
 }
 
-// Parameter is a part of a preset's registrars that only the customer knows. A
-// policy that names the preset must give it a value.
+// Parameter is a part of a preset's registrars that only the customer knows. A policy
+// that uses the preset must give it a value.
 type Parameter struct {
 	Name    string `yaml:"name" json:"name"`
 	Means   string `yaml:"means" json:"means"` // what it is, in a few words
 	Example string `yaml:"example" json:"example"`
 }
 
-// Available is what this version and this host offer a policy.
+// Available is what this version and this host offer to a policy.
 type Available struct {
 	Presets        map[string]Preset
 	SignatureLists []string
-	// Signatures are the names in those lists; nil is not known.
+	// Signatures are the names in those lists; nil = not known.
 	Signatures []string
 	Backends   []Backend
 	Engines    []Engine

@@ -8,13 +8,12 @@ import (
 	"strings"
 )
 
-// preset adds what the preset that a provider names holds. with is where its
-// values stand.
+// preset adds what the preset of a provider holds. with is the place of its values.
 func (c *checker) preset(f providerFile, with scalar, p *Provider, allowed *allowList) {
 	s := f.Preset
 	if !s.written() {
 		if len(f.With) > 0 {
-			c.mistake(with, "with gives values to a preset, and this provider names none: add preset, or remove with")
+			c.mistake(with, "with gives values to a preset, and this provider has none: add preset, or remove with")
 		}
 		return
 	}
@@ -31,7 +30,7 @@ func (c *checker) preset(f providerFile, with scalar, p *Provider, allowed *allo
 		*allowed = append(*allowed, placed{a, s})
 	}
 	if !ok {
-		return // the mistake is reported already, and half a name would be another
+		return // the mistake is reported already, and an incomplete name would only cause another
 	}
 	for _, text := range preset.Registrars {
 		if r, ok := c.registrar(scalar{values.Replace(text), s.line, s.col}); ok {
@@ -40,13 +39,13 @@ func (c *checker) preset(f providerFile, with scalar, p *Provider, allowed *allo
 	}
 }
 
-// presetValue is one label of a domain name (RFC 1035 section 2.3.1, and digits
-// first, RFC 1123 section 2.1). A dot is refused, because a user who writes one has
-// given the whole name, to which the preset would add its end again.
+// presetValue matches one label of a domain name (RFC 1035 section 2.3.1, and digits
+// first, RFC 1123 section 2.1). A dot is refused, because a value with one is the whole
+// name, and the preset would append its end a second time.
 var presetValue = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
 
-// values pairs the preset's parameters with the values that the provider gives
-// them; false if some are missing or wrong.
+// values pairs the preset's parameters with the values that the provider gives. It
+// returns false if some are missing or wrong.
 func (c *checker) values(f providerFile, preset Preset) (*strings.Replacer, bool) {
 	good := true
 	mistake := func(at scalar, format string, args ...any) {

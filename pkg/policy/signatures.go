@@ -9,7 +9,7 @@ import (
 // headerName is a token of RFC 3261 section 25.1, in lower case.
 var headerName = regexp.MustCompile("^[a-z0-9.!%*_+`'~-]+$")
 
-// longestName is what the kernel's counters have room for.
+// longestName is the size limit of the kernel's counters.
 const longestName = 64
 
 func (c *checker) signatures(whole *file) Signatures {
@@ -42,7 +42,7 @@ func (c *checker) signatures(whole *file) Signatures {
 			c.mistake(deny.Name, "signature %q is already in a list: give it another name, or leave the other one out under except", signature.Name)
 		}
 		if line := first[signature.Name]; line > 0 && signature.Name != "" {
-			c.mistake(deny.Name, "signature %q is already there in line %d: give one of them another name", signature.Name, line)
+			c.mistake(deny.Name, "signature %q is already used in line %d: give one of them another name", signature.Name, line)
 		}
 		first[signature.Name] = deny.Name.line
 		s.Deny = append(s.Deny, signature)
@@ -56,7 +56,7 @@ func (c *checker) engine(s scalar) Engine {
 		words = append(words, string(e))
 	}
 	if e := Engine(s.text); slices.Contains([]Engine{EngineBPF, EngineXTString}, e) && !slices.Contains(c.available.Engines, e) {
-		c.mistake(s, "engine %s is not there in this version: write %s", e, strings.Join(words, " or "))
+		c.mistake(s, "this version has no engine %s: write %s", e, strings.Join(words, " or "))
 		return EngineAuto
 	}
 	return Engine(choice(c, s, "signatures.engine", words...))
@@ -78,16 +78,16 @@ func (c *checker) signature(f signatureFile, at scalar) Signature {
 		at = f.Name
 	}
 	if !providerName.MatchString(s.Name) || len(s.Name) > longestName {
-		c.mistake(at, "a signature needs a name of lower-case letters, digits and hyphens, at most %d of them", longestName)
+		c.mistake(at, "a signature needs a name of at most %d lower-case letters, digits and hyphens", longestName)
 	}
 	if !headerName.MatchString(s.Header) {
-		c.mistake(at, "a signature needs the header that it looks at, such as header: user-agent")
+		c.mistake(at, "a signature needs the header that it is about, such as header: user-agent")
 	}
 	switch {
 	case len(written) != 1:
 		c.mistake(at, "a signature needs one of contains, prefix and exact")
 	case strings.TrimSpace(s.Value) == "":
-		c.mistake(written[0], "an empty %s matches everybody: write what the scanner sends", s.Match)
+		c.mistake(written[0], "an empty %s matches every message: write what the scanner sends", s.Match)
 	case strings.ContainsAny(s.Value, "\r\n"):
 		c.mistake(written[0], "a header's value has no line break: remove it")
 	case strings.TrimSpace(s.Value) != s.Value:

@@ -11,28 +11,29 @@ import (
 // AlarmKind says what an alarm is about.
 type AlarmKind string
 
-// The kinds of alarms. None of them has removed an address.
+// The kinds of alarms. None of them means that an address was removed.
 const (
-	// AlarmKept: without addresses that are kept for that reason alone, the name
-	// would have none.
+	// AlarmKept: the name has only addresses that would otherwise have been removed.
 	AlarmKept AlarmKind = "kept"
 	// AlarmGone: the name, or its records, do not exist any more.
 	AlarmGone AlarmKind = "gone"
-	// AlarmLarge: the answer has more records than any provider needs, and is not
+	// AlarmLarge: the answer has more records than any provider needs, so it is not
 	// used.
 	AlarmLarge AlarmKind = "large"
-	// AlarmContradicted: one name server gives addresses that another does not know.
+	// AlarmContradicted: one name server gives addresses that another does not have.
 	AlarmContradicted AlarmKind = "contradicted"
-	// AlarmRejected: the answers have only addresses that are not believed.
+	// AlarmRejected: all addresses in the answers were rejected.
 	AlarmRejected AlarmKind = "rejected"
+	// AlarmLimit: there is more behind the name than is asked for.
+	AlarmLimit AlarmKind = "limit"
 	// AlarmStale: there has been no good answer for too long.
 	AlarmStale AlarmKind = "stale"
 )
 
-// Alarm is something about a name that somebody should look after.
+// Alarm is something about a name that needs attention.
 type Alarm struct {
 	Kind AlarmKind `json:"kind"`
-	// Name is what the alarm is about, and Type the type of record, "" if it is
+	// Name is what the alarm is about. Type is the type of record, "" if the alarm is
 	// about the name as a whole.
 	Name  string    `json:"name"`
 	Type  Type      `json:"type,omitempty"`
@@ -42,11 +43,11 @@ type Alarm struct {
 	WayOut WayOut `json:"way_out"`
 }
 
-// WayOut is what ends an alarm. Its words are for the caller to choose.
+// WayOut is what ends an alarm. The caller chooses the words.
 type WayOut struct {
 	Kind WayOutKind `json:"kind"`
-	// Name is the policy's name. The addresses are those to list in the policy,
-	// under Owner, if they are right; "" is the trusted.
+	// Name is the policy's name. The addresses are those to list in the policy under
+	// Owner, if they are right; "" means under trusted.
 	Name      string       `json:"name"`
 	Owner     string       `json:"owner,omitempty"`
 	Addresses []netip.Addr `json:"addresses,omitempty"`
@@ -57,29 +58,34 @@ type WayOutKind string
 
 // The ways out.
 const (
-	CheckName       WayOutKind = "check-name"        // look at what is behind it, and list the addresses if they are right
-	RemoveName      WayOutKind = "remove-name"       // take it out of the policy
+	CheckName       WayOutKind = "check-name"        // check what is behind it, and list the addresses if they are right
+	RemoveName      WayOutKind = "remove-name"       // remove it from the policy
 	AcceptLarge     WayOutKind = "accept-large"      // accept its large answers
 	ListAddresses   WayOutKind = "list-addresses"    // list the addresses, if they are right
 	CompareServers  WayOutKind = "compare-servers"   // ask another name server
 	FindWrongServer WayOutKind = "find-wrong-server" // find out which name server is wrong; list the addresses if they are right
 	AskRegularly    WayOutKind = "ask-regularly"     // have names asked for regularly
+	LimitName       WayOutKind = "limit-name"        // see what is behind it; list its networks instead
 	RepairServer    WayOutKind = "repair-server"     // repair the name server
 )
 
-// A name is gone for good after this many answers in a row that say so, over at
-// least this time.
+// A name counts as gone after this many answers in a row that say so, over at least
+// this time.
 const (
 	goneTimes = 3
 	goneTime  = time.Hour
 )
 
-// Alarms returns what stands now, sorted by the policy's names. It is pure.
+// Alarms returns the present alarms, sorted by the policy's names. It is pure.
 func (m Memory) Alarms(settings Settings, now Moment) []Alarm {
 	var alarms []Alarm
+	index := m.index()
 	for _, name := range settings.Names {
-		k := m.name(name.Target)
+		k := name.of(index)
 		k.Owners = name.Owners
+		if k.Cut != nil {
+			alarms = append(alarms, k.cutOff())
+		}
 		if !k.KeptSince.IsZero() {
 			alarms = append(alarms, k.kept())
 		}
@@ -94,7 +100,7 @@ func (m Memory) Alarms(settings Settings, now Moment) []Alarm {
 		if len(k.Addresses) == 0 && len(k.Rejected) > 0 {
 			alarms = append(alarms, Alarm{
 				Kind: AlarmRejected, Name: k.Name, Since: k.Looked.Time,
-				Text: "no address that can be believed", WayOut: k.believe(),
+				Text: "all its addresses were rejected", WayOut: k.believe(),
 			})
 		}
 		alarms = append(alarms, k.contradicted()...)
@@ -110,8 +116,21 @@ func (k Known) kept() Alarm {
 	}
 	return Alarm{
 		Kind: AlarmKept, Name: k.Name, Since: k.KeptSince,
-		Text:   fmt.Sprintf("without %s it would have no address, so that stays", AddressList(list)),
+		Text:   fmt.Sprintf("without %s it would have no address, so that is kept", AddressList(list)),
 		WayOut: k.list(CheckName, list),
+	}
+}
+
+// cutOff names the limits that the last lookup has come to.
+func (k Known) cutOff() Alarm {
+	var texts []string
+	for _, limit := range k.Cut.Limits {
+		texts = append(texts, string(limit))
+	}
+	return Alarm{
+		Kind: AlarmLimit, Name: k.Name, Since: k.Cut.Since,
+		Text:   fmt.Sprintf("there is more behind it than one name is asked for (limit: %s), and the rest is left out", strings.Join(texts, ", ")),
+		WayOut: k.list(LimitName, nil),
 	}
 }
 
@@ -121,7 +140,7 @@ func (k Known) alarm(a KnownAnswer) (Alarm, bool) {
 	switch {
 	case a.Kind == Gone && a.Gone >= goneTimes && time.Duration(a.GoneFor) >= goneTime:
 		alarm.Kind = AlarmGone
-		alarm.Text = fmt.Sprintf("%s, in %d answers in a row; its addresses stay", a.Error, a.Gone)
+		alarm.Text = fmt.Sprintf("%s, in %d answers in a row; its addresses are kept", a.Error, a.Gone)
 		alarm.WayOut = WayOut{Kind: RemoveName, Name: k.Name}
 	case a.Kind == TooLarge:
 		alarm.Kind = AlarmLarge
@@ -137,7 +156,7 @@ func (k Known) alarm(a KnownAnswer) (Alarm, bool) {
 	return alarm, true
 }
 
-// believe says how to allow what is rejected, if there is a way.
+// believe returns how to allow what is rejected, if that is possible.
 func (k Known) believe() WayOut {
 	var list []netip.Addr
 	for _, r := range k.Rejected {
@@ -151,7 +170,7 @@ func (k Known) believe() WayOut {
 	return k.list(ListAddresses, list)
 }
 
-// list is a way out that lists addresses in the policy.
+// list returns a way out that lists addresses in the policy.
 func (k Known) list(kind WayOutKind, list []netip.Addr) WayOut {
 	w := WayOut{Kind: kind, Name: k.Name, Addresses: list}
 	if k.Registrar && len(k.Owners) > 0 {
@@ -191,19 +210,19 @@ func (k Known) contradicted() []Alarm {
 	}
 	return []Alarm{{
 		Kind: AlarmContradicted, Name: k.Name, Since: since,
-		Text:   fmt.Sprintf("one answer has %s in the place of what is known, another has not; they wait for a second answer", AddressList(list)),
+		Text:   fmt.Sprintf("one answer has %s instead of the known addresses, another does not; they wait for a second answer", AddressList(list)),
 		WayOut: k.list(FindWrongServer, list),
 	}}
 }
 
-// stale are the questions without a good answer for too long that addresses
-// hang on. Those in told have an alarm already.
+// stale returns the questions on which addresses depend and which have had no good
+// answer for too long. Those in told have an alarm already.
 func (k Known) stale(limit time.Duration, now Moment, told map[Question]bool) []Alarm {
 	passed, _ := now.since(k.Looked)
 	if passed >= limit && len(k.Addresses) > 0 {
 		return []Alarm{{
 			Kind: AlarmStale, Name: k.Name, Since: k.Looked.Time,
-			Text:   fmt.Sprintf("nobody has asked for it for %d h; its addresses stay as they were", passed/time.Hour),
+			Text:   fmt.Sprintf("it was not asked for during %d h; its addresses are kept", passed/time.Hour),
 			WayOut: WayOut{Kind: AskRegularly, Name: k.Name},
 		}}
 	}
@@ -219,7 +238,7 @@ func (k Known) stale(limit time.Duration, now Moment, told map[Question]bool) []
 	for q, d := range unheard {
 		alarms = append(alarms, Alarm{
 			Kind: AlarmStale, Name: q.Name, Type: q.Type, Since: now.Time.Add(-d),
-			Text:   fmt.Sprintf("no good answer for %d h; its addresses stay as they were", d/time.Hour),
+			Text:   fmt.Sprintf("no good answer for %d h; its addresses are kept", d/time.Hour),
 			WayOut: WayOut{Kind: RepairServer, Name: k.Name},
 		})
 	}

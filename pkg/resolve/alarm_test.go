@@ -25,13 +25,13 @@ func TestGoneIsThreeTimesOverAnHour(t *testing.T) {
 	}
 	l.alarms() // an hour, and twice
 	l.ask(time.Minute, "")
-	l.alarms(alarm + "3 answers in a row; its addresses stay")
+	l.alarms(alarm + "3 answers in a row; its addresses are kept")
 	l.ask(time.Minute, "sip.example A !servfail")
 	l.alarms()
 	for range 3 {
 		l.ask(30*time.Minute, "")
 	}
-	l.alarms(alarm + "3 answers in a row; its addresses stay")
+	l.alarms(alarm + "3 answers in a row; its addresses are kept")
 	l.ask(time.Minute, two)
 	l.alarms()
 	l.want("192.0.2.1 192.0.2.2")
@@ -45,13 +45,13 @@ func TestStale(t *testing.T) {
 	l.hours(167, ill)
 	l.alarms()
 	l.ask(time.Hour, ill)
-	l.alarms("stale: sip.example A: no good answer for 168 h; its addresses stay as they were")
+	l.alarms("stale: sip.example A: no good answer for 168 h; its addresses are kept")
 	l.want("192.0.2.1 192.0.2.2 2001:db8::1", "sip.example A: the server is ill")
 	l.ask(time.Hour, two+"sip.example AAAA 2001:db8::1")
 	l.alarms()
 	// Nobody asks any more: whatever should is dead.
 	l.pass(8 * day)
-	l.alarms("stale: sip.example: nobody has asked for it for 192 h; its addresses stay as they were")
+	l.alarms("stale: sip.example: it was not asked for during 192 h; its addresses are kept")
 	l.ask(0, two+"sip.example AAAA 2001:db8::1")
 	l.alarms()
 	l.want("192.0.2.1 192.0.2.2 2001:db8::1")
@@ -68,8 +68,8 @@ func TestTheLastAddressStays(t *testing.T) {
 		t.Errorf("addresses %q", got)
 	}
 	l.alarms(
-		"kept: sip.example: without 192.0.2.1 it would have no address, so that stays",
-		"rejected: sip.example A: only addresses that cannot be believed, where there were others",
+		"kept: sip.example: without 192.0.2.1 it would have no address, so that is kept",
+		"rejected: sip.example A: it has only rejected addresses now",
 	)
 	// Another address comes: the old one goes.
 	l.ask(time.Hour, "sip.example A 192.0.2.1\nsip.example A 192.0.2.2")
@@ -83,8 +83,8 @@ func TestNothingBehindAName(t *testing.T) {
 	l.ask(0, "sip.example TXT x")
 	l.want("", "sip.example: no address: it has no NAPTR, SRV, A or AAAA record that leads to one")
 	l.ask(time.Hour, "sip.example A 192.168.1.1")
-	l.want("", "sip.example: no address that can be believed: 192.168.1.1 is a private address; to allow it, add it to addresses in the policy")
-	l.alarms("rejected: sip.example: no address that can be believed")
+	l.want("", "sip.example: all its addresses were rejected: 192.168.1.1 is a private address; to allow it, add it to addresses in the policy")
+	l.alarms("rejected: sip.example: all its addresses were rejected")
 	want := resolve.WayOut{Kind: resolve.ListAddresses, Name: "sip.example", Owner: "acme", Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.1")}}
 	if got := l.memory.Alarms(l.settings, l.now)[0].WayOut; !reflect.DeepEqual(got, want) {
 		t.Errorf("the way out is %v, want %v", got, want)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// answers notes what came of each question, and returns those that are
-// problems. addresses are those of the name after this lookup.
+// answers records the result of each question, and returns those that are problems.
+// addresses are those of the name after this lookup.
 func (o *observation) answers(addresses []KnownAddress) ([]KnownAnswer, []Problem) {
 	used := o.used(addresses)
 	var answers []KnownAnswer
@@ -21,21 +21,22 @@ func (o *observation) answers(addresses []KnownAddress) ([]KnownAnswer, []Proble
 			problems = append(problems, Problem{Name: q.Name, Type: q.Type, Error: why})
 		}
 		for _, target := range h.empty {
-			problems = append(problems, Problem{Name: target, Error: "no address: " + q.String() + " leads to it, and it has no A or AAAA record"})
+			problems = append(problems, Problem{Name: target, Error: "no address: " + q.String() + " leads to it, and it has no A or AAAA record" + h.saidBy()})
 		}
 	}
-	// What was not asked for because nothing leads to it now is not forgotten
-	// while an address hangs on it.
+	// A question that was not asked because nothing leads to it now is remembered as
+	// long as an address depends on it.
 	for _, a := range o.known.Questions {
 		if q := a.question(); o.asked[q] == nil && used[q] {
 			answers = append(answers, a)
 		}
 	}
+	answers = o.boundedAnswers(answers)
 	slices.SortFunc(answers, func(a, b KnownAnswer) int { return compareQuestions(a.question(), b.question()) })
 	return answers, problems
 }
 
-// answer notes what came of one question; why is empty if that is no problem.
+// answer records the result of one question. why is empty if that is not a problem.
 func (o *observation) answer(h *heard, used bool) (a KnownAnswer, why string) {
 	a = o.was(h.question)
 	before := a
@@ -57,13 +58,13 @@ func (o *observation) answer(h *heard, used bool) (a KnownAnswer, why string) {
 	case h.believed:
 		a.LastGood = o.now.Time
 	case !used:
-		a.LastGood = time.Time{} // whatever it gave has left: it is as if it had never been
+		a.LastGood = time.Time{} // all its addresses were removed: it is treated as if it never had any
 	}
 	return a, why
 }
 
-// leadingTo are the questions whose records lead to one, or led to it and were
-// not answered now.
+// leadingTo returns the questions whose records lead to one, or led to it and were not
+// answered now.
 func (o *observation) leadingTo(h *heard) []Question {
 	from := slices.Clone(h.from)
 	for _, q := range o.was(h.question).From {
@@ -76,7 +77,7 @@ func (o *observation) leadingTo(h *heard) []Question {
 	return from
 }
 
-// used are the questions that addresses hang on: those that gave them, and those
+// used returns the questions on which addresses depend: those that gave them, and those
 // that led there.
 func (o *observation) used(addresses []KnownAddress) map[Question]bool {
 	used := map[Question]bool{}

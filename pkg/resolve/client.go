@@ -4,34 +4,28 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/miekg/dns"
-	"golang.org/x/sys/unix"
 )
 
 // The limits of one question.
 const (
 	serverTimeout = 2 * time.Second
 	serverTries   = 2
-	// udpSize is what fits through every network without fragments (DNS flag
-	// day 2020).
-	udpSize = 1232
 )
 
-// Client asks name servers. It neither uses search domains nor a cache.
+// Client asks name servers. It uses neither search domains nor a cache.
 type Client struct {
 	servers []*server
+	timeout time.Duration
+	tries   int
 
 	mu sync.Mutex
-	// answered is who answered a question, and last who answered any, for Again.
+	// answered says which server answered each question, and last which one answered
+	// most recently. Again needs them.
 	answered map[Question]*server
 	last     *server
 }
@@ -39,25 +33,20 @@ type Client struct {
 // Dial opens a connection to a name server, as net.Dialer's DialContext does.
 type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-type server struct {
-	address string
-	timeout time.Duration
-	dial    Dial
-	// failures counts the questions in a row that the server left unanswered; a
-	// server that fails goes to the end of the list.
-	failures atomic.Int32
-}
-
-// NewClient returns a client for the given servers, the first one preferred.
-func NewClient(servers []netip.AddrPort) *Client {
-	c := &Client{answered: map[Question]*server{}}
-	for _, s := range servers {
-		c.servers = append(c.servers, &server{address: s.String(), timeout: serverTimeout, dial: new(net.Dialer).DialContext})
+// NewClient returns a client for the given servers.
+func NewClient(servers Servers) *Client {
+	c := &Client{
+		answered: map[Question]*server{},
+		timeout:  cmp.Or(servers.Timeout, serverTimeout),
+		tries:    cmp.Or(servers.Tries, serverTries),
+	}
+	for _, a := range servers.Addresses {
+		c.servers = append(c.servers, newServer(a, servers.TCP))
 	}
 	return c
 }
 
-// Through makes the client open its connections in another way, and returns it.
+// Through makes the client open its connections with dial, and returns the client.
 func (c *Client) Through(dial Dial) *Client {
 	for _, s := range c.servers {
 		s.dial = dial
@@ -65,54 +54,144 @@ func (c *Client) Through(dial Dial) *Client {
 	return c
 }
 
-// SystemServers reads the name servers of a file such as /etc/resolv.conf.
-func SystemServers(path string) ([]netip.AddrPort, error) {
-	config, err := dns.ClientConfigFromFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read name servers: %w", err)
-	}
-	var servers []netip.AddrPort
-	for _, s := range config.Servers {
-		if a, err := netip.ParseAddr(s); err == nil {
-			servers = append(servers, netip.AddrPortFrom(a, 53))
-		}
-	}
-	return servers, nil
-}
-
 // Lookup asks the servers in turn until one answers. A name that does not exist
 // is an answer. It is a Lookup.
+//
+// The next server is asked when one has failed or has been silent for half of its
+// time, and a late answer is taken all the same: so neither a dead server nor a
+// slow one keeps the others from being heard.
 func (c *Client) Lookup(ctx context.Context, q Question) (Answer, error) {
 	if len(c.servers) == 0 {
 		return Answer{}, &Failure{q, Unreachable, "there is no name server to ask"}
 	}
-	var failure error
-	for range serverTries {
-		for _, s := range c.byHealth() {
-			answer, err := s.ask(ctx, q, "udp")
-			if err == nil {
-				s.failures.Store(0)
-				c.mu.Lock()
-				c.answered[q], c.last = s, s
-				c.mu.Unlock()
-				return answer, nil
-			}
-			if ctx.Err() != nil {
-				return Answer{}, &Failure{q, Timeout, "no answer before the time for all questions was over"}
-			}
-			if f, ok := errors.AsType[*Failure](err); ok && (f.Kind == Timeout || f.Kind == Unreachable) {
-				s.failures.Add(1)
-			}
-			failure = err
-		}
+	r := race{Client: c, question: q, silent: map[*server]int{}}
+	for range c.tries {
+		r.turns = append(r.turns, c.byHealth()...)
 	}
-	return Answer{}, failure
+	return r.run(ctx)
 }
 
-// Again asks a question once more, to hear the answer from somebody else than
-// Lookup did: from another server if one answers, else from the same one by TCP,
-// where nobody can slip in a forged packet. A question that Lookup was not asked
-// is not put to the server that answered the others. Again is a Lookup.
+// race is one question to all servers, of which the first good answer counts.
+type race struct {
+	*Client
+	question Question
+	turns    []*server
+	// silent counts the turns of servers that have not answered yet, and failed is
+	// what the others said.
+	silent map[*server]int
+	failed []*Failure
+}
+
+// reply is what has come of one turn.
+type reply struct {
+	server *server
+	answer Answer
+	err    error
+}
+
+func (r *race) run(ctx context.Context) (Answer, error) {
+	whole := r.timeout*time.Duration(r.tries) + r.timeout/2*time.Duration(len(r.servers)-1)
+	running, cancel := context.WithTimeout(ctx, whole)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	replies := make(chan reply, len(r.turns))
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for underway := 0; len(r.turns) > 0 || underway > 0; {
+		select {
+		case <-next.C:
+			if len(r.turns) == 0 {
+				continue
+			}
+			s := r.turns[0]
+			r.turns = r.turns[1:]
+			r.silent[s]++
+			underway++
+			group.Go(func() {
+				answer, err := s.ask(running, r.question, r.timeout/2)
+				replies <- reply{s, answer, err}
+			})
+			next.Reset(r.timeout / 2)
+		case reply := <-replies:
+			underway--
+			r.silent[reply.server]--
+			if reply.err == nil {
+				r.won(reply.server)
+				return reply.answer, nil
+			}
+			r.lost(reply)
+			next.Reset(0)
+		case <-ctx.Done():
+			return Answer{}, r.cut()
+		}
+	}
+	if ctx.Err() != nil {
+		return Answer{}, r.cut()
+	}
+	return Answer{}, r.failure()
+}
+
+func (r *race) won(winner *server) {
+	winner.failures.Store(0)
+	for s, n := range r.silent {
+		if n > 0 && s != winner {
+			s.failures.Add(1)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answered[r.question], r.last = winner, winner
+}
+
+func (r *race) lost(reply reply) {
+	f, ok := errors.AsType[*Failure](reply.err)
+	if !ok {
+		f = &Failure{r.question, Malformed, reply.err.Error()}
+	}
+	if f.Kind == Timeout || f.Kind == Unreachable {
+		reply.server.failures.Add(1)
+	}
+	if !slices.ContainsFunc(r.failed, func(o *Failure) bool { return o.Text == f.Text }) {
+		r.failed = append(r.failed, f)
+	}
+}
+
+// failure is what all servers said; what a server answered says more than that
+// another did not.
+func (r *race) failure() *Failure {
+	f := &Failure{Question: r.question, Kind: Timeout}
+	var texts []string
+	for _, failed := range r.failed {
+		if f.Kind == Timeout || f.Kind == Unreachable {
+			f.Kind = failed.Kind
+		}
+		texts = append(texts, failed.Text)
+	}
+	f.Text = strings.Join(texts, "; ")
+	return f
+}
+
+// cut is the failure of a question that was open when the time was over.
+func (r *race) cut() *Failure {
+	f := r.failure()
+	texts := []string{}
+	if f.Text != "" {
+		texts = append(texts, f.Text)
+	}
+	for _, s := range r.servers {
+		if r.silent[s] > 0 && !strings.Contains(f.Text, s.address) {
+			texts = append(texts, s.address+" has not answered")
+		}
+	}
+	f.Kind, f.Text = Timeout, strings.Join(texts, "; ")+" before the time was over"
+	return f
+}
+
+// Again asks a question a second time, in another way than Lookup did: it asks another
+// server or, if none answers, the same one by TCP, where an answer is hard to forge.
+// For a question that Lookup was not asked, it avoids the server that answered the
+// others. Again is a Lookup.
 func (c *Client) Again(ctx context.Context, q Question) (Answer, error) {
 	c.mu.Lock()
 	first := c.answered[q]
@@ -127,132 +206,30 @@ func (c *Client) Again(ctx context.Context, q Question) (Answer, error) {
 		if s == first {
 			continue
 		}
-		if answer, err := s.ask(ctx, q, "udp"); err == nil {
+		if answer, err := c.askFor(ctx, s, q, c.timeout); err == nil {
 			return answer, nil
 		}
 	}
 	if ctx.Err() != nil {
-		return Answer{}, &Failure{q, Timeout, "no second answer before the time for all questions was over"}
+		return Answer{}, &Failure{q, Timeout, "no second answer within the time limit for all questions"}
 	}
-	return first.ask(ctx, q, "tcp")
+	return c.askFor(ctx, first.byTCP(), q, c.timeout)
 }
 
+// askFor asks one server for a time.
+func (c *Client) askFor(ctx context.Context, s *server, q Question, d time.Duration) (Answer, error) {
+	asking, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return s.ask(asking, q, d/2)
+}
+
+// byHealth are the servers with those at the end that fail.
 func (c *Client) byHealth() []*server {
 	servers := slices.Clone(c.servers)
-	failures := map[*server]int32{} // read once: others ask meanwhile
+	failures := map[*server]int32{} // read once, because other goroutines change them
 	for _, s := range servers {
 		failures[s] = s.failures.Load()
 	}
 	slices.SortStableFunc(servers, func(a, b *server) int { return cmp.Compare(failures[a], failures[b]) })
 	return servers
 }
-
-var wireTypes = map[Type]uint16{
-	A: dns.TypeA, AAAA: dns.TypeAAAA, CNAME: dns.TypeCNAME, SRV: dns.TypeSRV, NAPTR: dns.TypeNAPTR,
-}
-
-// ask asks one server once: by TCP too if the answer does not fit into UDP, and
-// without EDNS0 if the server has not heard of it.
-func (s *server) ask(ctx context.Context, q Question, network string) (Answer, error) {
-	m := new(dns.Msg)
-	m.SetQuestion(dns.Fqdn(q.Name), wireTypes[q.Type])
-	m.SetEdns0(udpSize, false)
-	reply, err := s.exchange(ctx, network, m, q)
-	if err == nil && reply.Rcode == dns.RcodeFormatError {
-		m.Extra = nil
-		reply, err = s.exchange(ctx, network, m, q)
-	}
-	if err == nil && reply.Truncated && network == "udp" {
-		reply, err = s.exchange(ctx, "tcp", m, q)
-		if err != nil {
-			return Answer{}, &Failure{q, Truncated, fmt.Sprintf("the answer of %s does not fit into UDP, and TCP failed (%v)", s.address, err)}
-		}
-	}
-	if err != nil {
-		return Answer{}, err
-	}
-	switch reply.Rcode {
-	case dns.RcodeSuccess, dns.RcodeNameError:
-		return Answer{Records: records(reply.Answer), NoName: reply.Rcode == dns.RcodeNameError, Cut: reply.Truncated}, nil
-	case dns.RcodeServerFailure:
-		return Answer{}, &Failure{q, ServFail, s.address + " answers SERVFAIL"}
-	case dns.RcodeRefused:
-		return Answer{}, &Failure{q, Refused, s.address + " answers REFUSED"}
-	}
-	return Answer{}, &Failure{q, Malformed, fmt.Sprintf("%s answers %s", s.address, dns.RcodeToString[reply.Rcode])}
-}
-
-func (s *server) exchange(ctx context.Context, network string, m *dns.Msg, q Question) (*dns.Msg, error) {
-	reply, err := s.exchangeRaw(ctx, network, m)
-	netErr, isNet := errors.AsType[net.Error](err)
-	switch {
-	case isNet && netErr.Timeout():
-		return nil, &Failure{q, Timeout, fmt.Sprintf("%s does not answer", s.address)}
-	case errors.Is(err, unix.ECONNREFUSED):
-		return nil, &Failure{q, Unreachable, fmt.Sprintf("no name server listens on %s", s.address)}
-	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EPERM):
-		return nil, &Failure{q, Unreachable, fmt.Sprintf("there is no way to %s (%v)", s.address, errors.Unwrap(err))}
-	case err != nil:
-		return nil, &Failure{q, Malformed, fmt.Sprintf("%s: %v", s.address, err)}
-	case len(reply.Question) != 1 || !strings.EqualFold(reply.Question[0].Name, m.Question[0].Name) ||
-		reply.Question[0].Qtype != m.Question[0].Qtype:
-		return nil, &Failure{q, Malformed, s.address + " answers another question"}
-	}
-	return reply, nil
-}
-
-// exchangeRaw is the library's exchange, ended at once by the context: the
-// library looks at its deadline only.
-func (s *server) exchangeRaw(ctx context.Context, network string, m *dns.Msg) (*dns.Msg, error) {
-	dialing, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	conn, err := s.dial(dialing, network, s.address)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	client := dns.Client{Net: network, Timeout: s.timeout}
-	reply, _, err := client.ExchangeWithConnContext(ctx, m, &dns.Conn{Conn: conn})
-	return reply, err
-}
-
-// records reads the records of an answer that are of types which matter here.
-func records(list []dns.RR) []Record {
-	var records []Record
-	for _, rr := range list {
-		h := rr.Header()
-		if h.Class != dns.ClassINET {
-			continue
-		}
-		r := Record{Owner: plainName(h.Name), TTL: time.Duration(h.Ttl) * time.Second}
-		if r.TTL > longestTTL {
-			r.TTL = 0 // RFC 2181 section 8: the highest bit makes it 0
-		}
-		switch rr := rr.(type) {
-		case *dns.A:
-			r.Type = A
-			r.Address, _ = netip.AddrFromSlice(rr.A.To4())
-		case *dns.AAAA:
-			r.Type = AAAA
-			r.Address, _ = netip.AddrFromSlice(rr.AAAA.To16())
-		case *dns.CNAME:
-			r.Type, r.Target = CNAME, plainName(rr.Target)
-		case *dns.SRV:
-			r.Type, r.Target = SRV, plainName(rr.Target)
-			r.Priority, r.Weight, r.Port = rr.Priority, rr.Weight, rr.Port
-		case *dns.NAPTR:
-			r.Type, r.Target = NAPTR, plainName(rr.Replacement)
-			r.Priority, r.Weight = rr.Order, rr.Preference
-			r.Flags, r.Service, r.Regexp = rr.Flags, rr.Service, rr.Regexp
-		default:
-			continue
-		}
-		records = append(records, r)
-	}
-	return records
-}
-
-// plainName writes a name as Question does.
-func plainName(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

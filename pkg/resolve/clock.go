@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// Moment is a point in time as a host tells it: by its wall clock, which people
-// and programs set, and by a clock that only goes forward from boot to boot.
+// Moment is a point in time on a host, by the wall clock, which may be set, and by a
+// clock that only runs forward from the boot.
 type Moment struct {
 	Time time.Time `json:"time"`
-	// Boot names the boot, and Up is how long the host has run since. Without
-	// Boot, only Time counts.
+	// Boot identifies the boot, and Up is how long the host has been running since.
+	// Without Boot, only Time counts.
 	Boot string `json:"boot,omitempty"`
 	Up   Span   `json:"up,omitempty"`
 }
 
-// since returns how much time has passed since an earlier moment, never less
-// than none. It is measured if one boot saw both; else it is what the wall clock
-// says, which may be anything.
+// since returns the time since an earlier moment, at least 0. It is measured if both
+// moments are of the same boot. Otherwise it is the difference of the wall clock, which
+// may be wrong.
 func (m Moment) since(then Moment) (passed time.Duration, measured bool) {
 	if m.Boot != "" && m.Boot == then.Boot {
 		return max(time.Duration(m.Up-then.Up), 0), true
@@ -28,8 +28,7 @@ func (m Moment) since(then Moment) (passed time.Duration, measured bool) {
 	return max(m.Time.Sub(then.Time), 0), false
 }
 
-// Since returns how much time has passed since an earlier moment, never less than
-// none.
+// Since returns the time since an earlier moment, at least 0.
 func (m Moment) Since(then Moment) time.Duration {
 	passed, _ := m.since(then)
 	return passed

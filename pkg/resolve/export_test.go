@@ -12,11 +12,7 @@ import (
 var Records = records
 
 // SetTimeout changes how long the client waits for each server.
-func (c *Client) SetTimeout(d time.Duration) {
-	for _, s := range c.servers {
-		s.timeout = d
-	}
-}
+func (c *Client) SetTimeout(d time.Duration) { c.timeout = d }
 
 // Resolve asks everything about all targets with the usual limits.
 func Resolve(ctx context.Context, lookup Lookup, targets []Target) []Result {

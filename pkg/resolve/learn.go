@@ -37,14 +37,13 @@ func (m Memory) Learn(results []Result, settings Settings, now Moment) Memory {
 	}
 	m = m.Filtered(settings.Filter)
 	suspicious := m.suspicious(results, settings)
+	index, places := m.index(), placesOf(results)
 	for _, name := range settings.Names {
-		known := m.name(name.Target)
+		known := name.of(index)
 		known.Owners = name.Owners
 		o := newObservation(known, settings, now)
-		for i, r := range results {
-			if r.Target == name.Target {
-				o.gather(r, suspicious[i])
-			}
+		for _, i := range places[name.Target] {
+			o.gather(results[i], suspicious[i])
 		}
 		problems := m.Refresh.of(name.Target)
 		if o.results > 0 {
@@ -57,6 +56,15 @@ func (m Memory) Learn(results []Result, settings Settings, now Moment) Memory {
 	return next
 }
 
+// placesOf says where in the results those of each target are.
+func placesOf(results []Result) map[Target][]int {
+	places := map[Target][]int{}
+	for i, r := range results {
+		places[r.Target] = append(places[r.Target], i)
+	}
+	return places
+}
+
 // of are the failures of one target.
 func (r Refreshed) of(t Target) []Problem {
 	return slices.DeleteFunc(slices.Clone(r.Failures), func(p Problem) bool { return p.Target != t })
@@ -66,7 +74,8 @@ func (o *observation) learn() (Known, []Problem) {
 	k := o.known
 	next := Known{Name: k.Name, Registrar: k.Registrar, Owners: k.Owners, Looked: o.now}
 	next.Quarantined = o.quarantine()
-	next.Addresses = o.addresses(next.Quarantined)
+	next.Addresses = o.bounded(o.addresses(next.Quarantined))
+	next.Cut = o.wasCut()
 	if len(next.Addresses) == 0 {
 		next.Addresses = k.Addresses
 	}
@@ -87,12 +96,12 @@ func (o *observation) learn() (Known, []Problem) {
 	return next, problems
 }
 
-// stands reports whether an address stays for its own sake.
+// stands reports whether an address has its own reason to stay.
 func (o *observation) stands(a KnownAddress) bool {
-	return len(a.Sources) > 0 && o.settings.Filter.Reject(a.Address) == ""
+	return len(a.Sources) > 0 && o.settings.Filter.rejectKnown(o.known, a) == ""
 }
 
-// orNow is since when something is so that is so now.
+// orNow returns since when a present condition holds.
 func orNow(since time.Time, now Moment) time.Time {
 	if since.IsZero() {
 		return now.Time
@@ -100,10 +109,10 @@ func orNow(since time.Time, now Moment) time.Time {
 	return since
 }
 
-// maxQuarantined bounds what a server that makes up addresses can fill the memory with.
+// maxQuarantined limits what a server that makes up addresses can add to the memory.
 const maxQuarantined = 256
 
-// quarantine are the addresses that wait for another answer after this lookup.
+// quarantine returns the addresses that wait for another answer after this lookup.
 func (o *observation) quarantine() []QuarantinedAddress {
 	var quarantined []QuarantinedAddress
 	waiting := map[netip.Addr]QuarantinedAddress{}
@@ -136,20 +145,21 @@ func (o *observation) quarantine() []QuarantinedAddress {
 	return quarantined[:min(len(quarantined), maxQuarantined)]
 }
 
-// addresses are those of the name after this lookup.
+// addresses returns the addresses of the name after this lookup.
 func (o *observation) addresses(quarantined []QuarantinedAddress) []KnownAddress {
-	// An answer of which nothing is confirmed is no good one: nothing ages by it.
+	// An answer of which nothing is confirmed is not a good one: no address ages by it.
 	confirmed := o.suspicious == 0 || o.sound > 0
 	in := map[netip.Addr]KnownAddress{}
 	for _, a := range o.known.Addresses {
 		a.Sources = o.known.sources(a)
 		in[a.Address] = a
 	}
+	waits := map[netip.Addr]bool{}
+	for _, h := range quarantined {
+		waits[h.Address] = true
+	}
 	for a := range o.found {
-		if _, known := in[a]; known {
-			continue
-		}
-		if slices.ContainsFunc(quarantined, func(h QuarantinedAddress) bool { return h.Address == a }) {
+		if _, known := in[a]; known || waits[a] {
 			continue
 		}
 		confirmed = true
@@ -171,8 +181,8 @@ func (o *observation) addresses(quarantined []QuarantinedAddress) []KnownAddress
 	return list
 }
 
-// sources are those of an address after this lookup; s is where it was seen, nil
-// if nowhere.
+// sources returns the sources of an address after this lookup. s is where it was seen,
+// nil if nowhere.
 func (o *observation) sources(a KnownAddress, s *sighting, confirmed bool) []Source {
 	var sources []Source
 	if s != nil {
@@ -203,8 +213,8 @@ func (o *observation) sources(a KnownAddress, s *sighting, confirmed bool) []Sou
 	return sources
 }
 
-// missingSince is the first good answer after which none has an address, zero if
-// there may be one that has.
+// missingSince returns the time of the first good answer since which no answer has had
+// an address, zero if one may have it.
 func missingSince(sources []Source) time.Time {
 	var latest time.Time
 	for _, s := range sources {
@@ -218,10 +228,13 @@ func missingSince(sources []Source) time.Time {
 	return latest
 }
 
-// reject are the rejected addresses of this lookup.
+// reject returns the rejected addresses of this lookup.
 func (o *observation) reject() []Rejected {
 	var list []Rejected
 	for _, a := range slices.SortedFunc(maps.Keys(o.rejected), netip.Addr.Compare) {
+		if o.found[a] != nil {
+			continue // somebody else who is believed gives it
+		}
 		r := Rejected{Address: a, Why: o.rejected[a], Times: 1}
 		for _, old := range o.known.Rejected {
 			if old.Address == a {
@@ -233,7 +246,7 @@ func (o *observation) reject() []Rejected {
 	return list
 }
 
-// nothing is the problem of a name that has no address at all.
+// nothing returns the problem of a name that has no address at all.
 func (o *observation) nothing(rejected []Rejected, noOther bool) []Problem {
 	switch {
 	case len(o.found) > 0:
@@ -243,11 +256,15 @@ func (o *observation) nothing(rejected []Rejected, noOther bool) []Problem {
 		for i, r := range rejected {
 			texts[i] = r.String()
 		}
-		return []Problem{{Name: o.known.Name, Error: "no address that can be believed: " + strings.Join(texts, "; ")}}
+		return []Problem{{Name: o.known.Name, Error: "all its addresses were rejected: " + strings.Join(texts, "; ")}}
 	case noOther && o.known.Registrar:
-		return []Problem{{Name: o.known.Name, Error: "no address: it has no NAPTR, SRV, A or AAAA record that leads to one"}}
+		kinds := "NAPTR, SRV, A or AAAA"
+		if o.known.target().isService() {
+			kinds = "SRV"
+		}
+		return []Problem{{Name: o.known.Name, Error: "no address: it has no " + kinds + " record that leads to one" + o.saidBy()}}
 	case noOther:
-		return []Problem{{Name: o.known.Name, Error: "no address: it has no A or AAAA record"}}
+		return []Problem{{Name: o.known.Name, Error: "no address: it has no A or AAAA record" + o.saidBy()}}
 	}
 	return nil
 }

@@ -66,25 +66,25 @@ func TestFailuresRemoveNothing(t *testing.T) {
 		alarms     []string
 	}{
 		{"A fails", "sip.example A !servfail", []string{"sip.example A: the server is ill"}, []string{
-			"stale: sip.example A: no good answer for 7200 h; its addresses stay as they were",
+			"stale: sip.example A: no good answer for 7200 h; its addresses are kept",
 		}},
-		{"A is empty", "sip.example TXT x", []string{"sip.example A: no A record any more, where there was one"}, []string{
-			"gone: sip.example A: no A record any more, where there was one, in 10 answers in a row; its addresses stay",
+		{"A is empty", "sip.example TXT x", []string{"sip.example A: it has no A record any more"}, []string{
+			"gone: sip.example A: it has no A record any more, in 10 answers in a row; its addresses are kept",
 		}},
 		{"the name is gone", "", []string{"sip.example A: the name does not exist any more"}, []string{
-			"gone: sip.example A: the name does not exist any more, in 10 answers in a row; its addresses stay",
+			"gone: sip.example A: the name does not exist any more, in 10 answers in a row; its addresses are kept",
 		}},
 		{"a circle", "sip.example CNAME sip.example", []string{
 			"sip.example NAPTR: more than 8 aliases, the last to sip.example",
 			"sip.example A: more than 8 aliases, the last to sip.example", "sip.example AAAA: more than 8 aliases, the last to sip.example",
-		}, []string{"stale: sip.example A: no good answer for 7200 h; its addresses stay as they were"}},
+		}, []string{"stale: sip.example A: no good answer for 7200 h; its addresses are kept"}},
 		{"5,000 addresses", pool(5000), []string{"sip.example A: the answer has 5000 records, more than 64"}, []string{
 			"large: sip.example A: the answer has 5000 records, more than 64, so it is not used",
 		}},
 		{"only what is not believed", "sip.example A 127.0.0.1\nsip.example A 10.0.0.1", []string{
-			"sip.example A: only addresses that cannot be believed, where there were others",
-			"sip.example: no address that can be believed: 10.0.0.1 is a private address; to allow it, add it to addresses in the policy; 127.0.0.1 is a loopback address",
-		}, []string{"rejected: sip.example A: only addresses that cannot be believed, where there were others"}},
+			"sip.example A: it has only rejected addresses now",
+			"sip.example: all its addresses were rejected: 10.0.0.1 is a private address; to allow it, add it to addresses in the policy; 127.0.0.1 is a loopback address",
+		}, []string{"rejected: sip.example A: it has only rejected addresses now"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := newLearner(t)
@@ -110,10 +110,10 @@ func TestHalfAnAnswerRemovesNothing(t *testing.T) {
 		problems []string
 	}{
 		{"A is a sinkhole's", []string{"sip.example A 127.0.0.1\nsip.example AAAA 2001:db8::1\n_sip._udp.sip.example SRV 10 a.net.\na.net A 192.0.2.7\n"}, []string{
-			"sip.example A: only addresses that cannot be believed, where there were others",
+			"sip.example A: it has only rejected addresses now",
 		}},
 		{"SRV leads to a sinkhole", []string{"sip.example A 192.0.2.1\nsip.example AAAA 2001:db8::1\n_sip._udp.sip.example SRV 10 b.net.\nb.net A 127.0.0.1\n"}, []string{
-			"_sip._udp.sip.example SRV: only addresses that cannot be believed behind its records, where there were others",
+			"_sip._udp.sip.example SRV: its records lead only to rejected addresses now",
 		}},
 		{"SRV leads to a name without addresses", []string{"sip.example A 192.0.2.1\nsip.example AAAA 2001:db8::1\n_sip._udp.sip.example SRV 10 b.net.\n"}, []string{
 			"b.net: no address: _sip._udp.sip.example SRV leads to it, and it has no A or AAAA record",
@@ -123,7 +123,7 @@ func TestHalfAnAnswerRemovesNothing(t *testing.T) {
 			"sip.example A 192.0.2.1\nsip.example AAAA 2001:db8::1\n_sip._udp.sip.example SRV 10 a.net.\na.net TXT x\n",
 		}, []string{
 			"a.net: no address: _sip._udp.sip.example SRV leads to it, and it has no A or AAAA record",
-			"a.net A: no A record any more, where there was one",
+			"a.net A: it has no A record any more",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestDeletedNamesAreNoType(t *testing.T) {
 	if got := l.addresses(); got != "192.0.2.1 192.0.2.2" {
 		t.Errorf("addresses %s", got)
 	}
-	l.alarms("gone: b.net A: the name does not exist any more, in 202 answers in a row; its addresses stay")
+	l.alarms("gone: b.net A: the name does not exist any more, in 202 answers in a row; its addresses are kept")
 	if len(l.memory.Refresh.Failures) != len(problems) {
 		t.Errorf("failures %v", l.memory.Refresh.Failures)
 	}

@@ -9,54 +9,62 @@ import (
 	"time"
 )
 
-// Memory is what all answers so far have taught, and the content of the file
-// addresses.json. NewMemory makes one that knows nothing.
+// Memory is what all answers so far have shown, and the content of the file
+// addresses.json. NewMemory makes an empty one.
 type Memory struct {
 	Version int       `json:"version"`
 	Names   []Known   `json:"names"`
 	Refresh Refreshed `json:"refresh"`
 }
 
-// memoryVersion is the version of the file that this code writes. It also reads
-// version 1, which had no sources, no moments and nothing about quarantined addresses.
+// memoryVersion is the version of the file that this code writes. It can also read
+// version 1, which had no sources, no moments and no quarantined addresses.
 const (
 	memoryVersion = 2
 	oldestVersion = 1
 )
 
-// NewMemory returns a memory that knows nothing.
+// NewMemory returns an empty memory.
 func NewMemory() Memory {
 	return Memory{Version: memoryVersion, Names: []Known{}, Refresh: Refreshed{Failures: []Problem{}}}
 }
 
-// Known is what is remembered of one name.
+// Known is what is remembered about one name.
 type Known struct {
 	Name      string `json:"name"`
 	Registrar bool   `json:"registrar"`
-	// Owners are those whom the policy lists the name for.
+	// Owners are the parts of the policy that list the name.
 	Owners []string `json:"owners,omitempty"`
-	// Looked is when the name was last asked for, and Next how long after that it
+	// Looked is when the name was last asked for, and Next is how long after that it
 	// should be asked for again.
 	Looked Moment `json:"looked,omitzero"`
 	Next   Span   `json:"next,omitempty"`
-	// Failures is how many lookups in a row have left something unanswered.
+	// Failures is how many lookups in a row had a question without an answer.
 	Failures  int            `json:"failures,omitempty"`
 	Addresses []KnownAddress `json:"addresses"`
 	// Quarantined are addresses that wait for a second answer.
 	Quarantined []QuarantinedAddress `json:"held,omitempty"`
-	// Rejected are the addresses in the last answers that are not believed.
+	// Rejected are the rejected addresses of the last answers.
 	Rejected []Rejected `json:"rejected,omitempty"`
 	// KeptSince is since when addresses stay only because the name would have
 	// none without them.
-	KeptSince time.Time     `json:"kept_since,omitzero"`
+	KeptSince time.Time `json:"kept_since,omitzero"`
+	// Cut says that a limit has cut something off in the last lookup.
+	Cut       *KnownCut     `json:"cut,omitempty"`
 	Questions []KnownAnswer `json:"questions"`
+}
+
+// KnownCut is what has kept a lookup from being whole, and since when.
+type KnownCut struct {
+	Limits []CutBy   `json:"limits"`
+	Since  time.Time `json:"since"`
 }
 
 // Rejected is an address that an answer gave and that is not believed.
 type Rejected struct {
 	Address netip.Addr `json:"address"`
 	Why     string     `json:"why"`
-	// Times is in how many lookups in a row.
+	// Times is in how many lookups in a row it was.
 	Times int `json:"times,omitempty"`
 }
 
@@ -69,19 +77,19 @@ type KnownAddress struct {
 	TTL       int64      `json:"ttl"` // seconds
 	FirstSeen time.Time  `json:"first_seen"`
 	LastSeen  time.Time  `json:"last_seen"`
-	// MissingSince is the first good answer that lacked the address; zero while
+	// MissingSince is the time of the first good answer without the address; zero while
 	// any answer has it.
 	MissingSince time.Time `json:"missing_since,omitzero"`
-	// Sources are the questions whose answers have it, or had it until not long
-	// ago. It leaves when it has no source any more.
+	// Sources are the questions whose answers have the address, or had it until
+	// recently. An address without sources is removed.
 	Sources []Source `json:"sources"`
 }
 
 // Source is a question with an answer that has, or had, an address.
 type Source struct {
 	Question Question `json:"question"`
-	// MissingSince is the first good answer that lacked the address, and
-	// MissingFor how much time good answers have covered since.
+	// MissingSince is the time of the first good answer without the address, and
+	// MissingFor the time that good answers have covered since.
 	MissingSince time.Time `json:"missing_since,omitzero"`
 	MissingFor   Span      `json:"missing_for,omitempty"`
 	// UnheardFor is how long there has been no good answer, with or without the
@@ -89,53 +97,52 @@ type Source struct {
 	UnheardFor Span `json:"unheard_for,omitempty"`
 }
 
-// QuarantinedAddress is an address that came in an answer in which nearly nothing is
-// as it was, and that no other answer has confirmed.
+// QuarantinedAddress is an address from an answer of which nearly everything has
+// changed, and that no other answer has confirmed.
 type QuarantinedAddress struct {
 	Address netip.Addr `json:"address"`
 	Via     string     `json:"via"`
 	Since   time.Time  `json:"since"`
 	For     Span       `json:"for,omitempty"`
-	// Contradicted says that another name server was asked, and that its answer has
-	// the addresses of before and not this one.
+	// Contradicted says that another name server was asked, and that its answer has the
+	// earlier addresses and not this one.
 	Contradicted bool `json:"denied,omitempty"`
 }
 
-// KnownAnswer is what is remembered of one question.
+// KnownAnswer is what is remembered about one question.
 type KnownAnswer struct {
 	Name string `json:"name"`
 	Type Type   `json:"type"`
 	// From are the questions whose records led to this one.
 	From []Question `json:"from,omitempty"`
-	// LastGood is the last answer with records that can be used, zero if there
-	// never was one, or if what it gave has left.
+	// LastGood is the time of the last answer with usable records, zero if there never
+	// was one or if all its addresses were removed.
 	LastGood    time.Time `json:"last_good,omitzero"`
 	LastFailure time.Time `json:"last_failure,omitzero"`
-	// Error says why there is no good answer now, Kind of which kind that is, and
-	// Since since when there is none.
+	// Error says why there is no good answer now, Kind what kind of failure it is, and
+	// Since how long it has lasted.
 	Error string    `json:"error,omitempty"`
 	Kind  Kind      `json:"kind,omitempty"`
 	Since time.Time `json:"since,omitzero"`
-	// Gone counts the answers in a row that say that there is nothing any more;
-	// GoneFor is the time from the first to the last of them.
+	// Gone counts the answers in a row that say that nothing exists any more. GoneFor
+	// is the time from the first to the last of them.
 	Gone    int  `json:"gone,omitempty"`
 	GoneFor Span `json:"gone_for,omitempty"`
-	// Accepted is how many records somebody has accepted in one answer, although
-	// they are more than usual.
+	// Accepted is how many records in one answer the user has accepted, although they
+	// are more than usual.
 	Accepted int `json:"accepted,omitempty"`
 }
 
 func (a KnownAnswer) question() Question { return Question{a.Name, a.Type} }
 
-// Refreshed is the last time that names were asked for, and what failed when
-// each of them was.
+// Refreshed is the last time that names were asked for, and what failed then.
 type Refreshed struct {
 	Time     time.Time `json:"time,omitzero"`
 	OK       bool      `json:"ok"`
 	Failures []Problem `json:"failures"`
 }
 
-// Problem is a name, or one question of it, that brought no good answer.
+// Problem is a name, or one question of it, that had no good answer.
 type Problem struct {
 	Name  string `json:"name"`
 	Type  Type   `json:"type"`
@@ -144,7 +151,7 @@ type Problem struct {
 	Target Target `json:"target"`
 }
 
-// Check says what makes a memory that was read from a file senseless.
+// Check validates a memory that was read from a file.
 func (m Memory) Check() error {
 	if m.Version < oldestVersion || m.Version > memoryVersion {
 		return fmt.Errorf("version %d is none of %d to %d", m.Version, oldestVersion, memoryVersion)
@@ -169,13 +176,13 @@ func (m Memory) Check() error {
 
 func checkAddress(k Known, a netip.Addr) error {
 	if !a.IsValid() || a.Zone() != "" || a.Is4In6() {
-		return fmt.Errorf("%q of %s is no address", a, k.Name)
+		return fmt.Errorf("%q of %s is not an address", a, k.Name)
 	}
 	return nil
 }
 
-// Filtered returns the memory without the addresses that the filter rejects:
-// what may be believed depends on policy and host, and both change.
+// Filtered returns the memory without the addresses that the filter rejects: the filter
+// depends on policy and host, and both change.
 func (m Memory) Filtered(filter AddressFilter) Memory {
 	filtered := m
 	filtered.Names = slices.Clone(m.Names)
@@ -185,11 +192,11 @@ func (m Memory) Filtered(filter AddressFilter) Memory {
 	return filtered
 }
 
-// filtered are the addresses of a name that may be believed. That one has
-// become the host's own does not take the last one from a name.
+// filtered returns the addresses of a name that are not rejected. The last address of a
+// name is kept even if it has become the host's own.
 func (k Known) filtered(filter AddressFilter) []KnownAddress {
 	believed := func(s AddressFilter) []KnownAddress {
-		return slices.DeleteFunc(slices.Clone(k.Addresses), func(a KnownAddress) bool { return s.Reject(a.Address) != "" })
+		return slices.DeleteFunc(slices.Clone(k.Addresses), func(a KnownAddress) bool { return s.rejectKnown(k, a) != "" })
 	}
 	if left := believed(filter); len(left) > 0 {
 		return left
@@ -197,9 +204,9 @@ func (k Known) filtered(filter AddressFilter) []KnownAddress {
 	return believed(AddressFilter{Listed: filter.Listed})
 }
 
-// name returns what is known of a target.
+// name returns what is known about a target.
 func (m Memory) name(t Target) Known {
-	for i := range m.Names { // which are many and large
+	for i := range m.Names { // by index, because entries are many and large
 		if k := &m.Names[i]; k.Name == t.Name && k.Registrar == t.Registrar {
 			return *k
 		}
@@ -207,10 +214,29 @@ func (m Memory) name(t Target) Known {
 	return Known{Name: t.Name, Registrar: t.Registrar}
 }
 
+// index finds what is known of each target.
+func (m Memory) index() map[Target]*Known {
+	index := make(map[Target]*Known, len(m.Names))
+	for i := range m.Names {
+		if t := m.Names[i].target(); index[t] == nil {
+			index[t] = &m.Names[i]
+		}
+	}
+	return index
+}
+
+// of is what an index finds, or nothing yet.
+func (t Target) of(index map[Target]*Known) Known {
+	if k := index[t]; k != nil {
+		return *k
+	}
+	return Known{Name: t.Name, Registrar: t.Registrar}
+}
+
 func (k Known) target() Target { return Target{k.Name, k.Registrar} }
 
-// sources are those of an address. Where the file has none, the last step of its
-// chain of records says which question gave it.
+// sources returns the sources of an address. If the file has none, the last step of its
+// chain of records shows which question gave it.
 func (k Known) sources(a KnownAddress) []Source {
 	if len(a.Sources) > 0 {
 		return a.Sources
@@ -223,10 +249,10 @@ func (k Known) sources(a KnownAddress) []Source {
 	return []Source{{Question: Question{name, Type(kind)}, MissingSince: a.MissingSince}}
 }
 
-// Addresses returns what is known of a target.
+// Addresses returns the known addresses of a target.
 func (m Memory) Addresses(t Target) []KnownAddress { return m.name(t).Addresses }
 
-// Find returns what is known of one address of a name.
+// Find returns what is known about one address of a name.
 func (m Memory) Find(name string, registrar bool, a netip.Addr) (KnownAddress, bool) {
 	return m.name(Target{name, registrar}).address(a)
 }
@@ -240,7 +266,7 @@ func (k Known) address(a netip.Addr) (KnownAddress, bool) {
 	return KnownAddress{}, false
 }
 
-// Count is how many addresses all names have together.
+// Count returns how many addresses all names have together.
 func (m Memory) Count() int {
 	n := 0
 	for _, k := range m.Names {
@@ -249,23 +275,30 @@ func (m Memory) Count() int {
 	return n
 }
 
-// Merge returns m with what is remembered in other of targets that m knows
-// nothing of.
+// Merge returns m together with what other remembers about targets that are not in m.
 func (m Memory) Merge(other Memory) Memory {
 	merged := m
 	merged.Version = memoryVersion
 	merged.Names = slices.Clone(m.Names)
+	places := make(map[Target]int, len(m.Names))
+	for i, k := range m.Names {
+		places[k.target()] = i
+	}
 	for _, k := range other.Names {
-		if len(m.name(k.target()).Addresses) == 0 {
-			merged.Names = slices.DeleteFunc(merged.Names, func(o Known) bool { return o.target() == k.target() })
+		i, known := places[k.target()]
+		switch {
+		case !known:
+			places[k.target()] = len(merged.Names)
 			merged.Names = append(merged.Names, k)
+		case len(merged.Names[i].Addresses) == 0:
+			merged.Names[i] = k
 		}
 	}
 	return merged
 }
 
-// Only returns what m remembers of the targets, Without what it remembers of
-// others.
+// Only returns what m remembers about the targets. Without returns what it remembers
+// about others.
 func (m Memory) Only(targets []Target) Memory { return m.where(targets, true) }
 
 // Without is described at Only.
@@ -274,16 +307,20 @@ func (m Memory) Without(targets []Target) Memory { return m.where(targets, false
 func (m Memory) where(targets []Target, among bool) Memory {
 	some := m
 	some.Names = []Known{}
+	listed := make(map[Target]bool, len(targets))
+	for _, t := range targets {
+		listed[t] = true
+	}
 	for _, k := range m.Names {
-		if slices.Contains(targets, k.target()) == among {
+		if listed[k.target()] == among {
 			some.Names = append(some.Names, k)
 		}
 	}
 	return some
 }
 
-// SeenSince returns what m remembers of names of which an address was seen
-// since then.
+// SeenSince returns what m remembers about names with an address that was seen since
+// then.
 func (m Memory) SeenSince(then time.Time) Memory {
 	some := m
 	some.Names = []Known{}
@@ -295,15 +332,16 @@ func (m Memory) SeenSince(then time.Time) Memory {
 	return some
 }
 
-// Limit returns how many records the answer to a question may have. Names in
-// accepted, of targets or of questions, have no limit.
+// Limit returns a function that says how many records the answer to a question may
+// have. Names in accepted, of targets or of questions, have no limit.
 func (m Memory) Limit(accepted []string) func(Target, Question) int {
+	index := m.index()
 	return func(t Target, q Question) int {
 		if slices.Contains(accepted, t.Name) || slices.Contains(accepted, q.Name) {
 			return anyNumber
 		}
 		limit := maxRecords
-		for _, a := range m.name(t).Questions {
+		for _, a := range t.of(index).Questions {
 			if a.question() == q {
 				limit = max(limit, a.Accepted)
 			}
@@ -315,14 +353,14 @@ func (m Memory) Limit(accepted []string) func(Target, Question) int {
 // anyNumber is more records than fit into a message.
 const anyNumber = 1 << 16
 
-// Same reports whether two memories say the same, but for times.
+// Same reports whether two memories are the same except for times.
 func (m Memory) Same(other Memory) bool { return m.facts() == other.facts() }
 
-// facts are all that somebody acts upon, as text.
+// facts returns everything that has consequences, as text.
 func (m Memory) facts() string {
 	var b strings.Builder
 	for _, k := range m.Names {
-		fmt.Fprintln(&b, k.Name, k.Registrar, k.Owners, k.KeptSince.IsZero())
+		fmt.Fprintln(&b, k.Name, k.Registrar, k.Owners, k.KeptSince.IsZero(), k.Cut.limits())
 		for _, a := range k.Addresses {
 			fmt.Fprintln(&b, a.Address, a.Via, a.MissingSince.IsZero())
 		}

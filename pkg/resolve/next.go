@@ -6,20 +6,21 @@ import (
 	"time"
 )
 
-// The times between two observations at a name of which something fails.
+// The times between two lookups of a name of which something fails.
 const (
 	firstRetry  = 30 * time.Second
 	longestWait = 15 * time.Minute
 )
 
-// next is how long after this lookup the name should be asked for again: as long
-// as its answers may be kept, within what the policy says; sooner if something
-// failed, first soon and then less and less often.
+// next returns how long after this lookup the name should be asked for again: as long
+// as its answers are valid, within the limits of the policy, or sooner if something
+// failed, at first soon and then less and less often.
 func (o *observation) next(failures int, waiting bool) time.Duration {
 	wait := o.settings.Max
 	for _, s := range o.found {
 		wait = min(wait, s.ttl)
 	}
+	wait = min(wait, o.soonest)
 	wait = max(wait, o.settings.Min)
 	if waiting {
 		wait = o.settings.Min
@@ -33,8 +34,8 @@ func (o *observation) next(failures int, waiting bool) time.Duration {
 	return wait + o.jitter(wait/10)
 }
 
-// jitter is a time of up to most that differs from name to name, from lookup to
-// lookup and from host to host, so that they do not all ask at the same moment.
+// jitter returns a time of at most most. It differs by name, lookup and host, so that
+// not all ask at the same moment.
 func (o *observation) jitter(most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0
@@ -46,8 +47,8 @@ func (o *observation) jitter(most time.Duration) time.Duration {
 	return time.Duration(h.Sum64() % uint64(most))
 }
 
-// Due returns how long it is until the target should be asked for; 0 is now.
-// After a boot, every name should.
+// Due returns the time until the target should be asked for; 0 means now. After a boot
+// all names are due.
 func (m Memory) Due(t Target, now Moment) time.Duration {
 	k := m.name(t)
 	passed, measured := now.since(k.Looked)

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// observation is all that was heard of one name at one time: mostly one
-// answer a question, more if it was asked again at once.
+// observation collects the answers about one name at one time: usually one answer to
+// each question, more if it was asked again.
 type observation struct {
 	known    Known
 	settings Settings
 	now      Moment
 	passed   time.Duration // since the last lookup
-	// measured is false if nobody knows how much time has passed.
+	// measured is false if it is not known how much time has passed.
 	measured bool
 
 	asked map[Question]*heard
@@ -24,13 +24,24 @@ type observation struct {
 	found map[netip.Addr]*sighting
 	// rejected are the addresses that the filter rejects, with the reason.
 	rejected map[netip.Addr]string
+	// cut are the limits that have cut something off. What was not asked then says
+	// nothing.
+	cut []CutBy
+	// soonest is the shortest time that any answer may be kept that leads to an
+	// address.
+	soonest time.Duration
+	// before is what is remembered of each question, and gave says which of them
+	// addresses are remembered of.
+	before map[Question]KnownAnswer
+	gave   map[Question]bool
+
 	// results counts those that it was made from, suspicious those of them that
 	// have suspicious addresses, and sound those that have addresses and no suspicious
 	// ones.
 	results, suspicious, sound int
 }
 
-// heard is what all answers to one question together say.
+// heard combines all answers to one question.
 type heard struct {
 	question Question
 	from     []Question
@@ -38,8 +49,9 @@ type heard struct {
 	err      error // of the last answer that failed, unless another did not
 	noName   bool
 	records  []Record
-	most     int  // records in one answer
-	believed bool // an address that may be believed is among the records or behind them
+	most     int    // records in one answer
+	believed bool   // an address that may be believed is among the records or behind them
+	server   string // which has answered
 	empty    []string
 }
 
@@ -48,25 +60,42 @@ type sighting struct {
 	via     string
 	ttl     time.Duration
 	sources []Question
-	// answers counts the results that have it, and suspicious those of them in which
+	// answers counts the results that have the address, and suspicious those in which
 	// it is suspicious.
 	answers, suspicious int
 }
 
-// newObservation makes an observation of no result yet.
+// newObservation makes an observation without results.
 func newObservation(known Known, settings Settings, now Moment) *observation {
 	o := &observation{
 		known: known, settings: settings, now: now,
 		asked: map[Question]*heard{}, found: map[netip.Addr]*sighting{}, rejected: map[netip.Addr]string{},
+		soonest: LongestTTL, before: map[Question]KnownAnswer{}, gave: map[Question]bool{},
+	}
+	for _, a := range known.Questions {
+		if _, ok := o.before[a.question()]; !ok {
+			o.before[a.question()] = a
+		}
+	}
+	for _, a := range known.Addresses {
+		for _, s := range known.sources(a) {
+			o.gave[s.Question] = true
+		}
 	}
 	o.passed, o.measured = now.since(known.Looked)
 	return o
 }
 
-// gather adds a result with the addresses in it that are suspicious.
+// gather adds a result. suspicious are the addresses in it that are suspicious.
 func (o *observation) gather(r Result, suspicious map[netip.Addr]bool) {
 	seen := map[netip.Addr]bool{}
 	nodes := map[Question]bool{}
+	believed := believes(o.settings.Filter)
+	for _, limit := range r.Cut {
+		if !slices.Contains(o.cut, limit) {
+			o.cut = append(o.cut, limit)
+		}
+	}
 	r.each(func(n, parent *Node, via string, ttl time.Duration) {
 		h := o.asked[n.Question]
 		if h == nil {
@@ -77,11 +106,14 @@ func (o *observation) gather(r Result, suspicious map[netip.Addr]bool) {
 		if parent != nil && !slices.Contains(h.from, parent.Question) {
 			h.from = append(h.from, parent.Question)
 		}
-		if !nodes[n.Question] { // which is in the tree wherever a record leads to it
+		if !nodes[n.Question] { // a question is in the tree wherever a record leads to it
 			nodes[n.Question] = true
 			h.hear(n)
 		}
-		h.believed = h.believed || n.believed(o.settings.Filter)
+		if believed(n) {
+			h.believed = true
+			o.soonest = min(o.soonest, n.TTL)
+		}
 		for _, record := range n.Records {
 			if record.Address.IsValid() {
 				o.see(record.Address.Unmap(), n.Question, via, ttl, suspicious, seen)
@@ -105,16 +137,16 @@ func (h *heard) hear(n *Node) {
 		return
 	}
 	h.noName = n.NoName && (!h.answered || h.noName)
-	h.answered, h.err = true, nil
+	h.answered, h.err, h.server = true, nil, n.Server
 	h.records = append(h.records, n.Records...)
 	h.most = max(h.most, len(n.Records))
 	h.empty = n.emptyTargets()
 }
 
-// see notes an address of an answer; seen are those that this answer has had
-// before by another way.
+// see records an address of an answer. seen are the addresses that this answer had
+// already on another path.
 func (o *observation) see(a netip.Addr, q Question, via string, ttl time.Duration, suspicious, seen map[netip.Addr]bool) {
-	if why := o.settings.Filter.Reject(a); why != "" {
+	if why := o.settings.Filter.RejectFrom(q, a); why != "" {
 		o.rejected[a] = why
 		return
 	}
@@ -139,11 +171,37 @@ func (o *observation) see(a netip.Addr, q Question, via string, ttl time.Duratio
 	}
 }
 
-// believed reports whether the node's records have, or lead to, an address that
-// may be believed.
-func (n *Node) believed(filter AddressFilter) bool {
-	return slices.ContainsFunc(n.Records, func(r Record) bool { return r.Address.IsValid() && filter.Reject(r.Address) == "" }) ||
-		slices.ContainsFunc(n.Children, func(c *Node) bool { return c.believed(filter) })
+// believes returns what reports whether a node's records have, or lead to, an
+// address that may be believed. It looks at each node once.
+func believes(filter AddressFilter) func(*Node) bool {
+	known := map[*Node]bool{}
+	var believed func(n *Node) bool
+	believed = func(n *Node) bool {
+		b, seen := known[n]
+		if !seen {
+			b = slices.ContainsFunc(n.Records, func(r Record) bool {
+				return r.Address.IsValid() && filter.RejectFrom(n.Question, r.Address) == ""
+			}) || slices.ContainsFunc(n.Children, believed)
+			known[n] = b
+		}
+		return b
+	}
+	return believed
+}
+
+// saidBy names the servers that have answered.
+func (o *observation) saidBy() string {
+	var servers []string
+	for _, q := range o.order {
+		if s := o.asked[q].server; s != "" && !slices.Contains(servers, s) {
+			servers = append(servers, s)
+		}
+	}
+	if len(servers) == 0 {
+		return ""
+	}
+	slices.Sort(servers)
+	return ", says " + strings.Join(servers, ", ")
 }
 
 // leads reports whether any record of the answer is of use.
@@ -151,8 +209,8 @@ func (h *heard) leads() bool {
 	return slices.ContainsFunc(h.records, func(r Record) bool { return r.Unused() == "" })
 }
 
-// emptyTargets are the names that the node's records lead to and that have
-// neither kind of address, as far as was heard.
+// emptyTargets returns the names that the node's records lead to and that have no
+// address of either family, as far as is known.
 func (n *Node) emptyTargets() []string {
 	found, failed := map[string]bool{}, map[string]bool{}
 	var names []string
@@ -169,45 +227,52 @@ func (n *Node) emptyTargets() []string {
 	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return found[name] || failed[name] })
 }
 
-// was is what is remembered of a question.
+// was returns what is remembered about a question.
 func (o *observation) was(q Question) KnownAnswer {
-	for _, a := range o.known.Questions {
-		if a.question() == q {
-			return a
-		}
+	if a, ok := o.before[q]; ok {
+		return a
 	}
 	return KnownAnswer{Name: q.Name, Type: q.Type}
 }
 
-// wasGood reports whether a question once had an answer that could be used.
+// wasGood reports whether a question ever had a usable answer.
 func (o *observation) wasGood(q Question) bool {
-	return !o.was(q).LastGood.IsZero() || slices.ContainsFunc(o.known.Addresses, func(a KnownAddress) bool {
-		return slices.ContainsFunc(o.known.sources(a), func(s Source) bool { return s.Question == q })
-	})
+	return !o.was(q).LastGood.IsZero() || o.gave[q]
 }
 
-// failure says why a question has no good answer, "" if it has, or if there is
-// nothing and never was, or if the provider has given up a type of record.
+// failure returns why a question has no good answer. It returns "" if it has one, if
+// there never was anything, or if the provider has given up a type of record.
 func (o *observation) failure(h *heard) (Kind, string) {
 	q := h.question
 	switch {
 	case h.err != nil:
-		if f, ok := errors.AsType[*Failure](h.err); ok {
+		f, ok := errors.AsType[*Failure](h.err)
+		switch {
+		case ok && f.Kind == Unasked:
+			return "", "" // an alarm about the name says so
+		case ok:
 			return f.Kind, f.Text
 		}
 		return Malformed, h.err.Error()
 	case h.believed || !o.wasGood(q) || o.givenUp(h):
 		return "", ""
 	case h.leads() && (q.Type == A || q.Type == AAAA):
-		return Unbelieved, "only addresses that cannot be believed, where there were others"
+		return Unbelieved, "it has only rejected addresses now"
 	case h.leads() && o.unbelievedBehind(q):
-		return Unbelieved, "only addresses that cannot be believed behind its records, where there were others"
+		return Unbelieved, "its records lead only to rejected addresses now"
 	case h.leads():
-		return "", "" // what it led to says why
+		return "", "" // the question that it led to says why
 	case h.noName:
-		return Gone, "the name does not exist any more"
+		return Gone, "the name does not exist any more" + h.saidBy()
 	}
-	return Gone, fmt.Sprintf("no %s record any more, where there was one", q.Type)
+	return Gone, fmt.Sprintf("no %s record any more, where there was one%s", q.Type, h.saidBy())
+}
+
+func (h *heard) saidBy() string {
+	if h.server == "" {
+		return ""
+	}
+	return ", says " + h.server
 }
 
 func (o *observation) unbelievedBehind(q Question) bool {
@@ -219,11 +284,10 @@ func (o *observation) unbelievedBehind(q Question) bool {
 	return false
 }
 
-// givenUp reports whether an answer without any record means that the provider
-// has given up this type of record, because the same registrar has good
-// addresses by another. Of a name that does not exist that can only be said if
-// it is one of a service: another may have been deleted by mistake, together
-// with all its types.
+// givenUp reports whether an answer without records means that the provider has given
+// up this type of record, because the same registrar has good addresses by another
+// type. If the name does not exist, this holds only for the name of a service: another
+// name may have been deleted by mistake, together with all its types.
 func (o *observation) givenUp(h *heard) bool {
 	if !h.answered || h.leads() || h.noName && !strings.HasPrefix(h.question.Name, "_") {
 		return false
@@ -236,16 +300,21 @@ func (o *observation) givenUp(h *heard) bool {
 	return len(o.found) > 0
 }
 
-// verdict says whether the addresses age that a question once gave
-// and that are not in its answer now, and how long they stay. A question that
-// was not asked is judged by those whose records led to it once and do not any
-// more.
+// verdict returns whether the addresses age that a question once gave and its present
+// answer lacks, and how long they stay. A question that was not asked is judged by
+// those whose records once led to it and do not any more.
 func (o *observation) verdict(q Question) (ages bool, limit time.Duration) {
-	const deepest = 8 // NAPTR, SRV and A are three; a file may hold any circle
+	const deepest = 8 // NAPTR, SRV and A are three steps, but a file may contain any cycle
 	return o.judge(q, deepest)
 }
 
 func (o *observation) judge(q Question, depth int) (ages bool, limit time.Duration) {
+	switch {
+	case q.Type == HostsFile:
+		return true, o.settings.Hold // the file was read, and has the name or not
+	case o.asked[q] == nil && len(o.cut) > 0:
+		return false, 0
+	}
 	if h := o.asked[q]; h != nil {
 		switch {
 		case !h.answered:
@@ -272,7 +341,7 @@ func (o *observation) judge(q Question, depth int) (ages bool, limit time.Durati
 	return ages, limit
 }
 
-// roots are the questions that may lead to others.
+// roots returns the questions that may lead to others.
 func (o *observation) roots() []Question {
-	return slices.DeleteFunc(slices.Clone(o.order), func(q Question) bool { return q.Type == A || q.Type == AAAA })
+	return slices.DeleteFunc(slices.Clone(o.order), func(q Question) bool { return q.Type != NAPTR && q.Type != SRV })
 }

@@ -1,21 +1,21 @@
 package resolve
 
 import (
-	"slices"
+	"net/netip"
 	"time"
 )
 
-// Settings are what policy and host say about names.
+// Settings are what the policy and the host say about names.
 type Settings struct {
-	// Names are all names of the policy. Whatever is remembered of others is
-	// forgotten, so that their addresses leave at once.
+	// Names are all names of the policy. What is remembered about others is forgotten,
+	// and their addresses are removed at once.
 	Names []Name
-	// Filter says which addresses are believed.
+	// Filter says which addresses are rejected.
 	Filter AddressFilter
-	// Hold is how long an address stays that good answers lack.
+	// Hold is how long an address is kept that good answers lack.
 	Hold time.Duration
-	// Min and Max are the least and the most that lies between two observations at a
-	// name that answers.
+	// Min and Max are the limits of the time between two lookups of a name that
+	// answers.
 	Min, Max time.Duration
 	// StaleAlarm is how old the last good answer may be.
 	StaleAlarm time.Duration
@@ -24,11 +24,13 @@ type Settings struct {
 // Name is a name of the policy.
 type Name struct {
 	Target
-	// Owners are those whom the policy lists it for: providers, or the trusted.
+	// Owners are the parts of the policy that list it: providers, or trusted.
 	Owners []string
+	// Servers are the name servers that are asked for it; none are the usual ones.
+	Servers []netip.AddrPort
 }
 
-// holdOfType is the least time that addresses stay after a provider has given
+// holdOfType is the least time for which addresses are kept after a provider has given
 // up a whole type of record: phones that were told to use it come back late.
 const holdOfType = 72 * time.Hour
 
@@ -49,29 +51,13 @@ func (t Settings) missed(before, passed time.Duration, measured bool, limit time
 	return before + passed
 }
 
-// names returns the targets that an owner has.
-func (t Settings) names(owner string) []Target {
-	var targets []Target
+// owned are the targets of each owner.
+func (t Settings) owned() map[string][]Target {
+	owned := map[string][]Target{}
 	for _, n := range t.Names {
-		if slices.Contains(n.Owners, owner) {
-			targets = append(targets, n.Target)
-		}
-	}
-	return targets
-}
-
-// owners are those of the names that are looked at, each once.
-func (t Settings) owners(observations map[Target]*observation) []string {
-	var owners []string
-	for _, n := range t.Names {
-		if observations[n.Target] == nil {
-			continue
-		}
 		for _, o := range n.Owners {
-			if !slices.Contains(owners, o) {
-				owners = append(owners, o)
-			}
+			owned[o] = append(owned[o], n.Target)
 		}
 	}
-	return owners
+	return owned
 }

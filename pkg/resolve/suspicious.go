@@ -1,12 +1,15 @@
 package resolve
 
-import "net/netip"
+import (
+	"maps"
+	"net/netip"
+)
 
-// Suspicious returns the targets that should be asked again at once, best of
-// somebody else: more than half of the addresses that a provider has is new, while
-// more than half of what it stood for is gone. Either it has moved, and then
-// the second answer says the same, or somebody lies. The results are one a
-// target. Suspicious is pure.
+// Suspicious returns the targets that should be asked again at once, preferably from
+// another server: more than half of a provider's addresses are new, while more than
+// half of its earlier ones are gone. Either the provider has moved, and the second
+// answer says the same, or an answer is false. There is one result for each target.
+// Suspicious is pure.
 func (m Memory) Suspicious(results []Result, settings Settings) []Target {
 	var targets []Target
 	for i, suspicious := range m.Filtered(settings.Filter).suspicious(results, settings) {
@@ -17,37 +20,36 @@ func (m Memory) Suspicious(results []Result, settings Settings) []Target {
 	return targets
 }
 
-// suspicious returns, by result, the addresses in it that are suspicious. The first
-// results of all targets are judged together, then the second ones, and so on.
-// The memory is filtered.
+// suspicious returns the suspicious addresses of each result. The first results of all
+// targets are judged together, then the second ones, and so on. The memory is filtered.
 func (m Memory) suspicious(results []Result, settings Settings) []map[netip.Addr]bool {
 	suspicious := make([]map[netip.Addr]bool, len(results))
+	index, places, owned := m.index(), placesOf(results), settings.owned()
 	for round := 0; ; round++ {
 		observations := map[Target]*observation{}
-		places := map[Target]int{}
-		times := map[Target]int{}
-		for i, r := range results {
-			if times[r.Target] == round {
-				o := newObservation(m.name(r.Target), settings, Moment{})
-				o.gather(r, nil)
-				observations[r.Target], places[r.Target] = o, i
+		for t, list := range places {
+			if round < len(list) {
+				o := newObservation(t.of(index), settings, Moment{})
+				o.gather(results[list[round]], nil)
+				observations[t] = o
 			}
-			times[r.Target]++
 		}
 		if len(observations) == 0 {
 			return suspicious
 		}
-		for _, owner := range settings.owners(observations) {
-			fresh := m.replaced(settings.names(owner), observations)
-			for t, o := range observations {
-				for a := range o.found {
-					if fresh[a] {
-						if suspicious[places[t]] == nil {
-							suspicious[places[t]] = map[netip.Addr]bool{}
-						}
-						suspicious[places[t]][a] = true
-					}
+		fresh := map[netip.Addr]bool{}
+		for _, names := range owned {
+			maps.Copy(fresh, replaced(names, index, observations))
+		}
+		for t, o := range observations {
+			marked := map[netip.Addr]bool{}
+			for a := range o.found {
+				if fresh[a] {
+					marked[a] = true
 				}
+			}
+			if len(marked) > 0 {
+				suspicious[places[t][round]] = marked
 			}
 		}
 	}
@@ -56,11 +58,11 @@ func (m Memory) suspicious(results []Result, settings Settings) []map[netip.Addr
 // replaced returns the new addresses of an owner, if more than half of its
 // addresses are new and more than half of those that it had are gone; else
 // none. What the observations do not speak of is as it was.
-func (m Memory) replaced(names []Target, observations map[Target]*observation) map[netip.Addr]bool {
+func replaced(names []Target, index map[Target]*Known, observations map[Target]*observation) map[netip.Addr]bool {
 	known, present, now := map[netip.Addr]bool{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for _, t := range names {
 		o := observations[t]
-		for _, a := range m.name(t).Addresses {
+		for _, a := range t.of(index).Addresses {
 			known[a.Address] = true
 			if a.MissingSince.IsZero() {
 				present[a.Address] = true

@@ -16,7 +16,7 @@ import (
 // believed at once, one alone waits.
 func TestMovedCompletely(t *testing.T) {
 	const moved = "sip.example A 198.51.100.1\nsip.example A 198.51.100.2"
-	const contradicted = "contradicted: sip.example: one answer has 198.51.100.1, 198.51.100.2 in the place of what is known, another has not; they wait for a second answer"
+	const contradicted = "contradicted: sip.example: one answer has 198.51.100.1, 198.51.100.2 instead of the known addresses, another does not; they wait for a second answer"
 	l := newLearner(t)
 	l.ask(0, two)
 	l.ask(time.Hour, moved, moved)

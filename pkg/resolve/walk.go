@@ -1,9 +1,7 @@
 package resolve
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -12,73 +10,96 @@ import (
 
 // The limits of a walk.
 const (
-	// concurrent is how many questions are under way at once.
+	// concurrent is how many questions are asked at the same time.
 	concurrent = 32
 	// maxAliases is how many CNAMEs are followed for one question.
 	maxAliases = 8
-	// maxRecords is the most records that one answer may have and be believed
-	// unless somebody has said so. The largest pool of a real provider that is
-	// known has 18 addresses.
+	// maxRecords is the largest number of records in an answer that is used, unless the
+	// user has accepted more. The largest known pool of a real provider has 18
+	// addresses.
 	maxRecords = 64
 )
 
 // Target is a name of the policy.
 type Target struct {
 	Name string `json:"name"`
-	// Registrar asks for NAPTR and SRV too; else A and AAAA only.
+	// Registrar says to ask for NAPTR and SRV besides A and AAAA.
 	Registrar bool `json:"registrar"`
+}
+
+// isService reports whether the name is that of a service, as in _sip._udp.acme.example,
+// and stands for its SRV records.
+func (t Target) isService() bool {
+	service, rest, _ := strings.Cut(t.Name, ".")
+	protocol, domain, _ := strings.Cut(rest, ".")
+	return t.Registrar && domain != "" && strings.HasPrefix(service, "_") && strings.HasPrefix(protocol, "_")
 }
 
 // Result is everything that is behind one name.
 type Result struct {
 	Target Target
 	Roots  []*Node
+	// Cut are the limits that have cut something off, none if this is all of it.
+	Cut []CutBy
 }
 
 // Node is one question of the tree, with what it led to.
 type Node struct {
 	Question Question
-	// Aliases are the names that CNAMEs led through to the records.
+	// Aliases are the names on the path of CNAMEs to the records.
 	Aliases []string
-	// Records are those of the asked type, best first. An empty Records without
-	// Err is a good answer that says there are none.
+	// Records are those of the asked type, best first. If there are none and Err is
+	// nil, the answer is good and says that there are none.
 	Records []Record
-	// TTL is the shortest of the records and of the aliases on the way to them.
+	// TTL is the shortest one of the records and of the aliases that led to them.
 	TTL    time.Duration
 	NoName bool
 	Err    error
+	// Server is the name server that has answered.
+	Server string
 	// Children are the questions that the records led to.
 	Children []*Node
-	// Step is how a chain of records names this question, as in "SRV _sip._udp".
+	// Step names this question in a chain of records, as in "SRV _sip._udp".
 	Step string
+	// Again says that the question is elsewhere in the tree too, from where its
+	// children are visited.
+	Again bool
 }
 
-// Resolver asks everything that is behind names.
+// Resolver finds everything behind names.
 type Resolver struct {
+	// Lookup is what questions are put to.
 	Lookup Lookup
+	// Of is what those about a target are put to, with a word for the name servers
+	// that are asked then; nil is Lookup for all.
+	Of func(Target) (lookup Lookup, servers string)
 	// Limit is the most records that one answer about a target may have and be
 	// used; nil is 64 for all.
 	Limit func(Target, Question) int
+	// Hosts are names that the host itself knows.
+	Hosts Hosts
 }
 
 // Resolve asks everything about all targets, side by side, and returns one
-// result a target, in their order. It returns when all questions are answered
-// or the context is over; what is then open has failed.
+// result a target, in their order. Earlier targets are served first. It returns when
+// all questions are answered or the context is over; what is then open has failed.
 func (r Resolver) Resolve(ctx context.Context, targets []Target) []Result {
-	w := walker{lookup: r.Lookup, limit: r.Limit, slots: make(chan struct{}, concurrent), asked: map[Question]*pending{}}
-	if w.limit == nil {
-		w.limit = func(Target, Question) int { return maxRecords }
+	if r.Limit == nil {
+		r.Limit = func(Target, Question) int { return maxRecords }
 	}
+	if r.Of == nil {
+		r.Of = func(Target) (Lookup, string) { return r.Lookup, "" }
+	}
+	w := walker{Resolver: r, turns: newTurns(), asked: map[askedOf]*pending{}}
 	results := make([]Result, len(targets))
 	var group sync.WaitGroup
-	// Each target has a question under way at any time, so no more of them than
-	// questions are of use at once.
-	places := make(chan struct{}, concurrent)
+	// Each target has a question under way or waiting at any time, so many more of
+	// them than questions are of no use at once.
+	places := make(chan struct{}, 2*concurrent)
 	for i, t := range targets {
-		results[i].Target = t
 		places <- struct{}{}
 		group.Go(func() {
-			results[i].Roots = w.target(ctx, t)
+			results[i] = w.look(ctx, i, t)
 			<-places
 		})
 	}
@@ -86,72 +107,27 @@ func (r Resolver) Resolve(ctx context.Context, targets []Target) []Result {
 	return results
 }
 
-// walker asks each question once, however many names lead to it.
-type walker struct {
-	lookup Lookup
-	limit  func(Target, Question) int
-	slots  chan struct{}
+// services are the SRV names that are always asked for: those of RFC 3263 section
+// 4.2, and two of no RFC that providers publish and phones ask for.
+var services = []string{"_sip._udp", "_sip._tcp", "_sips._tcp", "_sip._tls", "_sips._tls"}
 
-	mu    sync.Mutex
-	asked map[Question]*pending
-}
-
-type pending struct {
-	done   chan struct{}
-	answer Answer
-	err    error
-}
-
-func (w *walker) ask(ctx context.Context, q Question) (Answer, error) {
-	w.mu.Lock()
-	p, underway := w.asked[q]
-	if !underway {
-		p = &pending{done: make(chan struct{})}
-		w.asked[q] = p
+// roots are the first questions of a target.
+func (w *walker) roots(t Target) []*Node {
+	if t.isService() {
+		return []*Node{{Question: Question{t.Name, SRV}, Step: "SRV"}}
 	}
-	w.mu.Unlock()
-	if underway {
-		<-p.done
-		return p.answer, p.err
-	}
-	defer close(p.done)
-	w.slots <- struct{}{}
-	defer func() { <-w.slots }()
-	p.answer, p.err = w.askNow(ctx, q)
-	return p.answer, p.err
-}
-
-func (w *walker) askNow(ctx context.Context, q Question) (answer Answer, err error) {
-	if ctx.Err() != nil {
-		return Answer{}, &Failure{q, Timeout, "not asked: the time for all questions was over"}
-	}
-	defer func() {
-		// What a name server sends must not be able to end the program.
-		if r := recover(); r != nil {
-			err = &Failure{q, Malformed, fmt.Sprintf("the answer cannot be read (%v)", r)}
-		}
-	}()
-	return w.lookup(ctx, q)
-}
-
-// services are the SRV names of RFC 3263 section 4.2 that are always asked for.
-var services = []string{"_sip._udp", "_sip._tcp", "_sips._tcp"}
-
-func (w *walker) target(ctx context.Context, t Target) []*Node {
-	var roots []*Node
+	roots := w.Hosts.nodes(t.Name, "")
 	if t.Registrar {
 		roots = append(roots, &Node{Question: Question{t.Name, NAPTR}})
 		for _, s := range services {
 			roots = append(roots, &Node{Question: Question{s + "." + t.Name, SRV}, Step: "SRV " + s})
 		}
 	}
-	roots = append(roots, addressNodes(t.Name, "")...)
-	w.visitAll(ctx, roots, t)
-	return roots
+	return append(roots, addressNodes(t.Name, "")...)
 }
 
-// addressNodes ask for both kinds of addresses. A host other than the target
-// itself is named in the chain of records.
+// addressNodes asks for both kinds of addresses. A host other than the target itself is
+// named in the chain of records.
 func addressNodes(host, named string) []*Node {
 	var nodes []*Node
 	for _, kind := range []Type{A, AAAA} {
@@ -160,42 +136,36 @@ func addressNodes(host, named string) []*Node {
 	return nodes
 }
 
-func (w *walker) visitAll(ctx context.Context, nodes []*Node, t Target) {
-	var group sync.WaitGroup
-	for _, n := range nodes {
-		group.Go(func() { w.visit(ctx, n, t) })
+// children are the questions that a record leads to.
+func (w *walker) children(r Record, t Target) []*Node {
+	if r.Unused() != "" {
+		return nil
 	}
-	group.Wait()
-}
-
-func (w *walker) visit(ctx context.Context, n *Node, t Target) {
-	w.follow(ctx, n, t)
-	for _, r := range n.Records {
-		switch {
-		case r.Unused() != "":
-		case r.Type == SRV:
-			n.Children = append(n.Children, addressNodes(r.Target, r.Target)...)
-		case r.Type == NAPTR:
-			step := "NAPTR " + strings.ToUpper(r.Service)
-			if strings.EqualFold(r.Flags, "s") {
-				service := strings.TrimSuffix(r.Target, "."+t.Name)
-				n.Children = append(n.Children, &Node{Question: Question{r.Target, SRV}, Step: step + chainArrow + "SRV " + service})
-			} else {
-				n.Children = append(n.Children, addressNodes(r.Target, step+chainArrow+r.Target)...)
-			}
+	hosts := func(named string) []*Node {
+		return append(w.Hosts.nodes(r.Target, named), addressNodes(r.Target, named)...)
+	}
+	switch r.Type {
+	case SRV:
+		return hosts(r.Target)
+	case NAPTR:
+		step := "NAPTR " + strings.ToUpper(r.Service)
+		if !strings.EqualFold(r.Flags, "s") {
+			return hosts(step + chainArrow + r.Target)
 		}
+		service := strings.TrimSuffix(r.Target, "."+t.Name)
+		return []*Node{{Question: Question{r.Target, SRV}, Step: step + chainArrow + "SRV " + service}}
 	}
-	w.visitAll(ctx, n.Children, t)
+	return nil
 }
 
 const chainArrow = " -> "
 
-// sipServices are the NAPTR services of SIP: RFC 3263 section 4.1, RFC 4168
-// and RFC 7118.
+// sipServices are the NAPTR services of SIP: RFC 3263 section 4.1, RFC 4168 and RFC
+// 7118.
 var sipServices = []string{"SIP+D2U", "SIP+D2T", "SIPS+D2T", "SIP+D2S", "SIP+D2W", "SIPS+D2W"}
 
-// Unused says why a record leads nowhere, "" if it leads to names or is an
-// address. Order, preference, priority and weight rank records but exclude none.
+// Unused returns why a record leads nowhere, "" if it leads to names or is an address.
+// Order, preference, priority and weight rank records but exclude none.
 func (r Record) Unused() string {
 	switch {
 	case r.Type == SRV && r.Target == "":
@@ -203,9 +173,9 @@ func (r Record) Unused() string {
 	case r.Type != NAPTR:
 		return ""
 	case !slices.Contains(sipServices, strings.ToUpper(r.Service)):
-		return "its service is none of SIP"
+		return "its service is not one of SIP"
 	case r.Regexp != "":
-		return "a regular expression has no place in SIP" // RFC 3263 section 4.1
+		return "SIP does not use regular expressions" // RFC 3263 section 4.1
 	case !strings.EqualFold(r.Flags, "s") && !strings.EqualFold(r.Flags, "a"):
 		return "its flag is neither s nor a"
 	case r.Target == "":
@@ -214,106 +184,42 @@ func (r Record) Unused() string {
 	return ""
 }
 
-// follow asks the node's question and follows aliases to its records. Only
-// records of the asked name, or of an alias that leads on from it, count.
-func (w *walker) follow(ctx context.Context, n *Node, t Target) {
-	name, asked := n.Question.Name, n.Question.Name
-	limit := w.limit(t, n.Question)
-	n.TTL = longestTTL
-	answer, err := w.ask(ctx, n.Question)
-	for {
-		if err != nil {
-			n.Err = err
-			return
-		}
-		var alias string
-		for _, r := range answer.Records {
-			if r.Owner != name {
-				continue
-			}
-			switch r.Type {
-			case n.Question.Type:
-				n.Records = append(n.Records, r)
-			case CNAME:
-				alias = r.Target
-			default:
-				continue
-			}
-			n.TTL = min(n.TTL, r.TTL)
-		}
-		switch {
-		case len(n.Records) > limit:
-			n.Err = &Failure{n.Question, TooLarge, fmt.Sprintf("the answer has %s, more than %d", tooMany(len(n.Records), answer.Cut), limit)}
-			n.Records = nil
-			return
-		case answer.Cut:
-			n.Err = &Failure{n.Question, Truncated, "the answer does not fit into any message"}
-			n.Records = nil
-			return
-		case len(n.Records) > 0:
-			sortRecords(n.Records)
-			return
-		case alias != "":
-			if len(n.Aliases) == maxAliases {
-				n.Err = &Failure{n.Question, Loop, fmt.Sprintf("more than %d aliases, the last to %s", maxAliases, alias)}
-				return
-			}
-			n.Aliases = append(n.Aliases, alias)
-			name = alias
-		case name != asked:
-			// The server did not follow the alias itself.
-			asked = name
-			answer, err = w.ask(ctx, Question{name, n.Question.Type})
-		case len(answer.Records) > 0 && len(n.Aliases) == 0:
-			n.Err = &Failure{n.Question, Malformed, "the answer speaks of " + answer.Records[0].Owner + " instead"}
-			return
-		default:
-			n.NoName = answer.NoName
-			return
-		}
-	}
-}
-
-// tooMany writes how many records there are.
-func tooMany(n int, cut bool) string {
-	if cut {
-		return fmt.Sprintf("more than %d records", n)
-	}
-	return fmt.Sprintf("%d records", n)
-}
-
-func sortRecords(records []Record) {
-	slices.SortStableFunc(records, func(a, b Record) int {
-		return cmp.Or(
-			cmp.Compare(a.Priority, b.Priority),
-			cmp.Compare(a.Weight, b.Weight),
-			strings.Compare(a.Service, b.Service),
-			strings.Compare(a.Target, b.Target),
-			a.Address.Compare(b.Address),
-		)
-	})
-}
-
-// longestTTL is the longest that there is (RFC 2181 section 8).
-const longestTTL = (1<<31 - 1) * time.Second
+// LongestTTL is the longest that there is (RFC 2181 section 8), and that of what does
+// not come from a name server.
+const LongestTTL = (1<<31 - 1) * time.Second
 
 // each visits every node with the one that led to it, nil for a root, the chain
-// of records up to it, and the shortest TTL of the chain with its own records.
+// of records up to it, and the shortest TTL of the chain with its own records. The
+// shortest chains come first.
 func (r Result) each(f func(n, parent *Node, via string, ttl time.Duration)) {
-	var visit func(nodes []*Node, parent *Node, via string, ttl time.Duration)
-	visit = func(nodes []*Node, parent *Node, via string, ttl time.Duration) {
-		for _, n := range nodes {
-			here := n.Step
-			if via != "" && here != "" {
-				here = via + chainArrow + here
-			}
-			below := ttl
-			if len(n.Records) > 0 {
-				below = min(below, n.TTL)
-			}
-			f(n, parent, here, below)
-			visit(n.Children, n, here, below)
-		}
+	type place struct {
+		node, parent *Node
+		via          string
+		ttl          time.Duration
 	}
-	visit(r.Roots, nil, "", longestTTL)
+	var level []place
+	for _, n := range r.Roots {
+		level = append(level, place{node: n, ttl: LongestTTL})
+	}
+	for len(level) > 0 {
+		var below []place
+		for _, p := range level {
+			here := p.node.Step
+			if p.via != "" && here != "" {
+				here = p.via + chainArrow + here
+			}
+			ttl := p.ttl
+			if len(p.node.Records) > 0 {
+				ttl = min(ttl, p.node.TTL)
+			}
+			f(p.node, p.parent, here, ttl)
+			if p.node.Again {
+				continue
+			}
+			for _, child := range p.node.Children {
+				below = append(below, place{child, p.node, here, ttl})
+			}
+		}
+		level = below
+	}
 }

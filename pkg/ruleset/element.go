@@ -15,24 +15,24 @@ import (
 // Element is one element of a set: a range of addresses or one port of a transport
 // protocol.
 type Element struct {
-	// From and To are the first and last address. Both are the zero Addr in a
-	// port.
+	// From and To are the first and last address. Both are the zero Addr for a port.
 	From, To netip.Addr
 	Protocol Protocol // of a port
 	Port     uint16
-	// Timeout is the lifetime that the element was added with, 0 for none. Time
-	// already spent is run-time state and no part of it.
+	// Timeout is the lifetime with which the element was added, 0 for none. The
+	// remaining time is run-time state and not part of it.
 	Timeout time.Duration
-	// Foreign is what another program added and this type cannot say, as text:
-	// a comment, a counter, the catch-all "*". Such an element is only observed.
+	// Foreign is text for what another program added and this type cannot express: a
+	// comment, a counter, the catch-all "*". Such elements are only observed, never
+	// made.
 	Foreign string
 }
 
-// Addresses returns the canonical elements of a named set that cover exactly the
-// given prefixes: one for each prefix, unmapped and masked, that lies in no other
-// one; sorted. Neighbours are not merged: an element that stays is then never
-// written anew because of what comes or goes beside it. Prefixes of both families
-// give the elements of both, IPv4 first.
+// Addresses returns the canonical elements of a named set that cover exactly the given
+// prefixes: sorted, one for each prefix, unmapped and masked, that is not covered by
+// another one. Adjacent prefixes are not merged, so that an element never has to be
+// rewritten because its neighbour comes or goes. Prefixes of both families give the
+// elements of both, IPv4 first.
 func Addresses(prefixes []netip.Prefix) []Element {
 	canonical := make([]netip.Prefix, 0, len(prefixes))
 	for _, p := range prefixes {
@@ -46,7 +46,7 @@ func Addresses(prefixes []netip.Prefix) []Element {
 	elements := make([]Element, 0, len(canonical))
 	for _, p := range canonical {
 		if n := len(elements); n > 0 && p.Addr().Compare(elements[n-1].To) <= 0 {
-			continue // it lies in the one before
+			continue // it is covered by the one before
 		}
 		elements = append(elements, Element{From: p.Addr(), To: netipx.PrefixLastIP(p)})
 		// The two halves of a family are all of it: ipset has no other way to say that.
@@ -57,8 +57,8 @@ func Addresses(prefixes []netip.Prefix) []Element {
 	return elements
 }
 
-// Merged returns the elements of a set that never changes: those of Addresses,
-// merged where they touch.
+// Merged returns the elements of a set that never changes: those of Addresses, with
+// adjacent ones merged.
 func Merged(prefixes []netip.Prefix) []Element {
 	ranges := Union(prefixes).Ranges()
 	elements := make([]Element, len(ranges))
@@ -68,8 +68,8 @@ func Merged(prefixes []netip.Prefix) []Element {
 	return elements
 }
 
-// Delta returns the elements of have that want lacks and the other way round.
-// Both must be sorted.
+// Delta returns the elements of have that are not in want, and those of want that are
+// not in have. Both must be sorted.
 func Delta(have, want []Element) (gone, come []Element) {
 	for len(have) > 0 && len(want) > 0 {
 		switch c := have[0].Compare(want[0]); {
@@ -84,11 +84,11 @@ func Delta(have, want []Element) (gone, come []Element) {
 	return append(gone, have...), append(come, want...)
 }
 
-// Plain reports whether the element is addresses and nothing else.
+// Plain reports whether the element consists of addresses alone.
 func (e Element) Plain() bool { return e.From.IsValid() && e.Timeout == 0 && e.Foreign == "" }
 
-// Union returns the set of all addresses of the given prefixes. An
-// IPv4-mapped IPv6 prefix counts as the IPv4 one, an invalid one as nothing.
+// Union returns the set of all addresses of the given prefixes. An IPv4-mapped IPv6
+// prefix counts as the IPv4 one. Invalid prefixes are ignored.
 func Union(prefixes []netip.Prefix) *netipx.IPSet {
 	var b netipx.IPSetBuilder
 	for _, p := range prefixes {
@@ -140,8 +140,8 @@ func (e Element) Compare(o Element) int {
 	)
 }
 
-// Prefixes returns the prefixes that cover exactly the element's addresses;
-// none for a port.
+// Prefixes returns the prefixes that cover exactly the element's addresses, none for a
+// port.
 func (e Element) Prefixes() []netip.Prefix {
 	if !e.From.IsValid() {
 		return nil
@@ -189,7 +189,7 @@ func PrefixText(p netip.Prefix) string {
 	return p.String()
 }
 
-// MarshalText writes the element in a form that UnmarshalText reads back.
+// MarshalText writes the element in a form that UnmarshalText can read.
 func (e Element) MarshalText() ([]byte, error) {
 	key := strconv.Itoa(int(e.Port))
 	if e.Protocol != "" {
@@ -239,14 +239,15 @@ func (e *Element) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ParsePrefix reads a prefix, or an address as the prefix of it alone.
+// ParsePrefix reads a prefix, or an address, which becomes a prefix of that address
+// alone.
 func ParsePrefix(text string) (netip.Prefix, error) {
 	if prefix, err := netip.ParsePrefix(text); err == nil {
 		return prefix, nil
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil || a.Zone() != "" {
-		return netip.Prefix{}, fmt.Errorf("%q is no address", text)
+		return netip.Prefix{}, fmt.Errorf("%q is not an address", text)
 	}
 	return netip.PrefixFrom(a, a.BitLen()), nil
 }

@@ -18,7 +18,7 @@ func ExampleNewRule() {
 	// ip saddr @providers4 counter name "allowed_provider" goto pass
 }
 
-// What lies in another prefix is left out, neighbours stay two elements.
+// A prefix within another is left out; neighbours remain two elements.
 func ExampleAddresses() {
 	fmt.Println(ruleset.Addresses([]netip.Prefix{
 		netip.MustParsePrefix("192.0.2.128/25"),

@@ -7,30 +7,32 @@ import (
 	"strings"
 )
 
-// Host is what the rules need to know about the machine that they run on. It
-// is read once by a room that acts and handed to the pure ones.
+// Host is what the rules depend on in the machine. host/system reads it once and passes
+// it to the pure packages.
 type Host struct {
-	// Interfaces are the network interfaces with their addresses. Those of
-	// point-to-point links are their own end.
+	// Interfaces are the network interfaces with their addresses. Point-to-point links
+	// have the address of their own end.
 	Interfaces []Interface `json:"interfaces"`
-	// Forwards is true when the host passes packets on between interfaces, for
-	// IPv4 or IPv6, on all or on one of them.
+	// Forwards is true if the host forwards packets between interfaces, for IPv4 or
+	// IPv6, on all interfaces or on one.
 	Forwards bool `json:"forwards"`
-	// Gateways are the next hops of the default routes, Outside the names of the
-	// interfaces that they lead out of.
+	// Gateways are the next hops of the default routes, of all routing tables that are
+	// used, Outside the names of the interfaces that they lead out of.
 	Gateways []netip.Addr `json:"gateways,omitempty"`
 	Outside  []string     `json:"outside,omitempty"`
+	// BridgeFilter says that what a bridge passes between its ports goes through the
+	// rules too (br_netfilter).
+	BridgeFilter bool `json:"bridge_filter,omitempty"`
 	// Routed are the private networks behind other routers, with the interface
 	// that leads to each.
 	Routed []Network `json:"routed,omitempty"`
-	// NameServers are the resolvers that the host asks, without their ports.
+	// NameServers are the name servers that the host uses, without their ports.
 	NameServers []netip.Addr `json:"name_servers,omitempty"`
-	// Engine is what can recognise scanners on this host: "bpf", or "" for
-	// nothing.
+	// Engine is what can recognise scanners on this host: "bpf", or "" for nothing.
 	Engine string `json:"engine,omitempty"`
 }
 
-// OwnNetworks are those of all interfaces, and the private ones behind other
+// OwnNetworks returns those of all interfaces, and the private networks behind other
 // routers.
 func (h Host) OwnNetworks() []Network {
 	var networks []Network
@@ -48,15 +50,22 @@ func (h Host) OwnNetworks() []Network {
 // Interface is one network interface.
 type Interface struct {
 	Name string `json:"name"`
+	// AltNames are other names that it is found by. Rules see only the first.
+	AltNames []string `json:"alt_names,omitempty"`
+	// Kind is its type as ip link has it, "device" for a real one.
+	Kind string `json:"kind,omitempty"`
+	// Parent is the interface off whose wire it takes packets, "" for none. Rules see
+	// them come in by this one.
+	Parent string `json:"parent,omitempty"`
 	// Master is the bridge or bond that the interface is a port of, "" for none.
 	// Rules see packets come in by the master.
 	Master string `json:"master,omitempty"`
-	// Addresses are the interface's own addresses with the length of the
-	// network that each one is connected to.
+	// Addresses are the interface's own addresses, each with the length of the
+	// connected network.
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 }
 
-// Connected are the networks that the interface has an address in, each once.
+// Connected returns the networks in which the interface has an address, each once.
 func (i Interface) Connected() []Network {
 	var networks []Network
 	for _, a := range i.Addresses {
@@ -68,10 +77,9 @@ func (i Interface) Connected() []Network {
 	return networks
 }
 
-// OwnNetworks are those of the connected networks whose hosts are most likely
-// the site's own: private ones, and the public IPv6 ones of a link that has a
-// private IPv4 network as well. The neighbours in other public networks are
-// strangers.
+// OwnNetworks returns those of the connected networks whose hosts most likely belong to
+// the site: private ones, and the public IPv6 ones of a link that has a private IPv4
+// network as well. Neighbours in other public networks are strangers.
 func (i Interface) OwnNetworks() []Network {
 	connected := i.Connected()
 	private4 := slices.ContainsFunc(connected, func(n Network) bool { return n.Prefix.Addr().Is4() && n.Prefix.Addr().IsPrivate() })
@@ -90,11 +98,11 @@ type Network struct {
 
 func (n Network) String() string { return n.Prefix.String() + " on " + n.Interface }
 
-// Listener is a port of the host that a server listens on.
+// Listener is a port of the host on which a server listens.
 type Listener struct {
 	Protocol Protocol `json:"protocol"` // UDP or TCP
 	Port     uint16   `json:"port"`
-	Program  string   `json:"program,omitempty"` // "" if it is not known
+	Program  string   `json:"program,omitempty"` // "" if not known
 }
 
 // Compare orders listeners by port, protocol and program.

@@ -6,32 +6,32 @@ import (
 	"time"
 )
 
-// MarkMask are the bits of a packet's mark in which the classifier says what a
-// packet is, from bit MarkShift on. All others belong to other programs. The
-// classifier's C source has the same bits (MARK).
+// MarkMask selects the bits of a packet's mark that the classifier sets, which begin at
+// bit MarkShift. All other bits belong to other programs. The classifier's C source has
+// the same bits (MARK).
 const (
 	MarkMask  uint32 = 0xf << MarkShift
 	MarkShift        = 24
 )
 
-// Class is what the classifier says of a packet.
+// Class is the classifier's result for a packet.
 type Class uint32
 
 // The classes.
 const (
 	Unclassified Class = 0
-	Scanner      Class = 1 // its request bears a signature of class ban
-	KnownAgent   Class = 2 // a request whose User-Agent is allowed by require_user_agent
+	Scanner      Class = 1 // a request that matches a signature of class ban
+	KnownAgent   Class = 2 // a request with a User-Agent that require_user_agent allows
 	OtherAgent   Class = 3 // a request without such a User-Agent
 )
 
-// Bits are the class as it is written in the mark.
+// Bits returns the class as it is in the mark.
 func (c Class) Bits() uint32 { return uint32(c) << MarkShift }
 
-// ClassOf reads the class out of a mark.
+// ClassOf returns the class in a mark.
 func ClassOf(mark uint32) Class { return Class(mark >> MarkShift) }
 
-// Mark matches what the classifier has said of the packet.
+// Mark matches the classifier's result for the packet.
 type Mark struct {
 	Class Class
 	Not   bool
@@ -45,21 +45,21 @@ func (s Mark) String() string {
 	return fmt.Sprintf("meta mark & 0x%08x %s 0x%08x", MarkMask, operator, s.Class.Bits())
 }
 
-// ClearMark takes out of the mark what the classifier has put there, so that
-// no other program sees it.
+// ClearMark removes the classifier's result from the mark, so that no other program
+// sees it.
 type ClearMark struct{}
 
 func (ClearMark) String() string {
 	return fmt.Sprintf("meta mark set meta mark & 0x%08x", ^MarkMask)
 }
 
-// Unicast matches a source address that a single host can have.
+// Unicast matches a source address that belongs to a single host.
 type Unicast struct{}
 
 func (Unicast) String() string { return "fib saddr type unicast" }
 
-// Ban adds the source address to a set for a time, or restarts its time.
-// Where the set is full the rule ends here, so no verdict may stand behind it.
+// Ban adds the source address to a set for a time, or starts its time again. If the set
+// is full, the rule ends here, so no verdict may follow in the same rule.
 type Ban struct {
 	V6  bool
 	Set string
@@ -70,7 +70,7 @@ func (s Ban) String() string {
 	return fmt.Sprintf("update @%s { %s saddr timeout %s }", s.Set, family(s.V6), durationText(s.For))
 }
 
-// durationText writes a time as nft does: 1d2h3m4s5ms, without what is 0.
+// durationText writes a time as nft does, 1d2h3m4s5ms, without zero units.
 func durationText(d time.Duration) string {
 	var b strings.Builder
 	for _, u := range durationUnits {

@@ -9,19 +9,19 @@ import (
 // Origin is one reason why addresses are in a set.
 type Origin struct {
 	Prefix netip.Prefix `json:"prefix"`
-	// Owner is the provider, or the part of the policy ("trusted", "bans") or of
-	// the host ("own address") that the prefix belongs to.
+	// Owner is the provider, or the part of the policy ("trusted", "bans") or of the
+	// host ("own address"), that the prefix belongs to.
 	Owner string `json:"owner"`
-	// Name is the name that was asked for, "" for an address that the policy or
-	// a preset gives.
+	// Name is the name that was resolved, "" for an address that the policy or a preset
+	// lists.
 	Name string `json:"name,omitempty"`
-	// Via is the chain of records from the name to the address, as in
-	// "SRV _sip._udp -> edge.example.net A"; or where a written address stands.
+	// Via is the chain of records from the name to the address, as in "SRV _sip._udp ->
+	// edge.example.net A", or the place where an address is listed.
 	Via string `json:"via,omitempty"`
 }
 
-// String writes the origin as a person says it, without the prefix:
-// "acme: sip.acme.example SRV _sip._udp -> edge.example.net A".
+// String writes the origin for people, without the prefix: "acme: sip.acme.example SRV
+// _sip._udp -> edge.example.net A".
 func (o Origin) String() string {
 	why := strings.TrimSpace(o.Name + " " + o.Via)
 	if why == "" {
@@ -32,13 +32,13 @@ func (o Origin) String() string {
 
 // Origins says where the addresses of the sets come from.
 type Origins struct {
-	// Sets is keyed by the set's name; each set's origins are sorted by prefix.
+	// Sets maps the name of a set to its origins, which are sorted by prefix.
 	Sets map[string][]Origin `json:"sets,omitempty"`
-	// Providers are all providers of the policy, also those without an address.
+	// Providers are all providers of the policy, also those without addresses.
 	Providers []string `json:"providers,omitempty"`
 }
 
-// Addresses counts the prefixes that the provider has, in all sets.
+// Addresses counts the prefixes of the provider in all sets.
 func (o Origins) Addresses(provider string) int {
 	n := 0
 	for _, set := range []string{"providers4", "providers6"} {
@@ -51,8 +51,8 @@ func (o Origins) Addresses(provider string) int {
 	return n
 }
 
-// Of returns the longest origin of the set that contains the prefix or, if there
-// is none, one that lies within it.
+// Of returns the longest origin of the set that covers the prefix. If there is none, it
+// returns one that lies within it.
 func (o Origins) Of(set string, p netip.Prefix) (Origin, bool) {
 	origins := o.Sets[set]
 	at := func(p netip.Prefix) int {

@@ -11,13 +11,13 @@ import (
 	"go4.org/netipx"
 )
 
-// form is how one kind of statement is written.
+// form is the syntax of one kind of statement.
 type form struct {
 	text *regexp.Regexp
 	make func(groups []string) (Statement, bool)
 }
 
-// forms are those of all statements, compiled when the first rule is read.
+// forms are those of all statements. They are compiled when the first rule is read.
 var forms = sync.OnceValue(func() []form {
 	plain := func(s Statement) func([]string) (Statement, bool) {
 		return func([]string) (Statement, bool) { return s, true }
@@ -55,7 +55,7 @@ var forms = sync.OnceValue(func() []form {
 	}
 })
 
-// parse reads the text of a rule, nil if ringfence cannot have written it.
+// parse reads the text of a rule. It returns nil if ringfence cannot have written it.
 func parse(text string) []Statement {
 	var statements []Statement
 	for rest := text; rest != ""; {

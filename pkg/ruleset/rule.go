@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// Rule is one rule. Two rules are equal when their texts are: a rule that
-// ringfence can write has one text, in nft's syntax, and any other rule has a
-// text in brackets that no rule of ringfence's has.
+// Rule is one rule. Two rules are equal if their texts are. A rule that ringfence can
+// write has exactly one text, in nft's syntax; any other rule has a text in brackets.
 type Rule struct {
 	text       string
 	statements []Statement
@@ -23,14 +22,14 @@ func NewRule(statements ...Statement) Rule {
 	return Rule{text: strings.Join(texts, " "), statements: statements}
 }
 
-// ForeignRule is an observed rule that ringfence cannot have written. The text
-// describes its expressions and is put in brackets.
+// ForeignRule is an observed rule that ringfence cannot have written. text describes
+// its expressions; it is put in brackets.
 func ForeignRule(text string) Rule { return Rule{text: "[" + text + "]"} }
 
 // String is the rule's canonical text.
 func (r Rule) String() string { return r.text }
 
-// Statements are what the rule does, nil for a foreign rule.
+// Statements returns the statements of the rule, nil for a foreign rule.
 func (r Rule) Statements() []Statement {
 	if r.statements == nil {
 		return parse(r.text)
@@ -41,7 +40,7 @@ func (r Rule) Statements() []Statement {
 // MarshalText writes the rule's canonical text.
 func (r Rule) MarshalText() ([]byte, error) { return []byte(r.text), nil }
 
-// WithSets returns the rule with other sets in place of those that the map names.
+// WithSets returns the rule with the names of sets replaced as the map says.
 func (r Rule) WithSets(names map[string]string) Rule {
 	var statements []Statement
 	changed := false
@@ -77,8 +76,8 @@ type Statement interface {
 	statement()
 }
 
-// InInterface matches the interface that a packet came in by. A trailing * in
-// the name makes it a prefix.
+// InInterface matches the interface by which a packet came in. A trailing * in the name
+// makes it a prefix.
 type InInterface struct {
 	Name string
 	Not  bool
@@ -95,8 +94,8 @@ func (s InInterface) String() string {
 // which costs less.
 const loopback = "lo"
 
-// Source matches the source address, against a named set or, if In is not
-// empty, against prefixes of its own.
+// Source matches the source address against a named set, or against its own prefixes if
+// In is not empty.
 type Source struct {
 	V6  bool
 	Not bool // only with Set
@@ -104,7 +103,7 @@ type Source struct {
 	In  []netip.Prefix
 }
 
-// IPv6Packet matches packets of that family. A table of family inet sees both.
+// IPv6Packet matches IPv6 packets. A table of family inet gets both families.
 type IPv6Packet struct{}
 
 func (IPv6Packet) String() string { return "meta nfproto ipv6" }
@@ -129,8 +128,8 @@ func (s Source) String() string {
 	return fmt.Sprintf("%s saddr { %s }", family, strings.Join(texts, ", "))
 }
 
-// ReversePathMissing matches a packet whose source address would not be routed back out
-// of the interface that it came in by.
+// ReversePathMissing matches a packet if no route to its source address leaves by the
+// interface that it came in by.
 type ReversePathMissing struct{}
 
 func (ReversePathMissing) String() string { return "fib saddr . iif oif missing" }
@@ -160,8 +159,8 @@ type FirstFragment struct{}
 
 func (FirstFragment) String() string { return "frag frag-off 0" }
 
-// HasTransport matches a packet whose transport protocol can be seen. In an IPv6
-// fragment it cannot if the chain of extension headers goes on in the next one.
+// HasTransport matches a packet whose transport protocol is known. It is not known for
+// an IPv6 fragment if the chain of extension headers continues in the next fragment.
 // (255 is reserved: no packet has it.)
 type HasTransport struct{}
 
@@ -186,15 +185,15 @@ func (s Destination) String() string {
 	return "meta l4proto . th dport { " + strings.Join(texts, ", ") + " }"
 }
 
-// Connection matches what connection tracking knows of the packet. A rule with
-// it switches connection tracking on in the whole network namespace.
+// Connection matches the state of connection tracking for the packet. A rule with it
+// enables connection tracking in the whole network namespace.
 type Connection string
 
-// What ringfence asks of connection tracking.
+// The matches that ringfence uses.
 const (
-	Translated Connection = "ct status dnat"        // its destination was rewritten
-	Original   Connection = "ct direction original" // it goes the way of the first packet
-	Reply      Connection = "ct direction reply"    // it answers
+	Translated Connection = "ct status dnat"        // its destination was translated
+	Original   Connection = "ct direction original" // in the direction of the first packet
+	Reply      Connection = "ct direction reply"    // in the direction of the reply
 )
 
 func (s Connection) String() string { return string(s) }
@@ -204,13 +203,13 @@ type Count string
 
 func (s Count) String() string { return fmt.Sprintf("counter name %q", string(s)) }
 
-// Verdict ends or moves the evaluation of a packet.
+// Verdict ends the evaluation of a packet or continues it in another chain.
 type Verdict struct {
 	Kind  VerdictKind
 	Chain string // for Jump and Goto
 }
 
-// VerdictKind is a verdict by nft's name.
+// VerdictKind is a verdict, by nft's name.
 type VerdictKind string
 
 // The verdicts that ringfence uses.

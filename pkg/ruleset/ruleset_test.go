@@ -78,8 +78,7 @@ func TestElementText(t *testing.T) {
 	}
 }
 
-// TestStateSurvivesJSON: what the journal writes must compare equal to what was
-// written.
+// TestStateSurvivesJSON: a state read back from JSON equals the one written.
 func TestStateSurvivesJSON(t *testing.T) {
 	s := ruleset.State{
 		Exists: true, Flags: "dormant", Counters: []string{"a"}, ForeignObjects: []ruleset.ForeignObject{{Kind: "quota", Type: 2, Name: "q"}},
@@ -176,7 +175,7 @@ func TestStateText(t *testing.T) {
 	}
 }
 
-// TestRulesFromText: whatever ringfence writes it can read, and nothing else.
+// TestRulesFromText: every rule that ringfence writes can be read, and no other.
 func TestRulesFromText(t *testing.T) {
 	rules := []ruleset.Rule{
 		ruleset.NewRule(ruleset.InInterface{Name: "lo", Not: true}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "fence"}),

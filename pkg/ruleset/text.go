@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// String writes the state in nft's syntax, sorted, so that it can be read,
-// compared and, unless it holds something foreign, loaded by nft -f; to that, the
-// classifier is a comment. The zero State is the empty text.
+// String writes the state in nft's syntax, sorted, for reading and comparing. nft -f
+// can load it unless it holds something foreign; the classifier is in a comment. The
+// zero State is the empty text.
 func (s *State) String() string {
 	var b strings.Builder
 	for line := range strings.Lines(s.Classifier.String()) {

@@ -2,7 +2,7 @@ package signature
 
 import "slices"
 
-// Automaton knows all signatures at once.
+// Automaton finds all signatures in one pass over a message.
 type Automaton struct {
 	signatures []Signature
 	required   []string
@@ -10,21 +10,21 @@ type Automaton struct {
 	sieve      Sieve
 }
 
-// Signatures are those that the automaton was made of. Their order is that of
+// Signatures returns the signatures that the automaton was made of, in the order of
 // Table's indexes.
 func (a *Automaton) Signatures() []Signature { return slices.Clone(a.signatures) }
 
-// RequiresUserAgent reports whether a request is marked by its User-Agent.
+// RequiresUserAgent reports whether requests are marked by their User-Agent.
 func (a *Automaton) RequiresUserAgent() bool { return len(a.required) > 0 }
 
-// Table is the automaton itself. It must not be changed.
+// Table returns the automaton's table. It must not be changed.
 func (a *Automaton) Table() *Table { return &a.table }
 
-// Sieve is a way to tell quickly that nothing matches. It must not be changed.
+// Sieve returns the automaton's sieve. It must not be changed.
 func (a *Automaton) Sieve() *Sieve { return &a.sieve }
 
-// Match says what a packet is by its payload: a UDP datagram's, or a TCP
-// segment's. It walks the table from the request line to the end of the headers.
+// Match classifies a packet by its payload: that of a UDP datagram or a TCP segment. It
+// walks the table from the request line to the end of the headers.
 func (a *Automaton) Match(payload []byte) Result {
 	payload = payload[:min(len(payload), MaxLength)]
 	start, _, ok := request(payload)

@@ -20,7 +20,7 @@ func compiled(t testing.TB, list []signature.Signature, required ...string) *sig
 	return a
 }
 
-// agree holds both matchers against each other.
+// agree compares the two matchers on a message.
 func agree(t testing.TB, a *signature.Automaton, message []byte) signature.Result {
 	t.Helper()
 	got, explained := a.Match(message), a.Explain(message)
@@ -30,7 +30,7 @@ func agree(t testing.TB, a *signature.Automaton, message []byte) signature.Resul
 	return got
 }
 
-// request is an OPTIONS with some headers more.
+// request returns an OPTIONS with additional headers.
 func request(headers ...string) string {
 	return "OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\n" + strings.Join(append(headers, ""), "\r\n") + "Max-Forwards: 70\r\n\r\n"
 }
@@ -178,7 +178,7 @@ func TestRequiredUserAgent(t *testing.T) {
 	}
 }
 
-// lists are automata of all sorts.
+// lists returns automata of various kinds.
 func lists(t testing.TB) []*signature.Automaton {
 	return []*signature.Automaton{
 		compiled(t, signaturetest.Few()),
@@ -191,8 +191,8 @@ func lists(t testing.TB) []*signature.Automaton {
 	}
 }
 
-// TestAutomatonAgreesWithStrings holds the two matchers against each other on
-// messages that lie in wait for both.
+// TestAutomatonAgreesWithStrings compares the two matchers on messages that are hard
+// for both.
 func TestAutomatonAgreesWithStrings(t *testing.T) {
 	for i, a := range lists(t) {
 		of := a.Signatures()
@@ -211,7 +211,7 @@ func TestAutomatonAgreesWithStrings(t *testing.T) {
 		if i > 0 {
 			continue
 		}
-		// Without a match of each the test would say little.
+		// Unless each signature matched sometimes, the test proves little.
 		for _, s := range a.Signatures() {
 			if matched[s.Name] == 0 {
 				t.Errorf("no message matched %s: %v", s.Name, matched)
@@ -220,8 +220,8 @@ func TestAutomatonAgreesWithStrings(t *testing.T) {
 	}
 }
 
-// TestCutAnywhere cuts messages at every byte, and begins them at every byte, as
-// TCP segments do.
+// TestCutAnywhere cuts off the end or the beginning of messages at every byte, as TCP
+// segments do.
 func TestCutAnywhere(t *testing.T) {
 	messages := [][]byte{[]byte(signaturetest.Svmap), []byte(signaturetest.Invite), []byte(request("User-Agent: Test\r\n  Agent ", "s: x\r\n"))}
 	for _, m := range signaturetest.Torture() {
@@ -253,12 +253,12 @@ func FuzzMatch(f *testing.F) {
 	})
 }
 
-// TestTorture puts RFC 4475's messages through the shipped list: nothing is a
-// scanner. With a scanner's User-Agent put into them, requests are, however they
-// are twisted, and nothing else.
+// TestTorture runs RFC 4475's messages against the shipped list. None of them is a
+// scanner's. With a scanner's User-Agent put in, all requests are, however odd they
+// look, and nothing else is.
 func TestTorture(t *testing.T) {
 	a := compiled(t, signaturetest.Shipped())
-	none := map[string]bool{ // no requests, or of another version
+	none := map[string]bool{ // not requests, or requests of another version
 		"unreason": true, "noreason": true, "scalarlg": true, "bigcode": true, "bcast": true, "badvers": true,
 	}
 	messages := signaturetest.Torture()
@@ -277,7 +277,7 @@ func TestTorture(t *testing.T) {
 	}
 }
 
-// TestBenignMessages looks for false matches in messages of honest devices, whose
+// TestBenignMessages looks for false matches in messages of ordinary devices, whose
 // branches, tags and call identifiers are random.
 func TestBenignMessages(t *testing.T) {
 	a := compiled(t, signaturetest.Shipped())
@@ -296,7 +296,7 @@ func TestBenignMessages(t *testing.T) {
 	t.Logf("%d messages: none of class ban; of class label %v", n, labels)
 }
 
-// TestNoFalseMatch has what others' lists match.
+// TestNoFalseMatch has messages that signatures of other projects match by mistake.
 func TestNoFalseMatch(t *testing.T) {
 	a := compiled(t, signaturetest.Shipped())
 	for _, test := range []struct{ name, message string }{
@@ -319,7 +319,7 @@ func TestNoFalseMatch(t *testing.T) {
 	}
 }
 
-// TestRealScanners has what the tools send.
+// TestRealScanners has messages of the tools themselves.
 func TestRealScanners(t *testing.T) {
 	a := compiled(t, signaturetest.Shipped())
 	for message, want := range map[string]signature.Result{

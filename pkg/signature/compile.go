@@ -7,30 +7,30 @@ import (
 	"sort"
 )
 
-// Size of the table.
+// Limits of the table.
 const (
-	// MaxStates is how many states an automaton may have, those at which it ends
-	// included.
+	// MaxStates is the largest number of states, final ones included.
 	MaxStates = 16384
-	// MaxClasses is how many bytes it may tell apart. Bytes that no signature and
-	// no header's name uses are one class.
+	// MaxClasses is the largest number of classes of bytes. All bytes that occur in no
+	// signature and no header's name are one class.
 	MaxClasses = 64
 )
 
 // ErrTooMany says that the automaton of all signatures would be too large.
 var ErrTooMany = errors.New("too many signatures")
 
-// Compile makes the automaton of signatures, and of the User-Agents of which one
-// is required (none = none is; a User-Agent is allowed if its value begins with
-// one of them). Its error names the signature that is wrong, or wraps ErrTooMany
-// and names the limit and the signature that crossed it.
+// Compile makes the automaton of a list of signatures. requireUserAgent lists the
+// User-Agents that are allowed: one of them is required at the beginning of the
+// header's value. If it is empty, none is required. The error names the invalid
+// signature, or it wraps ErrTooMany and names the limit and the signature that exceeded
+// it.
 func Compile(list []Signature, requireUserAgent []string) (*Automaton, error) {
 	if err := check(list, requireUserAgent); err != nil {
 		return nil, err
 	}
 	classes, bytes, crossed := classify(list, requireUserAgent)
 	if crossed >= 0 {
-		return nil, fmt.Errorf("%w: %s is the one with which they use more than the %d different bytes that can be told apart: leave some out",
+		return nil, fmt.Errorf("%w: with %s they use more than %d different bytes, which is the limit: leave some signatures out",
 			ErrTooMany, nameOf(crossed, list, requireUserAgent), MaxClasses)
 	}
 	sieve, sieved := newSieve(list, requireUserAgent)
@@ -40,7 +40,7 @@ func Compile(list []Signature, requireUserAgent []string) (*Automaton, error) {
 			some, require := list[:min(i+1, len(list))], requireUserAgent[:max(i+1-len(list), 0)]
 			return determine(newNFA(some, require), some, classes, bytes) == nil
 		})
-		return nil, fmt.Errorf("%w: %s is the one with which they need more than the %d states that there is room for: leave some out",
+		return nil, fmt.Errorf("%w: with %s they need more than %d states, which is the limit: leave some signatures out",
 			ErrTooMany, nameOf(crossed, list, requireUserAgent), MaxStates)
 	}
 	return &Automaton{
@@ -51,9 +51,9 @@ func Compile(list []Signature, requireUserAgent []string) (*Automaton, error) {
 	}, nil
 }
 
-// classify divides the bytes into classes that no signature and no name tells
-// apart. It returns one byte of each, or the index of the signature for which
-// there was no class left (the required User-Agents come after the signatures).
+// classify divides the bytes into classes; bytes of one class mean the same to every
+// signature and name. It returns one byte of each class, or the index of the signature
+// for which no class was left. The required User-Agents come after the signatures.
 func classify(list []Signature, required []string) (classes [256]uint8, bytes []byte, crossed int) {
 	own := map[byte]bool{}
 	use := func(text string) int {
@@ -64,7 +64,7 @@ func classify(list []Signature, required []string) (classes [256]uint8, bytes []
 		}
 		return len(own)
 	}
-	// Besides their own: any other byte, white space, carriage return.
+	// Other classes: any other byte, white space, carriage return.
 	const others = 3
 	use("\n:")
 	for i, s := range list {
@@ -89,7 +89,7 @@ func classify(list []Signature, required []string) (classes [256]uint8, bytes []
 		case isBlank(key):
 			key = ' '
 		case !own[key] && key != '\r':
-			key = 0 // no text holds it
+			key = 0 // a byte that occurs in no text
 		}
 		class, ok := number[key]
 		if !ok {
@@ -109,7 +109,7 @@ func check(list []Signature, required []string) error {
 		if err := s.Check(); err != nil {
 			problems = append(problems, err)
 		} else if first[s.Name] {
-			problems = append(problems, fmt.Errorf("signature %q is there twice", s.Name))
+			problems = append(problems, fmt.Errorf("signature %q occurs twice", s.Name))
 		}
 		first[s.Name] = true
 	}

@@ -12,14 +12,14 @@ import (
 	"github.com/ringfence/ringfence/pkg/signature/signaturetest"
 )
 
-// long is a signature whose text no other shares.
+// long returns a signature whose text has nothing in common with the others.
 func long(i int, match signature.Match) signature.Signature {
 	return signature.Signature{
 		Name: fmt.Sprintf("signature-%d", i), Header: "from", Match: match, Value: fmt.Sprintf("%d-%s", i, strings.Repeat("x", 30)), Class: signature.Ban,
 	}
 }
 
-// TestManySignatures: a thousand fit, and each is still recognised.
+// TestManySignatures: a thousand signatures fit, and each is still recognised.
 func TestManySignatures(t *testing.T) {
 	list := signaturetest.Many(1000)
 	a := compiled(t, list)
@@ -47,7 +47,7 @@ func TestTooMany(t *testing.T) {
 	if !strings.Contains(err.Error(), "16384 states") {
 		t.Errorf("the error does not name the limit: %v", err)
 	}
-	// The one that it names is the one with which they do not fit any more.
+	// The error names the first signature that did not fit.
 	_, rest, _ := strings.Cut(err.Error(), `signature "signature-`)
 	var crossed int
 	fmt.Sscan(rest[:strings.IndexByte(rest, '"')], &crossed)
@@ -93,15 +93,15 @@ func TestMistakes(t *testing.T) {
 		{[]signature.Signature{good}, []string{"Yealink"}, ""},
 		{[]signature.Signature{with(func(s *signature.Signature) { s.Name = "" })}, nil, "a signature without a name"},
 		{[]signature.Signature{with(func(s *signature.Signature) { s.Name = strings.Repeat("n", 65) })}, nil, `signature "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn": a name has at most 64 bytes`},
-		{[]signature.Signature{with(func(s *signature.Signature) { s.Header = "Us er" })}, nil, `signature "a": "Us er" is no header's name`},
+		{[]signature.Signature{with(func(s *signature.Signature) { s.Header = "Us er" })}, nil, `signature "a": "Us er" is not the name of a header`},
 		{[]signature.Signature{with(func(s *signature.Signature) { s.Match = "like" })}, nil, `signature "a": match is "like", want contains, prefix or exact`},
 		{[]signature.Signature{with(func(s *signature.Signature) { s.Class = "" })}, nil, `signature "a": class is "", want ban or label`},
-		{[]signature.Signature{with(func(s *signature.Signature) { s.Value = "" })}, nil, `signature "a": an empty value would match everybody`},
+		{[]signature.Signature{with(func(s *signature.Signature) { s.Value = "" })}, nil, `signature "a": an empty value would match every message`},
 		{[]signature.Signature{with(func(s *signature.Signature) { s.Value = " x" })}, nil, `signature "a": " x" has white space at its ends, which no header's value has`},
 		{[]signature.Signature{with(func(s *signature.Signature) { s.Value = "a\nb" })}, nil, `signature "a": "a\nb" has a control character at byte 2`},
-		{[]signature.Signature{good, with(func(s *signature.Signature) { s.Value = "y" })}, nil, `signature "a" is there twice`},
+		{[]signature.Signature{good, with(func(s *signature.Signature) { s.Value = "y" })}, nil, `signature "a" occurs twice`},
 		{nil, []string{"\x7f"}, `required User-Agent: "\x7f" has a control character at byte 1`},
-		{[]signature.Signature{with(func(s *signature.Signature) { s.Value = "" })}, []string{""}, "signature \"a\": an empty value would match everybody\nrequired User-Agent: an empty value would match everybody"},
+		{[]signature.Signature{with(func(s *signature.Signature) { s.Value = "" })}, []string{""}, "signature \"a\": an empty value would match every message\nrequired User-Agent: an empty value would match every message"},
 	} {
 		_, err := signature.Compile(test.list, test.required)
 		got := ""
@@ -114,7 +114,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestSameTable: what is compiled depends on the signatures and on nothing else.
+// TestSameTable: the result of compiling depends on the signatures alone.
 func TestSameTable(t *testing.T) {
 	for _, list := range [][]signature.Signature{signaturetest.Shipped(), signaturetest.Many(200)} {
 		first := compiled(t, list, "Yealink")
@@ -161,7 +161,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// BenchmarkCompile times the way from signatures to the table and the sieve.
+// BenchmarkCompile times compiling signatures to the table and the sieve.
 func BenchmarkCompile(b *testing.B) {
 	for name, list := range map[string][]signature.Signature{"shipped": signaturetest.Shipped(), "1000": signaturetest.Many(1000)} {
 		b.Run(name, func(b *testing.B) {
@@ -176,8 +176,8 @@ func BenchmarkCompile(b *testing.B) {
 	}
 }
 
-// BenchmarkMatch times the automaton in Go, which the kernel's program does not
-// resemble: it has no sieve.
+// BenchmarkMatch times the automaton in Go. It says nothing of the kernel's program,
+// which uses the sieve as well.
 func BenchmarkMatch(b *testing.B) {
 	a := compiled(b, signaturetest.Shipped())
 	for name, message := range map[string]string{"svmap": signaturetest.Svmap, "invite": signaturetest.Invite} {

@@ -6,20 +6,20 @@ import (
 	"sort"
 )
 
-// Table is the automaton, as it is walked byte by byte from the first header (or
-// the request line) on. Its states are in order, so that comparing a state's
-// number says what to do there:
+// Table is the automaton. It is walked byte by byte, from the request line or the
+// first header on. The states are sorted, so that comparing a state's number shows
+// what to do there:
 //
 //	0                      the headers are over
-//	1                      in a header, or a rest of one, that nobody asks about
-//	2                      the same of the request line
+//	1                      in a header, or the rest of one, that no signature is about
+//	2                      the same in the request line
 //	3 .. Resting-1         in a value that may still contain something, all of which the
 //	                       sieve finds
-//	Resting .. Event-1     on the way; from Shortcut on there is a faster way as well:
-//	                       Shortcuts[state-Shortcut]
+//	Resting .. Event-1     in the middle of a match; those from Shortcut on have a
+//	                       shortcut: Shortcuts[state-Shortcut]
 //	Event .. Sink-1        something was found: Events[state-Event]; below Judging only
-//	                       a signature of class Label, which is of no interest any more
-//	                       once one was found
+//	                       signatures of class Label, of which only the first found
+//	                       counts
 //	Sink + i               signature i, of class Ban, was found: the end
 type Table struct {
 	Next    []uint16   // the next state by state * MaxClasses + class
@@ -33,7 +33,7 @@ type Table struct {
 	Shortcuts     []Shortcut
 }
 
-// Event is what a state says about the message.
+// Event is what reaching a state means for the message.
 type Event struct {
 	// Signature is one more than the signature's index, 0 for none.
 	Signature uint16
@@ -49,8 +49,8 @@ type Event struct {
 
 func (e Event) labels() bool { return e.Signature != 0 && !e.Ban && !e.Allowed }
 
-// dfa is the automaton while it is made: its states are numbered as they are
-// found.
+// dfa is the automaton while it is made. Its states are numbered in the order in which
+// they are found.
 type dfa struct {
 	nfa     *nfa
 	list    []Signature
@@ -86,7 +86,7 @@ func determine(n *nfa, list []Signature, classes [256]uint8, bytes []byte) *dfa 
 	return d
 }
 
-// The states that are numbered first.
+// The states with fixed numbers.
 const (
 	endedState = iota
 	inLineState
@@ -94,7 +94,7 @@ const (
 	requestState
 )
 
-// number returns the state that stands for a set of positions.
+// number returns the state for a set of positions.
 func (d *dfa) number(set []position) int32 {
 	if found := d.banned(set); found >= 0 {
 		return int32(-1 - found)
@@ -112,8 +112,8 @@ func (d *dfa) number(set []position) int32 {
 	return state
 }
 
-// banned returns the first signature of class Ban that matches at a set of
-// positions whatever follows, -1 for none.
+// banned returns the first signature of class Ban that matches at a set of positions,
+// whatever follows, or -1.
 func (d *dfa) banned(set []position) int {
 	found := -1
 	for _, i := range d.found(set, Ban, false) {
@@ -124,7 +124,7 @@ func (d *dfa) banned(set []position) int {
 	return found
 }
 
-// found returns the signatures of a class that match at a set of positions, at
+// found returns the signatures of a class that match at a set of positions, either at
 // once or if the header ends.
 func (d *dfa) found(set []position, class Class, ends bool) []int {
 	var found []int
@@ -151,7 +151,7 @@ func (d *dfa) found(set []position, class Class, ends bool) []int {
 	return found
 }
 
-// event returns what a state says.
+// event returns the event of a state.
 func (d *dfa) event(state int) Event {
 	set := d.sets[state]
 	var e Event
@@ -170,8 +170,8 @@ func (d *dfa) event(state int) Event {
 	return e
 }
 
-// rests reports whether a state only waits for what the sieve finds, or, in the
-// request line, for nothing.
+// rests reports whether nothing can match in a state but what the sieve finds, or, in
+// the request line, nothing at all.
 func (d *dfa) rests(state int, sieved func(header string) bool) bool {
 	set := d.sets[state]
 	if len(set) != 2 || set[0] != inLine && set[0] != inRequest || set[1] < firstNode || set[1].stance() != at {
@@ -185,7 +185,7 @@ func (d *dfa) rests(state int, sieved func(header string) bool) bool {
 	return false
 }
 
-// table puts the states into the table's order.
+// table sorts the states into the table's order.
 func (d *dfa) table(required []string, sieved func(header string) bool) Table {
 	kinds, events := d.kinds(sieved)
 	order := make([]int, len(d.sets))
@@ -237,7 +237,7 @@ func (d *dfa) table(required []string, sieved func(header string) bool) Table {
 	return t
 }
 
-// kind is what a state is for the program, in the order of the table.
+// kind is the kind of a state. The kinds are in the order of the table.
 type kind int
 
 const (
@@ -251,7 +251,7 @@ const (
 	isEvent
 )
 
-// kinds returns what each state is, and its event.
+// kinds returns the kind and the event of each state.
 func (d *dfa) kinds(sieved func(header string) bool) ([]kind, []Event) {
 	kinds, events := make([]kind, len(d.sets)), make([]Event, len(d.sets))
 	for state := range d.sets {

@@ -2,33 +2,33 @@ package signature
 
 import "strings"
 
-// Finding is one signature that matches a message, and where.
+// Finding is one signature that matches a message, and the place of the match.
 type Finding struct {
 	Signature Signature
-	// Header is the header's name as the message has it, "" for the request line.
+	// Header is the header's name as written in the message, "" for the request line.
 	Header string
-	// Line and Column are where what matches begins, from 1; the column counts
+	// Line and Column are where the match begins, counted from 1. The column counts
 	// bytes.
 	Line, Column int
-	// From and To are the bytes of the message that match, with the line break if
-	// the header had to end for it.
+	// From and To delimit the bytes of the message that match, with the line break if
+	// the match needs the end of the header.
 	From, To int
 }
 
-// Explanation is everything that is to be said of a message.
+// Explanation is all that Explain finds in a message.
 type Explanation struct {
-	// Request is false for anything but a request (or the beginning of one).
+	// Request is true for a request or the beginning of one.
 	Request  bool
-	Findings []Finding // every signature once, in the order in which they were given
+	Findings []Finding // each signature once, in the order in which they were given
 	// Allowed is the required User-Agent that the message has, "" for none.
 	Allowed string
-	// Result is what the classifier makes of it.
+	// Result is what Match returns for the message.
 	Result Result
 }
 
-// Explain matches a message as Match does, slowly and in the open: it takes the
-// message apart into headers and compares strings. It is what Match is tested
-// against, and it says which signature matches what.
+// Explain does the same as Match in a slow and simple way: it splits the message into
+// headers and compares strings. Match is tested against it, and it reports which
+// signature matches where.
 func (a *Automaton) Explain(message []byte) Explanation {
 	message = message[:min(len(message), MaxLength)]
 	start, headers, ok := request(message)
@@ -86,12 +86,12 @@ func (a *Automaton) judge(e Explanation) Result {
 type field struct {
 	name string // as written
 	of   string // long and in lower case, or RequestLine
-	// value is the value in lower case, without white space at its ends, and with
-	// one space for all white space inside; at holds the place of each of its bytes
-	// in the message.
+	// value is the value in lower case, without white space at its ends and with a
+	// single space for any white space inside. at holds the index in the message of
+	// each of its bytes.
 	value string
 	at    []int
-	// end is the byte behind the value's last line, -1 if the message ends before.
+	// end is the index after the value's last line, -1 if the message ends before it.
 	end int
 }
 
@@ -101,8 +101,8 @@ func requestField(message []byte, start, headers int) field {
 	return f
 }
 
-// fieldsOf takes the headers apart (RFC 3261 section 7.3.1), up to the empty line
-// or the message's end.
+// fieldsOf splits a message into headers (RFC 3261 section 7.3.1), up to the empty line
+// or the end of the message.
 func fieldsOf(message []byte, at int) []field {
 	var fields []field
 	for at < len(message) {
@@ -146,7 +146,7 @@ func newField(message []byte, at, end int, complete bool) field {
 	return f
 }
 
-// take puts the bytes of a value into their normal form.
+// take adds the bytes of a value in their normal form.
 func (f *field) take(message []byte, from, to int) {
 	space := false
 	var value []byte

@@ -2,7 +2,7 @@ package signature
 
 import "strings"
 
-// compact holds the one-letter forms of headers, all of those that IANA lists
+// compact maps the one-letter forms of headers to the long ones: all that IANA lists
 // (registry "Session Initiation Protocol (SIP) Parameters", Header Fields).
 var compact = map[string]string{
 	"accept-contact":      "a",
@@ -27,7 +27,8 @@ var compact = map[string]string{
 	"identity":            "y",
 }
 
-// header is a header's long name in lower case, also for its compact form.
+// header returns a header's long name in lower case. It accepts the compact form as
+// well.
 func header(name string) string {
 	name = lower(name)
 	if len(name) == 1 {
@@ -40,7 +41,7 @@ func header(name string) string {
 	return name
 }
 
-// forms are the names that a header has in messages, in lower case.
+// forms returns the names of a header in messages, in lower case.
 func forms(name string) []string {
 	name = header(name)
 	if short, ok := compact[name]; ok {
@@ -51,6 +52,5 @@ func forms(name string) []string {
 
 const userAgent = "user-agent"
 
-// isRequestLine reports whether the signature looks at the request line, not at
-// a header.
+// isRequestLine reports whether the signature is about the request line, not a header.
 func (s Signature) isRequestLine() bool { return strings.EqualFold(s.Header, RequestLine) }

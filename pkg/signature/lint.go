@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// ordinary is a request as any phone sends it.
+// ordinary is a request as any phone might send it.
 const ordinary = "INVITE sip:100@pbx.example.com;transport=udp SIP/2.0\r\n" +
 	"Via: SIP/2.0/UDP 192.0.2.9:5060;rport;branch=z9hG4bK776asdhds\r\n" +
 	"Via: SIP/2.0/TCP 192.0.2.9:5060;branch=z9hG4bK776asdhds\r\n" +
@@ -24,26 +24,26 @@ const ordinary = "INVITE sip:100@pbx.example.com;transport=udp SIP/2.0\r\n" +
 	"Content-Type: application/sdp\r\n" +
 	"Content-Length: 0\r\n\r\n"
 
-// Lint is what Check finds in a signature that phones may match as well.
+// Lint is what Check finds in a signature that ordinary phones may match.
 type Lint struct {
 	// Text is the part of an ordinary request that the signature matches, "" if it
 	// matches none.
 	Text string
-	// Length is how many characters the signature has and Least how many one that
-	// is compared in this way should have, both 0 if Length is enough.
+	// Length is the number of characters of the signature, and Least the number that a
+	// signature with its way of matching should have. Both are 0 if it is long enough.
 	Length, Least int
 }
 
-// leastContains is how many characters a signature should have that may be
-// anywhere in a header: an INVITE holds some 150 random letters, and fewer of them
-// are a given text by chance.
+// leastContains is the least number of characters for a signature that may match
+// anywhere in a header: an INVITE has some 150 random letters, and a shorter text may
+// be among them by chance.
 const leastContains = 8
 
-// leastPrefix is the same for a header's beginning.
+// leastPrefix is the same for the beginning of a header.
 const leastPrefix = 3
 
-// Check says what in a signature makes ordinary phones match it; false if it finds
-// nothing. One that does not compile is not looked at: Compile says why.
+// Check reports what makes ordinary phones match a signature, and false if it finds
+// nothing. It accepts signatures that do not compile: Compile reports those.
 func Check(s Signature) (Lint, bool) {
 	automaton, err := Compile([]Signature{s}, nil)
 	if err != nil {

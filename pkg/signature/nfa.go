@@ -6,24 +6,24 @@ import (
 	"slices"
 )
 
-// The NFA. At every byte of a message it is in a set of positions. One of them
-// says which kind of line the byte is in; the others are nodes of tries, one trie
-// for the names of headers and two for the values of each header: what a value
-// begins with, and what may stand anywhere in it.
+// The NFA. At each byte of a message it is in a set of positions. One of them is the
+// kind of line that the byte is in. The others are nodes of tries: there is one trie
+// for the names of headers, and two for the values of each header, one for the
+// beginning of the value and one for text anywhere in it.
 type position int32
 
-// The positions that are no nodes.
+// The positions that are not nodes.
 const (
-	ended   position = iota // behind the empty line that ends the headers
+	ended   position = iota // after the empty line that ends the headers
 	newLine                 // before the first byte of a line that begins a header
-	inLine                  // in a header, and anything may follow
-	broken                  // behind a header's line break: white space goes on with it
-	blank                   // behind the carriage return of a line that may be empty
+	inLine                  // in a header; anything may follow
+	broken                  // after a header's line break: white space continues the header
+	blank                   // after the carriage return of a line that may be empty
 	inRequest
 	firstNode
 )
 
-// stance is how a position stands to its node.
+// stance is the relation of a position to its node.
 type stance int32
 
 const (
@@ -35,17 +35,18 @@ const (
 	blankByte = ' ' // stands for all white space in a trie
 )
 
-// node is one byte of a name or value, and all that went before it.
+// node is one byte of a name or value, together with all bytes before it.
 type node struct {
 	next map[byte]int
 	kind nodeKind
-	root bool // nothing went before it: a value begins here
-	// space is set if the node's byte is white space: more of it may follow.
+	root bool // no byte yet: a value begins here
+	// space is set if the node's byte is white space, which more white space may
+	// follow.
 	space bool
-	// header is the one whose name ends here.
+	// header is the header whose name ends here.
 	header string
-	// here are the signatures whose value ends here, ends those whose value must
-	// be the whole of the header's.
+	// here lists the signatures whose value ends here; ends lists those whose value
+	// must be the whole value of the header.
 	here, ends []int
 	// allowed is set if a required User-Agent ends here.
 	allowed bool
@@ -55,25 +56,24 @@ type nodeKind uint8
 
 const (
 	name       nodeKind = iota
-	beginning           // a trie of what a value begins with
-	anywhere            // a trie of what stands anywhere in a value
-	ofRequest           // as beginning, of the request line
-	inRequests          // as anywhere, of the request line
+	beginning           // a trie for the beginning of a value
+	anywhere            // a trie for text anywhere in a value
+	ofRequest           // as beginning, for the request line
+	inRequests          // as anywhere, for the request line
 )
 
-// nfa is the whole of it.
+// nfa is the whole NFA.
 type nfa struct {
 	nodes []node
 	names int
-	// values are the tries of a header's values, by its long name.
+	// values maps the long name of a header to the tries of its values.
 	values map[string]tries
 }
 
-// tries are the roots of a header's values; 0 is none.
+// tries are the roots of the tries for a header's values; 0 is none.
 type tries struct{ beginning, anywhere int }
 
-// newNFA makes the NFA of signatures and required User-Agents. The signatures
-// are checked ones.
+// newNFA makes the NFA of signatures, which must be valid, and required User-Agents.
 func newNFA(list []Signature, required []string) *nfa {
 	n := &nfa{nodes: make([]node, 1), values: map[string]tries{}}
 	n.names = n.add(name)
@@ -105,7 +105,7 @@ func (n *nfa) add(kind nodeKind) int {
 	return len(n.nodes) - 1
 }
 
-// path returns the node that text leads to.
+// path returns the node for a text, and makes the missing nodes.
 func (n *nfa) path(from int, text string) int {
 	for i := range len(text) {
 		to, ok := n.nodes[from].next[text[i]]
@@ -157,7 +157,7 @@ func (n *nfa) enter(to []position, header string) []position {
 // start returns the positions before the first byte of the request line.
 func (n *nfa) start() []position { return n.enter([]position{inRequest}, RequestLine) }
 
-// step returns where a byte leads from a set of positions, sorted.
+// step returns the positions after a byte, sorted.
 func (n *nfa) step(from []position, b byte, to []position) []position {
 	b = fold(b)
 	to = to[:0]
@@ -197,8 +197,8 @@ func (n *nfa) step(from []position, b byte, to []position) []position {
 	return slices.Compact(to)
 }
 
-// lineStep reads the first byte of a header's line, which white space is not
-// unless it is the first line of all.
+// lineStep reads the first byte of a line. White space there continues a header, except
+// in the first line.
 func (n *nfa) lineStep(to []position, b byte) []position {
 	switch next, ok := n.nodes[n.names].next[b]; {
 	case b == '\n':
@@ -215,8 +215,8 @@ func (n *nfa) nodeStep(to []position, p position, b byte) []position {
 	index, stands := p.node(), p.stance()
 	x := &n.nodes[index]
 	if stands == atBreak || stands == pastBreak {
-		// Only a line that begins with white space goes on with the header, and
-		// none goes on with the request line.
+		// Only a header is continued by a line that begins with white space; the
+		// request line is not.
 		if isBlank(b) && x.kind != ofRequest && x.kind != inRequests {
 			to = append(to, where(index, stands-atBreak))
 		}

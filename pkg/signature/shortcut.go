@@ -1,33 +1,33 @@
 package signature
 
-// Shortcut is a text that leads from one state to another past states that say
-// nothing. Where little else than this text leads on, comparing it at once is
-// faster than walking through its states: each of them is somewhere else in
-// memory.
+// Shortcut is a text that leads from one state to another over states without an event.
+// Where almost no other text leads further, comparing the whole text at once is faster
+// than walking through these states, each of which is somewhere else in memory.
 type Shortcut struct {
-	// Text is in lower case and without white space, up to MaxShortcut bytes.
+	// Text is in lower case and has no white space. It is at most MaxShortcut bytes
+	// long.
 	Text string
-	// To is the state behind it. It may be one that says something.
+	// To is the state after the text. It may have an event.
 	To uint16
 }
 
 const (
-	// MaxShortcut is the length of a shortcut's text.
+	// MaxShortcut is the largest length of a shortcut's text.
 	MaxShortcut = 16
-	// MaxShortcuts is how many states may have one.
+	// MaxShortcuts is the largest number of shortcuts.
 	MaxShortcuts = 4096
-	// leastShortcut is the length from which on it is worth while.
+	// leastShortcut is the length from which a shortcut saves time.
 	leastShortcut = 4
 )
 
-// shortcut is one while states have no order yet.
+// shortcut is a Shortcut before the states are sorted.
 type shortcut struct {
 	text string
 	to   int32
 }
 
-// shortcuts are those on the ways to all values, by the state that they begin at.
-// They begin where ways part, and behind a shortcut.
+// shortcuts returns the shortcuts on the paths to all values, by the state where each
+// begins. One begins where paths divide, and after another shortcut.
 func (d *dfa) shortcuts(required []string, begins func(state int32) bool) map[int]shortcut {
 	var ways []string
 	for _, s := range d.list {
@@ -72,7 +72,7 @@ func (d *dfa) shortcuts(required []string, begins func(state int32) bool) map[in
 	return found
 }
 
-// shortcut is as much of a way as has no other beside it.
+// shortcut returns the longest piece of a path from which no other path branches off.
 func (d *dfa) shortcut(state int32, way string, follows map[int32]map[byte]bool) shortcut {
 	end := 0
 	for end < min(len(way), MaxShortcut) && way[end] != blankByte && len(follows[state]) == 1 {

@@ -9,8 +9,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/signature/signaturetest"
 )
 
-// TestShortcuts: a shortcut leads where walking byte by byte leads, whatever the
-// case, and misses nothing that a state on the way says.
+// TestShortcuts: a shortcut leads to the same state as walking byte by byte, in any
+// case of letters, and skips no event on the way.
 func TestShortcuts(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, a := range append(lists(t), compiled(t, signaturetest.Many(1000))) {
@@ -39,7 +39,7 @@ func TestShortcuts(t *testing.T) {
 	}
 }
 
-// otherCase is an ASCII letter in either case; other bytes stay.
+// otherCase returns a letter in random case, and other bytes unchanged.
 func otherCase(r *rand.Rand, b byte) byte {
 	if 'a' <= b && b <= 'z' && r.IntN(2) == 0 {
 		return b - 'a' + 'A'
@@ -47,7 +47,8 @@ func otherCase(r *rand.Rand, b byte) byte {
 	return b
 }
 
-// TestWhereShortcutsAre: where values begin alike they begin behind that.
+// TestWhereShortcutsAre: where values begin alike, shortcuts begin after the common
+// part.
 func TestWhereShortcutsAre(t *testing.T) {
 	a := compiled(t, []signature.Signature{
 		{Name: "scanner", Header: "User-Agent", Match: signature.Contains, Value: "friendly-scanner", Class: signature.Ban},

@@ -8,45 +8,45 @@ import (
 )
 
 // Sieve finds where in a message a signature could match, without reading it
-// header by header: it looks at one aligned group of four bytes after the other.
+// header by header: it looks at each aligned group of four bytes.
 //
-// Text of seven bytes or more holds an aligned group of four whatever it is
-// aligned to. So for each signature four groups are kept, one for each way in
-// which its text can be aligned, out of its value where that is long enough, else
-// out of its header's name; and a message that holds none of them matches
-// nothing. Bytes are compared with bit 0x20 set, which makes lower case of upper
-// case and confuses some others: a group that is found means nothing before the
-// automaton has read the header that it is in.
+// A text of seven bytes or more contains an aligned group of four, whatever its own
+// alignment. So four groups are kept for each signature, one for each alignment of its
+// text: the value if it is long enough, otherwise the name of the header. A message
+// that contains none of the groups matches nothing. Bytes are compared with bit 0x20
+// set, which turns upper case into lower case and makes some other bytes equal as well,
+// so a group that is found proves nothing until the automaton has read the header
+// around it.
 type Sieve struct {
-	// Groups is a hash table whose length is a power of two: a group g, its first
-	// byte the lowest one, can only be at g * Multiplier >> Shift. 0 is free.
+	// Groups is a hash table. Its length is a power of two. A group g, with its first
+	// byte the lowest one, can only be at g * Multiplier >> Shift. 0 is a free place.
 	Groups     []uint32
 	Multiplier uint32
 	Shift      uint8
-	// Names says what a group in Groups is part of: 0 of a value, else of a line
-	// break with a header's name behind it, of which it begins at byte Names-1.
+	// Names says where each of Groups comes from: 0 for a value; otherwise the group
+	// begins at byte Names-1 of a line break followed by a header's name.
 	Names []uint8
-	// EveryHeader is set if a signature's value is too short for the sieve, and so
-	// is the name of its header, or it has a compact form: then all headers have to
-	// be read, and Groups is empty.
+	// EveryHeader is set if the value of a signature is too short for the sieve and so
+	// is the name of its header, or that has a compact form. All headers must be read
+	// then, and Groups is empty.
 	EveryHeader bool
-	// RequestLine is set if the request line has to be read.
+	// RequestLine is set if the request line must be read.
 	RequestLine bool
 }
 
 const (
 	group     = 4
 	leastText = 2*group - 1
-	// mostName is how much of a header's name is looked for.
+	// mostName is the length of the part of a header's name that is looked for.
 	mostName = 64
-	// The sizes that the hash table may have. The smaller it is the more of it
-	// stays in the processor's cache.
+	// The possible sizes of the hash table. The smaller it is, the more of it stays in
+	// the processor's cache.
 	leastBits, mostBits = 8, 14
-	// multipliers are how many are tried for each size.
+	// multipliers is how many are tried for each size.
 	multipliers = 1000
 )
 
-// usual is what most messages hold. Groups out of it say little.
+// usual is text that most messages contain. Groups from it distinguish little.
 const usual = `INVITE sip:user@domain.example.com;user=phone;transport=udp SIP/2.0
 sip:100@10.0.0.1 sip:1001@172.16.0.1 sip:1234@example.org "100" <sip:100@127.0.0.1>;tag=1928301774
 OPTIONS REGISTER SUBSCRIBE NOTIFY MESSAGE sips: tel:+
@@ -64,20 +64,20 @@ Authorization: Digest username="",realm="",nonce="",uri="sip:",response="",algor
 P-Asserted-Identity: P-Preferred-Identity: Privacy: none Remote-Party-ID: Diversion: Allow-Events: Organization:
 a=rtpmap:0 PCMU/8000 a=fmtp:101 telephone-event/8000 a=sendrecv m=audio RTP/AVP c=IN IP4 o=- s=- t=0 0 a=ptime:20 a=candidate:`
 
-// text is what the sieve looks for, for one signature or more.
+// text is a text that the sieve looks for, for one or more signatures.
 type text struct {
 	bytes string
 	name  bool // a line break and a header's name
 }
 
-// choice are groups of a text one of which is to be kept: those that are aligned
-// alike. The ones that are rare in messages come first.
+// choice holds the groups of a text that have the same alignment. One of them must be
+// kept. Those that are rare in messages come first.
 type choice struct {
 	text
 	groups []placed
 }
 
-// placed is a group and where in its text it begins.
+// placed is a group and the place in its text where it begins.
 type placed struct {
 	group uint32
 	begin int
@@ -95,7 +95,7 @@ func (t text) choices(usual map[uint32]int) []choice {
 	return choices
 }
 
-// groups are the groups that begin at each byte of a text.
+// groups returns the groups that begin at each byte of a text.
 func groups(text string) []uint32 {
 	var all []uint32
 	for i := range len(text) - group + 1 {
@@ -104,8 +104,8 @@ func groups(text string) []uint32 {
 	return all
 }
 
-// newSieve makes the sieve. sieved says of a header (or RequestLine) whether all
-// that its values may contain is found by the value itself.
+// newSieve makes the sieve. sieved reports whether everything that is looked for within
+// the values of a header (or RequestLine) is found by the value itself.
 func newSieve(list []Signature, required []string) (s Sieve, sieved func(header string) bool) {
 	texts, unsieved := map[text]bool{}, map[string]bool{}
 	none := func(string) bool { return false }
@@ -140,15 +140,16 @@ func newSieve(list []Signature, required []string) (s Sieve, sieved func(header 
 	return s, func(header string) bool { return !unsieved[header] }
 }
 
-// nameText is what a header begins with, if it has no other form and is long
-// enough.
+// nameText returns the text at the beginning of a header, if the header has no other
+// form and is long enough.
 func nameText(header string) (text, bool) {
 	_, hasOther := compact[header]
 	t := text{("\n" + header)[:min(1+len(header), mostName)], true}
 	return t, !hasOther && len(t.bytes) >= leastText
 }
 
-// valueText is the longest part of a value that white space cannot stretch.
+// valueText returns the longest part of a value in which no white space can be
+// stretched.
 func valueText(value string) (text, bool) {
 	longest := ""
 	for part := range strings.FieldsSeq(normal(value)) {
@@ -159,7 +160,7 @@ func valueText(value string) (text, bool) {
 	return text{longest, false}, len(longest) >= leastText
 }
 
-// fill makes the hash table, the smallest one that holds a group of each choice.
+// fill makes the hash table: the smallest one that has a group of each choice.
 func (s *Sieve) fill(texts map[text]bool) bool {
 	inUsual := map[uint32]int{}
 	for _, g := range groups(lower(usual)) {
@@ -169,8 +170,7 @@ func (s *Sieve) fill(texts map[text]bool) bool {
 	for t := range texts {
 		choices = append(choices, t.choices(inUsual)...)
 	}
-	// Those with the least freedom first; otherwise any order that is always the
-	// same.
+	// Those with the fewest groups first; beyond that, any fixed order.
 	slices.SortFunc(choices, func(a, b choice) int {
 		return cmp.Or(cmp.Compare(len(a.groups), len(b.groups)), strings.Compare(a.bytes, b.bytes), cmp.Compare(a.groups[0].begin%group, b.groups[0].begin%group))
 	})
@@ -188,8 +188,8 @@ func (s *Sieve) fill(texts map[text]bool) bool {
 	return false
 }
 
-// keep puts one group of a choice into the table; false if there is room for
-// none of them.
+// keep puts one group of a choice into the table. It returns false if there is no room
+// for any.
 func (s *Sieve) keep(c choice) bool {
 	for _, g := range c.groups {
 		slot := g.group * s.Multiplier >> s.Shift
@@ -201,7 +201,7 @@ func (s *Sieve) keep(c choice) bool {
 			names = uint8(g.begin + 1)
 		}
 		if s.Groups[slot] == g.group && s.Names[slot] != names {
-			names = 0 // it may be part of a value, so that header has to be read whole
+			names = 0 // it may be part of a value, so the header must be read as a whole
 		}
 		s.Groups[slot], s.Names[slot] = g.group, names
 		return true

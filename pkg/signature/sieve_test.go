@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// known reports whether the sieve finds something in a text at each way of being
-// aligned, with anything round it.
+// known reports whether the sieve finds a text at each alignment, with other bytes
+// around it.
 func (s *Sieve) known(text string) error {
 	for before := range group {
 		message := []byte(strings.Repeat("\x01", before) + text + "\x01\x01\x01\x01")
@@ -78,8 +78,8 @@ func TestWhatTheSieveCannotTell(t *testing.T) {
 	}
 }
 
-// TestSharedGroup: a group that may be part of a header's name or of a value leads
-// to the whole header.
+// TestSharedGroup: if a group may be part of a header's name or of a value, the whole
+// header is read.
 func TestSharedGroup(t *testing.T) {
 	s, _ := newSieve([]Signature{contains("from", "user-agent"), {Name: "x", Header: "user-agent", Match: Exact, Value: "x", Class: Ban}}, nil)
 	if err := s.known("user-agent"); err != nil {
@@ -90,7 +90,7 @@ func TestSharedGroup(t *testing.T) {
 	}
 }
 
-// TestFullSieve: when there is no room left, every header is read.
+// TestFullSieve: if there is no room in the sieve, every header is read.
 func TestFullSieve(t *testing.T) {
 	var list []Signature
 	for i := range 5_000 {

@@ -1,13 +1,13 @@
-// Package signature recognises SIP scanners by what they write into the headers
-// of their requests. It turns any number of signatures into one automaton that
-// reads a message once, and says for a packet which signature it matches.
+// Package signature recognises SIP scanners by the headers of their requests. It
+// compiles a list of signatures into one automaton, which reads a message once and
+// reports the signature that it matches.
 //
-// What the automaton answers is defined twice: by the table that Compile makes,
-// which the kernel walks too, and by Explain, which takes the message apart line
-// by line and compares strings. Tests hold the two against each other.
+// The result is computed in two ways: with the table that Compile makes, which the
+// kernel uses too, and by Explain, which splits the message into lines and compares
+// strings. Tests compare the two.
 //
-// The package is pure. Which signatures there are, which of them are switched
-// on, and what happens to a packet that matches, is decided elsewhere.
+// The package is pure. Which signatures there are, which of them are switched on, and
+// what happens to a packet that matches is decided elsewhere.
 package signature
 
 import (
@@ -22,56 +22,54 @@ type Signature struct {
 	Name   string
 	Header string // in any case; RequestLine for the line before the headers
 	Match  Match
-	// Value is compared without regard to the case of ASCII letters. Any white
-	// space in it stands for any white space in the header (RFC 3261 section
-	// 7.3.1), a line break that a space follows included.
+	// Value is compared without regard to the case of ASCII letters. Any white space in
+	// it matches any white space in the header (RFC 3261 section 7.3.1), also a line
+	// break followed by a space.
 	Value string
 	Class Class
 }
 
-// RequestLine stands in place of a header for the request line (RFC 3261
-// section 7.1).
+// RequestLine is the name to use for the request line instead of a header's name (RFC
+// 3261 section 7.1).
 const RequestLine = "request-line"
 
 // Match is how a value is compared with a header's.
 type Match string
 
-// The ways to match. White space at both ends of the header's value is no part
-// of it.
+// The ways to match. White space at the ends of the header's value is ignored.
 const (
 	Contains Match = "contains"
 	Prefix   Match = "prefix"
 	Exact    Match = "exact"
 )
 
-// Class is what a match is worth.
+// Class is what a match means.
 type Class string
 
-// The classes. Whoever matches a signature of class Ban is a scanner; one of
-// class Label is only counted.
+// The classes. The sender of a message that matches a signature of class Ban is a
+// scanner. Matches of class Label are only counted.
 const (
 	Ban   Class = "ban"
 	Label Class = "label"
 )
 
-// Limits of what is looked at.
+// Limits.
 const (
-	// MaxLength is how many bytes of a message are read. What follows them
-	// is not there.
+	// MaxLength is how many bytes of a message are read. Bytes after them are ignored.
 	MaxLength = 2048
-	// MaxName is how many bytes a signature's name may have.
+	// MaxName is the largest length of a signature's name in bytes.
 	MaxName = 64
 )
 
-// Mark is what the classifier writes on a packet.
+// Mark is what the classifier writes into a packet's mark.
 type Mark uint8
 
-// The marks, by the value that rules in the kernel compare with.
+// The marks. The values are those that the rules in the kernel compare with.
 const (
-	None       Mark = 0 // no request, or one against which nothing is known
+	None       Mark = 0 // not a request, or a request that matches nothing
 	Scanner    Mark = 1 // it matches a signature of class Ban
 	Allowed    Mark = 2 // its User-Agent is one of those required
-	NotAllowed Mark = 3 // a User-Agent is required, and it shows none of those
+	NotAllowed Mark = 3 // a User-Agent is required, and the request has none of those
 )
 
 func (m Mark) String() string {
@@ -86,13 +84,13 @@ func (m Mark) String() string {
 	return "none"
 }
 
-// Result is what a packet was found to be.
+// Result is the classification of a packet.
 type Result struct {
 	Mark Mark
-	// Signature is the name of the signature that matched, "" for none: of class
-	// Ban the one whose match ends first in the message, else of class Label the
-	// one whose match ends first; among those that end at the same byte, the one
-	// that was given first.
+	// Signature is the name of the signature that matched, "" for none. One of class
+	// Ban takes precedence over one of class Label. Within a class it is the signature
+	// whose match ends first in the message; of those that end at the same byte, the
+	// one that was given first.
 	Signature string
 }
 
@@ -101,7 +99,7 @@ var (
 	space = regexp.MustCompile(`[ \t]+`)
 )
 
-// Check says what is wrong with a signature, if anything.
+// Check returns what is wrong with a signature, or nil.
 func (s Signature) Check() error {
 	switch {
 	case s.Name == "":
@@ -109,7 +107,7 @@ func (s Signature) Check() error {
 	case len(s.Name) > MaxName:
 		return fmt.Errorf("signature %q: a name has at most %d bytes", s.Name, MaxName)
 	case !token.MatchString(s.Header):
-		return fmt.Errorf("signature %q: %q is no header's name", s.Name, s.Header)
+		return fmt.Errorf("signature %q: %q is not the name of a header", s.Name, s.Header)
 	case s.Match != Contains && s.Match != Prefix && s.Match != Exact:
 		return fmt.Errorf("signature %q: match is %q, want contains, prefix or exact", s.Name, s.Match)
 	case s.Class != Ban && s.Class != Label:
@@ -124,7 +122,7 @@ func (s Signature) Check() error {
 func checkValue(value string) error {
 	switch {
 	case value == "":
-		return errors.New("an empty value would match everybody")
+		return errors.New("an empty value would match every message")
 	case strings.Trim(value, " \t") != value:
 		return fmt.Errorf("%q has white space at its ends, which no header's value has", value)
 	}
@@ -136,7 +134,8 @@ func checkValue(value string) error {
 	return nil
 }
 
-// normal is a value as it is compared: in lower case, white space as one space.
+// normal returns a value in the form in which it is compared: in lower case, with one
+// space for any white space.
 func normal(value string) string { return lower(space.ReplaceAllString(value, " ")) }
 
 func lower(s string) string {
@@ -147,8 +146,8 @@ func lower(s string) string {
 	return string(b)
 }
 
-// fold puts ASCII letters into lower case and leaves all other bytes alone, those
-// of UTF-8 too.
+// fold turns ASCII letters into lower case and leaves all other bytes alone, those of
+// UTF-8 too.
 func fold(b byte) byte {
 	if 'A' <= b && b <= 'Z' {
 		return b + 'a' - 'A'
@@ -158,19 +157,18 @@ func fold(b byte) byte {
 
 func isBlank(b byte) bool { return b == ' ' || b == '\t' }
 
-// isSpace includes the carriage return: inside a header it is only found before
-// a line break.
+// isSpace includes the carriage return: inside a header it only occurs before a line
+// break.
 func isSpace(b byte) bool { return isBlank(b) || b == '\r' }
 
-// request finds the request line: where it begins and where the first header
-// does. It is the first line of the message; it ends in white space and the
-// version, and does not begin with the version, as a response does. Anything else
-// is no request: responses, keep-alives, RTP, TLS, a TCP segment out of the middle
-// of a message.
+// request finds where the request line and the first header begin. The request line is
+// the first line of the message. It ends in white space and the version, and does not
+// begin with the version, as a response does. Anything else is not a request:
+// responses, keep-alives, RTP, TLS, a TCP segment from the middle of a message.
 //
-// Line breaks before it are passed over, as they should be (RFC 3261 section 7.5),
-// and so is white space before and behind it, which section 25.1 does not allow:
-// some servers take it, and nobody is to get past the signatures with it.
+// Line breaks before it are skipped (RFC 3261 section 7.5), and so is white space
+// before and after it. Section 25.1 does not allow that, but some servers accept it, so
+// it must not help a scanner to evade the signatures.
 func request(message []byte) (start, headers int, ok bool) {
 	for start < len(message) && (isSpace(message[start]) || message[start] == '\n') {
 		start++

@@ -56,7 +56,7 @@ func TestAlarms(t *testing.T) {
 			"unanswered: dns: no name server has given a good answer for 30 hours: addresses that are new since are not allowed (since 2026-11-27 06:00:00)",
 		}},
 		{name: "for a week", asked: 170 * hour, heard: 170 * hour, want: []string{
-			"stale: sip.acme.example: nobody has asked for it for 170 h; its addresses stay as they were (since 2026-11-21 10:00:00)",
+			"stale: sip.acme.example: it was not asked for during 170 h; its addresses are kept (since 2026-11-21 10:00:00)",
 		}},
 		{name: "the policy file is newer", asked: hour, heard: hour, change: func(s *site.Site, l *site.Look) {
 			l.File = &site.File{Path: "/etc/ringfence/policy.yaml", Text: s.Text + "# more\n", Changed: noon.Add(-hour)}

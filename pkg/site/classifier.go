@@ -12,31 +12,31 @@ import (
 
 // Program is a classifier for certain signatures and ports.
 type Program interface {
-	// On is the classifier with the program on the interfaces.
+	// On returns the classifier with the program attached to the interfaces.
 	On(interfaces []string) ruleset.Classifier
 }
 
-// Classifier is what is known of the classifier, and what a site wants of it.
+// Classifier is what is known about the classifier, and where the site wants it.
 type Classifier struct {
-	// Program recognises scanners; nil is none. Signatures is how many it knows.
+	// Program recognises scanners; nil means there is none. Signatures is the number of
+	// its signatures.
 	Program    Program
 	Signatures int
-	// Present are the names of the interfaces that there are now, nil if those of
-	// the site's host are.
+	// Present are the names of the present interfaces, nil if those of the site's host
+	// are.
 	Present []string
-	// Obstacle is why this process can attach nothing, nil if it can.
+	// Obstacle is why this process cannot attach a program, nil if it can.
 	Obstacle error
-	// Kept is what stays attached because nothing else can be put there, nil if
-	// that is not so.
+	// Kept is what stays attached because nothing else can be attached, nil otherwise.
 	Kept ruleset.Classifier
 
-	// Desired is where the program should be, and Unavailable says by interface why
-	// it is not where it belongs. Classify makes both.
+	// Desired says where the program should be attached, and Unavailable, by interface,
+	// why it cannot be attached where it is needed. Classify sets both.
 	Desired     ruleset.Classifier
 	Unavailable map[string]error
 }
 
-// WantsClassifier reports whether anything is to be recognised.
+// WantsClassifier reports whether the policy needs anything recognised.
 func (s *Site) WantsClassifier() bool {
 	return compile.Engine(s.Policy, s.Host) != policy.EngineOff
 }
@@ -62,8 +62,8 @@ func (s *Site) LacksClassifier() string {
 	return s.RequiresClassifier()
 }
 
-// Classify decides where the program should be. foreign says of interfaces which
-// other program keeps it out.
+// Classify decides where the program should be attached. foreign says on which
+// interfaces another program prevents it.
 func (s *Site) Classify(foreign map[string]error) {
 	c := &s.Classifier
 	c.Desired, c.Unavailable = nil, nil
@@ -76,7 +76,7 @@ func (s *Site) Classify(foreign map[string]error) {
 	}
 	wanted := s.Classified()
 	if s.RequiresClassifier() == "" {
-		// An interface that another program has taken need not keep scanners from
+		// An interface that another program occupies should not keep scanners from
 		// being recognised on the others.
 		c.Unavailable = foreign
 		free := slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return foreign[name] != nil })
@@ -89,9 +89,9 @@ func (s *Site) Classify(foreign map[string]error) {
 	c.Desired = c.Program.On(wanted)
 }
 
-// Classified are the interfaces whose packets are read: the fenced ones that are
+// Classified are the interfaces whose packets are read: the fenced ones, if any are
 // listed; else, where unknown phones are dropped anyway, those that lead outside;
-// else all. Of these, those that are present. What comes in by the port of a
+// else all. Of these, those that are present and not trusted. What comes in by the port of a
 // bridge is read on the bridge.
 func (s *Site) Classified() []string {
 	p, h, present := s.Policy, s.Host, s.Classifier.Present
@@ -101,7 +101,7 @@ func (s *Site) Classified() []string {
 		outside := len(h.Outside) == 0 || slices.Contains(h.Outside, i.Name)
 		wanted := listed || i.Master == "" && (outside || p.Unknown.Accept)
 		here := present == nil || slices.Contains(present, i.Name)
-		if wanted && here && p.Fences(i.Name) && i.Name != "lo" && !slices.Contains(names, i.Name) {
+		if wanted && here && s.judges(i.Name) && i.Name != "lo" && !slices.Contains(names, i.Name) {
 			names = append(names, i.Name)
 		}
 	}
@@ -119,9 +119,9 @@ func (s *Site) FencedInterfaces() []string {
 	return names
 }
 
-// KeepAttached makes the site go by the classifier that is attached, all of it:
-// also by one of another version, unless the policy is another one or cannot do
-// without. It reports whether that will do.
+// KeepAttached makes the site use the classifier that is attached, with all its
+// programs, even one of another version. It does not if the policy has changed or
+// requires the classifier. It reports whether it did.
 func (s *Site) KeepAttached(attached ruleset.Classifier, otherPolicy bool) bool {
 	c := &s.Classifier
 	watched := 0
@@ -143,7 +143,7 @@ func (s *Site) KeepAttached(attached ruleset.Classifier, otherPolicy bool) bool 
 	return true
 }
 
-// ClassifierObstacle is why scanners cannot be recognised here, nil if they can.
+// ClassifierObstacle returns why scanners cannot be recognised here, nil if they can.
 func (s *Site) ClassifierObstacle() error {
 	c := s.Classifier
 	if c.Obstacle != nil {

@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Allowances are what guards would refuse and may pass.
+// Allowances say what guards would refuse and should accept.
 type Allowances struct {
 	// Empty are the providers that may be without an address.
 	Empty []string
@@ -20,8 +21,8 @@ type Allowances struct {
 	Cut       []ruleset.Network
 }
 
-// As returns the allowances with what another site does already: who changes
-// something else must not be stopped by it.
+// As returns the allowances together with what another site already does, so that these
+// do not stop an unrelated change.
 func (a Allowances) As(before *Site) Allowances {
 	_, origins := before.Compile()
 	a.Empty = slices.Clone(a.Empty)
@@ -34,7 +35,7 @@ func (a Allowances) As(before *Site) Allowances {
 	return a
 }
 
-// Guards are those that a new policy must pass.
+// Guards returns the guards that a new policy must pass.
 func (s *Site) Guards(a Allowances) []plan.Guard {
 	if s.Policy.Monitor {
 		return nil // nothing is dropped
@@ -46,12 +47,18 @@ func (s *Site) Guards(a Allowances) []plan.Guard {
 	return guards
 }
 
-// inside are the networks inside that the site would cut off, without those
-// that were accepted.
+// inside returns the inside networks that the site would cut off, without those that
+// were accepted.
 func (s *Site) inside(accepted []ruleset.Network) []ruleset.Network {
-	return slices.DeleteFunc(plan.FindInside(s.Host, s.Policy.Fences, s.Policy.Allowed()), func(n ruleset.Network) bool {
+	return slices.DeleteFunc(plan.FindInside(s.Host, s.judges, s.Policy.Allowed()), func(n ruleset.Network) bool {
 		return slices.Contains(accepted, n)
 	})
+}
+
+// judges reports whether packets that come in by the named interface pass only if
+// somebody is allowed.
+func (s *Site) judges(name string) bool {
+	return compile.Fences(s.Policy, s.Host, name) && !s.Policy.Trusts(name)
 }
 
 // Cuts are the networks inside whose phones the site cuts off.
@@ -62,7 +69,7 @@ func (s *Site) Cuts() []ruleset.Network {
 	return s.inside(nil)
 }
 
-// failedProviders says, by provider, why its names brought nothing.
+// failedProviders says, by provider, why its names have no address.
 func failedProviders(p *policy.Policy, failures []resolve.Problem) map[string]string {
 	failed := map[string]string{}
 	for _, provider := range p.Providers {

@@ -1,12 +1,10 @@
-// Package site brings together what a policy is compiled with: the facts of the
-// host and what is remembered of names. Out of these it makes the desired state
-// with the origin of each address, the settings that answers are learned by, the
-// guards that a change must pass, the interfaces whose packets are classified, and
-// warnings.
+// Package site combines what a policy is compiled with: the facts of the host and the
+// memory of names. From these it makes the desired state with the origin of each
+// address, the settings for learning answers, the guards that a change must pass, the
+// interfaces on which packets are classified, and warnings.
 //
-// It is pure. Reading the policy and the host, asking name servers, loading the
-// classifier and changing the kernel are others' work; what they find out is
-// handed in.
+// It is pure. It does not read the policy or the host, ask name servers, load the
+// classifier or change the kernel; its callers do, and pass in the results.
 package site
 
 import (
@@ -23,28 +21,27 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Site is a policy with everything around it that it is compiled with.
+// Site is a policy with everything that it is compiled with.
 type Site struct {
 	Policy *policy.Policy
 	Text   string // of the policy
 	Source string // the file that it was read from
 	Host   ruleset.Host
-	// Answers are those to all questions that the policy's names raise; Asked says
-	// whether any was put.
+	// Answers are those to all questions for the policy's names. Asked says whether any
+	// question was asked.
 	Answers []resolve.Result
 	Asked   bool
 	Memory  resolve.Memory // of the policy's names
-	// Retired is what is remembered of other names: a rollback may bring them
-	// back.
+	// Retired is the memory of other names, which a rollback may need.
 	Retired resolve.Memory
-	// Classifier is what is known of the classifier.
+	// Classifier is what is known about the classifier.
 	Classifier Classifier
 }
 
-// keepRetired is how long a name is remembered that no policy in force asks for.
+// keepRetired is how long a name is remembered that no policy in force uses.
 const keepRetired = 366 * 24 * time.Hour
 
-// Remember fills in the site's memory from what was remembered and the answers.
+// Remember sets the site's memory from an older one and the answers.
 func (s *Site) Remember(old resolve.Memory, now resolve.Moment) {
 	targets := Targets(s.Policy)
 	s.Memory = old.Only(targets)
@@ -56,37 +53,56 @@ func (s *Site) Remember(old resolve.Memory, now resolve.Moment) {
 	}
 }
 
-// Whole is what is remembered of all names, the retired ones too.
+// Whole returns the memory of all names, the retired ones included.
 func (s *Site) Whole() resolve.Memory { return s.Memory.Merge(s.Retired) }
 
-// Settings are what policy and host say about names.
+// Settings returns what the policy and the host say about names.
 func (s *Site) Settings() resolve.Settings {
 	dns := s.Policy.DNS
 	settings := resolve.Settings{
 		Filter: AddressFilter(s.Policy, s.Host),
 		Hold:   dns.Hold, Min: dns.Min, Max: dns.Max, StaleAlarm: dns.StaleAlarm,
 	}
+	names := NamesOf(s.Policy)
 	for _, t := range Targets(s.Policy) {
-		settings.Names = append(settings.Names, resolve.Name{Target: t, Owners: Owners(s.Policy, t)})
+		settings.Names = append(settings.Names, names.Name(t))
 	}
 	return settings
 }
 
-// Owners are the providers whose registrar a name is, or the trusted.
-func Owners(p *policy.Policy, t resolve.Target) []string {
-	if !t.Registrar {
-		return []string{"trusted"}
-	}
-	var owners []string
+// Names finds what a policy says about a name.
+type Names map[string]resolve.Name
+
+// NamesOf are the names of the registrars of a policy.
+func NamesOf(p *policy.Policy) Names {
+	names := Names{}
 	for _, provider := range p.Providers {
-		if slices.ContainsFunc(provider.Registrars, func(r policy.Registrar) bool { return r.Host == t.Name }) {
-			owners = append(owners, provider.Name)
+		for _, r := range provider.Registrars {
+			n := names[r.Host]
+			if !slices.Contains(n.Owners, provider.Name) {
+				n.Owners = append(n.Owners, provider.Name)
+			}
+			if len(n.Servers) == 0 {
+				n.Servers = provider.DNS
+			}
+			names[r.Host] = n
 		}
 	}
-	return owners
+	return names
 }
 
-// Targets are the names that the policy asks for.
+// Name is a target with its owners, the providers whose registrar it is or the
+// trusted, and the name servers that are asked for it.
+func (n Names) Name(t resolve.Target) resolve.Name {
+	name := resolve.Name{Owners: []string{"trusted"}}
+	if t.Registrar {
+		name = n[t.Name]
+	}
+	name.Target = t
+	return name
+}
+
+// Targets returns the names that the policy needs resolved.
 func Targets(p *policy.Policy) []resolve.Target {
 	var targets []resolve.Target
 	for _, n := range compile.Names(p) {
@@ -95,7 +111,7 @@ func Targets(p *policy.Policy) []resolve.Target {
 	return targets
 }
 
-// AddressFilter says which addresses the policy's names may not stand for.
+// AddressFilter returns the rules for addresses that names must not have.
 func AddressFilter(p *policy.Policy, h ruleset.Host) resolve.AddressFilter {
 	s := resolve.AddressFilter{Listed: ruleset.Union(p.Allowed())}
 	for _, i := range h.Interfaces {
@@ -106,8 +122,8 @@ func AddressFilter(p *policy.Policy, h ruleset.Host) resolve.AddressFilter {
 	return s
 }
 
-// Compile makes the desired state, with the classifier as Classify has decided,
-// and says where its addresses come from.
+// Compile makes the desired state, with the classifier as Classify has decided, and the
+// origins of its addresses.
 func (s *Site) Compile() (*ruleset.State, ruleset.Origins) {
 	addresses := map[compile.Name][]compile.Address{}
 	for _, n := range compile.Names(s.Policy) {
@@ -120,8 +136,8 @@ func (s *Site) Compile() (*ruleset.State, ruleset.Origins) {
 	return state, origins
 }
 
-// DiffersFrom says in a few words what makes the rules of a site, other than its
-// addresses, differ from those of the site before.
+// DiffersFrom says in a few words why the rules of a site, other than its addresses,
+// differ from those of an earlier site.
 func (s *Site) DiffersFrom(before *Site) string {
 	var differences []string
 	note := func(differs bool, format string, args ...any) {
@@ -132,6 +148,11 @@ func (s *Site) DiffersFrom(before *Site) string {
 	now, then := s.Policy, before.Policy
 	note(now.Monitor != then.Monitor, "mode is %s, it was %s", Mode(now), Mode(then))
 	note(!slices.Equal(now.Interfaces, then.Interfaces), "interfaces are %v, they were %v", now.Interfaces, then.Interfaces)
+	trusted, trustedThen := now.Trusted.Interfaces, then.Trusted.Interfaces
+	note(!slices.Equal(trusted, trustedThen), "trusted.interfaces are %v, they were %v", trusted, trustedThen)
+	fenced, fencedThen := compile.Fenced(now, s.Host), compile.Fenced(then, before.Host)
+	appeared := slices.DeleteFunc(fenced, func(name string) bool { return now.Fences(name) || slices.Contains(fencedThen, name) })
+	note(len(appeared) > 0, "%s stands on what is fenced", strings.Join(appeared, ", "))
 	note(now.Unknown.Accept != then.Unknown.Accept, "unknown.action is %s, it was %s", action(now), action(then))
 	note(now.Unknown.AllowReplies != then.Unknown.AllowReplies, "unknown.allow_replies is %t, it was %t", now.Unknown.AllowReplies, then.Unknown.AllowReplies)
 	note(s.Host.Forwards && !before.Host.Forwards, "this host forwards now")
@@ -141,8 +162,8 @@ func (s *Site) DiffersFrom(before *Site) string {
 	return strings.Join(differences, "; ")
 }
 
-// AsksTheSame reports whether the same rules come of both sites with the memory of
-// the other one.
+// AsksTheSame reports whether both sites give the same rules when the memory is
+// exchanged.
 func (s *Site) AsksTheSame(other *Site) bool {
 	same := *s
 	same.Memory = other.Memory
@@ -152,7 +173,7 @@ func (s *Site) AsksTheSame(other *Site) bool {
 	return plan.Diff(before, now).Empty()
 }
 
-// Mode is the mode of a policy by its name.
+// Mode returns the name of a policy's mode.
 func Mode(p *policy.Policy) string {
 	if p.Monitor {
 		return "monitor"
@@ -167,7 +188,7 @@ func action(p *policy.Policy) string {
 	return "drop"
 }
 
-// FromMemory counts the names that go by what earlier answers said.
+// FromMemory counts the names for which earlier answers are used.
 func (s *Site) FromMemory() int {
 	n := 0
 	for _, t := range Targets(s.Policy) {
@@ -179,7 +200,7 @@ func (s *Site) FromMemory() int {
 	return n
 }
 
-// Size says how many addresses the policy's names stand for.
+// Size says how many addresses the policy's names have.
 func (s *Site) Size() string {
 	names := len(Targets(s.Policy))
 	if names == 0 {
@@ -188,8 +209,8 @@ func (s *Site) Size() string {
 	return notice.Count(names, "name") + " with " + notice.Count(s.Memory.Count(), "address")
 }
 
-// Mentioned reads names: they must be the policy's, or be asked for because of one
-// of those.
+// Mentioned reads names. Each must be in the policy, or must be asked for because of
+// such a name.
 func (s *Site) Mentioned(names []string, memory resolve.Memory) ([]string, error) {
 	var known []string
 	for _, name := range names {

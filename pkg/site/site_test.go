@@ -75,7 +75,7 @@ func TestClassified(t *testing.T) {
 // TestClassify: an interface that another program has taken does not keep the
 // classifier from the others, unless the policy cannot do without it.
 func TestClassify(t *testing.T) {
-	taken := map[string]error{"wan": errors.New("another program's filter is there")}
+	taken := map[string]error{"wan": errors.New("another program's filter is attached there")}
 	s := newSite(t, "unknown: {action: accept}\n", router())
 	s.Classify(taken)
 	if got := s.Classifier.Desired.Interfaces(); !slices.Equal(got, []string{"lan"}) || s.ClassifierObstacle() == nil {

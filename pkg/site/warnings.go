@@ -15,19 +15,19 @@ import (
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
-// Warnings say what is right by the letter and probably not what was meant.
+// Warnings reports what is valid but probably not intended.
 func (s *Site) Warnings() []notice.Notice {
 	return slices.Concat(PolicyWarnings(s.Policy), interfaceWarnings(s.Policy, s.Host), s.ClassifierWarnings())
 }
 
-// PolicyWarnings are Warnings as far as the host does not matter.
+// PolicyWarnings returns the warnings that do not depend on the host.
 func PolicyWarnings(p *policy.Policy) []notice.Notice {
 	var warnings []notice.Notice
-	if len(p.Allowed())+len(compile.Names(p)) == 0 && !p.Unknown.Accept && !p.Monitor {
-		warnings = append(warnings, notice.Warningf(notice.NobodyAllowed, "nobody is allowed: with this policy every call is dropped"))
+	if len(p.Allowed())+len(compile.Names(p))+len(p.Trusted.Interfaces) == 0 && !p.Unknown.Accept && !p.Monitor {
+		warnings = append(warnings, notice.Warningf(notice.NobodyAllowed, "no address is allowed: with this policy every call is dropped"))
 	}
 	if p.Unknown.Accept && p.Signatures.Engine == policy.EngineOff {
-		warnings = append(warnings, notice.Warningf(notice.AcceptsScanners, "unknown.action is accept, and signatures.engine is off: everybody who is not banned passes, scanners too"))
+		warnings = append(warnings, notice.Warningf(notice.AcceptsScanners, "unknown.action is accept, and signatures.engine is off: every source that is not banned passes, scanners too"))
 	}
 	for _, own := range p.Signatures.Deny {
 		s := signature.Signature{Name: own.Name, Header: own.Header, Match: signature.Match(own.Match), Value: own.Value, Class: signature.Ban}
@@ -45,17 +45,17 @@ func PolicyWarnings(p *policy.Policy) []notice.Notice {
 func lintText(s signature.Signature, lint signature.Lint) string {
 	switch {
 	case lint.Text != "":
-		return fmt.Sprintf("matches what honest phones send (%s: %q): they are taken for scanners", s.Header, lint.Text)
+		return fmt.Sprintf("matches what ordinary phones send (%s: %q), which are then taken for scanners", s.Header, lint.Text)
 	case s.Match == signature.Contains:
-		return fmt.Sprintf("looks for only %s anywhere in a header, and an honest phone may send those too: write prefix or exact, or at least %d",
+		return fmt.Sprintf("looks for only %s anywhere in a header, which an ordinary phone may send too: use prefix or exact, or at least %d",
 			notice.Count(lint.Length, "character"), lint.Least)
 	}
-	return fmt.Sprintf("looks for only %s that a header begins with, and an honest phone may send those too: write exact, or at least %d",
+	return fmt.Sprintf("looks for only %s at the beginning of a header, which an ordinary phone may send too: use exact, or at least %d",
 		notice.Count(lint.Length, "character"), lint.Least)
 }
 
-// interfaceWarnings say which of the listed interfaces fence nothing, and what
-// leads outside and is not fenced.
+// interfaceWarnings reports which of the listed interfaces fence nothing, and which
+// outside interfaces are not fenced.
 func interfaceWarnings(p *policy.Policy, host ruleset.Host) []notice.Notice {
 	if len(p.Interfaces) == 0 {
 		return nil
@@ -73,7 +73,7 @@ func interfaceWarnings(p *policy.Policy, host ruleset.Host) []notice.Notice {
 	}
 	for _, i := range host.Interfaces {
 		if i.Master != "" && p.Fences(i.Name) && !p.Fences(i.Master) {
-			warn(notice.InterfacePort, i.Name, "%s is a port of %s, and rules see its packets come in by that: write %s", i.Name, i.Master, i.Master)
+			warn(notice.InterfacePort, i.Name, "%s is a port of %s, and in the rules its packets come in by that: write %s", i.Name, i.Master, i.Master)
 		}
 	}
 	outside := slices.DeleteFunc(slices.Clone(host.Outside), p.Fences)
@@ -83,7 +83,7 @@ func interfaceWarnings(p *policy.Policy, host ruleset.Host) []notice.Notice {
 	return warnings
 }
 
-// CutWarnings say which phones inside the site cuts off from their provider.
+// CutWarnings reports which inside phones the site cuts off from their provider.
 func (s *Site) CutWarnings() []notice.Notice {
 	if inside := s.Cuts(); len(inside) > 0 {
 		return []notice.Notice{notice.Warningf(notice.CutInside, "%s", plan.CutText(inside))}
@@ -100,7 +100,7 @@ func (s *Site) ClassifierWarnings() []notice.Notice {
 		var warnings []notice.Notice
 		for _, name := range slices.Sorted(maps.Keys(s.Classifier.Unavailable)) {
 			n := notice.Warningf(notice.ClassifierUnavailable,
-				"unknown.action is accept, and scanners that come in on %s are not recognised: %v; everybody who is not banned passes", name, s.Classifier.Unavailable[name])
+				"unknown.action is accept, and scanners that come in on %s are not recognised: %v; every source that is not banned passes", name, s.Classifier.Unavailable[name])
 			n.About = name
 			warnings = append(warnings, n)
 		}
@@ -111,7 +111,7 @@ func (s *Site) ClassifierWarnings() []notice.Notice {
 			"unknown phones are dropped, because the classifier does not read their User-Agent: %v", why)}
 	case s.Policy.Unknown.Accept:
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
-			"unknown.action is accept, and scanners are not recognised: %v; everybody who is not banned passes", why)}
+			"unknown.action is accept, and scanners are not recognised: %v; every source that is not banned passes", why)}
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (s *Site) NeedsSomebody(alarms []Alarm) bool {
 	return len(s.Memory.Refresh.Failures)+len(alarms) > 0
 }
 
-// Words puts the way out of an alarm into words. A nil Words has none.
+// Words returns the text for the way out of an alarm. A nil Words returns none.
 type Words func(resolve.WayOut) string
 
 func (w Words) of(wayOut resolve.WayOut) string {
@@ -169,8 +169,7 @@ func FailureNotices(problems []resolve.Problem) []notice.Notice {
 	return notices
 }
 
-// RejectedNotices warn of addresses that are not believed, beside others of their
-// name that are.
+// RejectedNotices warns of rejected addresses of names that have other, accepted ones.
 func RejectedNotices(m resolve.Memory) []notice.Notice {
 	var notices []notice.Notice
 	for _, known := range m.Names {
@@ -186,7 +185,8 @@ func RejectedNotices(m resolve.Memory) []notice.Notice {
 	return notices
 }
 
-// quarantineNotices warn of addresses that no second answer has confirmed or contradicted.
+// quarantineNotices warns of addresses that no second answer has confirmed or
+// contradicted.
 func quarantineNotices(m resolve.Memory) []notice.Notice {
 	var notices []notice.Notice
 	for _, k := range m.Names {
@@ -197,7 +197,7 @@ func quarantineNotices(m resolve.Memory) []notice.Notice {
 			}
 		}
 		if len(waiting) > 0 {
-			n := notice.Warningf(notice.AddressQuarantined, "%s: the addresses that were known are gone from its answer, and a second answer is needed for %s", k.Name, strings.Join(waiting, ", "))
+			n := notice.Warningf(notice.AddressQuarantined, "%s: its answer lacks the known addresses, so a second answer is needed to accept %s", k.Name, strings.Join(waiting, ", "))
 			n.About = k.Name
 			notices = append(notices, n)
 		}

@@ -12,9 +12,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
-// Uptime returns the name of this boot and for how long the machine has run
-// since, without the time that it slept. No program can move that clock, and all
-// programs of a boot see the same.
+// Uptime returns the identifier of this boot and the time since then, without the time
+// that the machine slept. No program can change this clock, and it is the same for all
+// programs.
 func Uptime() (boot string, up time.Duration, err error) {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -27,9 +27,8 @@ func Uptime() (boot string, up time.Duration, err error) {
 	return string(bytes.TrimSpace(id)), time.Duration(t.Nano()), nil
 }
 
-// Clock tells the time by the wall clock and by the one that goes on from boot to
-// boot. Where that cannot be read, the time since the process started is the only
-// one that nobody moves.
+// Clock returns the time by the wall clock and by the clock that runs since the boot.
+// If the latter cannot be read, the time since the process started takes its place.
 func Clock(log *slog.Logger) func() resolve.Moment {
 	started := time.Now()
 	return func() resolve.Moment {

@@ -16,10 +16,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Listeners returns the UDP and TCP ports of the calling thread's network
-// namespace that somebody outside this host could speak to, each once, sorted.
-// Whose sockets they are is told as far as this process may know; root may know
-// all.
+// Listeners returns the UDP and TCP ports of the calling thread's network namespace
+// that are reachable from outside this host, each once, sorted. The programs are named
+// as far as this process may see them; root sees all.
 func Listeners() ([]ruleset.Listener, error) {
 	inodes := map[string]ruleset.Listener{} // by the inode of the socket
 	for _, protocol := range []ruleset.Protocol{ruleset.UDP, ruleset.TCP} {
@@ -38,10 +37,11 @@ func Listeners() ([]ruleset.Listener, error) {
 	return slices.Compact(list), nil
 }
 
-// The states of a socket that others can speak to first (include/net/tcp_states.h).
+// The states of a socket that accepts packets from any sender
+// (include/net/tcp_states.h).
 const (
 	stateListen = 10 // TCP
-	stateClose  = 7  // UDP that is connected to nobody
+	stateClose  = 7  // UDP, not connected
 )
 
 // readSockets asks the kernel by sock_diag(7).
@@ -73,7 +73,7 @@ func nameOwners(inodes map[string]ruleset.Listener) {
 	for _, link := range links {
 		target, err := os.Readlink(link)
 		if err != nil {
-			continue // the process is gone, or is not ours to look into
+			continue // the process is gone, or belongs to another user
 		}
 		inode, isSocket := strings.CutPrefix(target, "socket:[")
 		if !isSocket {
@@ -88,9 +88,8 @@ func nameOwners(inodes map[string]ruleset.Listener) {
 	}
 }
 
-// plainName leaves of a process's name what is harmless wherever it is written:
-// every process names itself, with line breaks and control characters if it
-// likes.
+// plainName removes from a process's name what could do harm in output: a process
+// chooses its own name, and may use line breaks and control characters.
 func plainName(comm string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r) {

@@ -14,13 +14,13 @@ type Rights struct {
 	// NetAdmin says that it has CAP_NET_ADMIN, without which it can neither read nor
 	// change rules.
 	NetAdmin bool
-	// UserNamespace says that it runs in a user namespace of a container or of a
-	// user, where a capability counts for less.
+	// UserNamespace says that it runs in a user namespace of a container or a user,
+	// where a capability grants less.
 	UserNamespace bool
 }
 
-// ReadRights returns the rights of the calling thread. What cannot be read counts
-// as given.
+// ReadRights returns the rights of the calling thread. Rights that cannot be determined
+// are assumed.
 func ReadRights() Rights {
 	r := Rights{Root: os.Geteuid() == 0, NetAdmin: true}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -28,7 +28,7 @@ func ReadRights() Rights {
 	if unix.Capget(&header, &sets[0]) == nil {
 		r.NetAdmin = sets[0].Effective>>unix.CAP_NET_ADMIN&1 != 0
 	}
-	// The first user namespace maps no numbers.
+	// The first user namespace maps all numbers to themselves.
 	mapped, err := os.ReadFile("/proc/self/uid_map")
 	r.UserNamespace = err == nil && strings.Join(strings.Fields(string(mapped)), " ") != "0 0 4294967295"
 	return r

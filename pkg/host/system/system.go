@@ -1,14 +1,12 @@
 // Package system reads the facts of this machine that the rules depend on: its
-// interfaces and addresses, whether it forwards, its default routes, its name
-// servers, the servers that listen on it, and its clocks. What follows from them is
-// decided elsewhere.
+// interfaces and addresses, whether it forwards, its default routes, its name servers,
+// the servers that listen on it, and its clocks. It draws no conclusions from them.
 package system
 
 import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -19,19 +17,25 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// resolvConf names the name servers of the host.
-const resolvConf = "/etc/resolv.conf"
+// The files that the host's resolver goes by.
+const (
+	resolvConf = "/etc/resolv.conf"
+	hostsFile  = "/etc/hosts"
+)
 
-// NameServers are those that the host's resolver would ask.
-func NameServers() ([]netip.AddrPort, error) { return resolve.SystemServers(resolvConf) }
+// NameServers are those that the host's resolver would ask, and how.
+func NameServers() (resolve.Servers, error) { return resolve.SystemServers(resolvConf) }
+
+// Hosts are the names that the host's resolver asks nobody for.
+func Hosts() (resolve.Hosts, error) { return resolve.ReadHosts(hostsFile) }
 
 // Read returns all facts of the calling thread's network namespace. Name servers
-// that cannot be read are logged: without resolv.conf there simply are none. It
-// needs no privilege.
+// that cannot be read are logged. It needs no privilege.
 func Read(log *slog.Logger) (ruleset.Host, error) {
 	h, err := Links()
 	if err != nil {
@@ -41,7 +45,7 @@ func Read(log *slog.Logger) (ruleset.Host, error) {
 	if err != nil {
 		log.Info("read name servers", "error", err)
 	}
-	for _, s := range servers {
+	for _, s := range servers.Addresses {
 		h.NameServers = append(h.NameServers, s.Addr().WithZone(""))
 	}
 	return h, nil
@@ -49,49 +53,57 @@ func Read(log *slog.Logger) (ruleset.Host, error) {
 
 // Links returns the facts without the name servers.
 func Links() (ruleset.Host, error) {
-	var h ruleset.Host
+	f, err := Facts()
+	return f.Host(), err
+}
+
+// Facts reads what the kernel states.
+func Facts() (host.Facts, error) {
+	var f host.Facts
 	links, err := again(netlink.LinkList)
 	if err != nil {
-		return h, fmt.Errorf("read interfaces: %w", err)
+		return f, fmt.Errorf("read interfaces: %w", err)
 	}
 	addresses, err := again(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
-		return h, fmt.Errorf("read addresses: %w", err)
+		return f, fmt.Errorf("read addresses: %w", err)
 	}
-	names := map[int]string{}
 	for _, link := range links {
-		names[link.Attrs().Index] = link.Attrs().Name
-		i := ruleset.Interface{Name: link.Attrs().Name, Master: master(link, links)}
+		l := linkOf(link)
 		for _, a := range addresses {
-			if a.LinkIndex == link.Attrs().Index {
+			if a.LinkIndex == l.Index {
 				if p, ok := prefix(a.IPNet); ok {
-					i.Addresses = append(i.Addresses, p)
+					l.Addresses = append(l.Addresses, p)
 				}
 			}
 		}
-		slices.SortFunc(i.Addresses, netip.Prefix.Compare)
-		h.Interfaces = append(h.Interfaces, i)
+		slices.SortFunc(l.Addresses, netip.Prefix.Compare)
+		f.Links = append(f.Links, l)
 	}
-	slices.SortFunc(h.Interfaces, func(a, b ruleset.Interface) int { return strings.Compare(a.Name, b.Name) })
-	if err := readRoutes(&h, names); err != nil {
-		return h, err
+	if f.Routes, err = again(routes); err != nil {
+		return f, fmt.Errorf("read routes: %w", err)
 	}
-	h.Forwards = forwards(h.Interfaces)
-	return h, nil
+	if f.Rules, err = again(rules); err != nil {
+		return f, fmt.Errorf("read routing rules: %w", err)
+	}
+	f.Forwards, f.BridgeFilter = forwards(f.Links), bridgeFilter()
+	return f, nil
 }
 
-// master is the name of the bridge or bond that the interface is a port of. An
-// interface in a VRF has a master too, but its packets come in by itself first.
-func master(link netlink.Link, links []netlink.Link) string {
-	for _, l := range links {
-		if l.Attrs().Index == link.Attrs().MasterIndex && slices.Contains([]string{"bridge", "bond", "team"}, l.Type()) {
-			return l.Attrs().Name
-		}
+func linkOf(link netlink.Link) host.Link {
+	a := link.Attrs()
+	l := host.Link{Index: a.Index, Name: a.Name, AltNames: a.AltNames, Kind: link.Type(), Master: a.MasterIndex}
+	slices.Sort(l.AltNames)
+	if a.NetNsID < 0 { // otherwise the number is that of an interface in another namespace
+		l.Parent = a.ParentIndex
 	}
-	return ""
+	if vrf, ok := link.(*netlink.Vrf); ok {
+		l.Table = vrf.Table
+	}
+	return l
 }
 
-// again repeats a dump that the kernel says was interrupted by a change.
+// again repeats a dump that was interrupted by a change.
 func again[T any](dump func() (T, error)) (T, error) {
 	result, err := dump()
 	for range 10 {
@@ -112,76 +124,95 @@ func prefix(n *net.IPNet) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a.Unmap(), ones), ok
 }
 
-// readRoutes fills in what the routes say: gateways, the interfaces that lead
-// outside, and private networks behind other routers.
-func readRoutes(h *ruleset.Host, names map[int]string) error {
-	type found struct {
-		gateways []netip.Addr
-		outside  []string
-		routed   map[string][]netip.Prefix // by interface
-	}
-	all, err := again(func() (found, error) {
-		f := found{routed: map[string][]netip.Prefix{}}
-		for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-			// Walked one by one: a router may hold the routes of the whole internet.
-			err := netlink.RouteListFilteredIter(family, &netlink.Route{}, 0, func(r netlink.Route) bool {
-				if r.Type != unix.RTN_UNICAST {
-					return true // "unreachable default" leads nowhere
-				}
-				to, hasTo := prefix(r.Dst)
-				isDefault := !hasTo || to.Bits() == 0
-				for _, hop := range hops(r) {
-					name, known := names[hop.LinkIndex]
-					gateway, hasGateway := netip.AddrFromSlice(hop.Gw)
-					if isDefault && hasGateway {
-						f.gateways = append(f.gateways, gateway.Unmap())
-					}
-					if isDefault && known {
-						f.outside = append(f.outside, name)
-					}
-					if !isDefault && known && to.Addr().IsPrivate() && r.Protocol != unix.RTPROT_KERNEL {
-						f.routed[name] = append(f.routed[name], to)
-					}
-				}
-				return true
-			})
-			if err != nil {
-				return f, err
+// routes walks through the routes of all tables one by one: a router may hold those of
+// the whole internet.
+func routes() ([]host.Route, error) {
+	var list []host.Route
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		all := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
+		err := netlink.RouteListFilteredIter(family, all, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			if r.Type != unix.RTN_UNICAST {
+				return true // "unreachable default" leads nowhere
 			}
+			to, ok := prefix(r.Dst)
+			if !ok && family == netlink.FAMILY_V4 {
+				to = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+			} else if !ok {
+				to = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+			}
+			route := host.Route{Table: uint32(r.Table), To: to, Kernel: r.Protocol == unix.RTPROT_KERNEL}
+			if route.Matters() {
+				route.Hops = hops(r)
+				list = append(list, route)
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
 		}
-		return f, nil
-	})
-	if err != nil {
-		return fmt.Errorf("read routes: %w", err)
 	}
-	h.Gateways = slices.Compact(slices.SortedFunc(slices.Values(all.gateways), netip.Addr.Compare))
-	h.Outside = slices.Compact(slices.Sorted(slices.Values(all.outside)))
-	for _, name := range slices.Sorted(maps.Keys(all.routed)) {
-		for _, p := range ruleset.Union(all.routed[name]).Prefixes() {
-			h.Routed = append(h.Routed, ruleset.Network{Interface: name, Prefix: p})
-		}
-	}
-	return nil
+	return list, nil
 }
 
-// hops are the ways that a route leads.
-func hops(r netlink.Route) []netlink.NexthopInfo {
-	if len(r.MultiPath) == 0 {
-		return []netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw}}
+// hops returns the next hops of a route.
+func hops(r netlink.Route) []host.Hop {
+	list := make([]host.Hop, 0, 1)
+	add := func(link int, via net.IP, other netlink.Destination) {
+		gateway, _ := netip.AddrFromSlice(via)
+		if v, ok := other.(*netlink.Via); ok { // an IPv4 route with an IPv6 gateway
+			gateway, _ = netip.AddrFromSlice(v.Addr)
+		}
+		list = append(list, host.Hop{Link: link, Gateway: gateway.Unmap()})
 	}
-	list := make([]netlink.NexthopInfo, len(r.MultiPath))
-	for i, hop := range r.MultiPath {
-		list[i] = *hop
+	for _, hop := range r.MultiPath {
+		add(hop.LinkIndex, hop.Gw, hop.Via)
+	}
+	if len(r.MultiPath) == 0 {
+		add(r.LinkIndex, r.Gw, r.Via)
 	}
 	return list
 }
 
-// forwards looks at the switch of each interface, because the one for all of
-// them may be off while some are on.
-func forwards(interfaces []ruleset.Interface) bool {
+// rules returns the rules that lead to a table. A kernel without policy routing has
+// none and uses the main table.
+func rules() ([]host.Rule, error) {
+	var list []host.Rule
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		v6 := family == netlink.FAMILY_V6
+		found, err := netlink.RuleList(family)
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
+			list = append(list, host.Rule{V6: v6, Table: unix.RT_TABLE_MAIN, Suppress: -1})
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range found {
+			if r.Table != unix.RT_TABLE_UNSPEC {
+				list = append(list, host.Rule{V6: v6, Table: uint32(r.Table), Suppress: r.SuppressPrefixlen})
+			}
+		}
+	}
+	return list, nil
+}
+
+// bridgeFilter reads the switches of br_netfilter. Without that module there are none.
+func bridgeFilter() bool {
+	for _, name := range []string{"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"} {
+		value, err := os.ReadFile(filepath.Join("/proc/sys/net/bridge", name))
+		if err == nil && strings.TrimSpace(string(value)) == "1" {
+			return true
+		}
+	}
+	return false
+}
+
+// forwards reads the switch of each interface, because the global one may be off while
+// some are on.
+func forwards(links []host.Link) bool {
 	names := []string{"all"}
-	for _, i := range interfaces {
-		names = append(names, i.Name)
+	for _, l := range links {
+		names = append(names, l.Name)
 	}
 	for _, family := range []string{"ipv4", "ipv6"} {
 		for _, name := range names {

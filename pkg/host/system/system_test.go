@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,6 +54,7 @@ func read(t *testing.T, h *lab.Namespace) (facts ruleset.Host) {
 		}
 		facts.Interfaces[i].Addresses = kept
 	}
+	facts.BridgeFilter = false // which depends on a module that others may have loaded
 	return facts
 }
 
@@ -79,11 +82,11 @@ func TestRead(t *testing.T) {
 	}
 	want := ruleset.Host{
 		Interfaces: []ruleset.Interface{
-			{Name: "br0", Addresses: []netip.Prefix{prefix("192.168.1.1/24"), prefix("2001:db8:2::1/64")}},
-			{Name: "lo", Addresses: []netip.Prefix{prefix("127.0.0.1/8"), prefix("::1/128")}},
-			{Name: "peer0"},
-			{Name: "port0", Master: "br0"},
-			{Name: "wan", Addresses: []netip.Prefix{prefix("203.0.113.2/24"), prefix("2001:db8:1::2/64")}},
+			{Name: "br0", Kind: "bridge", Addresses: []netip.Prefix{prefix("192.168.1.1/24"), prefix("2001:db8:2::1/64")}},
+			{Name: "lo", Kind: "device", Addresses: []netip.Prefix{prefix("127.0.0.1/8"), prefix("::1/128")}},
+			{Name: "peer0", Kind: "veth"},
+			{Name: "port0", Kind: "veth", Master: "br0"},
+			{Name: "wan", Kind: "veth", Addresses: []netip.Prefix{prefix("203.0.113.2/24"), prefix("2001:db8:1::2/64")}},
 		},
 		Gateways: []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8:1::1")},
 		Outside:  []string{"wan"},
@@ -99,6 +102,43 @@ func TestRead(t *testing.T) {
 	}
 	if got := read(t, labtest.Host(t, "nothing")); got.Forwards || len(got.Outside)+len(got.Gateways)+len(got.Routed) > 0 {
 		t.Errorf("a host without network is %+v", got)
+	}
+}
+
+// TestReadWaysOut: the kernel's own words for ways out that are not in the main table, and
+// for interfaces that stand on others.
+func TestReadWaysOut(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	for _, args := range []string{
+		"link add wan type veth peer name far", "link set wan up", "addr add 203.0.113.2/24 dev wan", "link property add dev wan altname enp1s0",
+		"link add lte type veth peer name farther", "link set lte up", "addr add 198.51.100.2/24 dev lte",
+		"tuntap add tun9 mode tun", "link set tun9 up", "link add idle type bridge", "link set idle up",
+		"link add link wan name wan.7 type macvlan", "link set wan.7 up", "link add link wan name vrrp.1 type macvlan",
+		"route add default via 203.0.113.1", "route add default via 198.51.100.1 table 100", "rule add from 198.51.100.2 lookup 100",
+		"route add 0.0.0.0/1 dev tun9 table 7", "rule add fwmark 7 lookup 7",
+		"route add default dev idle table 8",
+		"-6 route add 2000::/3 dev wan.7 table 9", "-6 rule add iif wan.7 lookup 9", "-6 rule add unreachable priority 30000",
+	} {
+		labtest.Run(t, h, "ip", strings.Fields(args)...)
+	}
+	got := read(t, h)
+	if want := []string{"lte", "tun9", "wan", "wan.7"}; !slices.Equal(got.Outside, want) {
+		t.Errorf("%v lead outside, want %v", got.Outside, want)
+	}
+	if want := []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("203.0.113.1")}; !slices.Equal(got.Gateways, want) {
+		t.Errorf("the gateways are %v, want %v", got.Gateways, want)
+	}
+	for _, i := range got.Interfaces {
+		switch i.Name {
+		case "wan.7", "vrrp.1":
+			if i.Parent != "wan" {
+				t.Errorf("%s stands on %q", i.Name, i.Parent)
+			}
+		case "wan":
+			if !slices.Equal(i.AltNames, []string{"enp1s0"}) {
+				t.Errorf("other names of wan: %q", i.AltNames)
+			}
+		}
 	}
 }
 

@@ -9,20 +9,20 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Fault is what can go wrong with a name server: it plays the fault in front of
-// an honest handler, which it may ask.
+// Fault is a fault of a name server. It stands in front of a correct handler, which it
+// may call.
 type Fault func(honest dns.Handler) dns.Handler
 
-// ServFail cannot find out anything.
+// ServFail answers SERVFAIL.
 func ServFail(dns.Handler) dns.Handler { return status(dns.RcodeServerFailure) }
 
-// Refused does not want to say anything.
+// Refused answers REFUSED.
 func Refused(dns.Handler) dns.Handler { return status(dns.RcodeRefused) }
 
-// NoName says of every name that it does not exist.
+// NoName answers NXDOMAIN.
 func NoName(dns.Handler) dns.Handler { return status(dns.RcodeNameError) }
 
-// Empty knows every name, and no record of it.
+// Empty answers that the name exists but has no such records.
 func Empty(dns.Handler) dns.Handler { return status(dns.RcodeSuccess) }
 
 func status(rcode int) dns.Handler {
@@ -36,7 +36,7 @@ func Silent(dns.Handler) dns.Handler {
 	return dns.HandlerFunc(func(dns.ResponseWriter, *dns.Msg) {})
 }
 
-// Only plays a fault for one type of record and is honest about all others.
+// Only has the fault for one type of record and answers all others correctly.
 func Only(kind uint16, fault Fault) Fault {
 	return func(honest dns.Handler) dns.Handler {
 		faulty := fault(honest)
@@ -52,8 +52,8 @@ func Only(kind uint16, fault Fault) Fault {
 
 func asks(q *dns.Msg, kind uint16) bool { return len(q.Question) == 1 && q.Question[0].Qtype == kind }
 
-// Truncated says by UDP that the answer does not fit, and hangs up on TCP.
-// A server without TCP (ServeNamesByUDP) refuses it instead.
+// Truncated answers by UDP that the answer does not fit, and closes TCP connections. A
+// server without TCP (ServeNamesByUDP) refuses them instead.
 func Truncated(dns.Handler) dns.Handler {
 	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		if byTCP(w) {
@@ -68,8 +68,8 @@ func Truncated(dns.Handler) dns.Handler {
 
 func byTCP(w dns.ResponseWriter) bool { return w.RemoteAddr().Network() == "tcp" }
 
-// Changed sends the honest answer after a change, which may return no answer at
-// all.
+// Changed changes the correct answer before it is sent. change may return nil to send
+// no answer.
 func Changed(change func(m *dns.Msg) *dns.Msg) Fault {
 	return func(honest dns.Handler) dns.Handler {
 		return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
@@ -90,7 +90,7 @@ func Changed(change func(m *dns.Msg) *dns.Msg) Fault {
 	}
 }
 
-// answerOf is what a handler says.
+// answerOf returns the answer of a handler.
 func answerOf(h dns.Handler, w dns.ResponseWriter, q *dns.Msg) *dns.Msg {
 	caught := &catcher{ResponseWriter: w}
 	h.ServeDNS(caught, q)
@@ -100,7 +100,7 @@ func answerOf(h dns.Handler, w dns.ResponseWriter, q *dns.Msg) *dns.Msg {
 	return caught.m.Copy()
 }
 
-// catcher keeps an answer instead of sending it.
+// catcher stores an answer instead of sending it.
 type catcher struct {
 	dns.ResponseWriter
 	m *dns.Msg
@@ -111,8 +111,8 @@ func (c *catcher) WriteMsg(m *dns.Msg) error {
 	return nil
 }
 
-// replaced puts other records in the place of the answer's, if it has any of the
-// asked type and that is one of the kinds.
+// replaced replaces the records of the asked type, if the answer has any and the type
+// is one of kinds.
 func replaced(records func(q dns.Question) []dns.RR, kinds ...uint16) Fault {
 	return Changed(func(m *dns.Msg) *dns.Msg {
 		if slices.Contains(kinds, m.Question[0].Qtype) && slices.ContainsFunc(m.Answer, func(r dns.RR) bool { return r.Header().Rrtype == m.Question[0].Qtype }) {
@@ -126,7 +126,7 @@ func header(name string, kind uint16) dns.RR_Header {
 	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: 60}
 }
 
-// addressRecord is A or AAAA.
+// addressRecord makes an A or AAAA record.
 func addressRecord(name, address string) dns.RR {
 	ip := net.ParseIP(address)
 	if v4 := ip.To4(); v4 != nil {
@@ -135,8 +135,7 @@ func addressRecord(name, address string) dns.RR {
 	return &dns.AAAA{Hdr: header(name, dns.TypeAAAA), AAAA: ip}
 }
 
-// Lie answers every question for addresses of names that have some with other
-// ones of the same family.
+// Lie replaces the addresses in answers with others of the same family.
 func Lie(addresses ...string) Fault {
 	return replaced(func(q dns.Question) []dns.RR {
 		var records []dns.RR
@@ -149,7 +148,7 @@ func Lie(addresses ...string) Fault {
 	}, dns.TypeA, dns.TypeAAAA)
 }
 
-// Bogons answers with addresses that no name may stand for.
+// Bogons answers with addresses that no public name should have.
 func Bogons(honest dns.Handler) dns.Handler {
 	addresses := Lie(
 		"0.0.0.0", "127.0.0.1", "224.0.0.1", "169.254.1.1", "255.255.255.255", "10.0.0.1", "192.168.1.1",
@@ -158,7 +157,7 @@ func Bogons(honest dns.Handler) dns.Handler {
 	return addresses(honest)
 }
 
-// Many answers with n addresses in the place of each.
+// Many replaces each address with n addresses.
 func Many(n int) Fault {
 	return replaced(func(q dns.Question) []dns.RR {
 		var records []dns.RR
@@ -173,7 +172,7 @@ func Many(n int) Fault {
 	}, dns.TypeA, dns.TypeAAAA)
 }
 
-// Alias leads every name to itself by way of another.
+// Alias makes every name an alias that leads back to itself over another name.
 func Alias(dns.Handler) dns.Handler {
 	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetReply(q)
@@ -186,7 +185,7 @@ func Alias(dns.Handler) dns.Handler {
 	})
 }
 
-// Aliases leads to an address by a chain of n aliases.
+// Aliases leads to an address over a chain of n aliases.
 func Aliases(n int, address string) Fault {
 	return replaced(func(q dns.Question) []dns.RR {
 		var records []dns.RR
@@ -200,7 +199,7 @@ func Aliases(n int, address string) Fault {
 	}, dns.TypeA, dns.TypeAAAA)
 }
 
-// WrongOwner answers for another name than the asked one.
+// WrongOwner answers with records of another name than the asked one.
 func WrongOwner(honest dns.Handler) dns.Handler {
 	return Changed(func(m *dns.Msg) *dns.Msg {
 		m.Answer = []dns.RR{addressRecord("evil.example.", "198.18.6.6")}
@@ -208,7 +207,7 @@ func WrongOwner(honest dns.Handler) dns.Handler {
 	})(honest)
 }
 
-// WrongID answers a question that was never asked, by its number.
+// WrongID answers with an ID that no question had.
 func WrongID(honest dns.Handler) dns.Handler {
 	return Changed(func(m *dns.Msg) *dns.Msg {
 		m.Id++
@@ -225,7 +224,7 @@ func OtherQuestion(honest dns.Handler) dns.Handler {
 	})(honest)
 }
 
-// TTL says how long answers may be kept.
+// TTL sets the TTL of all records.
 func TTL(seconds uint32) Fault {
 	return Changed(func(m *dns.Msg) *dns.Msg {
 		for _, r := range m.Answer {
@@ -235,7 +234,7 @@ func TTL(seconds uint32) Fault {
 	})
 }
 
-// Flapping answers with at most n of the records, the next ones each time.
+// Flapping answers with at most n of the records, and with the next ones each time.
 func Flapping(n int) Fault {
 	var times atomic.Int64
 	return Changed(func(m *dns.Msg) *dns.Msg {
@@ -247,14 +246,14 @@ func Flapping(n int) Fault {
 	})
 }
 
-// NoService says by SRV that there is no service at all (RFC 2782).
+// NoService answers by SRV that there is no service at all (RFC 2782).
 func NoService(honest dns.Handler) dns.Handler {
 	return replaced(func(q dns.Question) []dns.RR {
 		return []dns.RR{&dns.SRV{Hdr: header(q.Name, dns.TypeSRV), Target: "."}}
 	}, dns.TypeSRV)(honest)
 }
 
-// NAPTRLoop leads by NAPTR to where it came from.
+// NAPTRLoop answers with NAPTR records that lead back to the asked name.
 func NAPTRLoop(honest dns.Handler) dns.Handler {
 	return replaced(func(q dns.Question) []dns.RR {
 		return []dns.RR{
@@ -264,7 +263,7 @@ func NAPTRLoop(honest dns.Handler) dns.Handler {
 	}, dns.TypeNAPTR)(honest)
 }
 
-// SRVToAlias leads by SRV to aliases of the targets, which RFC 2782 forbids.
+// SRVToAlias makes SRV targets aliases, which RFC 2782 forbids.
 func SRVToAlias(honest dns.Handler) dns.Handler {
 	const alias = "alias."
 	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
@@ -288,7 +287,7 @@ func SRVToAlias(honest dns.Handler) dns.Handler {
 	})
 }
 
-// Garbage answers with bytes that are no message.
+// Garbage answers with bytes that are not a DNS message.
 func Garbage(dns.Handler) dns.Handler {
 	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		garbage := []byte{byte(q.Id >> 8), byte(q.Id), 0x81, 0x80, 0, 9, 0, 9, 0xc0, 0xff, 0xc0, 0x0c, 0xff, 0xee}
@@ -296,12 +295,12 @@ func Garbage(dns.Handler) dns.Handler {
 	})
 }
 
-// Half answers with the first half of a lie.
+// Half answers with the first half of a wrong message.
 func Half(honest dns.Handler) dns.Handler {
 	lie := Lie("198.18.6.6", "198.18.6.7", "2001:db8:ffff::6", "2001:db8:ffff::7")(honest)
 	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		m := answerOf(lie, w, q)
-		m.Extra = append(m.Extra, addressRecord("more.example.", "198.18.6.8")) // so that an empty answer has a half too
+		m.Extra = append(m.Extra, addressRecord("more.example.", "198.18.6.8")) // so that an empty answer can be halved as well
 		packed, err := m.Pack()
 		if err != nil {
 			return
@@ -310,18 +309,18 @@ func Half(honest dns.Handler) dns.Handler {
 	})
 }
 
-// Switch is a handler that can be exchanged for another while it serves.
+// Switch is a handler that can be replaced while it serves.
 type Switch struct{ handler atomic.Pointer[dns.Handler] }
 
-// NewSwitch makes a switch that begins with a handler.
+// NewSwitch makes a switch with its first handler.
 func NewSwitch(h dns.Handler) *Switch {
 	s := &Switch{}
 	s.To(h)
 	return s
 }
 
-// To exchanges the handler.
+// To replaces the handler.
 func (s *Switch) To(h dns.Handler) { s.handler.Store(&h) }
 
-// ServeDNS is the handler's.
+// ServeDNS calls the current handler.
 func (s *Switch) ServeDNS(w dns.ResponseWriter, q *dns.Msg) { (*s.handler.Load()).ServeDNS(w, q) }

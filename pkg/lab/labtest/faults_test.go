@@ -14,7 +14,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
-// TestFaults asks over the network what each fault makes of honest answers.
+// TestFaults asks over the network what each fault makes of correct answers.
 func TestFaults(t *testing.T) {
 	h := labtest.Host(t, "names")
 	honest, err := lab.NewZone(`sip.example. 60 IN NAPTR 10 10 "s" "SIP+D2U" "" _sip._udp.sip.example.
@@ -72,8 +72,8 @@ edge.example. 60 IN AAAA 2001:db8::1`)
 	}
 }
 
-// thenNotZone lets a handler answer and then answers itself, with a status that
-// nobody else has: it comes first only behind a handler that says nothing.
+// thenNotZone calls a handler and then answers with a status that no handler uses. The
+// client sees this status only if the handler did not answer.
 func thenNotZone(h dns.Handler) dns.Handler {
 	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		h.ServeDNS(w, q)
@@ -81,7 +81,7 @@ func thenNotZone(h dns.Handler) dns.Handler {
 	})
 }
 
-// said asks and writes the answer down.
+// said asks a question and returns the answer as text.
 func said(t *testing.T, h *lab.Namespace, name string, kind uint16) string {
 	t.Helper()
 	q := new(dns.Msg).SetQuestion(name, kind)

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LinuxBefore reports whether the running kernel is older than a version, for what came
-// with that version and no earlier.
+// LinuxBefore reports whether the running kernel is older than a version, for features
+// that came with that version.
 func LinuxBefore(t testing.TB, major, minor int) bool {
 	t.Helper()
 	var name unix.Utsname

@@ -1,6 +1,6 @@
-// Package labtest gives tests hosts of their own. Main must be a test binary's
-// first act: it moves the whole binary into a new network namespace, so that no
-// mistake of a test can reach the firewall of the machine it runs on.
+// Package labtest gives tests their own hosts. A test binary must call Main before
+// anything else: it moves the whole binary into a new network namespace, so that no
+// mistake in a test can change the firewall of the machine.
 package labtest
 
 import (
@@ -18,17 +18,18 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab"
 )
 
-// marker tells the binary that it is already in its own namespace.
+// marker is set once the binary is in its own namespace.
 const marker = "RINGFENCE_TEST_NAMESPACE"
 
-// programName tells the binary which program it is.
+// programName says as which program the binary should run.
 const programName = "RINGFENCE_TEST_PROGRAM"
 
-// promptly ends programs that are built with the race detector at once, which
-// would sleep for a second.
+// promptly makes programs built with the race detector exit at once instead of after a
+// second.
 const promptly = "GORACE=atexit_sleep_ms=10"
 
-// Program prepares the test binary to run as one of the programs given to Main.
+// Program returns a command that runs the test binary as one of the programs given to
+// Main.
 func Program(t testing.TB, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -38,9 +39,9 @@ func Program(t testing.TB, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Main runs the tests in a network and a mount namespace of their own and
-// returns the exit status. As a user other than root it makes a user namespace too. Programs are
-// what the binary is when a test runs it under a name with Program.
+// Main runs the tests in their own network and mount namespace and returns the exit
+// status. Without root it makes a user namespace too. programs maps the names for
+// Program to functions that run in place of the tests.
 func Main(m interface{ Run() int }, programs map[string]func() int) int {
 	if program, ok := programs[os.Getenv(programName)]; ok {
 		return program()
@@ -50,7 +51,7 @@ func Main(m interface{ Run() int }, programs map[string]func() int) int {
 	}
 	if os.Getenv(marker) != "" {
 		if err := seclude(); err != nil {
-			fmt.Fprintf(os.Stderr, "seclude the tests from this machine: %v\n", err)
+			fmt.Fprintf(os.Stderr, "isolate the tests from this machine: %v\n", err)
 			return 1
 		}
 		return m.Run()
@@ -76,11 +77,12 @@ func Main(m interface{ Run() int }, programs map[string]func() int) int {
 	return 0
 }
 
-// NameServer is the one in the resolv.conf that tests see. Nobody answers there.
+// NameServer is the name server in the resolv.conf that tests see. Nothing answers
+// there.
 const NameServer = "192.0.2.53"
 
-// seclude makes what the tests mount seen by nobody else, and hides the name
-// servers of this machine from them.
+// seclude makes mounts of the tests invisible to other processes, and hides the name
+// servers of this machine from the tests.
 func seclude() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_PRIVATE|syscall.MS_REC, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -89,7 +91,7 @@ func seclude() error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // the mount keeps it
+	defer os.Remove(f.Name()) // the mount keeps the file
 	if _, err := f.WriteString("nameserver " + NameServer + "\n"); err != nil {
 		return err
 	}
@@ -101,16 +103,16 @@ func seclude() error {
 	}
 	err = syscall.Mount(f.Name(), "/etc/resolv.conf", "", syscall.MS_BIND, "")
 	if errors.Is(err, syscall.ENOENT) {
-		return nil // there is none to hide
+		return nil // there is no file to hide
 	}
 	return err
 }
 
-// Environment is what a program that the binary becomes by its name, not by
-// Program, must find in its environment.
+// Environment returns the environment for a program that the binary runs as by its own
+// name, without Program.
 func Environment() []string { return []string{marker + "=2", promptly} }
 
-// Host makes a host that is gone with the test.
+// Host makes a host that is closed when the test ends.
 func Host(t testing.TB, name string) *lab.Namespace {
 	t.Helper()
 	n, err := lab.New(name)
@@ -125,7 +127,7 @@ func Host(t testing.TB, name string) *lab.Namespace {
 	return n
 }
 
-// Link joins two hosts.
+// Link connects two hosts.
 func Link(t testing.TB, a, b lab.End) {
 	t.Helper()
 	if err := lab.Link(a, b); err != nil {
@@ -133,9 +135,9 @@ func Link(t testing.TB, a, b lab.End) {
 	}
 }
 
-// AddNeighbour gives a host a permanent neighbour entry for addresses of another host
-// on its link. While a host asks for that (ARP), it keeps few packets and drops the
-// oldest, which a test that counts packets takes for lost.
+// AddNeighbour gives a host a permanent neighbour entry for the addresses of another
+// host on its link. While a host resolves an address by ARP, it queues only a few
+// packets and drops the oldest. A test that counts packets would take these for lost.
 func AddNeighbour(t testing.TB, h *lab.Namespace, link string, other *lab.Namespace, otherLink string, addresses ...string) {
 	t.Helper()
 	var hardware net.HardwareAddr
@@ -151,7 +153,7 @@ func AddNeighbour(t testing.TB, h *lab.Namespace, link string, other *lab.Namesp
 	}
 }
 
-// Must ends the test on an error.
+// Must ends the test if there is an error.
 func Must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -159,20 +161,20 @@ func Must(t testing.TB, err error) {
 	}
 }
 
-// In runs f in the host and ends the test on its error.
+// In runs f in the host and ends the test if it fails.
 func In(t testing.TB, n *lab.Namespace, f func() error) {
 	t.Helper()
 	Must(t, n.Do(f))
 }
 
-// Run runs a program in the host to its end and returns what it wrote. Any exit
-// status but 0 ends the test.
+// Run runs a program in the host and returns its output. Every exit status but 0 ends
+// the test.
 func Run(t testing.TB, n *lab.Namespace, name string, args ...string) string {
 	t.Helper()
 	return RunInput(t, n, "", name, args...)
 }
 
-// RunInput is Run with a standard input.
+// RunInput is Run with standard input.
 func RunInput(t testing.TB, n *lab.Namespace, input, name string, args ...string) string {
 	t.Helper()
 	out, err := TryInput(t, n, input, name, args...)
@@ -182,8 +184,8 @@ func RunInput(t testing.TB, n *lab.Namespace, input, name string, args ...string
 	return out
 }
 
-// TryInput runs a program in the host and returns what it wrote on both of its
-// outputs, whatever its exit status, with the error that says so.
+// TryInput runs a program in the host and returns everything it wrote. The error is
+// that of its exit status.
 func TryInput(t testing.TB, n *lab.Namespace, input, name string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -202,10 +204,9 @@ func Rules(t testing.TB, n *lab.Namespace, script string) {
 	RunInput(t, n, script, "nft", "-f", "-")
 }
 
-// Need skips a test whose peer programs are not on this machine, which is right
-// only where they cannot be: on a small machine that was made for the tests of
-// one kernel and has RINGFENCE_MACHINE set. Elsewhere scripts/test installs them,
-// and the test fails.
+// Need skips a test whose programs are missing, if this is right: on a small machine
+// made for the tests of one kernel, which has RINGFENCE_MACHINE set. Elsewhere
+// scripts/test installs the programs, and the test fails.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, name := range programs {
@@ -219,27 +220,27 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
-// patience is how long a test waits for what must come: so long that only a
-// broken program makes it wait in vain, on a busy machine too.
+// patience is how long a test waits for something that must happen. It is so long that
+// only a broken program exceeds it, even on a busy machine.
 const patience = 2 * time.Minute
 
-// Deadline is when a test stops waiting for something.
+// Deadline returns when a test should stop waiting.
 func Deadline() time.Time { return time.Now().Add(patience) }
 
-// Until waits until something is so.
+// Until waits until a condition is true.
 func Until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := Deadline(); !is(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("not so after %s: %s", patience, what)
+			t.Fatalf("still not true after %s: %s", patience, what)
 		}
 	}
 }
 
-// Count is how often a test repeats what takes long: short in the ordinary
-// tests, long when RINGFENCE_LONG is set (scripts/faults sets it).
+// Count returns how often a test repeats something slow: short in ordinary tests, long
+// if RINGFENCE_LONG is set, as scripts/faults does.
 func Count(short, long int) int {
 	if os.Getenv("RINGFENCE_LONG") != "" {
 		return long

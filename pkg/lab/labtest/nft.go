@@ -13,9 +13,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab"
 )
 
-// NFT is one process of the program nft that does many scripts, one after the
-// other: to start one for each takes most of the time of a test that has
-// hundreds.
+// NFT is a process of the program nft that runs many scripts, one after the other. In a
+// test with hundreds of scripts, starting one process for each would take most of the
+// time.
 type NFT struct {
 	in     io.Writer
 	out    *bufio.Reader
@@ -26,7 +26,7 @@ type NFT struct {
 func StartNFT(t testing.TB, n *lab.Namespace) *NFT {
 	t.Helper()
 	cmd := exec.Command("nft", "--handle", "--interactive")
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir()) // where it writes its history
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir()) // where nft writes its history
 	in, err := cmd.StdinPipe()
 	Must(t, err)
 	out, err := cmd.StdoutPipe()
@@ -39,12 +39,12 @@ func StartNFT(t testing.TB, n *lab.Namespace) *NFT {
 		}
 	})
 	nft := &NFT{in: in, out: bufio.NewReader(out)}
-	nft.Do(t, "") // it may have something to say about the terminal
+	nft.Do(t, "") // it may complain about the terminal
 	return nft
 }
 
-// Do does a script as one transaction and returns what nft writes. An error ends
-// the test. The script must not break a line within braces.
+// Do runs a script as one transaction and returns nft's output. An error ends the test.
+// The script must not have a line break within braces.
 func (n *NFT) Do(t testing.TB, script string) string {
 	t.Helper()
 	out, err := n.Try(t, script)
@@ -54,15 +54,15 @@ func (n *NFT) Do(t testing.TB, script string) string {
 	return out
 }
 
-// Try is Do that returns the error.
+// Try is like Do, but returns the error.
 func (n *NFT) Try(t testing.TB, script string) (string, error) {
 	t.Helper()
-	// One line is one transaction. The line after it is a mistake that nft repeats:
-	// by then it has done what comes before.
+	// One line is one transaction. The line after it is a mistake that nft repeats in
+	// its error message: when that comes, the transaction is done.
 	n.number++
 	end := fmt.Sprintf("end%d\n", n.number)
 	if _, err := io.WriteString(n.in, strings.ReplaceAll(strings.TrimSpace(script), "\n", "; ")+"\n"+end); err != nil {
-		t.Fatalf("nft does not read any more: %v", err)
+		t.Fatalf("nft does not read its input any more: %v", err)
 	}
 	var lines []string
 	for len(lines) == 0 || lines[len(lines)-1] != end {
@@ -72,7 +72,7 @@ func (n *NFT) Try(t testing.TB, script string) (string, error) {
 			t.Fatalf("nft has ended: %v, after %s\n%s", err, script, strings.Join(lines, ""))
 		}
 	}
-	if _, err := n.out.ReadString('\n'); err != nil { // points at the mistake
+	if _, err := n.out.ReadString('\n'); err != nil { // the line that points at the mistake
 		t.Fatalf("nft has ended: %v", err)
 	}
 	lines = lines[:max(0, len(lines)-2)] // without "Error: syntax error" and the mistake

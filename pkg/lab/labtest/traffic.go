@@ -14,18 +14,18 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab"
 )
 
-// Sink is a UDP socket that counts what reaches it.
+// Sink is a UDP socket that counts the packets it receives.
 type Sink struct {
 	conn     *net.UDPConn
 	received [256]atomic.Int64 // by the first byte of the packet
 	done     chan struct{}
 }
 
-// bursts are how many packets one system call moves.
+// bursts is how many packets one system call sends or receives.
 const bursts = 64
 
-// NewSink opens a sink at an address of the host. Its buffer is large enough
-// that no packet is lost for want of a reader.
+// NewSink opens a sink at an address of the host. Its buffer is large enough that no
+// packet is lost because it was read too late.
 func NewSink(ctx context.Context, n *lab.Namespace, address string) (*Sink, error) {
 	s := &Sink{done: make(chan struct{})}
 	err := n.Do(func() error {
@@ -71,7 +71,7 @@ func (s *Sink) run() {
 	}
 }
 
-// Received is how many packets that begin with the given byte have come.
+// Received returns how many packets that begin with the given byte have come.
 func (s *Sink) Received(first byte) int64 { return s.received[first].Load() }
 
 // Close closes the sink and waits until it has counted everything.

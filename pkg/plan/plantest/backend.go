@@ -18,13 +18,13 @@ import (
 
 var _ backend.Kernel = (*Kernel)(nil)
 
-// Describe says what users see of a real back end.
+// Describe returns how the back end presents itself to users.
 func (k *Kernel) Describe() backend.Description {
 	const table = "table inet " + ruleset.Table
 	return backend.Description{Name: "nftables", Place: table, Look: "nft list " + table, Remove: "nft delete " + table}
 }
 
-// Probe finds that all is well.
+// Probe always succeeds.
 func (k *Kernel) Probe(context.Context) error { return nil }
 
 // Counters returns the table's counters, all 0: no packet comes here.
@@ -38,7 +38,7 @@ func (k *Kernel) Counters(context.Context) (map[string]uint64, error) {
 	return counters, nil
 }
 
-// Bans returns all bans. Time does not end them.
+// Bans returns all bans. They do not expire.
 func (k *Kernel) Bans(context.Context) ([]backend.Banned, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -81,6 +81,39 @@ func (k *Kernel) Exists(context.Context) (bool, error) {
 // Tidy does nothing.
 func (k *Kernel) Tidy(context.Context) error { return nil }
 
+// Allowances returns all addresses that are allowed by hand. Time does not end that.
+func (k *Kernel) Allowances(context.Context) ([]backend.Allowed, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.SortedFunc(maps.Values(k.allowed), func(a, b backend.Allowed) int { return a.Address.Compare(b.Address) }), nil
+}
+
+// Allow allows an address.
+func (k *Kernel) Allow(_ context.Context, a backend.Allowed) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.state.Exists {
+		return backend.ErrNoFence
+	}
+	if k.allowed == nil {
+		k.allowed = map[netip.Addr]backend.Allowed{}
+	}
+	k.allowed[a.Address] = a
+	return nil
+}
+
+// Disallow ends that.
+func (k *Kernel) Disallow(_ context.Context, a netip.Addr) (was bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.state.Exists {
+		return false, backend.ErrNoFence
+	}
+	_, was = k.allowed[a]
+	delete(k.allowed, a)
+	return was, nil
+}
+
 // Watch reports commits and what Change does, until the context ends.
 func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
 	k.mu.Lock()
@@ -96,7 +129,7 @@ func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
 	return touched, nil
 }
 
-// report tells all watchers that the table has changed. The lock is held.
+// report sends the change of the table to all watchers. The lock is held.
 func (k *Kernel) report(program string) {
 	for _, c := range k.watchers {
 		select {
@@ -106,7 +139,7 @@ func (k *Kernel) report(program string) {
 	}
 }
 
-// Restore takes over what an earlier run has noted.
+// Restore takes over the snapshot of an earlier run.
 func (k *Kernel) Restore(s backend.Snapshot) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -116,7 +149,7 @@ func (k *Kernel) Restore(s backend.Snapshot) error {
 // Forget does nothing: Observe always reads everything.
 func (k *Kernel) Forget() {}
 
-// Note notes that the plan is in force.
+// Note records that the plan is in force.
 func (k *Kernel) Note(*plan.Plan) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -125,7 +158,7 @@ func (k *Kernel) Note(*plan.Plan) error {
 	return nil
 }
 
-// Snapshot returns the generation that was noted last.
+// Snapshot returns the generation that was recorded last.
 func (k *Kernel) Snapshot() (s backend.Snapshot, changed bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -134,7 +167,7 @@ func (k *Kernel) Snapshot() (s backend.Snapshot, changed bool) {
 	return s, changed
 }
 
-// Wrote reports whether the table is at the generation that was noted last.
+// Wrote reports whether the table is at the generation that was recorded last.
 func (k *Kernel) Wrote(id uint64) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -143,21 +176,21 @@ func (k *Kernel) Wrote(id uint64) bool {
 
 // Classifier is a classifier in memory. The zero Classifier works.
 type Classifier struct {
-	// Obstacle is what Probe says.
+	// Obstacle is what Probe returns.
 	Obstacle error
-	// Fails is why nothing can be attached.
+	// Fails is the error of every attempt to attach.
 	Fails error
-	// Others are the interfaces that another program has taken.
+	// Others are the interfaces that another program occupies.
 	Others map[string]error
-	// Probes and Programs count calls of Probe and New.
+	// Probes and Programs count the calls of Probe and New.
 	Probes, Programs int
 
 	mu       sync.Mutex
 	attached ruleset.Classifier
 }
 
-// Fail makes all that follows fail to attach, or none with nil. It may be called while
-// the classifier is in use.
+// Fail makes every later attempt to attach fail with why; nil ends this. It may be
+// called while the classifier is in use.
 func (c *Classifier) Fail(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -176,7 +209,7 @@ func (c *Classifier) attach(to ruleset.Classifier) {
 
 var _ backend.Classifier = (*Classifier)(nil)
 
-// Probe counts and says Obstacle.
+// Probe counts the call and returns Obstacle.
 func (c *Classifier) Probe() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -191,20 +224,20 @@ func (c *Classifier) Observe() (ruleset.Classifier, error) {
 	return maps.Clone(c.attached), nil
 }
 
-// Foreign returns Others, as far as they are asked for.
+// Foreign returns those of Others that are asked for.
 func (c *Classifier) Foreign(interfaces []string) map[string]error {
 	foreign := maps.Clone(c.Others)
 	maps.DeleteFunc(foreign, func(name string, _ error) bool { return !slices.Contains(interfaces, name) })
 	return foreign
 }
 
-// Details knows nothing.
+// Details returns nothing.
 func (c *Classifier) Details(error) []string { return nil }
 
-// Hits says that nothing was matched.
+// Hits returns no matches.
 func (c *Classifier) Hits() (map[string]uint64, error) { return map[string]uint64{}, nil }
 
-// New makes a program, which is only a name.
+// New makes a program. It consists of a name only.
 func (c *Classifier) New(*signature.Automaton, []uint16, []uint16) backend.Program {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -214,7 +247,7 @@ func (c *Classifier) New(*signature.Automaton, []uint16, []uint16) backend.Progr
 
 type program struct{}
 
-// On is the program on the interfaces.
+// On returns the program as attached to the interfaces.
 func (program) On(interfaces []string) ruleset.Classifier {
 	on := ruleset.Classifier{}
 	for _, name := range interfaces {
@@ -249,5 +282,5 @@ func (a attachment) Finish() error {
 
 func (a attachment) Undo() error { return nil }
 
-// ErrNoEBPF is an obstacle for tests.
+// ErrNoEBPF is an obstacle for tests to use.
 var ErrNoEBPF = errors.New("the kernel does not let this process use eBPF")

@@ -1,5 +1,5 @@
-// Package plantest has a back end for tests: a table in memory that takes plans as
-// a real one does, all of a plan or nothing.
+// Package plantest has a back end for tests: a table in memory that takes plans as a
+// real one does, each as a whole or not at all.
 package plantest
 
 import (
@@ -14,26 +14,26 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// Kernel is a fake kernel. The zero Kernel has no table, at generation 1.
+// Kernel is a fake kernel. The zero Kernel has no table and is at generation 1.
 type Kernel struct {
 	// Fails makes the next commit fail with Err.
 	Fails bool
 	Err   error
-	// AfterCommit makes the next commit fail with Err although it has taken
-	// effect.
+	// AfterCommit makes the next commit return Err although it has taken effect.
 	AfterCommit bool
-	// Between runs between an observation and the commit that follows, once: it
-	// is another program.
+	// Between runs once, between an observation and the commit that follows it, and
+	// stands for another program.
 	Between func(s *ruleset.State)
-	// Commits counts those that took effect.
+	// Commits counts the commits that took effect.
 	Commits int
 
 	mu       sync.Mutex
 	state    ruleset.State
 	bans     map[netip.Addr]backend.Banned
+	allowed  map[netip.Addr]backend.Allowed
 	watchers []chan backend.Touched
 	noted    uint64
-	changed  bool // noted is news for the next run
+	changed  bool // the snapshot is new to the next run
 }
 
 // Observe returns a copy of the table.
@@ -50,7 +50,7 @@ func (k *Kernel) Observe(context.Context) (*ruleset.State, error) {
 	return s, nil
 }
 
-// Commit puts in force what the plan wants.
+// Commit puts into force what the plan wants.
 func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -69,6 +69,9 @@ func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 	next.Classifier = maps.Clone(p.Want.Classifier)
 	next.GenID++
 	k.state = *next
+	if !next.Exists {
+		k.bans, k.allowed = nil, nil
+	}
 	k.Commits++
 	k.report("ringfence")
 	if k.AfterCommit {
@@ -78,11 +81,14 @@ func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 	return nil
 }
 
-// Change lets another program change the table.
+// Change changes the table as another program would.
 func (k *Kernel) Change(f func(s *ruleset.State)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f(&k.state)
+	if !k.state.Exists {
+		k.bans, k.allowed = nil, nil
+	}
 	k.state.GenID = max(k.state.GenID, 1) + 1
 	k.report("another")
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Phones are User-Agents of honest devices.
+// Phones are User-Agents of ordinary devices.
 var Phones = []string{
 	"Yealink SIP-T46S 66.85.0.5", "Grandstream GXP2170 1.0.11.3", "PolycomVVX-VVX_411-UA/5.9.6.2327", "Cisco-SIPGateway/IOS-12.x",
 	"Linksys/SPA942-6.1.5(a)", "snom760/8.9.3.80", "3CXPhoneSystem 18.0.6", "FPBX-16.0.40(18.18.0)", "Asterisk PBX 18.10.0",
@@ -15,8 +15,8 @@ var Phones = []string{
 	"Gigaset N510 IP PRO/42.258", "AVM FRITZ!Box 7590 154.07.57 (Jan  9 2023)", "sipgate", "Gulpilil 1.0", "SIPPER for PhonerLite",
 }
 
-// Benign is a request of an honest device: what is random in such a message is
-// random here.
+// Benign makes a request of an ordinary device. The parts that are random in such a
+// message are random here.
 func Benign(r *rand.Rand) []byte {
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
 	name := func() string {
@@ -55,7 +55,7 @@ func Benign(r *rand.Rand) []byte {
 	return []byte(method + " sip:" + user() + "@" + host() + " SIP/2.0\r\n" + strings.Join(headers, "\r\n") + "\r\n\r\n" + body)
 }
 
-// letters are random letters and digits.
+// letters returns n random letters and digits.
 func letters(r *rand.Rand, n int) string {
 	const all = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	b := make([]byte, n)

@@ -1,5 +1,4 @@
-// Package signaturetest makes messages and signatures for tests of what matches
-// them.
+// Package signaturetest makes messages and signatures for tests of matching.
 package signaturetest
 
 import (
@@ -10,8 +9,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
-// Few are signatures that lie in each other's way: one's value within another's,
-// the same value in several headers, with white space, 8-bit bytes, short ones.
+// Few returns signatures that overlap: one's value within another's, the same value in
+// several headers, white space, 8-bit bytes, short values.
 func Few() []signature.Signature {
 	ban, label := signature.Ban, signature.Label
 	return []signature.Signature{
@@ -41,15 +40,16 @@ func one(name, header string, match signature.Match, value string, class signatu
 	return signature.Signature{Name: name, Header: header, Match: match, Value: value, Class: class}
 }
 
-// Short are signatures some of which are too short for the sieve.
+// Short returns signatures some of which are too short for the sieve.
 func Short() []signature.Signature {
 	return append(Few(),
 		one("short", "via", signature.Contains, "nm", signature.Label),
 		one("bits", "call-id", signature.Exact, "50000", signature.Ban))
 }
 
-// Many are n signatures that no real message matches, mixed as the shipped ones
-// are: seven of ten look at User-Agents, and most of those at how they begin.
+// Many returns n signatures that no real message matches, in a mixture like that of the
+// shipped ones: seven of ten are about the User-Agent, and most of those about its
+// beginning.
 func Many(n int) []signature.Signature {
 	r := rand.New(rand.NewPCG(1, 2))
 	headers := []string{"user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "user-agent", "from", "contact", "via"}
@@ -79,9 +79,9 @@ func word(r *rand.Rand, n int) string {
 	return b.String()
 }
 
-// Mutant is a message made of what signatures look for and of what lies in the
-// way: folded lines, odd case, compact forms, white space, bare line feeds, 8-bit
-// bytes, NUL, cut anywhere, begun anywhere.
+// Mutant makes a message of the texts that the signatures look for and of what makes
+// them hard to find: folded lines, odd case, compact forms, white space, bare line
+// feeds, 8-bit bytes, NUL, a missing end or beginning.
 func Mutant(r *rand.Rand, list []signature.Signature) []byte {
 	m := mutation{r, list}
 	var b strings.Builder
@@ -158,7 +158,7 @@ func (m mutation) value() string {
 	case 5:
 		v += m.gap() + m.list[m.r.IntN(len(m.list))].Value
 	case 6:
-		// Another header inside of it, where the sieve may find its name.
+		// Another header's name inside the value, where the sieve may find it.
 		v = word(m.r, m.r.IntN(9)) + m.pick(" ", "", "\t") + s.Header + ": " + v
 	}
 	if m.r.IntN(2) == 0 {
@@ -182,7 +182,8 @@ func (m mutation) firstLine() string {
 		m.pick(" SIP/2.0", " SIP/2.0", " SIP/2.0", " sip/2.0", "\tSIP/2.0 ", "SIP/2.0", " SIP/3.0")
 }
 
-// header is one header, at times behind an end of all headers or a very long one.
+// header writes one header, sometimes after the end of the headers or after a very long
+// one.
 func (m mutation) header() string {
 	var b strings.Builder
 	if m.r.IntN(40) == 0 {
@@ -192,7 +193,7 @@ func (m mutation) header() string {
 		b.WriteString("Max-Forwards: " + strings.Repeat("7", 1900) + m.eol())
 	}
 	if m.r.IntN(60) == 0 {
-		// More of it than anybody would send.
+		// Longer than anything real.
 		b.WriteString(m.pick("From: ", "To: ", "Max-Forwards: ", "User-Agent: ") + strings.Repeat(m.value()+m.pick(" ", "\r\n ", ","), m.r.IntN(60)) + m.eol())
 	}
 	name := m.pick("User-Agent", "From", "f", "To", "t", "Via", "v", "Contact", "m", "Subject", "s", "Call-ID", "i", "Max-Forwards", "x", "User-Agen", "User-Agents", "")

@@ -1,6 +1,6 @@
 package signaturetest
 
-// Svmap is what svmap sent, to the byte.
+// Svmap is a message of svmap, byte for byte.
 const Svmap = "" +
 	"OPTIONS sip:100@127.0.0.2 SIP/2.0\r\n" +
 	"Via: SIP/2.0/UDP 127.0.0.1:5061;branch=z9hG4bK-375555625;rport\r\n" +
@@ -15,7 +15,7 @@ const Svmap = "" +
 	"Content-Length: 0\r\n" +
 	"\r\n"
 
-// Invite is a provider's call, 937 bytes.
+// Invite is a call from a provider, 937 bytes.
 const Invite = "" +
 	"INVITE sip:+4930123456@198.51.100.10:5060;transport=udp SIP/2.0\r\n" +
 	"Via: SIP/2.0/UDP 203.0.113.5:5060;branch=z9hG4bK0d7fe4f2bc3a1a9e;rport\r\n" +

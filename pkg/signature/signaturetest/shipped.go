@@ -5,7 +5,7 @@ import (
 	"github.com/ringfence/ringfence/rules"
 )
 
-// Shipped are the signatures of list scanners that are on.
+// Shipped returns the signatures of the list scanners that are switched on.
 func Shipped() []signature.Signature {
 	lists, err := rules.SignatureLists()
 	if err != nil {

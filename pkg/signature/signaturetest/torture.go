@@ -22,7 +22,7 @@ func Torture() []Message {
 		name, text, _ := strings.Cut(part, "\n")
 		lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 		for i, line := range lines {
-			// A quoted string is the same but for its quotes.
+			// The quoted lines use Go's escapes, but their quotes are not escaped.
 			plain, err := strconv.Unquote(`"` + strings.ReplaceAll(line, `"`, `\"`) + `"`)
 			if err != nil {
 				panic("read rfc4475.txt, " + name + ": " + line)

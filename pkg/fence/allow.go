@@ -1,0 +1,148 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/resolve"
+)
+
+// allowance is an address that is allowed by hand for a time. It is stored on disk,
+// because it disappears from the kernel with the table.
+type allowance struct {
+	Address netip.Addr     `json:"address"`
+	Made    resolve.Moment `json:"made"`
+	Lasts   resolve.Span   `json:"lasts"`
+	By      string         `json:"by"`
+}
+
+// left returns the remaining time.
+func (a allowance) left(now resolve.Moment) time.Duration {
+	return (time.Duration(a.Lasts) - now.Since(a.Made)).Truncate(time.Millisecond)
+}
+
+// allowances returns those that have not expired.
+func (f *session) allowances() ([]allowance, error) {
+	var list []allowance
+	err := journal.ReadAllowed(f.Journal, &list)
+	now := f.Now()
+	return slices.DeleteFunc(list, func(a allowance) bool { return a.left(now) < ShortestBan }), err
+}
+
+// ByHand is an address that is allowed by hand.
+type ByHand struct {
+	Address netip.Addr
+	Left    time.Duration
+	Why     string
+}
+
+// Allow allows an address for a time, whatever the policy says, unless the policy bans
+// it permanently. While it is allowed, a temporary ban has no effect.
+func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration) (ByHand, error) {
+	b := ByHand{addr, lasts.Truncate(time.Millisecond), "by " + f.User}
+	err := f.changeBans(ctx, "allow", func(kernel backend.Kernel) error {
+		have, err := kernel.Observe(ctx)
+		if err != nil {
+			return err
+		}
+		if contains(have.Sets["blocked"+familyOf(addr)], addr) {
+			return notice.WithHint(fmt.Errorf("%s is permanently banned by the policy", addr), "remove it from bans.addresses there, and apply")
+		}
+		if err := kernel.Allow(ctx, backend.Allowed{Address: addr, Left: b.Left, Comment: b.Why}); err != nil {
+			return err
+		}
+		made := allowance{Address: addr, Made: f.Now(), Lasts: resolve.Span(b.Left), By: b.Why}
+		if err := f.rewriteAllowances(addr, &made); err != nil {
+			f.Notice.Warn(notice.StateUnsaved, "%s is allowed, but will not be after the table is created again: %v", addr, err)
+		}
+		return nil
+	})
+	return b, err
+}
+
+// rewriteAllowances stores all allowances, with the given one in place of that for
+// addr, or without any for addr if with is nil.
+func (f *session) rewriteAllowances(addr netip.Addr, with *allowance) error {
+	list, err := f.allowances()
+	if isDamaged(err) {
+		f.Notice.Warn(notice.StateDamaged, "%v; continuing without it", err)
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(a allowance) bool { return a.Address == addr })
+	if with != nil {
+		list = append(list, *with)
+	}
+	return f.WriteAllowed(list)
+}
+
+// Disallow ends what Allow began. It reports whether there was such an allowance.
+func (f *Fence) Disallow(ctx context.Context, addr netip.Addr) (was bool, err error) {
+	err = f.changeBans(ctx, "disallow", func(kernel backend.Kernel) error {
+		before, _ := f.allowances()
+		was = slices.ContainsFunc(before, func(a allowance) bool { return a.Address == addr })
+		// On disk first: an allowance left there would return with the next table.
+		if was {
+			if err := f.rewriteAllowances(addr, nil); err != nil {
+				return err
+			}
+		}
+		inKernel, err := kernel.Disallow(ctx, addr)
+		switch {
+		case errors.Is(err, backend.ErrNoFence) && was:
+			return nil
+		case err != nil && was:
+			return errors.Join(err, f.WriteAllowed(before))
+		}
+		was = was || inKernel
+		return err
+	})
+	return was, err
+}
+
+// allowedByHand lists the addresses that are allowed by hand now.
+func allowedByHand(ctx context.Context, kernel backend.Kernel) ([]ByHand, error) {
+	allowed, err := kernel.Allowances(ctx)
+	var list []ByHand
+	for _, a := range allowed {
+		list = append(list, ByHand{a.Address, a.Left, a.Comment})
+	}
+	return list, err
+}
+
+func isByHand(list []ByHand, addr netip.Addr) bool {
+	return slices.ContainsFunc(list, func(b ByHand) bool { return b.Address == addr })
+}
+
+// restoreAllowances adds the allowances that are missing from the kernel, because the
+// table was removed or another program removed them. The lock is held.
+func (f *session) restoreAllowances(ctx context.Context, kernel backend.Kernel) error {
+	list, err := f.allowances()
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	there, err := kernel.Allowances(ctx)
+	if err != nil {
+		return err
+	}
+	now := f.Now()
+	for _, a := range list {
+		if slices.ContainsFunc(there, func(t backend.Allowed) bool { return t.Address == a.Address }) {
+			continue
+		}
+		if err := kernel.Allow(ctx, backend.Allowed{Address: a.Address, Left: a.left(now), Comment: a.By}); err != nil {
+			return fmt.Errorf("allow %s again: %w", a.Address, err)
+		}
+		f.Log.Info("allowed again", "address", a.Address, "left", a.left(now))
+	}
+	return nil
+}

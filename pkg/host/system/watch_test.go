@@ -1,0 +1,171 @@
+package system_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ringfence/ringfence/pkg/host"
+	"github.com/ringfence/ringfence/pkg/host/system"
+	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+)
+
+// watched is a host whose changes are reported.
+func watched(t *testing.T, files ...string) (*lab.Namespace, <-chan host.Change) {
+	t.Helper()
+	h := labtest.Host(t, "pbx")
+	var changes <-chan host.Change
+	labtest.In(t, h, func() (err error) { changes, err = system.Watch(t.Context(), files); return err })
+	return h, changes
+}
+
+// reads reads changes up to the one that says all of the words.
+func reads(t *testing.T, changes <-chan host.Change, words string) host.Change {
+	t.Helper()
+	for c := range changes {
+		if strings.Contains(c.What, words) {
+			return c
+		}
+	}
+	t.Fatalf("nothing is reported any more, and never was %q", words)
+	return host.Change{}
+}
+
+// TestWatchNetwork: each kind of change is reported, in words that say what it was.
+func TestWatchNetwork(t *testing.T) {
+	h, changes := watched(t)
+	for _, step := range []struct{ do, want string }{
+		{"ip link add wan type veth peer name far", "interface wan has come"},
+		{"ip link set wan up", "interface wan has changed"},
+		{"ip addr add 203.0.113.2/24 dev wan", "the addresses of wan have changed"},
+		{"ip addr del 203.0.113.2/24 dev wan", "the addresses of wan have changed"},
+		{"ip -6 addr add 2001:db8::2/64 dev wan nodad", "the addresses of wan have changed"},
+		{"ip route add default dev wan", "a default route has changed"},
+		{"ip -6 route add default dev wan table 7", "a default route has changed"},
+		{"ip route add 10.0.0.0/8 dev wan", "the route to 10.0.0.0/8 has changed"},
+		{"ip route add 0.0.0.0/1 dev wan table 9", "the route to 0.0.0.0/1 has changed"},
+		{"ip rule add fwmark 3 lookup 9", "the routing rules have changed"},
+		{"ip -6 rule add fwmark 3 lookup 7", "the routing rules have changed"},
+		{"sysctl -qw net.ipv4.conf.wan.forwarding=1", "whether this host forwards"},
+		{"sysctl -qw net.ipv6.conf.all.forwarding=1", "whether this host forwards"},
+		{"tc qdisc add dev wan clsact", ""},
+		{"tc filter add dev wan ingress pref 3 bpf da bytecode '1,6 0 0 4294967295'", "wan has another ingress filter"},
+		{"tc filter del dev wan ingress pref 3", "an ingress filter of wan is gone"},
+		{"tc qdisc del dev wan clsact", "qdisc clsact of wan is gone"},
+		{"tc qdisc add dev wan ingress", ""},
+		{"tc filter add dev wan parent ffff: pref 3 bpf da bytecode '1,6 0 0 4294967295'", "wan has another ingress filter"},
+		{"tc qdisc del dev wan ingress", "qdisc ingress of wan is gone"},
+		{"ip link set wan down", "interface wan is down"},
+		{"ip link set wan name eth7", "interface wan is called eth7 now"},
+		{"ip link add br0 type bridge", "interface br0 has come"},
+		{"ip link set eth7 master br0", "interface eth7"},
+		{"ip link add link br0 name v1 type macvlan", "interface v1 has come"},
+		{"ip tuntap add tun0 mode tun", "interface tun0 has come"},
+		{"ip link del tun0", "interface tun0 is gone"},
+		{"ip link del eth7", "interface eth7 is gone"},
+	} {
+		labtest.Run(t, h, "sh", "-c", step.do)
+		if step.want == "" {
+			continue
+		}
+		if c := reads(t, changes, step.want); c.Urgent != strings.HasSuffix(c.What, "has come") || c.Path != "" {
+			t.Errorf("%s: %+v", step.do, c)
+		}
+	}
+}
+
+// TestWatchIgnores: what no fence depends on wakes nobody: routes of the internet, other
+// qdiscs, filters on the way out, and the classifier's own.
+func TestWatchIgnores(t *testing.T) {
+	h, changes := watched(t)
+	labtest.Run(t, h, "ip", "link", "add", "wan", "up", "type", "veth", "peer", "name", "far")
+	labtest.Run(t, h, "ip", "link", "set", "far", "up")
+	labtest.Run(t, h, "tc", "qdisc", "add", "dev", "wan", "clsact")
+	for _, do := range []string{
+		"ip route add 198.51.100.0/24 dev wan", "ip route add 8.0.0.0/8 dev wan", "ip -6 route add 2001:db8:7::/48 dev wan",
+		"ip route del 198.51.100.0/24 dev wan", "ip route add unreachable default metric 9999",
+		"tc qdisc replace dev wan root pfifo", "tc filter add dev wan egress pref 3 bpf da bytecode '1,6 0 0 4294967295'",
+		"ip neigh add 203.0.113.9 lladdr 02:00:00:00:00:09 dev wan",
+		"ip link add mark type bridge",
+	} {
+		labtest.Run(t, h, "sh", "-c", do)
+	}
+	for c := range changes {
+		// That the links come up is reported whenever the kernel gets to it.
+		if c.What == "interface mark has come" {
+			break
+		}
+		if !strings.HasPrefix(c.What, "interface ") && !strings.HasPrefix(c.What, "the addresses of ") && !strings.HasPrefix(c.What, "whether ") {
+			t.Errorf("reported: %+v", c)
+		}
+	}
+}
+
+// TestWatchFiles: files are followed in every way in which programs replace them.
+func TestWatchFiles(t *testing.T) {
+	folder := t.TempDir()
+	at := func(parts ...string) string { return filepath.Join(append([]string{folder}, parts...)...) }
+	write := func(path, text string) {
+		t.Helper()
+		labtest.Must(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	labtest.Must(t, os.MkdirAll(at("run", "a"), 0o755))
+	labtest.Must(t, os.MkdirAll(at("run", "b"), 0o755))
+	write(at("run", "a", "resolv.conf"), "1")
+	write(at("run", "b", "resolv.conf"), "2")
+	labtest.Must(t, os.Symlink("run/a/resolv.conf", at("resolv.conf")))
+	write(at("policy.yaml"), "1")
+	link, plain, later, mark := at("resolv.conf"), at("policy.yaml"), at("state", "journal", "next.json"), at("mark")
+	_, changes := watched(t, link, plain, later, mark)
+	for _, step := range []struct {
+		name, path string
+		do         func()
+	}{
+		{"written to", plain, func() { write(plain, "2") }},
+		{"replaced", plain, func() { write(at("new"), "3"); labtest.Must(t, os.Rename(at("new"), plain)) }},
+		{"removed", plain, func() { labtest.Must(t, os.Remove(plain)) }},
+		{"made", plain, func() { write(plain, "4") }},
+		{"written to behind a link", link, func() { write(at("run", "a", "resolv.conf"), "3") }},
+		{"replaced behind a link", link, func() {
+			write(at("run", "a", "new"), "4")
+			labtest.Must(t, os.Rename(at("run", "a", "new"), at("run", "a", "resolv.conf")))
+		}},
+		{"another link", link, func() {
+			labtest.Must(t, os.Symlink("run/b/resolv.conf", at("new")))
+			labtest.Must(t, os.Rename(at("new"), link))
+		}},
+		{"written to behind the other link", link, func() { write(at("run", "b", "resolv.conf"), "5") }},
+		{"its folder has gone", link, func() { labtest.Must(t, os.RemoveAll(at("run", "b"))) }},
+		{"its folder is back", link, func() { labtest.Must(t, os.MkdirAll(at("run", "b"), 0o755)) }},
+		{"and it is", link, func() { write(at("run", "b", "resolv.conf"), "6") }},
+		{"a folder on the way is made", later, func() { labtest.Must(t, os.Mkdir(at("state"), 0o755)) }},
+		{"the next one is", later, func() { labtest.Must(t, os.Mkdir(at("state", "journal"), 0o755)) }},
+		{"and the file", later, func() { write(later, "1") }},
+	} {
+		step.do()
+		wait := func(path string) {
+			for c := range changes {
+				if c.Path == path {
+					return
+				}
+			}
+		}
+		wait(step.path)
+		write(mark, step.name) // what a step is made of may be reported one by one
+		wait(mark)
+	}
+}
+
+// TestWatchEnds: the channel is closed when the context ends, and nothing is left.
+func TestWatchEnds(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	ctx, cancel := context.WithCancel(t.Context())
+	var changes <-chan host.Change
+	labtest.In(t, h, func() (err error) { changes, err = system.Watch(ctx, []string{"/etc/hosts"}); return err })
+	cancel()
+	for range changes { // which ends
+	}
+}
