@@ -85,34 +85,46 @@ func minus(a, b []netip.Prefix) []netip.Prefix {
 // flipRules leads packets to the chains that are wanted, in each table where they
 // change, and away from those that are not.
 func (c *change) flipRules(ctx context.Context) error {
-	var done []where
-	for _, w := range allPlaces() {
-		_, changes := c.next[w]
-		_, wanted := c.layout[w]
-		if wanted && !changes {
-			continue
-		}
-		done = append(done, w)
-		if err := c.flipTable(w); err != nil {
+	// All that is new is led to before anything old goes: a fence may move from one table
+	// to another.
+	for _, act := range []func(where) error{c.leadTable, c.unleadTable} {
+		for _, w := range allPlaces() {
+			_, changes := c.next[w]
+			_, wanted := c.layout[w]
+			if wanted && !changes {
+				continue
+			}
+			err := act(w)
 			if errors.Is(err, errInterrupted) {
 				return err
 			}
-			return errors.Join(err, c.flipBack(done), c.undo(ctx))
+			if err != nil {
+				return errors.Join(err, c.flipBack(allPlaces()), c.undo(ctx))
+			}
 		}
 	}
 	return nil
 }
 
-// flipTable inserts the new jumps of a table and deletes the old ones.
-func (c *change) flipTable(w where) error {
+// leadTable inserts the new jumps of a table.
+func (c *change) leadTable(w where) error {
+	letter, ok := c.next[w]
+	if !ok {
+		return nil
+	}
 	stage, _ := stageChain(c.want, w.table)
+	chain := chainPrefix + string(letter) + "-" + stage
 	for _, h := range c.have.hooks(w) {
-		if letter, ok := c.next[w]; ok {
-			chain := chainPrefix + string(letter) + "-" + stage
-			if err := c.step("lead", func() error { return c.tool.lead(w, h.name, chain) }); err != nil {
-				return err
-			}
+		if err := c.step("lead", func() error { return c.tool.lead(w, h.name, chain) }); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// unleadTable deletes the old jumps of a table.
+func (c *change) unleadTable(w where) error {
+	for _, h := range c.have.hooks(w) {
 		for _, line := range oldLines(h) {
 			if err := c.step("unlead", func() error { return c.tool.unlead(w, h.name, line) }); err != nil {
 				return err
