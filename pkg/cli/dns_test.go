@@ -299,7 +299,7 @@ func TestAMoveWithoutASecondWayToAsk(t *testing.T) {
 	s.must(t, 0, "apply")
 	labtest.Must(t, zone.Set("sip.acme.example. 60 IN A 198.51.100.1"))
 	o := s.must(t, 0, "refresh")
-	if want := "a second answer is needed for 198.51.100.1"; !strings.Contains(o.stderr, want) {
+	if want := "a second answer is needed to accept 198.51.100.1"; !strings.Contains(o.stderr, want) {
 		t.Errorf("refresh does not say %q:\n%s", want, o.stderr)
 	}
 	if diff := cmp.Diff([]string{"203.0.113.1"}, s.allowed(t)); diff != "" {

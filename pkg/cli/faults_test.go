@@ -59,7 +59,7 @@ func TestTroubles(t *testing.T) {
 		{"unknown log level", nil, []string{"apply", "--log-level", "loud"}, 1, []string{`ringfence: error: log level "loud"`}},
 		{"arguments that nobody asked for", nil, []string{"apply", "now"}, 1, []string{`ringfence: error: ringfence apply takes no arguments, but got "now"`, "hint: to name a policy file: ringfence --policy FILE apply"}},
 		{"resolve without a name", nil, []string{"resolve"}, 1, []string{"ringfence: error: resolve needs a name"}},
-		{"resolve no name", nil, []string{"resolve", "not a name"}, 1, []string{`"not a name" is no name`}},
+		{"resolve no name", nil, []string{"resolve", "not a name"}, 1, []string{`"not a name" is not a name`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -133,7 +133,7 @@ func killAnywhere(t *testing.T, seed, times int) {
 		} else {
 			s.write(t, policy(i+1))
 		}
-		o := s.stopped(t, os.Kill, time.Duration(r.Int64N(int64(whole))), args...)
+		killed := s.stopped(t, os.Kill, time.Duration(r.Int64N(int64(whole))), args...)
 		got := dump(t, h)
 
 		history := s.must(t, 0, "history", "-o", "json")
@@ -141,11 +141,11 @@ func killAnywhere(t *testing.T, seed, times int) {
 			t.Fatalf("after a kill the journal is damaged: %s", history.stdout)
 		}
 		// A refresh brings nothing new: what is there is a generation, whole.
-		if r := s.plan(t, 0, "refresh"); r.Changed {
-			t.Fatalf("after %s was killed (exit status %d), refresh finds a table that is no generation: %+v", args[0], o.status, r.Changes)
+		if o := s.run(t, "refresh", "-o", "json"); o.status != 0 && !notApplied(o) || strings.Contains(o.stdout, `"changed": true`) {
+			t.Fatalf("after %s was killed (exit status %d), refresh finds a table that is no generation:\n%s%s", args[0], killed.status, o.stdout, o.stderr)
 		}
 		switch {
-		case o.status == 0:
+		case killed.status == 0:
 			outcomes["not killed"]++
 			whole = max(whole*9/10, time.Millisecond) // an earlier one has taken longer than they do now
 		case got == before:
@@ -189,7 +189,7 @@ func TestManyAtOnce(t *testing.T) {
 			mine.write(t, policy)
 			group.Go(func() {
 				o, err := mine.try(t, append(args, "-o", "json")...)
-				if err != nil || o.status != 0 {
+				if err != nil || o.status != 0 && !notApplied(o) {
 					t.Errorf("%s among others: exit status %d, %v\n%s%s", args[0], o.status, err, o.stdout, o.stderr)
 					return
 				}
@@ -221,7 +221,7 @@ func TestManyAtOnce(t *testing.T) {
 				t.Fatalf("generation %d holds %q, but was applied as %q", n, got, policy)
 			}
 		}
-		newest := s.plan(t, 0, "refresh")
+		newest := s.refreshed(t)
 		if newest.Changed {
 			t.Fatalf("the end state is no generation: %+v", newest.Changes)
 		}

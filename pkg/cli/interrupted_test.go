@@ -64,7 +64,7 @@ func TestKilledBesideClassifier(t *testing.T) {
 		s.must(t, 0, "apply")
 		labtest.Must(t, journal.Journal{Folder: s.state()}.SetDown(journal.Down{Time: time.Now(), User: "admin", Phase: phase}))
 		labtest.Run(t, h, "nft", "delete", "table", "inet", "ringfence")
-		if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "but what recognises scanners is still there: ringfence down removes it") {
+		if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "but the classifier is still attached: ringfence down removes it") {
 			t.Errorf("%s: status says\n%s", phase, o.stdout)
 		}
 		s.must(t, 0, "refresh")
@@ -87,7 +87,7 @@ func TestFirstApplyKilled(t *testing.T) {
 		labtest.Must(t, os.Rename(filepath.Join(folder, "00000001.json"), filepath.Join(folder, "next.json")))
 	}
 	pending()
-	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "if that was killed, ringfence refresh makes it good") {
+	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "if that was killed, ringfence refresh completes it") {
 		t.Errorf("status says\n%s", o.stdout)
 	}
 	if o := s.must(t, 0, "refresh"); !strings.Contains(o.stderr, "they are generation 1") {
@@ -98,7 +98,7 @@ func TestFirstApplyKilled(t *testing.T) {
 	}
 	pending()
 	labtest.Run(t, h, "nft", "delete", "table", "inet", "ringfence")
-	reportsClearly(t, s.run(t, "refresh"), 1, []string{"they are dropped", "there is no generation yet"})
+	reportsClearly(t, s.run(t, "refresh"), 1, []string{"they are discarded", "there is no generation yet"})
 	if left := labtest.Run(t, h, "tc", "qdisc", "show", "dev", "eth0"); strings.Contains(left, "clsact") {
 		t.Errorf("left is\n%s", left)
 	}
@@ -123,7 +123,8 @@ func TestKilledAndChanged(t *testing.T) {
 	}
 	pending()
 	labtest.Run(t, s.host, "nft", "flush", "ruleset")
-	if o := s.must(t, 0, "refresh"); !strings.Contains(o.stderr, "they are dropped") || !strings.Contains(s.ruleset(t), "203.0.113.0/24") {
+	// The policy file is that of the generation which is discarded.
+	if o := s.must(t, 4, "refresh"); !strings.Contains(o.stderr, "they are discarded") || !strings.Contains(s.ruleset(t), "203.0.113.0/24") {
 		t.Errorf("refresh says\n%s%s", o.stdout, o.stderr)
 	}
 }
@@ -175,7 +176,7 @@ func TestStandardOutputGone(t *testing.T) {
 		return outcome{stderr: errs.String(), status: cmd.ProcessState.ExitCode()}
 	}
 	for _, command := range []string{"apply", "down", "up"} {
-		reportsClearly(t, run(command), 0, []string{"warning: the change is in force, but not all that there is to say could be written"})
+		reportsClearly(t, run(command), 0, []string{"warning: the change is in force, but the output could not be written completely"})
 	}
 	reportsClearly(t, run("status"), 1, []string{"error: write output: ", "no space left on device"})
 }

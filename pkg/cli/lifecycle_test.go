@@ -310,7 +310,7 @@ func TestDamagedState(t *testing.T) {
 		damage(filepath.Join(journal, "00000003.json"))
 		labtest.Run(t, s.host, "nft", "flush", "ruleset")
 		o := s.must(t, 0, "up")
-		if !strings.Contains(o.stderr, "00000003.json is damaged") || !strings.Contains(o.stderr, "going on with an older generation") {
+		if !strings.Contains(o.stderr, "00000003.json is damaged") || !strings.Contains(o.stderr, "using an older generation") {
 			t.Errorf("up does not say which generation it passed over:\n%s", o.stderr)
 		}
 		if diff := cmp.Diff(fence, s.ruleset(t)); diff != "" {
@@ -363,7 +363,7 @@ func TestStatusAsJSON(t *testing.T) {
 	if refresh := v["refresh"].(map[string]any); refresh["ok"] != true || refresh["time"] == nil {
 		t.Errorf("refresh is %v", refresh)
 	}
-	if counters := v["counters"].(map[string]any); len(counters) != 10 {
+	if counters := v["counters"].(map[string]any); len(counters) != 11 {
 		t.Errorf("there are %d counters: %v", len(counters), counters)
 	}
 	labtest.Run(t, s.host, "nft", "add", "element", "inet", "ringfence", "providers4", "{ 9.9.9.9 }")

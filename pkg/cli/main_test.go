@@ -192,6 +192,24 @@ func (s *site) plan(t *testing.T, status int, args ...string) report {
 	return r
 }
 
+// refreshed is the report of a refresh that may find that the policy file was changed
+// and not applied, which is an alarm.
+func (s *site) refreshed(t *testing.T) report {
+	t.Helper()
+	o := s.run(t, "refresh", "-o", "json")
+	var r report
+	if err := json.Unmarshal([]byte(o.stdout), &r); err != nil || o.status != 0 && !notApplied(o) {
+		t.Fatalf("refresh: exit status %d, %v\n%s%s", o.status, err, o.stdout, o.stderr)
+	}
+	return r
+}
+
+// notApplied reports whether a command has ended with the alarm that the policy file is
+// newer than the generation.
+func notApplied(o outcome) bool {
+	return o.status == 4 && strings.Contains(o.stderr, "it was changed after generation")
+}
+
 func (s *site) ruleset(t *testing.T) string {
 	t.Helper()
 	return labtest.Run(t, s.host, "nft", "list", "ruleset")

@@ -118,7 +118,7 @@ func TestEveryCommandInEveryState(t *testing.T) {
 			labtest.Must(t, os.Mkdir(filepath.Join(s.state(), "folder"), 0o755))
 		}, []expected{
 			{"diff", 2, "mode is monitor, it was enforce"},
-			{"refresh", 0, "Generation 2"},
+			{"refresh", 4, "Generation 2"},
 			{"apply", 0, "Generation 3 is in force"},
 			{"rollback", 0, "Generation 4 is in force"},
 			{"history", 0, "rollback 2"},

@@ -233,8 +233,8 @@ func TestMistakes(t *testing.T) {
 		},
 		{
 			"interfaces", "version: 1\ninterfaces: [lo, 'l*', '*', eth0, eth0, 'a*b', 'with space', averyveryverylongname, '']\n",
-			`2:14: "lo" fences lo, over which this host speaks with itself: leave it out` + "\n" +
-				`2:18: "l*" fences lo, over which this host speaks with itself: leave it out` + "\n" +
+			`2:14: "lo" fences lo, which this host uses to talk to itself: leave it out` + "\n" +
+				`2:18: "l*" fences lo, which this host uses to talk to itself: leave it out` + "\n" +
 				`2:24: "*" is every interface: write interfaces: [] for that` + "\n" +
 				`2:35: interface "eth0" is already listed in line 2: remove one` + "\n" +
 				`2:41: "a*b" is not an interface name: write one like eth0, or a prefix like ppp*` + "\n" +

@@ -226,7 +226,7 @@ func (l *look) follow(n *Node) {
 			asked = name
 			answer, err = l.ask(Question{name, n.Question.Type})
 		case len(answer.Records) > 0 && len(n.Aliases) == 0:
-			n.Err = &Failure{n.Question, Malformed, "the answer speaks of " + answer.Records[0].Owner + " instead"}
+			n.Err = &Failure{n.Question, Malformed, "the answer is about " + answer.Records[0].Owner + " instead"}
 			return
 		default:
 			n.NoName = answer.NoName

@@ -19,11 +19,11 @@ func TestMemoryFromAFile(t *testing.T) {
 		`null`:           "version 0 is none of 1 to 2",
 		`{}`:             "version 0 is none of 1 to 2",
 		`{"version": 3}`: "version 3 is none of 1 to 2",
-		`{"version": 2, "names": [{"name": "a", "held": [{"address": "::ffff:192.0.2.1"}]}]}`:      `"::ffff:192.0.2.1" of a is no address`,
-		`{"version": 1, "names": [{"name": "a", "addresses": [{"address": ""}]}]}`:                 `"invalid IP" of a is no address`,
-		`{"version": 1, "names": [{"name": "a", "addresses": [{}]}]}`:                              `"invalid IP" of a is no address`,
-		`{"version": 1, "names": [{"name": "a", "addresses": [{"address": "fe80::1%eth0"}]}]}`:     `"fe80::1%eth0" of a is no address`,
-		`{"version": 1, "names": [{"name": "a", "addresses": [{"address": "::ffff:192.0.2.1"}]}]}`: `"::ffff:192.0.2.1" of a is no address`,
+		`{"version": 2, "names": [{"name": "a", "held": [{"address": "::ffff:192.0.2.1"}]}]}`:      `"::ffff:192.0.2.1" of a is not an address`,
+		`{"version": 1, "names": [{"name": "a", "addresses": [{"address": ""}]}]}`:                 `"invalid IP" of a is not an address`,
+		`{"version": 1, "names": [{"name": "a", "addresses": [{}]}]}`:                              `"invalid IP" of a is not an address`,
+		`{"version": 1, "names": [{"name": "a", "addresses": [{"address": "fe80::1%eth0"}]}]}`:     `"fe80::1%eth0" of a is not an address`,
+		`{"version": 1, "names": [{"name": "a", "addresses": [{"address": "::ffff:192.0.2.1"}]}]}`: `"::ffff:192.0.2.1" of a is not an address`,
 		`{"version": 1, "names": [{"addresses": []}]}`:                                             "a name is empty",
 	} {
 		var m resolve.Memory

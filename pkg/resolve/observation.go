@@ -265,7 +265,7 @@ func (o *observation) failure(h *heard) (Kind, string) {
 	case h.noName:
 		return Gone, "the name does not exist any more" + h.saidBy()
 	}
-	return Gone, fmt.Sprintf("no %s record any more, where there was one%s", q.Type, h.saidBy())
+	return Gone, fmt.Sprintf("it has no %s record any more%s", q.Type, h.saidBy())
 }
 
 func (h *heard) saidBy() string {

@@ -202,7 +202,7 @@ func TestServerThatFollowsNoAlias(t *testing.T) {
 	}
 }
 
-// TestForeignRecordsAreIgnored: an answer that speaks of another name is none.
+// TestForeignRecordsAreIgnored: an answer that is about another name is none.
 func TestForeignRecordsAreIgnored(t *testing.T) {
 	other := func(_ context.Context, q resolve.Question) (resolve.Answer, error) {
 		return resolve.Answer{Records: []resolve.Record{{Owner: "evil.example", Type: q.Type, Address: netip.MustParseAddr("6.6.6.6")}}}, nil
@@ -211,7 +211,7 @@ func TestForeignRecordsAreIgnored(t *testing.T) {
 	if got := addresses(results[0]); len(got) != 0 {
 		t.Errorf("believed %v", got)
 	}
-	if err := results[0].Roots[0].Err; err == nil || !strings.Contains(err.Error(), "speaks of evil.example instead") {
+	if err := results[0].Roots[0].Err; err == nil || !strings.Contains(err.Error(), "is about evil.example instead") {
 		t.Errorf("the failure is %v", err)
 	}
 }
