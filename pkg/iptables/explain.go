@@ -40,7 +40,7 @@ func (c *change) explain(ctx context.Context, failure error) error {
 	if err := c.sets.create(ctx, set); err != nil && !errors.Is(err, errSetExist) {
 		return failure
 	}
-	defer c.sets.destroy(ctx, needSet)
+	defer func() { _ = c.sets.destroy(ctx, needSet) }()
 	for _, n := range needs {
 		w := where{"raw", n.v6}
 		err := c.tool.restore(ctx, w, []string{":" + needChain + " - [0:0]", "[0:0] -A " + needChain + " " + n.line})

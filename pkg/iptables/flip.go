@@ -152,7 +152,8 @@ func (c *change) flipBack(done []where) error {
 				return err
 			}
 			if h.chain != "" {
-				if is, err := ipt.Exists(w.table, h.name, "-j", h.chain); err == nil && !is {
+				is, err := ipt.Exists(w.table, h.name, "-j", h.chain)
+				if err == nil && !is {
 					err = c.tool.lead(w, h.name, h.chain)
 				}
 				if err != nil {

@@ -31,7 +31,6 @@ type Kernel struct {
 	Log *slog.Logger
 
 	found *tool
-	noted uint64 // the stamp after the last plan that is in force
 	// interrupted, if it is not nil, is asked before each call that changes something,
 	// and ends the change: a test's way to kill it there.
 	interrupted func(call string) error

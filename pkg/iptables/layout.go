@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -89,17 +88,6 @@ func endsAll(line string) bool {
 	return strings.HasPrefix(line, "-g ") || line == "-j DROP" || line == "-j RETURN"
 }
 
-// counters are the chains that count, of every table of a state: for each its rule.
-// They have no letter, and stay when the fence's chains change, so that they go on
-// counting.
-func counters(s *ruleset.State) map[string]string {
-	chains := map[string]string{}
-	for _, name := range s.Counters {
-		chains[name] = counterRule(name)
-	}
-	return chains
-}
-
 // counterRule is the one rule of a chain that counts.
 func counterRule(name string) string {
 	if strings.HasPrefix(name, dropped) {
@@ -150,8 +138,4 @@ func allPlaces() []where {
 		all = append(all, where{table, false}, where{table, true})
 	}
 	return all
-}
-
-func compareWhere(a, b where) int {
-	return cmp.Or(slices.Index(tables, a.table)-slices.Index(tables, b.table), strings.Compare(a.String(), b.String()))
 }
