@@ -124,7 +124,7 @@ keeps them in one nftables table, inet ringfence. It touches nothing else.`,
 	flags.StringVar(&a.logLevel, "log-level", "warn", "debug, info, warn or error")
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), rollbackCommand(a), historyCommand(a),
-		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), resolveCommand(a),
+		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), doctorCommand(a), resolveCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
 		demoCommand(a), versionCommand(a),
 	)

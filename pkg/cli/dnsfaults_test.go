@@ -32,7 +32,7 @@ var dnsFaults = []dnsFault{
 	{name: "SERVFAIL", fault: labtest.ServFail, status: 4, failure: "127.0.0.1:53 answers SERVFAIL (and 7 questions more about sip.acme.example)"},
 	{name: "REFUSED", fault: labtest.Refused, status: 4, failure: "127.0.0.1:53 answers REFUSED"},
 	{name: "timeout", fault: labtest.Silent, slow: true, status: 4, failure: "127.0.0.1:53 does not answer"},
-	{name: "empty", fault: labtest.Empty, status: 4, failure: "no A record any more, where there was one", later: []string{
+	{name: "empty", fault: labtest.Empty, status: 4, failure: "it has no A record any more", later: []string{
 		"gone _sip._tcp.sip.acme.example SRV", "gone _sip._udp.sip.acme.example SRV", "gone sip.acme.example A", "gone sip.acme.example NAPTR",
 	}},
 	{name: "NXDOMAIN", fault: labtest.NoName, status: 4, failure: "the name does not exist any more", later: []string{
@@ -43,7 +43,7 @@ var dnsFaults = []dnsFault{
 	{name: "truncated, and TCP hangs up", fault: labtest.Truncated, status: 4, failure: "does not fit into UDP, and TCP failed"},
 	{name: "a circle of aliases", fault: labtest.Alias, status: 4, failure: "more than 8 aliases"},
 	{name: "nine aliases", fault: labtest.Aliases(9, "198.18.6.6"), status: 4, failure: "more than 8 aliases, the last to alias8.example"},
-	{name: "wrong owner", fault: labtest.WrongOwner, status: 4, failure: "the answer speaks of evil.example instead"},
+	{name: "wrong owner", fault: labtest.WrongOwner, status: 4, failure: "the answer is about evil.example instead"},
 	{name: "wrong number", fault: labtest.WrongID, slow: true, status: 4, failure: "127.0.0.1:53 does not answer"},
 	{name: "another question", fault: labtest.OtherQuestion, status: 4, failure: "127.0.0.1:53 answers another question"},
 	{name: "bogons", fault: labtest.Bogons, status: 4, failure: "10.0.0.1 is a private address; to allow it, add it to addresses in the policy", alarms: []string{

@@ -212,7 +212,7 @@ func TestRunBesideCron(t *testing.T) {
 		}
 		labtest.Run(t, p.host, "nft", "flush", "ruleset")
 		together.Wait()
-		r.until(t, fmt.Sprintf("the fence is back the %d. time", i+1), func() bool { return strings.Contains(fence(t, p.site), "chain fence") })
+		r.until(t, fmt.Sprintf("the fence is back the %d. time", i+1), func() bool { return strings.Contains(fence(t, p.site), "chain prerouting") })
 		p.intact(t, "overlapping runs")
 	}
 	r.end(t)

@@ -52,6 +52,15 @@ func TestEveryCommandInEveryState(t *testing.T) {
 			{"down", 0, "There was no fence."},
 			{"apply", 0, "Generation 1 is in force."},
 		}},
+		{"addresses of a newer version", func(t *testing.T, s *site) {
+			applied(t, s)
+			labtest.Must(t, os.WriteFile(filepath.Join(s.state(), "addresses.json"), []byte(`{"version": 99}`), 0o640))
+		}, []expected{
+			{"refresh", 1, "was written by ringfence of a newer version"},
+			{"status", 1, "was written by ringfence of a newer version"},
+			{"rollback", 1, "was written by ringfence of a newer version"},
+			{"apply", 1, "was written by ringfence of a newer version"},
+		}},
 		{"all state damaged", func(t *testing.T, s *site) {
 			applied(t, s)
 			for _, path := range stateFiles(t, s) {

@@ -1,14 +1,13 @@
-// Package daemon decides when a fence is reconciled: when names are due, when another
-// program or another run has changed something, and at regular intervals. It reports
-// its status to systemd, and logs each notice once, and again only if it changes.
+// Package daemon decides when a fence is reconciled: when names are due, when the
+// network of the host or a file that it depends on has changed, when another program or
+// another run has changed something, and at regular intervals. It reports its status to
+// systemd, and logs each notice once, and again only if it changes.
 //
 // pkg/fence decides what is done then.
 package daemon
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/plan"
 )
@@ -29,7 +27,8 @@ type Daemon struct {
 	// Check is the interval at which everything is checked without an event; 0 means
 	// one minute.
 	Check time.Duration
-	// Poll is the interval at which the state folder is checked; 0 means one second.
+	// Poll is the interval at which the state folder is checked, and watching is tried
+	// again, while changes are not reported; 0 means one second.
 	Poll time.Duration
 
 	reconciler *fence.Reconciler
@@ -56,20 +55,19 @@ func (d *Daemon) Run(ctx context.Context, r *fence.Reconciler) error {
 	// memory than time.
 	debug.SetGCPercent(50)
 	d.reconciler = r
-	watched, stop := context.WithCancel(ctx)
+	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	touched, err := d.reconciler.Watch(watched) // before the first reconciliation, so that no change is missed
+	w, err := d.watch(watching)
 	if err != nil {
 		return err
 	}
-	mark := d.reconciler.State()
 	if err := d.Reconcile(ctx, Event{}); err != nil && ctx.Err() == nil && !fence.IsLocked(err) {
 		return err
 	}
 	d.notify(daemon.SdNotifyReady)
 	events := make(chan Event)
 	var feeding sync.WaitGroup
-	feeding.Go(func() { d.feed(watched, events, touched, mark) })
+	feeding.Go(func() { d.feed(watching, events, w) })
 	beat, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		d.log.Warn("read the interval of systemd's watchdog", "error", err)
@@ -91,75 +89,40 @@ func (d *Daemon) notify(state string) {
 	}
 }
 
-// pollEvery is the default of Poll.
-const pollEvery = time.Second
-
-// feed turns changes in the kernel and on disk into events: another program has changed
-// the table, or another run has made a generation or taken the fence down. mark is the
-// state of the files when they were last read.
-func (d *Daemon) feed(ctx context.Context, events chan<- Event, touched <-chan backend.Touched, mark fence.StateMark) {
-	poll := time.NewTicker(cmp.Or(d.Poll, pollEvery))
-	defer poll.Stop()
-	send := func(e Event) {
-		select {
-		case events <- e:
-		case <-ctx.Done():
-		}
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case t, ok := <-touched:
-			if !ok {
-				touched = nil
-				continue
-			}
-			e := Event{Full: t.Lost, Generation: t.GenID, At: time.Now()}
-			if t.Program != "" {
-				e.Who = fmt.Sprintf("%s (pid %d)", t.Program, t.PID)
-			}
-			send(e)
-		case <-poll.C:
-			if now := d.reconciler.State(); !now.Same(mark) {
-				mark = now
-				send(Event{})
-			}
-			if touched == nil {
-				// The kernel has stopped reporting, so changes since then may be lost.
-				var err error
-				if touched, err = d.reconciler.Watch(ctx); err == nil {
-					send(Event{Full: true})
-				}
-			}
-		}
-	}
-}
-
 // Reconcile brings the kernel to what it should hold.
 func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
-	if e.Generation != 0 && d.reconciler.Wrote(e.Generation) {
-		return nil // the change was made by this process
+	if e.Generation != 0 && len(e.What) == 0 && !e.Full && d.reconciler.Wrote(e.Generation) {
+		return nil // it was this program
 	}
 	o, err := d.reconciler.Reconcile(ctx, e.Full)
 	if !d.report(ctx, o, err) {
 		return err
 	}
+	if e.Ask || len(e.What) > 0 && o.Failures > 0 {
+		// Others may answer now, or be within reach.
+		d.reconciler.AskAgain()
+	}
 	switch {
 	case o.Plan.Empty():
+		d.log.Debug("nothing to do", "because", e.because(), "by", e.Who)
 	case o.New:
 		d.log.Info("the table is as it should be now", "changed", plan.Summary(o.Plan))
 	case o.HostChanged:
-		d.log.Info("the host has changed", "changed", plan.Summary(o.Plan))
+		d.log.Info("the host has changed", "changed", plan.Summary(o.Plan), "because", e.because(), "after", since(e))
+	case len(e.What) > 0:
+		d.log.Warn("the fence was not as it should be and was corrected", "changed", plan.Summary(o.Plan), "because", e.because(), "after", since(e))
 	default:
-		attributes := []any{"changed", plan.Summary(o.Plan), "by", cmp.Or(e.Who, "an unknown program")}
-		if !e.At.IsZero() {
-			// This is how long packets were judged by the changed table.
-			attributes = append(attributes, "after", time.Since(e.At).Round(100*time.Microsecond))
-		}
-		d.log.Warn("the table was not as it should be and was corrected", attributes...)
+		d.restored(o.Plan, e)
 	}
 	return nil
+}
+
+// since is how long ago an event began, 0 if that is not known.
+func since(e Event) time.Duration {
+	if e.At.IsZero() {
+		return 0
+	}
+	return time.Since(e.At).Round(100 * time.Microsecond)
 }
 
 // Due returns the time until the next name must be asked for.

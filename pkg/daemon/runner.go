@@ -14,6 +14,10 @@ type Event struct {
 	// change, 0 if not known.
 	Who        string
 	Generation uint64
+	// What says in a few words each what has changed on the host.
+	What []string
+	// Ask says that name servers may answer otherwise now.
+	Ask bool
 	// At is when the change was reported, zero if the event is not a change.
 	At time.Time
 }

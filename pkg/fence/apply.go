@@ -167,7 +167,7 @@ func (f *Fence) Diff(ctx context.Context, policy Policy, o DiffOptions) (*Differ
 			Text: fmt.Sprintf("for %s this uses the addresses of earlier answers", notice.Count(n, "name")),
 		})
 	}
-	d.Notices = append(d.Notices, s.Warnings()...)
+	d.Notices = append(append(d.Notices, s.Warnings()...), alarmNotices(s.LinkAlarms())...)
 	guards, err := f.guards(s, ApplyOptions{}, newest)
 	if err != nil {
 		return nil, err

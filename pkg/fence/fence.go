@@ -17,6 +17,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -30,20 +31,29 @@ import (
 type World struct {
 	// Kernel returns a back end that has not read the table yet.
 	Kernel func() backend.Kernel
-	// Backend returns the back end that a policy asks for, and Others all but that of a
-	// name; nil is Kernel, and no others.
-	Backend func(policy.Backend) backend.Kernel
-	Others  func(name string) []backend.Kernel
+	// Backend returns the back end that a policy asks for, and Backends all but that of
+	// a name; nil is Kernel, and no others.
+	Backend  func(policy.Backend) backend.Kernel
+	Backends func(but string) []backend.Kernel
 	// Classifier recognises scanners.
 	Classifier backend.Classifier
 	// Host reads the facts of the host, Listeners the servers that listen on it.
 	Host      func() (ruleset.Host, error)
 	Listeners func() ([]ruleset.Listener, error)
+	// Watch reports changes of what Host reads, and of files, until the context ends or
+	// nothing more can be reported; then the channel is closed. nil reports none.
+	Watch func(ctx context.Context, files []string) (<-chan host.Change, error)
+	// ResolverFiles are those that the host's own resolver goes by.
+	ResolverFiles []string
 	// Servers are the host's name servers, and Hosts the names that it knows without
 	// them. Lookup asks name servers: first in the usual way, again in another one.
 	Servers func() (resolve.Servers, error)
 	Hosts   func() (resolve.Hosts, error)
 	Lookup  func(servers resolve.Servers) (first, again resolve.Lookup)
+	// Network, Condition and Others are what the doctor looks at.
+	Network   func() (host.Facts, error)
+	Condition func(stateFolder string) host.Condition
+	Others    func(ctx context.Context) (ruleset.Others, error)
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }

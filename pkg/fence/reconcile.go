@@ -3,12 +3,13 @@ package fence
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -30,6 +31,8 @@ type Reconciler struct {
 	kernel  backend.Kernel
 	backend policy.Backend
 	unwatch context.CancelFunc // ends the last Watch
+	// restorer restores a table of nftables; nothing is remembered for other back ends.
+	restorer *Restorer
 
 	// newest is the newest generation and site its site. Both are nil while there is
 	// nothing to do.
@@ -43,11 +46,14 @@ type Reconciler struct {
 	read    fileMark
 	saved   resolve.Moment
 	unsaved bool
+	// again says that all names are due, askedAgain when that was said last.
+	again      bool
+	askedAgain resolve.Moment
 }
 
 // Reconciler returns a reconciler that has not read anything yet.
 func (f *Fence) Reconciler() *Reconciler {
-	return &Reconciler{fence: f, kernel: f.kernel(true), backend: f.chosen()}
+	return &Reconciler{fence: f, kernel: f.kernel(true), backend: f.chosen(), restorer: newRestorer(f)}
 }
 
 // Outcome is the result of a reconciliation or of answers.
@@ -67,22 +73,6 @@ type Outcome struct {
 	Failures, Alarms int
 	// Notices are what is wrong now.
 	Notices []notice.Notice
-}
-
-// fileMark detects whether a file has been replaced. State files are never written in
-// place.
-type fileMark struct{ info os.FileInfo }
-
-func markOf(path string) fileMark {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fileMark{}
-	}
-	return fileMark{info}
-}
-
-func (m fileMark) same(other fileMark) bool {
-	return m.info != nil && other.info != nil && os.SameFile(m.info, other.info) && m.info.ModTime().Equal(other.info.ModTime())
 }
 
 func (r *Reconciler) addressesFile() string {
@@ -117,6 +107,31 @@ func (r *Reconciler) use(b policy.Backend) {
 	if r.unwatch != nil {
 		r.unwatch()
 	}
+}
+
+// Restorer puts back what this reconciler has put into force.
+func (r *Reconciler) Restorer() *Restorer { return r.restorer }
+
+// StateFiles are those that other runs write to say that something else should be in
+// force, and ResolverFiles those by which the host's own resolver goes.
+func (r *Reconciler) StateFiles() []string {
+	return []string{r.fence.BegunFile(), r.fence.DownFile()}
+}
+
+// ResolverFiles are described at StateFiles.
+func (r *Reconciler) ResolverFiles() []string { return r.fence.ResolverFiles }
+
+// WatchHost reports changes of everything else that the fence depends on, as
+// World.Watch does; nil is a world that reports none.
+func (r *Reconciler) WatchHost(ctx context.Context) (<-chan host.Change, error) {
+	if r.fence.Watch == nil {
+		return nil, nil
+	}
+	files := slices.Concat(r.StateFiles(), r.ResolverFiles())
+	if r.fence.PolicyFile != "" {
+		files = append(files, r.fence.PolicyFile)
+	}
+	return r.fence.Watch(ctx, files)
 }
 
 // Reconcile brings the kernel to the state of the newest generation, with the
@@ -192,6 +207,7 @@ func (r *Reconciler) load() error {
 	}
 	if r.idle != "" {
 		r.newest, r.site = nil, nil
+		r.restorer.remember(0, nil)
 		return nil
 	}
 	changed := r.site == nil || r.newest.Number != numbers[len(numbers)-1]
@@ -247,9 +263,15 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		return err
 	}
 	f.note(ctx, r.kernel, o.Plan)
+	if r.kernel.Describe().Name == string(policy.BackendNFTables) {
+		r.restorer.remember(r.newest.Number, o.Plan.Want)
+	} else {
+		// Nothing refuses a commit of theirs that another run was faster than.
+		r.restorer.remember(0, nil)
+	}
 	alarms := s.Alarms(f.lookFor(ctx, r.kernel, s, r.newest, o.Plan.Want))
 	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)
-	o.Notices = s.ClassifierWarnings()
+	o.Notices = s.HostWarnings()
 	for _, p := range s.Memory.Refresh.Failures {
 		o.Notices = append(o.Notices, notice.Notice{
 			Severity: notice.Warning, Code: notice.NameFailed, About: site.ProblemText(p), Text: site.ProblemText(p),
@@ -265,6 +287,9 @@ func (r *Reconciler) Due() time.Duration {
 	const never = time.Hour
 	if r.site == nil {
 		return never
+	}
+	if r.again {
+		return 0
 	}
 	due, now := never, r.fence.Now()
 	for _, t := range site.Targets(r.site.Policy) {
@@ -284,11 +309,22 @@ func (r *Reconciler) Ask() func(context.Context) []resolve.Result {
 	servers := r.site.Policy.DNS.Servers
 	q := resolve.Inquiry{Memory: r.memory, Settings: r.site.Settings()}
 	for _, t := range site.Targets(r.site.Policy) {
-		if r.memory.Due(t, now) <= soon {
+		if r.again || r.memory.Due(t, now) <= soon {
 			q.Targets = append(q.Targets, t)
 		}
 	}
+	r.again = false
 	return func(ctx context.Context) []resolve.Result { return r.fence.askAbout(ctx, q, servers) }
+}
+
+// askAgainAfter is the least time between two calls of AskAgain that make a difference.
+const askAgainAfter = 10 * time.Second
+
+// AskAgain makes all names due, because others may answer now than before.
+func (r *Reconciler) AskAgain() {
+	if now := r.fence.Now(); r.askedAgain.Time.IsZero() || now.Since(r.askedAgain) >= askAgainAfter {
+		r.again, r.askedAgain = true, now
+	}
 }
 
 // Learn puts answers into force. They are about names only, so it does not matter for
@@ -341,32 +377,4 @@ func (r *Reconciler) Close(ctx context.Context) {
 	if err != nil {
 		r.fence.Log.Info("write addresses at the end", "error", err)
 	}
-}
-
-// StateMark changes when another run has made a generation, was killed while it made
-// one, or has taken the fence down or put it up. Writes of a reconciler do not change
-// it.
-type StateMark struct {
-	newest      int
-	down, begun fileMark
-}
-
-// Same reports whether nothing has changed.
-func (m StateMark) Same(other StateMark) bool {
-	same := func(a, b fileMark) bool { return a.info == nil && b.info == nil || a.same(b) }
-	return m.newest == other.newest && same(m.down, other.down) && same(m.begun, other.begun)
-}
-
-// State returns the mark of what is on disk now.
-func (r *Reconciler) State() StateMark {
-	numbers, err := r.fence.Numbers()
-	m := StateMark{newest: -1}
-	if err == nil {
-		m.newest = 0
-	}
-	if len(numbers) > 0 {
-		m.newest = numbers[len(numbers)-1]
-	}
-	m.down, m.begun = markOf(r.fence.DownFile()), markOf(r.fence.BegunFile())
-	return m
 }

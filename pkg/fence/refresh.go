@@ -198,7 +198,7 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
 	alarms := s.Alarms(f.lookFor(ctx, c.tables, s, from, p.Want))
 	r.Alarms, r.Partly = len(alarms), s.NeedsSomebody(alarms) || unsaved != nil
-	r.Notices = slices.Concat(*heard, s.ClassifierWarnings(), s.NameNotices(alarms), alarmNotices(alarms))
+	r.Notices = slices.Concat(*heard, s.HostWarnings(), s.NameNotices(alarms), alarmNotices(alarms))
 	if unsaved != nil {
 		r.Notices = append(r.Notices, notice.Warningf(notice.StateUnsaved, "the kernel is up to date, but the addresses could not be saved: %v", unsaved))
 	}

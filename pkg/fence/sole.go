@@ -122,5 +122,5 @@ func (f *session) open(b policy.Backend) backend.Kernel {
 		return f.Kernel()
 	}
 	k := f.Backend(b)
-	return sole{Kernel: k, others: f.Others(k.Describe().Name)}
+	return sole{Kernel: k, others: f.Backends(k.Describe().Name)}
 }

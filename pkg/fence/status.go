@@ -56,6 +56,8 @@ type Status struct {
 	Hits      map[string]uint64
 
 	Notices []notice.Notice
+
+	site *site.Site // what the generation asks for, nil if there is none
 }
 
 // Allowed is a provider with its addresses.
@@ -127,6 +129,7 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	}
 	drift := plan.Diff(have, state)
 	r.Differences = len(drift.Changes)
+	r.site = s
 	r.describe(s, newest, origins)
 	f.describeEngine(r, s, have)
 	look := f.lookFor(ctx, kernel, s, newest, have)

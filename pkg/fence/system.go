@@ -10,6 +10,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/host/system"
 	"github.com/ringfence/ringfence/pkg/iptables"
 	"github.com/ringfence/ringfence/pkg/nft"
@@ -26,12 +27,13 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 	return World{
 		Kernel:     func() backend.Kernel { return choose(policy.BackendAuto, log) },
 		Backend:    func(b policy.Backend) backend.Kernel { return choose(b, log) },
-		Others:     func(name string) []backend.Kernel { return others(name, log) },
+		Backends:   func(but string) []backend.Kernel { return others(but, log) },
 		Classifier: ebpf{},
 		Host:       func() (ruleset.Host, error) { return system.Read(log) },
 		Listeners:  system.Listeners,
-		Servers:    system.NameServers,
-		Hosts:      system.Hosts,
+		Watch:      system.Watch, ResolverFiles: system.ResolverFiles(),
+		Servers: system.NameServers,
+		Hosts:   system.Hosts,
 		Lookup: func(servers resolve.Servers) (first, again resolve.Lookup) {
 			client := resolve.NewClient(servers)
 			if dial != nil {
@@ -39,7 +41,10 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 			}
 			return client.Lookup, client.Again
 		},
-		Now: system.Clock(log),
+		Network:   system.Facts,
+		Condition: func(stateFolder string) host.Condition { return system.Condition(log, stateFolder) },
+		Others:    nft.ReadOthers,
+		Now:       system.Clock(log),
 	}
 }
 

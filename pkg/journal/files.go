@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,8 +41,38 @@ func (d *Damaged) Error() string {
 
 func (d *Damaged) Unwrap() error { return d.Err }
 
-// makeFolder makes a folder with the right permissions, whatever the umask. A folder
-// that exists already is not changed.
+// Newer is a state file that a newer ringfence has written. Nothing is wrong with it.
+type Newer struct{ Path string }
+
+func (n *Newer) Error() string {
+	return n.Path + " was written by ringfence of a newer version: use that one"
+}
+
+// maxFile is more than any state file of this version has.
+const maxFile = 256 << 20
+
+// read reads a state file whole. One that is too large to be one is damaged.
+func read(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxFile {
+		return nil, &Damaged{Path: path, Err: fmt.Errorf("it has %d bytes, and no state file has more than %d", info.Size(), maxFile)}
+	}
+	data := make([]byte, 0, info.Size()+bytes.MinRead) // read without growing
+	b := bytes.NewBuffer(data)
+	_, err = b.ReadFrom(io.LimitReader(file, maxFile))
+	return b.Bytes(), err
+}
+
+// makeFolder makes a folder with the right permissions, whatever the umask; one
+// that is there stays as it is.
 func makeFolder(path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
@@ -87,6 +118,8 @@ func syncFolder(path string) error {
 
 // sealed is a value with a checksum of its bytes, as it is stored in a file.
 type sealed struct {
+	// Format is what the content is written in, 0 is the first one.
+	Format  int             `json:"format,omitempty"`
 	SHA256  string          `json:"sha256"`
 	Content json.RawMessage `json:"content"`
 }
@@ -102,7 +135,7 @@ func seal(path string, value any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	data, err := json.Marshal(sealed{hash(content), content})
+	data, err := json.Marshal(sealed{SHA256: hash(content), Content: content})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -120,22 +153,29 @@ func parseSealed(data []byte) (s sealed, err error) {
 	if rest, ok := bytes.CutPrefix(data, []byte(before)); ok && len(rest) > digits {
 		content, ok := bytes.CutPrefix(rest[digits:], []byte(middle))
 		if content, whole := bytes.CutSuffix(bytes.TrimSpace(content), []byte("}")); ok && whole {
-			return sealed{string(rest[:digits]), content}, nil
+			return sealed{SHA256: string(rest[:digits]), Content: content}, nil
 		}
 	}
 	return s, json.Unmarshal(data, &s)
 }
 
 // unseal reads what seal wrote into value, which is not touched if there is any
-// error. The error is fs.ErrNotExist, *Damaged, or another trouble with reading.
+// error. The error is fs.ErrNotExist, *Damaged, *Newer, or another trouble with
+// reading.
 func unseal[T any](path string, value *T) error {
-	data, err := os.ReadFile(path)
+	data, err := read(path)
+	if _, damaged := errors.AsType[*Damaged](err); damaged {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("read state: %w", err)
 	}
 	s, err := parseSealed(data)
 	if err != nil {
 		return &Damaged{Path: path, Err: err}
+	}
+	if s.Format > 0 {
+		return &Newer{path}
 	}
 	if hash(s.Content) != s.SHA256 {
 		return &Damaged{Path: path, Err: errors.New("its content does not match its checksum")}

@@ -180,6 +180,28 @@ func (m *memory) Check() error {
 	return nil
 }
 
+func (m *memory) Newer(version int) bool { return version > 1 }
+
+// TestNewerFiles: what a newer version has written is neither damaged nor set aside.
+func TestNewerFiles(t *testing.T) {
+	j := journal.Journal{Folder: t.TempDir()}
+	path := filepath.Join(j.Folder, "addresses.json")
+	const addresses = `{"version": 2, "names": "another form"}`
+	must(t, os.WriteFile(path, []byte(addresses), 0o640))
+	newer, ok := errors.AsType[*journal.Newer](j.ReadAddresses(&memory{}, true))
+	if !ok || newer.Error() != path+" was written by ringfence of a newer version: use that one" {
+		t.Errorf("got %v", newer)
+	}
+	if content, err := os.ReadFile(path); err != nil || string(content) != addresses {
+		t.Errorf("the file is now %q (%v)", content, err)
+	}
+	must(t, j.SetDown(journal.Down{User: "somebody"}))
+	must(t, os.WriteFile(j.DownFile(), []byte(`{"format": 1, "sha256": "?", "content": 7}`), 0o640))
+	if _, err := j.IsDown(); !errors.As(err, &newer) {
+		t.Errorf("a sealed file of a newer version is %v", err)
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	j := journal.Journal{Folder: t.TempDir()}
 	memory := memory{"kept": "as it was"}

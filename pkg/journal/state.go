@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,29 +14,44 @@ import (
 
 func (j Journal) addressesPath() string { return filepath.Join(j.Folder, "addresses.json") }
 
-// Memory is what is stored in addresses.json. People may edit this file, so it has no
-// checksum; Check validates what was read.
-type Memory interface{ Check() error }
+// Memory is what is kept in addresses.json. Check says what is wrong with it
+// after reading: people may edit this file, so it bears no seal.
+//
+// Newer says whether a version of it is one that only newer programs read.
+type Memory interface {
+	Check() error
+	Newer(version int) bool
+}
 
-// ReadAddresses reads the resolved names into memory, which is not changed if there are
-// none. If the content is not valid, the error is *Damaged, and memory may hold
-// anything; with aside, the file is then renamed.
+// ReadAddresses reads the resolved names into memory, which stays as it is if
+// there are none. The error is *Newer if a newer version has written the file. If the
+// content is not valid, the error is *Damaged, and memory may hold anything; with
+// aside, the file is then renamed.
 func (j Journal) ReadAddresses(memory Memory, aside bool) error {
-	data, err := os.ReadFile(j.addressesPath())
-	if err != nil {
+	data, err := read(j.addressesPath())
+	if _, damaged := errors.AsType[*Damaged](err); err != nil && !damaged {
 		if err = ifThere(err); err != nil {
 			err = fmt.Errorf("read addresses: %w", err)
 		}
 		return err
 	}
-	err = json.Unmarshal(data, memory)
+	var written struct{ Version int }
+	if err == nil && json.Unmarshal(data, &written) == nil && memory.Newer(written.Version) {
+		return &Newer{j.addressesPath()}
+	}
+	if err == nil {
+		err = json.Unmarshal(data, memory)
+	}
 	if err == nil {
 		err = memory.Check()
 	}
 	if err == nil {
 		return nil
 	}
-	damaged := &Damaged{Path: j.addressesPath(), Err: err}
+	damaged, ok := errors.AsType[*Damaged](err)
+	if !ok {
+		damaged = &Damaged{Path: j.addressesPath(), Err: err}
+	}
 	if aside {
 		return setAside(damaged)
 	}

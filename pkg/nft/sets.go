@@ -131,13 +131,18 @@ type point struct {
 
 // elements dumps the elements of a set.
 func (r *reader) elements(ctx context.Context, name string) ([]point, error) {
+	return r.elementsOf(ctx, ruleset.Table, name)
+}
+
+// elementsOf dumps the elements of a set of any table of the family.
+func (r *reader) elementsOf(ctx context.Context, table, name string) ([]point, error) {
 	var points []point
 	err := r.dump(ctx, unix.NFT_MSG_GETSETELEM, func(b []byte) {
 		list := attribute(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 		for _, element := range attributes(list) {
 			points = append(points, pointOf(element))
 		}
-	}, ofTable(), textAttribute(unix.NFTA_SET_ELEM_LIST_SET, name))
+	}, textAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, table), textAttribute(unix.NFTA_SET_ELEM_LIST_SET, name))
 	return points, err
 }
 

@@ -17,9 +17,10 @@ import (
 // library's own getters silently drop what they do not know (socket, rt, osf),
 // and then a foreign change looks like none.
 type reader struct {
-	conn *netlink.Conn
-	raw  syscall.RawConn
-	buf  []byte
+	conn   *netlink.Conn
+	family byte // of tables
+	raw    syscall.RawConn
+	buf    []byte
 }
 
 // dumpSize is what one read takes. The kernel remembers the largest read of a
@@ -37,7 +38,7 @@ func newReader() (*reader, error) {
 		conn.Close()
 		return nil, fmt.Errorf("open netfilter socket: %w", err)
 	}
-	return &reader{conn: conn, raw: raw, buf: make([]byte, dumpSize)}, nil
+	return &reader{conn: conn, family: unix.NFPROTO_INET, raw: raw, buf: make([]byte, dumpSize)}, nil
 }
 
 func (r *reader) close() { r.conn.Close() }
@@ -66,7 +67,7 @@ func (r *reader) ask(ctx context.Context, message uint16, flags netlink.HeaderFl
 	if err != nil {
 		return fmt.Errorf("write netlink message: %w", err)
 	}
-	header := []byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}
+	header := []byte{r.family, unix.NFNETLINK_V0, 0, 0}
 	sent, err := r.conn.Send(netlink.Message{
 		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | message), Flags: netlink.Request | flags},
 		Data:   append(header, data...),

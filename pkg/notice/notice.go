@@ -30,9 +30,8 @@ const (
 	NobodyAllowed         Code = "nobody-allowed"          // the policy allows no address
 	AcceptsScanners       Code = "accepts-scanners"        // unknown.action is accept without the classifier
 	MatchesPhones         Code = "matches-phones"          // a signature of the policy that phones match
-	InterfaceAbsent       Code = "interface-absent"        // a listed interface does not exist
-	InterfacePort         Code = "interface-port"          // a listed interface is a port of a bridge, through which its packets come in
-	OutsideUnfenced       Code = "outside-unfenced"        // no interface that leads outside is fenced
+	TrustedOutside        Code = "trusted-outside"         // a trusted interface that leads outside
+	Guests                Code = "guests"                  // guests that are joined with the outside past the rules
 	CutInside             Code = "cut-inside"              // inside networks would lose their provider
 	ClassifierUnavailable Code = "classifier-unavailable"  // scanners are not recognised
 	ClassifierNotReplaced Code = "classifier-not-replaced" // the attached classifier was not replaced

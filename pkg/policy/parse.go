@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/netip"
@@ -12,8 +13,12 @@ import (
 	"unicode/utf8"
 )
 
-// MaxSize is the largest size of a policy in bytes: some 500,000 addresses.
-const MaxSize = 16 << 20
+// What a policy may have at most, so that it is read in a second or two.
+const (
+	MaxSize    = 16 << 20 // bytes
+	maxEntries = 250_000  // lines and list entries
+	maxNames   = 10_000   // to ask name servers for
+)
 
 // Parse reads and checks a policy. name is the file's name, for messages. The error is
 // an I/O error, or Mistakes with everything that is wrong.
@@ -30,6 +35,9 @@ func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 	}
 	if mistakes := controlCharacters(name, string(data)); len(mistakes) > 0 {
 		return nil, mistakes // what YAML reports then has no useful place
+	}
+	if n := bytes.Count(data, []byte{'\n'}) + bytes.Count(data, []byte{','}); n > maxEntries {
+		return nil, Mistakes{{File: name, Line: 1, Col: 1, Text: fmt.Sprintf("the policy has %d lines and list entries, and no more than %d are read: list prefixes instead of single addresses", n, maxEntries)}}
 	}
 	f, mistakes := readFile(data)
 	c := checker{available: available, mistakes: mistakes}
@@ -98,13 +106,29 @@ func (c *checker) policy(f *file) *Policy {
 	allowed := allowList{}
 	p.Providers = c.providers(f, &allowed)
 	p.Trusted = c.trusted(f.Trusted, &allowed)
+	c.countNames(p)
 	p.Bans.Addresses = c.bannedAddresses(f.Bans.Addresses, &allowed)
 	p.Signatures = c.signatures(f)
 	p.Unknown = c.unknown(f.Unknown, p.Signatures.Engine)
 	return p
 }
 
-// choice returns the word that was written, or the first one if none was.
+// countNames reports more names than name servers can be asked for.
+func (c *checker) countNames(p *Policy) {
+	n := len(p.Trusted.Hosts)
+	for _, provider := range p.Providers {
+		for _, r := range provider.Registrars {
+			if r.Host != "" {
+				n++
+			}
+		}
+	}
+	if n > maxNames {
+		c.mistake(scalar{}, "the policy has %d names, and no more than %d are asked for: list the providers' networks as addresses instead", n, maxNames)
+	}
+}
+
+// choice returns the written word, or the first one where none was written.
 func choice(c *checker, s scalar, key string, words ...string) string {
 	if !s.written() {
 		return words[0]

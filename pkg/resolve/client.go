@@ -112,7 +112,7 @@ func (r *race) run(ctx context.Context) (Answer, error) {
 				answer, err := s.ask(running, r.question, r.timeout/2)
 				replies <- reply{s, answer, err}
 			})
-			next.Reset(r.timeout / 2)
+			next.Reset(r.pace(s))
 		case reply := <-replies:
 			underway--
 			r.silent[reply.server]--
@@ -130,6 +130,15 @@ func (r *race) run(ctx context.Context) (Answer, error) {
 		return Answer{}, r.cut()
 	}
 	return Answer{}, r.failure()
+}
+
+// pace is when the next turn is after one of a server. The same server is given its
+// whole time.
+func (r *race) pace(s *server) time.Duration {
+	if len(r.turns) > 0 && r.turns[0] == s {
+		return r.timeout
+	}
+	return r.timeout / 2
 }
 
 func (r *race) won(winner *server) {

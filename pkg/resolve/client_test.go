@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
 	"github.com/ringfence/ringfence/pkg/resolve"
@@ -298,21 +295,6 @@ func TestAnswersCannotEndTheProgram(t *testing.T) {
 	}, []resolve.Target{{Name: "sip.example"}})
 	if err := results[0].Roots[0].Err; err == nil || !strings.Contains(err.Error(), "the answer cannot be read (index out of range)") {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestSystemServers(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "resolv.conf")
-	const text = "# comment\nsearch example.net\nnameserver 192.0.2.53\nnameserver 2001:db8::53\nnameserver fe80::1%eth0\nnameserver nonsense\noptions ndots:2\n"
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	servers, err := resolve.SystemServers(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff("[192.0.2.53:53 [2001:db8::53]:53 [fe80::1%eth0]:53]", fmt.Sprint(servers.Addresses)); diff != "" {
-		t.Error(diff)
 	}
 }
 

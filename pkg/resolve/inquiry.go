@@ -3,6 +3,7 @@ package resolve
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -47,13 +48,13 @@ func firstPart(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // resolve resolves with the targets first that have not failed lately, so that those
-// that fail again and again take no time from the others. The results are in the
-// targets' order.
+// that fail again and again take no time from the others; among equals, chance decides
+// who is first. The results are in the targets' order.
 func (i Inquiry) resolve(ctx context.Context, r Resolver, targets []Target) []Result {
 	known := i.Memory.index()
 	failures := func(t Target) int {
 		if k := known[t]; k != nil {
-			return k.Failures
+			return k.Failures + len(k.Cut.limits())
 		}
 		return 0
 	}
@@ -61,6 +62,7 @@ func (i Inquiry) resolve(ctx context.Context, r Resolver, targets []Target) []Re
 	for n := range order {
 		order[n] = n
 	}
+	rand.Shuffle(len(order), func(a, b int) { order[a], order[b] = order[b], order[a] })
 	slices.SortStableFunc(order, func(a, b int) int { return failures(targets[a]) - failures(targets[b]) })
 	sorted := make([]Target, len(targets))
 	for n, place := range order {

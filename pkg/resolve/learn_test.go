@@ -68,8 +68,8 @@ func TestFailuresRemoveNothing(t *testing.T) {
 		{"A fails", "sip.example A !servfail", []string{"sip.example A: the server is ill"}, []string{
 			"stale: sip.example A: no good answer for 7200 h; its addresses are kept",
 		}},
-		{"A is empty", "sip.example TXT x", []string{"sip.example A: no A record any more, where there was one"}, []string{
-			"gone: sip.example A: no A record any more, where there was one, in 10 answers in a row; its addresses are kept",
+		{"A is empty", "sip.example TXT x", []string{"sip.example A: it has no A record any more"}, []string{
+			"gone: sip.example A: it has no A record any more, in 10 answers in a row; its addresses are kept",
 		}},
 		{"the name is gone", "", []string{"sip.example A: the name does not exist any more"}, []string{
 			"gone: sip.example A: the name does not exist any more, in 10 answers in a row; its addresses are kept",
@@ -123,7 +123,7 @@ func TestHalfAnAnswerRemovesNothing(t *testing.T) {
 			"sip.example A 192.0.2.1\nsip.example AAAA 2001:db8::1\n_sip._udp.sip.example SRV 10 a.net.\na.net TXT x\n",
 		}, []string{
 			"a.net: no address: _sip._udp.sip.example SRV leads to it, and it has no A or AAAA record",
-			"a.net A: no A record any more, where there was one",
+			"a.net A: it has no A record any more",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -151,7 +151,10 @@ type Problem struct {
 	Target Target `json:"target"`
 }
 
-// Check validates a memory that was read from a file.
+// Newer reports whether only newer programs read this version.
+func (m Memory) Newer(version int) bool { return version > memoryVersion }
+
+// Check says what makes a memory that was read from a file senseless.
 func (m Memory) Check() error {
 	if m.Version < oldestVersion || m.Version > memoryVersion {
 		return fmt.Errorf("version %d is none of %d to %d", m.Version, oldestVersion, memoryVersion)

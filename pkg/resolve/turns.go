@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"sync"
+	"time"
 )
 
 // turns decide which question goes out next. No more than concurrent are under way
@@ -23,6 +24,9 @@ const small = 16
 
 // kept is how many places are left to the first questions of names.
 const kept = concurrent / 4
+
+// fairTime is how long a question may keep its place while others wait.
+const fairTime = 2 * time.Second
 
 func newTurns() *turns { return &turns{free: concurrent} }
 
@@ -44,7 +48,10 @@ func (t *turns) take(ctx context.Context, name, asked int) error {
 	t.mu.Unlock()
 	select {
 	case <-w.ready:
-		return nil
+		if ctx.Err() != nil {
+			t.give()
+		}
+		return ctx.Err()
 	case <-ctx.Done():
 	}
 	t.mu.Lock()
@@ -64,6 +71,36 @@ func (t *turns) give() {
 	defer t.mu.Unlock()
 	t.free++
 	t.next()
+}
+
+// contended reports whether somebody waits who would be served next.
+func (t *turns) contended() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.waiting) > 0 && t.waiting[0].rank == 0
+}
+
+// untilContended returns a context that ends when a question has had its place for a
+// while and others wait for one.
+func (t *turns) untilContended(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		wait := time.NewTimer(fairTime)
+		defer wait.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-wait.C:
+			}
+			if t.contended() {
+				cancel()
+				return
+			}
+			wait.Reset(fairTime / 8)
+		}
+	}()
+	return ctx, cancel
 }
 
 // next hands free places to those that wait.

@@ -66,9 +66,11 @@ func (l *look) ask(q Question) (Answer, error) {
 			var begun bool
 			if p, begun = l.find(key, true); begun {
 				l.clock.enter()
-				p.answer, p.err = l.askNow(q)
+				asking, cancel := l.turns.untilContended(l.ctx)
+				p.answer, p.err = l.askNow(asking, q)
 				l.clock.leave()
-				p.cut = p.err != nil && l.ctx.Err() != nil
+				p.cut = p.err != nil && asking.Err() != nil
+				cancel()
 				l.end(key, p)
 			}
 			l.turns.give()
@@ -91,14 +93,14 @@ func (l *look) ask(q Question) (Answer, error) {
 	}
 }
 
-func (l *look) askNow(q Question) (answer Answer, err error) {
+func (l *look) askNow(ctx context.Context, q Question) (answer Answer, err error) {
 	defer func() {
 		// What a name server sends must not be able to end the program.
 		if r := recover(); r != nil {
 			err = &Failure{q, Malformed, fmt.Sprintf("the answer cannot be read (%v)", r)}
 		}
 	}()
-	answer, err = l.lookup(l.ctx, q)
+	answer, err = l.lookup(ctx, q)
 	return answer.slim(q, l.Limit(l.target, q)), err
 }
 

@@ -85,6 +85,7 @@ type File struct {
 // not know.
 var alarmSources = []func(*Site, Look) []Alarm{
 	(*Site).tableAlarms,
+	(*Site).linkAlarms,
 	(*Site).policyAlarms,
 	(*Site).cutAlarms,
 	(*Site).dnsAlarms,

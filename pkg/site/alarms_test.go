@@ -92,7 +92,9 @@ func TestAlarms(t *testing.T) {
 			l.Accepted = &then
 			s.Host.Interfaces = append(s.Host.Interfaces, ruleset.Interface{Name: "docker0", Addresses: []netip.Prefix{netip.MustParsePrefix("172.17.0.1/16")}})
 		}, want: []string{"cut-inside: 172.17.0.0/16 on docker0: phones there cannot reach their provider since this host forwards (since 2026-11-28 12:00:00)"}},
-		{name: "cut when it was applied", policy: "interfaces: [lan]\n", change: func(s *site.Site, l *site.Look) { l.Accepted = s }},
+		{name: "cut when it was applied", policy: "interfaces: [lan]\n", change: func(s *site.Site, l *site.Look) { l.Accepted = s }, want: []string{
+			"outside-unfenced: wan: a default route goes by it, and what comes in there is not fenced (since 2026-11-28 12:00:00)",
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.policy == "" {

@@ -108,17 +108,6 @@ func (s *Site) Classified() []string {
 	return names
 }
 
-// FencedInterfaces are the interfaces of the host whose packets are judged.
-func (s *Site) FencedInterfaces() []string {
-	var names []string
-	for _, i := range s.Host.Interfaces {
-		if i.Name != "lo" && s.Policy.Fences(i.Name) {
-			names = append(names, i.Name)
-		}
-	}
-	return names
-}
-
 // KeepAttached makes the site use the classifier that is attached, with all its
 // programs, even one of another version. It does not if the policy has changed or
 // requires the classifier. It reports whether it did.

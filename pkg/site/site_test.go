@@ -113,7 +113,7 @@ func TestKeepAttached(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	s := newSite(t, "interfaces: [lan, ppp*]\n", router())
-	if got, want := codes(s.Warnings()), []notice.Code{notice.NobodyAllowed, notice.InterfaceAbsent, notice.OutsideUnfenced}; !slices.Equal(got, want) {
+	if got, want := codes(s.Warnings()), []notice.Code{notice.NobodyAllowed}; !slices.Equal(got, want) {
 		t.Errorf("warnings %v, want %v", got, want)
 	}
 	if got := codes(s.CutWarnings()); !slices.Equal(got, []notice.Code{notice.CutInside}) {

@@ -11,13 +11,17 @@ import (
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
-	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
 // Warnings reports what is valid but probably not intended.
 func (s *Site) Warnings() []notice.Notice {
-	return slices.Concat(PolicyWarnings(s.Policy), interfaceWarnings(s.Policy, s.Host), s.ClassifierWarnings())
+	return append(PolicyWarnings(s.Policy), s.HostWarnings()...)
+}
+
+// HostWarnings are those that change with the host.
+func (s *Site) HostWarnings() []notice.Notice {
+	return append(s.interfaceWarnings(), s.ClassifierWarnings()...)
 }
 
 // PolicyWarnings returns the warnings that do not depend on the host.
@@ -52,35 +56,6 @@ func lintText(s signature.Signature, lint signature.Lint) string {
 	}
 	return fmt.Sprintf("looks for only %s at the beginning of a header, which an ordinary phone may send too: use exact, or at least %d",
 		notice.Count(lint.Length, "character"), lint.Least)
-}
-
-// interfaceWarnings reports which of the listed interfaces fence nothing, and which
-// outside interfaces are not fenced.
-func interfaceWarnings(p *policy.Policy, host ruleset.Host) []notice.Notice {
-	if len(p.Interfaces) == 0 {
-		return nil
-	}
-	var warnings []notice.Notice
-	warn := func(code notice.Code, about, format string, args ...any) {
-		n := notice.Warningf(code, format, args...)
-		n.About = about
-		warnings = append(warnings, n)
-	}
-	for _, pattern := range p.Interfaces {
-		if !slices.ContainsFunc(host.Interfaces, func(i ruleset.Interface) bool { return policy.Matches(pattern, i.Name) }) {
-			warn(notice.InterfaceAbsent, pattern, "no interface is called %s now: until there is one, it fences nothing", pattern)
-		}
-	}
-	for _, i := range host.Interfaces {
-		if i.Master != "" && p.Fences(i.Name) && !p.Fences(i.Master) {
-			warn(notice.InterfacePort, i.Name, "%s is a port of %s, and in the rules its packets come in by that: write %s", i.Name, i.Master, i.Master)
-		}
-	}
-	outside := slices.DeleteFunc(slices.Clone(host.Outside), p.Fences)
-	if len(host.Outside) > 0 && len(outside) == len(host.Outside) {
-		warn(notice.OutsideUnfenced, "", "nothing that leads outside is fenced: the default route goes by %s, which is not among interfaces", strings.Join(outside, ", "))
-	}
-	return warnings
 }
 
 // CutWarnings reports which inside phones the site cuts off from their provider.

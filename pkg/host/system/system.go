@@ -28,6 +28,9 @@ const (
 	hostsFile  = "/etc/hosts"
 )
 
+// ResolverFiles are those that the host's own resolver goes by.
+func ResolverFiles() []string { return []string{resolvConf, hostsFile} }
+
 // NameServers are those that the host's resolver would ask, and how.
 func NameServers() (resolve.Servers, error) { return resolve.SystemServers(resolvConf) }
 

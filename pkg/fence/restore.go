@@ -1,0 +1,104 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// Restorer puts back the rules that a reconciler has put into force last, when another
+// program has removed or changed them. It waits for nobody: not for the lock, which a
+// run may hold while it works on a large policy, nor for the reconciler, which may be
+// busy with answers. For it works from memory, writes no file, and its commit is one
+// that any other run notices, as it would another program's: that run plans again from
+// what is there, and has the last word. Its methods may be called beside the
+// reconciler's.
+type Restorer struct {
+	journal journal.Journal
+	kernel  backend.Kernel
+	own     string // the name that the kernel knows programs of this kind by
+
+	mu     sync.Mutex
+	number int // of the generation that want belongs to
+	want   *ruleset.State
+}
+
+func newRestorer(f *Fence) *Restorer {
+	r := &Restorer{journal: f.Journal, kernel: f.Kernel(), own: "ringfence"}
+	if comm, err := os.ReadFile("/proc/self/comm"); err == nil {
+		r.own = strings.TrimSpace(string(comm))
+	}
+	return r
+}
+
+// remember takes over what is in force; a nil state is nothing to restore.
+func (r *Restorer) remember(number int, want *ruleset.State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.number, r.want = number, nil
+	if want != nil {
+		rules := *want
+		rules.Classifier = nil // which is the reconciler's to look after
+		r.want = &rules
+	}
+}
+
+func (r *Restorer) known() (number int, want *ruleset.State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.number, r.want
+}
+
+// errNotNow says that what is remembered is not what should be in force.
+var errNotNow = errors.New("there is nothing to restore")
+
+// Restore puts the rules back after a change of the table, unless a run of ringfence
+// has made that. The plan is what was done, nil if nothing was.
+func (r *Restorer) Restore(ctx context.Context, t backend.Touched) (*plan.Plan, error) {
+	if t.Lost || t.Program == r.own || t.Program == "ringfence" {
+		return nil, nil
+	}
+	number, want := r.known()
+	if want == nil || !r.inForce(number) {
+		return nil, nil
+	}
+	c := control.Controller{Kernel: r.kernel}
+	p, err := c.Sync(ctx, control.Desired{State: want}, func(p *plan.Plan) error {
+		// Asked again behind the observation: who takes the fence down notes that first.
+		if p.Empty() || !r.inForce(number) {
+			return errNotNow
+		}
+		return nil
+	})
+	if errors.Is(err, errNotNow) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if down, err := r.journal.IsDown(); down != nil || err != nil {
+		// Somebody took the fence down while it was gone already, and left nothing in the
+		// kernel for the commit to be refused by.
+		_, err := c.Sync(context.WithoutCancel(ctx), control.Desired{State: &ruleset.State{}}, func(*plan.Plan) error { return nil })
+		return nil, err
+	}
+	return p, nil
+}
+
+// inForce reports whether a generation is the newest and the fence is not down.
+func (r *Restorer) inForce(number int) bool {
+	numbers, err := r.journal.Numbers()
+	if err != nil || len(numbers) == 0 || numbers[len(numbers)-1] != number {
+		return false
+	}
+	down, err := r.journal.IsDown()
+	return down == nil && err == nil
+}
