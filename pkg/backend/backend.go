@@ -164,9 +164,9 @@ type Classifier interface {
 	// Hits returns how many packets each signature has matched.
 	Hits() (map[string]uint64, error)
 	// New makes a program that is not in the kernel yet.
-	New(a *signature.Automaton, udp, tcp []uint16) Program
-	// With returns the part of a transaction that attaches the program where the plan
-	// wants it. p is nil if the plan wants none.
+	New(a *signature.Automaton, r ruleset.Reading) Program
+	// With is the part of a transaction that attaches the program where the plan
+	// wants it; nil is for a plan that wants none.
 	With(p Program) control.Classifier
 }
 

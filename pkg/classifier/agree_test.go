@@ -17,7 +17,15 @@ import (
 // before is a mark all of whose bits must stay but those of the nibble.
 const before, without = 0xfedcba98, 0xf0dcba98
 
-func mark(m signature.Mark) uint32 { return without | uint32(m)<<ruleset.MarkShift }
+// untouched is what becomes of packets to other ports.
+const untouched signature.Mark = 0
+
+func mark(m signature.Mark) uint32 {
+	if m == untouched {
+		return before
+	}
+	return without | ruleset.DefaultMarkBits.Of(ruleset.Class(m))
+}
 
 // judge runs the program on a frame and wants a certain mark.
 func judge(t *testing.T, l *classifier.Loaded, frame []byte, want signature.Mark, about any) {

@@ -330,7 +330,7 @@ func TestTwoHosts(t *testing.T) {
 
 // TestName: a program's name says what it does, and nothing else.
 func TestName(t *testing.T) {
-	name := func(list []signature.Signature, ports classifier.Ports, required ...string) string {
+	name := func(list []signature.Signature, ports ruleset.Reading, required ...string) string {
 		a, err := signature.Compile(list, required)
 		labtest.Must(t, err)
 		return classifier.New(a, ports).Name()
@@ -349,14 +349,16 @@ func TestName(t *testing.T) {
 		"another name":        name(renamed, sipPorts),
 		"another class":       name(ban, sipPorts),
 		"a User-Agent":        name(few, sipPorts, "Yealink"),
-		"another port":        name(few, classifier.Ports{UDP: []uint16{5060}, TCP: sipPorts.TCP}),
-		"the other protocol":  name(few, classifier.Ports{UDP: sipPorts.TCP, TCP: sipPorts.UDP}),
+		"another port":        name(few, ruleset.Reading{UDP: []uint16{5060}, TCP: sipPorts.TCP}),
+		"other bits":          name(few, ruleset.Reading{UDP: sipPorts.UDP, TCP: sipPorts.TCP, Mark: 0xf0}),
+		"a bound":             name(few, ruleset.Reading{UDP: sipPorts.UDP, TCP: sipPorts.TCP, Bounded: true}),
+		"the other protocol":  name(few, ruleset.Reading{UDP: sipPorts.TCP, TCP: sipPorts.UDP}),
 	} {
 		if other == same {
 			t.Errorf("%s makes no other program", what)
 		}
 	}
-	if ports := (classifier.Ports{UDP: []uint16{5061, 5060}, TCP: []uint16{5062, 5060}}); name(few, ports) != same {
+	if ports := (ruleset.Reading{UDP: []uint16{5061, 5060}, TCP: []uint16{5062, 5060}}); name(few, ports) != same {
 		t.Error("the order of the ports makes another program")
 	}
 }

@@ -19,29 +19,27 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
 
+	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
 // prefix is the beginning of the names of ringfence's filters.
 const prefix = "ringfence:"
 
-// Ports are the ports whose packets are read.
-type Ports struct{ UDP, TCP []uint16 }
-
 // Program is a classifier for certain signatures and ports.
 type Program struct {
 	automaton *signature.Automaton
-	ports     Ports
+	reading   ruleset.Reading
 	name      string
 }
 
-// New makes a program. It does not load it into the kernel.
-func New(automaton *signature.Automaton, ports Ports) *Program {
-	p := &Program{automaton: automaton, ports: ports}
+// New makes a program. It is not in the kernel yet.
+func New(automaton *signature.Automaton, reading ruleset.Reading) *Program {
+	p := &Program{automaton: automaton, reading: reading}
 	hash := sha256.New()
 	hash.Write(_ProgramBytes)
 	for _, part := range []any{
-		*p.configuration(), p.next(), p.events(), p.shortcuts(), automaton.Table().Classes, automaton.Sieve().Groups, automaton.Sieve().Names, p.portBits(),
+		*p.configuration(), p.next(), p.events(), p.shortcuts(), automaton.Table().Classes, automaton.Sieve().Groups, automaton.Sieve().Names, p.portBits(), *signature.Versions,
 	} {
 		// Always little-endian, so that only the code differs between machines.
 		if err := binary.Write(hash, binary.LittleEndian, part); err != nil {
@@ -63,6 +61,10 @@ func (p *Program) Name() string { return p.name }
 // one shift, and no 16-bit state leads out of the table.
 const perState = 4
 
+// mostFlows is how many connections of TCP the program remembers where a User-Agent is
+// required.
+const mostFlows = 16384
+
 func (p *Program) configuration() *programConfiguration {
 	t, s := p.automaton.Table(), p.automaton.Sieve()
 	return &programConfiguration{
@@ -79,6 +81,8 @@ func (p *Program) configuration() *programConfiguration {
 		EveryHeader:      number(s.EveryHeader),
 		RequestLine:      number(s.RequestLine),
 		RequireUserAgent: number(p.automaton.RequiresUserAgent()),
+		Bounded:          number(p.reading.Bounded),
+		MarkShift:        uint8(p.reading.Mark.Shift()),
 	}
 }
 
@@ -102,7 +106,7 @@ func (p *Program) events() []programEvent {
 	events := make([]programEvent, t.Sink)
 	for i, e := range t.Events {
 		events[int(t.Event)+i] = programEvent{
-			Signature: e.Signature, Ends: number(e.Ends), Ban: number(e.Ban), Allowed: number(e.Allowed),
+			Signature: e.Signature, Ends: number(e.Ends) + number(e.Return), Ban: number(e.Ban), Allowed: number(e.Allowed),
 		}
 	}
 	return events
@@ -142,7 +146,7 @@ func (p *Program) classes() [256]uint8 {
 
 func (p *Program) portBits() [2][1 << 13]uint8 {
 	var bits [2][1 << 13]uint8
-	for i, list := range [][]uint16{p.ports.UDP, p.ports.TCP} {
+	for i, list := range [][]uint16{p.reading.UDP, p.reading.TCP} {
 		for _, port := range list {
 			bits[i][port/8] |= 1 << (port % 8)
 		}
@@ -186,14 +190,16 @@ func (p *Program) Load() (*Loaded, error) {
 func (p *Program) fill(spec *ebpf.CollectionSpec) error {
 	s := p.automaton.Sieve()
 	for name, value := range map[string]any{
-		programVarConfiguration: p.configuration(),
-		programVarNext:          p.next(),
-		programVarEvents:        p.events(),
-		programVarShortcuts:     p.shortcuts(),
-		programVarClasses:       p.classes(),
-		programVarGroups:        s.Groups,
-		programVarNames:         s.Names,
-		programVarPorts:         p.portBits(),
+		programVarConfiguration:  p.configuration(),
+		programVarNext:           p.next(),
+		programVarEvents:         p.events(),
+		programVarShortcuts:      p.shortcuts(),
+		programVarClasses:        p.classes(),
+		programVarGroups:         s.Groups,
+		programVarNames:          s.Names,
+		programVarPorts:          p.portBits(),
+		programVarVersionClasses: signature.Versions.Classes,
+		programVarVersionNext:    signature.Versions.Next,
 	} {
 		variable := spec.Variables[name]
 		data, err := binary.Append(nil, binary.NativeEndian, value)
@@ -201,6 +207,9 @@ func (p *Program) fill(spec *ebpf.CollectionSpec) error {
 			return fmt.Errorf("%s has no room for %d bytes: %w", name, len(data), err)
 		}
 		variable.Value = slices.Concat(data, make([]byte, len(variable.Value)-len(data)))
+	}
+	if p.automaton.RequiresUserAgent() {
+		spec.Maps[programMapFlows].MaxEntries = mostFlows
 	}
 	signatures := p.automaton.Signatures()
 	for _, name := range []string{programMapHits, programMapSignatures} {

@@ -8,6 +8,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
@@ -17,7 +18,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-var sipPorts = classifier.Ports{UDP: []uint16{5060, 5061}, TCP: []uint16{5060, 5062}}
+var sipPorts = ruleset.Reading{UDP: []uint16{5060, 5061}, TCP: []uint16{5060, 5062}}
 
 // needBPF skips a test where eBPF cannot be had.
 func needBPF(t testing.TB) {

@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type programBudget struct {
+	_     structs.HostLayout
+	Since uint64
+	Left  uint64
+}
+
 type programConfiguration struct {
 	_                structs.HostLayout
 	Multiplier       uint32
@@ -27,7 +33,9 @@ type programConfiguration struct {
 	EveryHeader      uint8
 	RequestLine      uint8
 	RequireUserAgent uint8
-	Unused           [3]uint8
+	Bounded          uint8
+	MarkShift        uint8
+	Unused           uint8
 }
 
 type programEvent struct {
@@ -39,12 +47,19 @@ type programEvent struct {
 	Unused    [3]uint8
 }
 
+type programFlow struct {
+	_               structs.HostLayout
+	Source          [4]uint32
+	Destination     [4]uint32
+	SourcePort      uint16
+	DestinationPort uint16
+}
+
 type programMessage struct {
 	_         structs.HostLayout
 	Bytes     [2048]uint8
 	Behind    [32]uint8
 	Length    uint32
-	Request   uint32
 	Headers   uint32
 	Sieved    uint32
 	Walked    uint32
@@ -75,18 +90,22 @@ type programShortcut struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	programMapHits          = "hits"
-	programMapMessages      = "messages"
-	programMapSignatures    = "signatures"
-	programProgRingfence    = "ringfence"
-	programVarClasses       = "classes"
-	programVarConfiguration = "configuration"
-	programVarEvents        = "events"
-	programVarGroups        = "groups"
-	programVarNames         = "names"
-	programVarNext          = "next"
-	programVarPorts         = "ports"
-	programVarShortcuts     = "shortcuts"
+	programMapBudgets        = "budgets"
+	programMapFlows          = "flows"
+	programMapHits           = "hits"
+	programMapMessages       = "messages"
+	programMapSignatures     = "signatures"
+	programProgRingfence     = "ringfence"
+	programVarClasses        = "classes"
+	programVarConfiguration  = "configuration"
+	programVarEvents         = "events"
+	programVarGroups         = "groups"
+	programVarNames          = "names"
+	programVarNext           = "next"
+	programVarPorts          = "ports"
+	programVarShortcuts      = "shortcuts"
+	programVarVersionClasses = "version_classes"
+	programVarVersionNext    = "version_next"
 )
 
 // loadProgram returns the embedded CollectionSpec for program.
@@ -138,6 +157,8 @@ type programProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programMapSpecs struct {
+	Budgets    *ebpf.MapSpec `ebpf:"budgets"`
+	Flows      *ebpf.MapSpec `ebpf:"flows"`
 	Hits       *ebpf.MapSpec `ebpf:"hits"`
 	Messages   *ebpf.MapSpec `ebpf:"messages"`
 	Signatures *ebpf.MapSpec `ebpf:"signatures"`
@@ -147,14 +168,16 @@ type programMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programVariableSpecs struct {
-	Classes       *ebpf.VariableSpec `ebpf:"classes"`
-	Configuration *ebpf.VariableSpec `ebpf:"configuration"`
-	Events        *ebpf.VariableSpec `ebpf:"events"`
-	Groups        *ebpf.VariableSpec `ebpf:"groups"`
-	Names         *ebpf.VariableSpec `ebpf:"names"`
-	Next          *ebpf.VariableSpec `ebpf:"next"`
-	Ports         *ebpf.VariableSpec `ebpf:"ports"`
-	Shortcuts     *ebpf.VariableSpec `ebpf:"shortcuts"`
+	Classes        *ebpf.VariableSpec `ebpf:"classes"`
+	Configuration  *ebpf.VariableSpec `ebpf:"configuration"`
+	Events         *ebpf.VariableSpec `ebpf:"events"`
+	Groups         *ebpf.VariableSpec `ebpf:"groups"`
+	Names          *ebpf.VariableSpec `ebpf:"names"`
+	Next           *ebpf.VariableSpec `ebpf:"next"`
+	Ports          *ebpf.VariableSpec `ebpf:"ports"`
+	Shortcuts      *ebpf.VariableSpec `ebpf:"shortcuts"`
+	VersionClasses *ebpf.VariableSpec `ebpf:"version_classes"`
+	VersionNext    *ebpf.VariableSpec `ebpf:"version_next"`
 }
 
 // programObjects contains all objects after they have been loaded into the kernel.
@@ -177,6 +200,8 @@ func (o *programObjects) Close() error {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programMaps struct {
+	Budgets    *ebpf.Map `ebpf:"budgets"`
+	Flows      *ebpf.Map `ebpf:"flows"`
 	Hits       *ebpf.Map `ebpf:"hits"`
 	Messages   *ebpf.Map `ebpf:"messages"`
 	Signatures *ebpf.Map `ebpf:"signatures"`
@@ -184,6 +209,8 @@ type programMaps struct {
 
 func (m *programMaps) Close() error {
 	return _ProgramClose(
+		m.Budgets,
+		m.Flows,
 		m.Hits,
 		m.Messages,
 		m.Signatures,
@@ -194,14 +221,16 @@ func (m *programMaps) Close() error {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programVariables struct {
-	Classes       *ebpf.Variable `ebpf:"classes"`
-	Configuration *ebpf.Variable `ebpf:"configuration"`
-	Events        *ebpf.Variable `ebpf:"events"`
-	Groups        *ebpf.Variable `ebpf:"groups"`
-	Names         *ebpf.Variable `ebpf:"names"`
-	Next          *ebpf.Variable `ebpf:"next"`
-	Ports         *ebpf.Variable `ebpf:"ports"`
-	Shortcuts     *ebpf.Variable `ebpf:"shortcuts"`
+	Classes        *ebpf.Variable `ebpf:"classes"`
+	Configuration  *ebpf.Variable `ebpf:"configuration"`
+	Events         *ebpf.Variable `ebpf:"events"`
+	Groups         *ebpf.Variable `ebpf:"groups"`
+	Names          *ebpf.Variable `ebpf:"names"`
+	Next           *ebpf.Variable `ebpf:"next"`
+	Ports          *ebpf.Variable `ebpf:"ports"`
+	Shortcuts      *ebpf.Variable `ebpf:"shortcuts"`
+	VersionClasses *ebpf.Variable `ebpf:"version_classes"`
+	VersionNext    *ebpf.Variable `ebpf:"version_next"`
 }
 
 // programPrograms contains all programs after they have been loaded into the kernel.

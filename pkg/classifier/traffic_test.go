@@ -34,7 +34,7 @@ const watch = `table inet watch {
 	chain prerouting {
 		type filter hook prerouting priority raw - 20; policy accept;
 		meta l4proto != { tcp, udp } accept
-		th sport 6002 meta mark & 0x0f000000 != 0x00000000 counter name benign_marked drop
+		th sport 6002 meta mark & 0x0f000000 != 0x04000000 counter name benign_marked drop
 		th sport 6002 counter name benign_unmarked drop
 		th sport 6000 meta mark & 0x0f000000 == 0x01000000 counter name marked drop
 		th sport 6000 counter name unmarked drop

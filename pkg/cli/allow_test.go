@@ -124,7 +124,7 @@ func TestAllowByHand(t *testing.T) {
 	}
 }
 
-// TestAllowTheBanned: whoever is banned gets in when somebody allows him, and is banned
+// TestAllowTheBanned: an address that is banned gets in while it is allowed by hand, and is banned
 // again after that.
 func TestAllowTheBanned(t *testing.T) {
 	t.Parallel()

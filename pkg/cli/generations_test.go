@@ -63,6 +63,9 @@ func dump(t testing.TB, h *lab.Namespace) string {
 func TestRandomWalk(t *testing.T) {
 	t.Parallel()
 	h := labtest.Host(t, "pbx")
+	for _, link := range []string{"eth0", "ppp0"} {
+		labtest.Run(t, h, "ip", "link", "add", link, "type", "bridge")
+	}
 	zone, err := lab.NewZone(walkZone())
 	labtest.Must(t, err)
 	server, err := h.ServeNames("127.0.0.1:53", zone)

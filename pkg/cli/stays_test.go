@@ -99,33 +99,39 @@ func TestItStaysOn(t *testing.T) {
 func TestHealingLosesNoPacket(t *testing.T) {
 	rounds := labtest.Count(10, 200)
 	t.Run("refresh", func(t *testing.T) {
-		losesNothing(t, func(s *site) func() {
-			return func() {
+		losesNothing(t, func(s *site) func() func() {
+			refresh := func() {
 				if o := s.must(t, 0, "refresh"); !strings.Contains(o.stdout, "the table was gone and is back") {
 					t.Errorf("refresh says %q", o.stdout)
 				}
 			}
+			return func() func() { return refresh }
 		}, rounds)
 	})
 	t.Run("run", func(t *testing.T) {
-		losesNothing(t, func(s *site) func() {
+		losesNothing(t, func(s *site) func() func() {
 			r, times := serve(t, s), 0
-			return func() {
+			said := func() int { return strings.Count(r.log(), "the table was not as it should be and was corrected") }
+			return func() func() {
 				times++
-				r.until(t, fmt.Sprintf("the service says that it has put the table back the %d. time", times), func() bool {
-					return strings.Count(r.log(), "the table was not as it should be and was corrected") >= times
-				})
-				if times == rounds && (!strings.Contains(r.log(), `by="nft (pid `) || !strings.Contains(r.log(), " after=")) {
-					t.Errorf("the service never says that nft has removed the table, or for how long:\n%s", r.log())
+				before := said()
+				return func() {
+					r.until(t, fmt.Sprintf("the service says that it has put the table back the %d. time", times), func() bool {
+						return said() > before && strings.Contains(labtest.Run(t, s.host, "nft", "list", "tables"), "inet ringfence")
+					})
+					if times == rounds && (!strings.Contains(r.log(), `by="nft (pid `) || !strings.Contains(r.log(), " after=")) {
+						t.Errorf("the service never says that nft has removed the table, or for how long:\n%s", r.log())
+					}
 				}
 			}
 		}, rounds)
 	})
 }
 
-// losesNothing removes the table of a site under a flood, as often as rounds says, and
-// calls what puts it back.
-func losesNothing(t *testing.T, healer func(s *site) (heal func()), rounds int) {
+// losesNothing removes the table of a site under a flood, as often as rounds says. The
+// healer is called before each removal, what it returns after it: that puts the table
+// back, or waits until it is.
+func losesNothing(t *testing.T, healer func(s *site) (before func() (after func())), rounds int) {
 	t.Helper()
 	pbx, outside := labtest.Host(t, "pbx"), labtest.Host(t, "outside")
 	labtest.Link(t,
@@ -134,7 +140,7 @@ func losesNothing(t *testing.T, healer func(s *site) (heal func()), rounds int) 
 	labtest.AddNeighbour(t, outside, "eth0", pbx, "eth0", "203.0.113.1")
 	s := newSite(t, pbx, "version: 1\ninterfaces: [eth0]\nproviders: [{name: acme, addresses: [203.0.113.5]}]\n")
 	s.must(t, 0, "apply")
-	heal := healer(s)
+	before := healer(s)
 	sink, err := labtest.NewSink(t.Context(), pbx, "203.0.113.1:5060")
 	labtest.Must(t, err)
 	defer sink.Close()
@@ -168,6 +174,7 @@ func losesNothing(t *testing.T, healer func(s *site) (heal func()), rounds int) 
 		}
 	}()
 	for range rounds {
+		heal := before()
 		labtest.Run(t, pbx, "nft", "delete", "table", "inet", "ringfence")
 		heal()
 	}

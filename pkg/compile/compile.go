@@ -75,7 +75,8 @@ func Engine(p *policy.Policy, host ruleset.Host) policy.Engine {
 // readers need not know the policy.
 func Counters() []string {
 	return []string{
-		"allowed_by_hand", "allowed_provider", "allowed_reply", "allowed_trusted", "allowed_unknown",
+		"allowed_by_hand", "allowed_provider", "allowed_reply", "allowed_scanner", "allowed_trusted", "allowed_unknown",
 		"dropped_banned", "dropped_blocked", "dropped_signature", "dropped_spoofed", "dropped_unknown", "dropped_user_agent",
+		"unread", "unseen",
 	}
 }

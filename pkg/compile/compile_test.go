@@ -39,21 +39,23 @@ func TestOrderOfJudgement(t *testing.T) {
 	const (
 		forged = `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" VERDICT
 `
-		allowed = `ip saddr @providers4 counter name "allowed_provider" PASS
+		allowed = `ip saddr @providers4 counter name "allowed_provider" ALLOWED
 ip saddr @trusted4 goto from_trusted4
 ip saddr @allowed4 goto from_allowed4
 `
 		blocked = `ip saddr @blocked4 counter name "dropped_blocked" VERDICT
 `
-		banned = `ip saddr @banned4 counter name "dropped_banned" VERDICT
+		banned = `ip saddr @banned4 jump from_banned4
 `
 		bans = `meta mark & 0x0f000000 == 0x01000000 fib saddr type unicast ip saddr != @protected4 update @banned4 { ip saddr timeout 1h }
 `
 		scanner    = "meta mark & 0x0f000000 == 0x01000000 counter name \"dropped_signature\" VERDICT\n"
 		otherAgent = "meta mark & 0x0f000000 == 0x03000000 counter name \"dropped_user_agent\" VERDICT\n"
+		notSeen    = "meta mark & 0x0f000000 == 0x00000000 counter name \"dropped_user_agent\" VERDICT\n"
+		unread     = "meta mark & 0x0f000000 == 0x05000000 counter name \"unread\"\n"
 		unknown    = `counter name "allowed_unknown" PASS`
 		dropped    = `counter name "dropped_unknown" VERDICT`
-		trusted    = forged + `counter name "allowed_trusted" PASS`
+		trusted    = forged + `counter name "allowed_trusted" ALLOWED`
 		all        = `
 providers: [{name: a, addresses: [203.0.113.1, "2001:db8::1"]}]
 trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
@@ -72,14 +74,14 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 			want: `ct direction reply counter name "allowed_reply" PASS` + "\n" + allowed + blocked + dropped,
 		},
 		{name: "monitor drops nothing", policy: "unknown: {action: accept}", monitor: true, want: allowed + forged + blocked + banned + unknown},
-		{name: "a classifier says who scans", engine: "bpf", want: allowed + blocked + scanner + dropped},
+		{name: "a classifier says who scans", engine: "bpf", want: allowed + blocked + scanner + unread + dropped},
 		{name: "a classifier bans", engine: "bpf", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + bans + scanner + unknown},
 		{name: "a classifier that is off", engine: "bpf", policy: "unknown: {action: accept}\nsignatures: {engine: off}", want: allowed + forged + blocked + banned + unknown},
 		{name: "a classifier that never bans", engine: "bpf", policy: "unknown: {action: accept}", duration: ", duration: 0s", want: allowed + forged + blocked + banned + scanner + unknown},
 		{name: "monitor never bans", engine: "bpf", policy: "unknown: {action: accept}", monitor: true, want: allowed + forged + blocked + banned + scanner + unknown},
 		{
 			name: "only some User-Agents", engine: "bpf", policy: "unknown: {action: accept, require_user_agent: [Yealink]}",
-			want: allowed + forged + blocked + banned + bans + scanner + otherAgent + unknown,
+			want: allowed + forged + blocked + banned + bans + scanner + otherAgent + notSeen + unknown,
 		},
 		{
 			name: "only some User-Agents, and nobody who reads them", policy: "unknown: {action: accept, require_user_agent: [Yealink]}",
@@ -87,14 +89,15 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			text, verdict, pass := all+strings.Replace(blocks, "DURATION", test.duration, 1)+test.policy, "drop", "accept"
+			text, verdict := all+strings.Replace(blocks, "DURATION", test.duration, 1)+test.policy, "drop"
+			pass, friend := "accept", "accept"
 			if test.engine != "" && !strings.Contains(test.policy, "engine: off") {
-				pass = "goto pass"
+				pass, friend = "goto pass", "goto allowed"
 			}
 			if test.monitor {
 				text, verdict = text+"\nmode: monitor", pass
 			}
-			as := strings.NewReplacer("VERDICT", verdict, "PASS", pass)
+			as := strings.NewReplacer("VERDICT", verdict, "PASS", pass, "ALLOWED", friend)
 			s, _ := compile.State(parse(t, text), nil, ruleset.Host{Engine: test.engine})
 			got := strings.Replace(rules(s.Chains["sip"]), "meta nfproto ipv6 goto sip6\n", "", 1)
 			if diff := cmp.Diff(as.Replace(test.want), got); diff != "" {
@@ -103,7 +106,12 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 			if diff := cmp.Diff(as.Replace(trusted), rules(s.Chains["from_trusted4"])); diff != "" {
 				t.Error(diff)
 			}
-			byHand := forged + `counter name "allowed_by_hand" PASS`
+			if c, ok := s.Chains["from_banned4"]; ok {
+				if diff := cmp.Diff(as.Replace(`ip saddr != @protected4 counter name "dropped_banned" VERDICT`), rules(c)); diff != "" {
+					t.Error(diff)
+				}
+			}
+			byHand := forged + `counter name "allowed_by_hand" ALLOWED`
 			if diff := cmp.Diff(as.Replace(byHand), rules(s.Chains["from_allowed4"])); diff != "" {
 				t.Error(diff)
 			}
@@ -131,7 +139,7 @@ meta nfproto ipv6 goto sip6
 ` + byHand + `counter name "dropped_unknown" drop`,
 		"unknown: {action: accept}\nbans: {addresses: [\"2001:db8::1\"]}": `meta nfproto ipv6 goto sip6
 ` + byHand + `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
-ip saddr @banned4 counter name "dropped_banned" drop
+ip saddr @banned4 jump from_banned4
 counter name "allowed_unknown" accept`,
 	} {
 		s, _ := compile.State(parse(t, policy), nil, ruleset.Host{})
@@ -211,12 +219,37 @@ func TestMarkNeverLeaves(t *testing.T) {
 	if got, want := rules(with.Chains["pass"]), cleared+" accept"; got != want {
 		t.Errorf("pass is %q, want %q", got, want)
 	}
+	if got, want := rules(with.Chains["allowed"]), "meta mark & 0x0f000000 == 0x01000000 counter name \"allowed_scanner\"\nmeta mark & 0x0f000000 == 0x05000000 counter name \"unread\"\n"+cleared+" accept"; got != want {
+		t.Errorf("allowed is %q, want %q", got, want)
+	}
 	if got, want := rules(with.Chains["prerouting"]), goes+noL4Header+"\nmeta mark & 0x0f000000 != 0x00000000 meta l4proto . th dport { udp . 5060 } "+cleared; got != want {
 		t.Errorf("prerouting is %q, want %q", got, want)
 	}
 	without, _ := compile.State(p, nil, ruleset.Host{})
 	if strings.Contains(without.String(), "mark") {
 		t.Errorf("without a classifier the mark is touched:\n%s", without)
+	}
+}
+
+// TestUnseen counts what the classifier has not seen, where it should have.
+func TestUnseen(t *testing.T) {
+	const jump = "meta mark & 0x00f00000 == 0x00000000 jump unseen"
+	p := parse(t, "interfaces: [eth0, ppp0]\nsignatures: {mark: 0x00f00000}")
+	s, _ := compile.State(p, nil, ruleset.Host{Engine: "bpf", Classified: []string{"eth0", "ppp0"}, Forwards: true})
+	if got, want := rules(s.Chains["unseen"]), "iifname \"eth0\" counter name \"unseen\"\niifname \"ppp0\" counter name \"unseen\""; got != want {
+		t.Errorf("unseen is %q, want %q", got, want)
+	}
+	if got := rules(s.Chains["sip"]); !strings.HasPrefix(got, jump) {
+		t.Errorf("sip does not begin with %q:\n%s", jump, got)
+	}
+	// What was to a port that is not read is not unseen.
+	const translated = `ct status dnat ct direction original meta l4proto . th dport @ports iifname "eth0" meta mark set meta mark & 0xff4fffff | 0x00400000`
+	if got := rules(s.Chains["after_dnat"]); !strings.HasPrefix(got, translated) {
+		t.Errorf("after_dnat does not begin with %q:\n%s", translated, got)
+	}
+	s, _ = compile.State(p, nil, ruleset.Host{Engine: "bpf"})
+	if strings.Contains(s.String(), "jump unseen") {
+		t.Errorf("without an interface of the classifier something is unseen:\n%s", s)
 	}
 }
 

@@ -20,6 +20,9 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	if t.policy.Unknown.AllowReplies {
 		v4.count("allowed_reply", ruleset.Reply)
 	}
+	if t.classifies() && len(t.host.Classified) > 0 {
+		v4.rule(t.mark(ruleset.Unclassified), ruleset.Verdict{Kind: ruleset.Jump, Chain: "unseen"})
+	}
 	for _, name := range t.policy.Trusted.Interfaces {
 		v4.count("allowed_trusted", ruleset.InInterface{Name: name})
 	}
@@ -60,6 +63,10 @@ func (f family) count(counter string, match ...ruleset.Statement) {
 	f.rule(append(match, ruleset.Count(counter), f.verdict(counter))...)
 }
 
+func (f family) unprotected() ruleset.Source {
+	return ruleset.Source{V6: f.v6, Not: true, Set: f.set("protected")}
+}
+
 func (f family) from(kind string) ruleset.Source { return ruleset.Source{V6: f.v6, Set: f.set(kind)} }
 
 // allowed lets in who is allowed.
@@ -79,11 +86,18 @@ func (f family) others() {
 		f.count("dropped_blocked", f.from("blocked"))
 	}
 	if f.policy.Unknown.Accept {
-		f.count("dropped_banned", f.from("banned"))
+		// An address that this host needs may have been banned before it did.
+		banned := f
+		banned.chain = "from_" + f.set("banned")
+		f.rule(f.from("banned"), ruleset.Verdict{Kind: ruleset.Jump, Chain: banned.chain})
+		banned.count("dropped_banned", banned.unprotected())
 		f.ban()
 	}
 	if f.classifies() {
-		f.count("dropped_signature", ruleset.Mark{Class: ruleset.Scanner})
+		f.count("dropped_signature", f.mark(ruleset.Scanner))
+	}
+	if f.classifies() && !f.policy.Unknown.Accept {
+		f.rule(f.unread().Statements()...)
 	}
 	switch required := len(f.policy.Unknown.RequireUserAgent) > 0; {
 	case !f.policy.Unknown.Accept:
@@ -93,7 +107,9 @@ func (f family) others() {
 		// right one.
 		f.count("dropped_user_agent")
 	case required:
-		f.count("dropped_user_agent", ruleset.Mark{Class: ruleset.OtherAgent})
+		f.count("dropped_user_agent", f.mark(ruleset.OtherAgent))
+		// Nobody knows what the classifier has not seen.
+		f.count("dropped_user_agent", f.mark(ruleset.Unclassified))
 		f.count("allowed_unknown")
 	default:
 		f.count("allowed_unknown")
@@ -242,6 +258,6 @@ func (f family) ban() {
 	if !f.classifies() || f.policy.Monitor || f.policy.Bans.Duration == 0 {
 		return
 	}
-	f.rule(ruleset.Mark{Class: ruleset.Scanner}, ruleset.Unicast{}, ruleset.Source{V6: f.v6, Not: true, Set: f.set("protected")},
+	f.rule(f.mark(ruleset.Scanner), ruleset.Unicast{}, f.unprotected(),
 		ruleset.Ban{V6: f.v6, Set: f.set("banned"), For: f.policy.Bans.Duration})
 }

@@ -35,7 +35,7 @@ func TestJudgement(t *testing.T) {
 		for range 50 {
 			packet := packet{source: randomAddress(r), noWayBack: r.IntN(2) == 0}
 			if engine == "bpf" {
-				packet.class = []ruleset.Class{ruleset.Unclassified, ruleset.Scanner, ruleset.OtherAgent}[r.IntN(3)]
+				packet.class = []ruleset.Class{ruleset.Unclassified, ruleset.Scanner, ruleset.KnownAgent, ruleset.OtherAgent, ruleset.Seen}[r.IntN(5)]
 			}
 			got, rule := judge(t, s, "sip", packet)
 			if want := passes(p, byHand, engine == "bpf", packet); got != want {
@@ -78,7 +78,7 @@ func passes(p *policy.Policy, byHand netip.Addr, classifies bool, packet packet)
 	case in(p.Bans.Addresses) || !p.Unknown.Accept || packet.class == ruleset.Scanner:
 		return false
 	case len(p.Unknown.RequireUserAgent) > 0:
-		return classifies && packet.class != ruleset.OtherAgent
+		return classifies && packet.class != ruleset.OtherAgent && packet.class != ruleset.Unclassified
 	}
 	return true
 }
@@ -151,7 +151,7 @@ func matches(t *testing.T, s *ruleset.State, statement ruleset.Statement, p pack
 		return p.noWayBack
 	case ruleset.Mark:
 		return (p.class == st.Class) != st.Not
-	case ruleset.Count, ruleset.Verdict, ruleset.ClearMark, ruleset.Ban, ruleset.Unicast:
+	case ruleset.Count, ruleset.Verdict, ruleset.SetMark, ruleset.Ban, ruleset.Unicast:
 		return true
 	}
 	t.Fatalf("the test does not know %q", statement)

@@ -70,7 +70,17 @@ func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
 func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	chains := map[string]ruleset.Chain{"no_l4_header": {Rules: t.noL4Header()}}
 	if t.classifies() {
-		chains["pass"] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(ruleset.ClearMark{}, accept)}}
+		chains["pass"] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(t.clearMark(), accept)}}
+		// An allowed source may send what scanners send. It passes, and somebody should look
+		// at it: a router that masquerades gives its own address to every scanner.
+		allowed := []ruleset.Rule{ruleset.NewRule(t.mark(ruleset.Scanner), ruleset.Count("allowed_scanner"))}
+		if !t.policy.Unknown.Accept {
+			allowed = append(allowed, t.unread())
+		}
+		chains["allowed"] = ruleset.Chain{Rules: append(allowed, ruleset.NewRule(t.clearMark(), accept))}
+		if len(t.host.Classified) > 0 {
+			chains["unseen"] = ruleset.Chain{Rules: t.unseen()}
+		}
 	}
 	interfaces := t.fenced()
 	if len(interfaces) > 1 {
@@ -88,7 +98,7 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	if t.host.Forwards {
 		// A fenced port behind one that is not fenced: the translation of the
 		// destination happens after prerouting has looked at the port.
-		chains["after_dnat"] = ruleset.Chain{Stage: ruleset.BeforeFilter, Rules: []ruleset.Rule{toSIP(interfaces, ruleset.Translated, ruleset.Original)}}
+		chains["after_dnat"] = ruleset.Chain{Stage: ruleset.BeforeFilter, Rules: t.afterDNAT(interfaces)}
 	}
 	return chains
 }
@@ -121,11 +131,46 @@ func (t table) prerouting(interfaces []ruleset.InInterface) ruleset.Chain {
 		// What comes back without a verdict, and what found no port in the set because its
 		// lifetime is over, leaves without what the classifier has noted on it. On packets
 		// to other ports the classifier notes nothing: their marks are of other programs.
-		rules = append(rules, ruleset.NewRule(ruleset.Mark{Class: ruleset.Unclassified, Not: true},
-			ruleset.Destination{In: t.services()}, ruleset.ClearMark{}))
+		marked := t.mark(ruleset.Unclassified)
+		marked.Not = true
+		rules = append(rules, ruleset.NewRule(marked, ruleset.Destination{In: t.services()}, t.clearMark()))
 	}
 	return ruleset.Chain{Stage: stage, Rules: rules}
 }
+
+// afterDNAT judges what is to a fenced port only since its destination was translated.
+// The classifier does not read it, and what its mark holds is of another program.
+func (t table) afterDNAT(interfaces []ruleset.InInterface) []ruleset.Rule {
+	var rules []ruleset.Rule
+	if t.classifies() {
+		for _, in := range interfaces {
+			rules = append(rules, ruleset.NewRule(ruleset.Translated, ruleset.Original, ruleset.Destination{Set: "ports"}, in,
+				ruleset.SetMark{Bits: t.bits(), Class: ruleset.Seen}))
+		}
+	}
+	return append(rules, toSIP(interfaces, ruleset.Translated, ruleset.Original))
+}
+
+// unseen counts what comes in by an interface of the classifier and was not seen by it:
+// another program is in its way.
+func (t table) unseen() []ruleset.Rule {
+	var rules []ruleset.Rule
+	for _, name := range t.host.Classified {
+		rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, ruleset.Count("unseen")))
+	}
+	return rules
+}
+
+// unread counts what the classifier had no time for.
+func (t table) unread() ruleset.Rule {
+	return ruleset.NewRule(t.mark(ruleset.Unread), ruleset.Count("unread"))
+}
+
+func (t table) bits() ruleset.MarkBits { return ruleset.MarkBits(t.policy.Signatures.Mark) }
+
+func (t table) mark(c ruleset.Class) ruleset.Mark { return ruleset.Mark{Bits: t.bits(), Class: c} }
+
+func (t table) clearMark() ruleset.SetMark { return ruleset.SetMark{Bits: t.bits()} }
 
 func (t table) services() []ruleset.Element {
 	return ruleset.Services(t.policy.Ports.UDP, t.policy.Ports.TCP)
@@ -178,10 +223,13 @@ func (t table) verdict(counter string) ruleset.Verdict {
 	if strings.HasPrefix(counter, "dropped_") && !t.policy.Monitor {
 		return ruleset.Verdict{Kind: ruleset.Drop}
 	}
-	if t.classifies() {
-		return ruleset.Verdict{Kind: ruleset.Goto, Chain: "pass"}
+	switch {
+	case !t.classifies():
+		return accept
+	case counter == "allowed_provider", counter == "allowed_trusted", counter == "allowed_by_hand":
+		return ruleset.Verdict{Kind: ruleset.Goto, Chain: "allowed"}
 	}
-	return accept
+	return ruleset.Verdict{Kind: ruleset.Goto, Chain: "pass"}
 }
 
 var accept = ruleset.Verdict{Kind: ruleset.Accept}

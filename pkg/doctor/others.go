@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -158,21 +159,25 @@ func marks(f Facts) []Finding {
 	if len(f.Attached) == 0 {
 		return nil
 	}
+	bits := uint32(ruleset.DefaultMarkBits)
+	if f.Site != nil {
+		bits = cmp.Or(f.Site.Policy.Signatures.Mark, bits)
+	}
 	var who []string
 	for _, c := range f.Others.Chains {
-		if slices.ContainsFunc(c.Rules, func(r ruleset.OtherRule) bool { return r.Marks&ruleset.MarkMask != 0 }) {
+		if slices.ContainsFunc(c.Rules, func(r ruleset.OtherRule) bool { return r.Marks&bits != 0 }) {
 			who = append(who, chainText(c))
 		}
 	}
-	if f.Condition.RuleMarks&ruleset.MarkMask != 0 {
+	if f.Condition.RuleMarks&bits != 0 {
 		who = append(who, "a routing rule (ip rule)")
 	}
 	if len(who) == 0 {
 		return nil
 	}
 	return []Finding{{
-		Name: "mark", Severity: notice.Warning, Finding: fmt.Sprintf("bits of the packet's mark that the classifier uses (0x%08x) are used by %s too", ruleset.MarkMask, strings.Join(who, ", ")),
-		Why: "one takes the other's mark for its own: scanners pass, or packets are routed wrongly", WayOut: "give one of both other bits, or write signatures.engine: off",
+		Name: "mark", Severity: notice.Warning, Finding: fmt.Sprintf("bits of the packet's mark that the classifier uses (0x%08x) are used by %s too", bits, strings.Join(who, ", ")),
+		Why: "one takes the other's mark for its own: scanners pass, or packets are routed wrongly", WayOut: "give one of both other bits: signatures.mark chooses those of the classifier",
 	}}
 }
 

@@ -55,7 +55,7 @@ func (e *engine) classify(s *site.Site) error {
 			return err
 		}
 		e.made.policy, e.made.signatures = s.Policy, len(automaton.Signatures())
-		e.made.program = e.New(automaton, s.Policy.Ports.UDP, s.Policy.Ports.TCP)
+		e.made.program = e.New(automaton, s.Reading())
 	}
 	s.Classifier.Program, s.Classifier.Signatures = e.made.program, e.made.signatures
 	var foreign map[string]error

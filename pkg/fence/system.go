@@ -94,8 +94,8 @@ func (ebpf) Details(err error) []string { return classifier.VerifierLog(err) }
 
 func (ebpf) Hits() (map[string]uint64, error) { return classifier.Hits() }
 
-func (ebpf) New(a *signature.Automaton, udp, tcp []uint16) backend.Program {
-	return classifier.New(a, classifier.Ports{UDP: udp, TCP: tcp})
+func (ebpf) New(a *signature.Automaton, r ruleset.Reading) backend.Program {
+	return classifier.New(a, r)
 }
 
 func (e ebpf) With(p backend.Program) control.Classifier {

@@ -111,7 +111,8 @@ func (f *committer) withAttached(state *ruleset.State) {
 	for _, chain := range state.Chains {
 		for i, rule := range chain.Rules {
 			statements := slices.DeleteFunc(slices.Clone(rule.Statements()), func(s ruleset.Statement) bool {
-				return s == ruleset.Statement(ruleset.Mark{Class: ruleset.OtherAgent})
+				m, ok := s.(ruleset.Mark)
+				return ok && m.Class == ruleset.OtherAgent
 			})
 			if len(statements) < len(rule.Statements()) {
 				f.Notice.Warn(notice.ClassifierUnavailable, "unknown phones are dropped, because the classifier does not read their User-Agent: run ringfence apply")

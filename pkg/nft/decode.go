@@ -190,17 +190,7 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		}
 		return s, 4
 	case unix.NFT_META_MARK:
-		if at(2).name == "meta" {
-			return ruleset.ClearMark{}, 3
-		}
-		value := at(2).compared()
-		if len(value) != 4 {
-			return nil, 0
-		}
-		return ruleset.Mark{
-			Class: ruleset.ClassOf(binary.NativeEndian.Uint32(value)),
-			Not:   at(2).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ,
-		}, 3
+		return guessMark(at(1), at(2)), 3
 	case unix.NFT_META_L4PROTO:
 		if at(1).name == "cmp" && at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ {
 			return ruleset.HasTransport{}, 2
@@ -212,6 +202,26 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		return d, 3
 	}
 	return nil, 0
+}
+
+// guessMark reads what compares a part of the mark, or writes one.
+func guessMark(bitwise, then expression) ruleset.Statement {
+	word := func(b []byte) uint32 {
+		if len(b) != 4 {
+			return 0
+		}
+		return binary.NativeEndian.Uint32(b)
+	}
+	mask, xor := word(bitwise.value(unix.NFTA_BITWISE_MASK)), word(bitwise.value(unix.NFTA_BITWISE_XOR))
+	if then.name == "meta" {
+		bits := ruleset.MarkBits(^mask)
+		return ruleset.SetMark{Bits: bits, Class: bits.Class(xor)}
+	}
+	bits := ruleset.MarkBits(mask)
+	return ruleset.Mark{
+		Bits: bits, Class: bits.Class(word(then.compared())),
+		Not: then.number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ,
+	}
 }
 
 func guessBan(payload, dynset expression) ruleset.Statement {

@@ -81,8 +81,8 @@ func encodePlain(s ruleset.Statement) []expr.Any {
 		return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister}, cmp}
 	case ruleset.Mark:
 		return encodeMark(s)
-	case ruleset.ClearMark:
-		return append(loadMark(^ruleset.MarkMask),
+	case ruleset.SetMark:
+		return append(loadMark(^s.Bits.Of(0xf), s.Bits.Of(s.Class)),
 			// [ meta set mark with reg 1 ]
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: fenceRegister, SourceRegister: true},
 		)
@@ -166,24 +166,24 @@ func encodeFirstFragment() []expr.Any {
 	}
 }
 
-// loadMark loads some bits of the mark.
-func loadMark(mask uint32) []expr.Any {
+// loadMark loads some bits of the mark, and others as they are to be.
+func loadMark(mask, set uint32) []expr.Any {
 	return []expr.Any{
-		// [ meta load mark => reg 1 ] [ bitwise reg 1 = ( reg 1 & … ) ^ 0x00000000 ]
+		// [ meta load mark => reg 1 ] [ bitwise reg 1 = ( reg 1 & … ) ^ … ]
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: fenceRegister},
 		&expr.Bitwise{
 			SourceRegister: fenceRegister, DestRegister: fenceRegister, Len: 4,
-			Mask: binary.NativeEndian.AppendUint32(nil, mask), Xor: make([]byte, 4),
+			Mask: binary.NativeEndian.AppendUint32(nil, mask), Xor: binary.NativeEndian.AppendUint32(nil, set),
 		},
 	}
 }
 
 func encodeMark(s ruleset.Mark) []expr.Any {
-	cmp := compare(binary.NativeEndian.AppendUint32(nil, s.Class.Bits()))
+	cmp := compare(binary.NativeEndian.AppendUint32(nil, s.Bits.Of(s.Class)))
 	if s.Not {
 		cmp.Op = expr.CmpOpNeq
 	}
-	return append(loadMark(ruleset.MarkMask), cmp)
+	return append(loadMark(s.Bits.Of(0xf), 0), cmp)
 }
 
 // interfaceName is a whole name with its NUL padding.

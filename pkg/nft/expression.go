@@ -97,8 +97,10 @@ func (e expression) text(kind uint16) string {
 }
 
 // compared reads the value that a comparison compares with.
-func (e expression) compared() []byte {
-	outer := attribute(e.data, unix.NFTA_CMP_DATA)
+func (e expression) compared() []byte { return e.value(unix.NFTA_CMP_DATA) }
+
+func (e expression) value(kind uint16) []byte {
+	outer := attribute(e.data, kind)
 	inner := attribute(outer, unix.NFTA_DATA_VALUE)
 	return inner
 }

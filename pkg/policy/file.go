@@ -61,6 +61,7 @@ type signaturesFile struct {
 	Presets *[]scalar       `yaml:"presets"`
 	Deny    []signatureFile `yaml:"deny"`
 	Except  []scalar        `yaml:"except"`
+	Mark    scalar          `yaml:"mark"`
 }
 
 type signatureFile struct {

@@ -98,7 +98,7 @@ func TestParseWhole(t *testing.T) {
 		},
 		Trusted: policy.Trusted{Hosts: []string{"office.example.org"}, Addresses: []netip.Prefix{prefix("192.168.0.0/16")}},
 		Signatures: policy.Signatures{
-			Engine: policy.EngineAuto, Presets: []string{"scanners"}, Except: []string{"sipsak"},
+			Engine: policy.EngineAuto, Presets: []string{"scanners"}, Except: []string{"sipsak"}, Mark: 0x0f000000,
 			Deny: []policy.Signature{{Name: "bad-dialer", Header: "user-agent", Match: policy.Contains, Value: "BadDialer"}},
 		},
 		Bans: policy.Bans{Duration: time.Hour, Size: 65535, Addresses: []netip.Prefix{prefix("198.51.100.0/24")}},
@@ -224,6 +224,8 @@ func TestMistakes(t *testing.T) {
 		{"value where keys belong", "version: 1\nports: 5060\n", "2:8: want keys (udp, tcp) here"},
 		{"bad mode", "version: 1\nmode: off\n", `2:7: mode is "off": write enforce or monitor`},
 		{"back end that is not there", "version: 1\nbackend: iptables\n", "2:10: this version has no back end iptables: write auto, or leave backend out"},
+		{"marks that are not four bits", "version: 1\nsignatures: {mark: 0x0f100000}\n", `2:20: signatures.mark is "0x0f100000": write four bits of the 32 of a packet's mark, next to each other, as 0x0f000000`},
+		{"marks beyond the mark", "version: 1\nsignatures: {mark: 0xf00000000}\n", `2:20: signatures.mark is "0xf00000000": write four bits of the 32 of a packet's mark, next to each other, as 0x0f000000`},
 		{"engine that is not there", "version: 1\nsignatures: {engine: bpf}\n", "2:22: this version has no engine bpf: write auto or off"},
 		{
 			"trusted interfaces", "version: 1\ntrusted: {interfaces: [lan0, 'wg*', lo, '*', 'a/b']}\n",

@@ -110,6 +110,9 @@ type Signatures struct {
 	Presets []string
 	Deny    []Signature
 	Except  []string
+	// Mark are the four bits of a packet's mark, next to each other, in which the
+	// classifier says what it has found.
+	Mark uint32
 }
 
 // Signature recognises a scanner by the value of one header.

@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"math/bits"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +20,7 @@ func (c *checker) signatures(whole *file) Signatures {
 		Engine:  c.engine(f.Engine),
 		Presets: []string{"scanners"},
 		Except:  c.words(f.Except, "signature"),
+		Mark:    c.mark(f.Mark),
 	}
 	if f.Presets != nil {
 		s.Presets = c.words(*f.Presets, "signature list")
@@ -60,6 +63,20 @@ func (c *checker) engine(s scalar) Engine {
 		return EngineAuto
 	}
 	return Engine(choice(c, s, "signatures.engine", words...))
+}
+
+const defaultMark = 0x0f000000
+
+func (c *checker) mark(s scalar) uint32 {
+	if s.text == "" {
+		return defaultMark
+	}
+	mark, err := strconv.ParseUint(s.text, 0, 32)
+	if err != nil || mark == 0 || mark>>bits.TrailingZeros64(mark) != 0xf {
+		c.mistake(s, "signatures.mark is %q: write four bits of the 32 of a packet's mark, next to each other, as 0x%08x", s.text, defaultMark)
+		return defaultMark
+	}
+	return uint32(mark)
 }
 
 func (c *checker) signature(f signatureFile, at scalar) Signature {

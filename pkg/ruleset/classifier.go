@@ -12,7 +12,16 @@ import (
 // a program are not in it; the zero Classifier has none.
 type Classifier map[string]string
 
-// Interfaces returns the interfaces with a program, sorted.
+// Reading is what the classifier reads, and where it writes what it finds.
+type Reading struct {
+	UDP, TCP []uint16 // the ports whose packets it reads
+	Mark     MarkBits
+	// Bounded says that no more is read than a processor has time for: what the
+	// classifier finds is only counted.
+	Bounded bool
+}
+
+// Interfaces are those with a program, sorted.
 func (c Classifier) Interfaces() []string { return slices.Sorted(maps.Keys(c)) }
 
 // Equal reports whether the same programs are attached to the same interfaces.

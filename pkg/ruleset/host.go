@@ -28,7 +28,10 @@ type Host struct {
 	Routed []Network `json:"routed,omitempty"`
 	// NameServers are the name servers that the host uses, without their ports.
 	NameServers []netip.Addr `json:"name_servers,omitempty"`
-	// Engine is what can recognise scanners on this host: "bpf", or "" for nothing.
+	// Classified are the interfaces that the classifier is attached to.
+	Classified []string `json:"-"`
+	// Engine is what can recognise scanners on this host: "bpf", or "" for
+	// nothing.
 	Engine string `json:"engine,omitempty"`
 }
 

@@ -1,38 +1,51 @@
 package ruleset
 
 import (
+	"cmp"
 	"fmt"
+	"math/bits"
 	"strings"
 	"time"
 )
 
-// MarkMask selects the bits of a packet's mark that the classifier sets, which begin at
-// bit MarkShift. All other bits belong to other programs. The classifier's C source has
-// the same bits (MARK).
-const (
-	MarkMask  uint32 = 0xf << MarkShift
-	MarkShift        = 24
-)
+// MarkBits are the four bits of a packet's mark in which the classifier says what a
+// packet is, next to each other. All others belong to other programs. 0 stands for
+// DefaultMarkBits.
+type MarkBits uint32
+
+// DefaultMarkBits are those of a policy that names none.
+const DefaultMarkBits MarkBits = 0x0f000000
+
+func (b MarkBits) mask() uint32 { return uint32(cmp.Or(b, DefaultMarkBits)) }
+
+// Valid reports whether the bits are four next to each other.
+func (b MarkBits) Valid() bool { return b>>bits.TrailingZeros32(uint32(b)) == 0xf }
+
+// Shift is the number of the lowest of the bits.
+func (b MarkBits) Shift() int { return bits.TrailingZeros32(b.mask()) }
+
+// Of is a class as it is written in the mark.
+func (b MarkBits) Of(c Class) uint32 { return uint32(c) << b.Shift() }
+
+// Class reads the class out of a mark.
+func (b MarkBits) Class(mark uint32) Class { return Class(mark & b.mask() >> b.Shift()) }
 
 // Class is the classifier's result for a packet.
 type Class uint32
 
 // The classes.
 const (
-	Unclassified Class = 0
-	Scanner      Class = 1 // a request that matches a signature of class ban
-	KnownAgent   Class = 2 // a request with a User-Agent that require_user_agent allows
-	OtherAgent   Class = 3 // a request without such a User-Agent
+	Unclassified Class = 0 // the classifier has not seen it
+	Scanner      Class = 1 // its request bears a signature of class ban
+	KnownAgent   Class = 2 // a request whose User-Agent is allowed by require_user_agent
+	OtherAgent   Class = 3 // a request without such a User-Agent, or what may be a part of one
+	Seen         Class = 4 // nothing is known against it
+	Unread       Class = 5 // there was no time to read it
 )
 
-// Bits returns the class as it is in the mark.
-func (c Class) Bits() uint32 { return uint32(c) << MarkShift }
-
-// ClassOf returns the class in a mark.
-func ClassOf(mark uint32) Class { return Class(mark >> MarkShift) }
-
-// Mark matches the classifier's result for the packet.
+// Mark matches what the classifier has said of the packet.
 type Mark struct {
+	Bits  MarkBits
 	Class Class
 	Not   bool
 }
@@ -42,15 +55,23 @@ func (s Mark) String() string {
 	if s.Not {
 		operator = "!="
 	}
-	return fmt.Sprintf("meta mark & 0x%08x %s 0x%08x", MarkMask, operator, s.Class.Bits())
+	return fmt.Sprintf("meta mark & 0x%08x %s 0x%08x", s.Bits.mask(), operator, s.Bits.Of(s.Class))
 }
 
-// ClearMark removes the classifier's result from the mark, so that no other program
-// sees it.
-type ClearMark struct{}
+// SetMark writes a class into the mark. Unclassified takes out of it what the classifier
+// has put there, so that no other program sees it.
+type SetMark struct {
+	Bits  MarkBits
+	Class Class
+}
 
-func (ClearMark) String() string {
-	return fmt.Sprintf("meta mark set meta mark & 0x%08x", ^MarkMask)
+func (s SetMark) String() string {
+	if s.Class == Unclassified {
+		return fmt.Sprintf("meta mark set meta mark & 0x%08x", ^s.Bits.mask())
+	}
+	// As nft writes it: what is set afterwards need not be cleared before.
+	class := s.Bits.Of(s.Class)
+	return fmt.Sprintf("meta mark set meta mark & 0x%08x | 0x%08x", ^s.Bits.mask()|class, class)
 }
 
 // Unicast matches a source address that belongs to a single host.

@@ -1,7 +1,7 @@
 package ruleset
 
 import (
-	"fmt"
+	"cmp"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -34,11 +34,8 @@ var forms = sync.OnceValue(func() []form {
 			return SourceNetwork{p}, err == nil
 		}},
 		{regexp.MustCompile(`^fib saddr type unicast`), plain(Unicast{})},
-		{regexp.MustCompile(fmt.Sprintf(`^meta mark & 0x%08x ([!=]=) (0x[0-9a-f]{8})`, MarkMask)), func(g []string) (Statement, bool) {
-			mark, err := strconv.ParseUint(g[2], 0, 32)
-			return Mark{Class: ClassOf(uint32(mark)), Not: g[1] == "!="}, err == nil
-		}},
-		{regexp.MustCompile("^" + ClearMark{}.String()), plain(ClearMark{})},
+		{regexp.MustCompile(`^meta mark & (0x[0-9a-f]{8}) ([!=]=) (0x[0-9a-f]{8})`), parseMark},
+		{regexp.MustCompile(`^meta mark set meta mark & (0x[0-9a-f]{8})(?: \| (0x[0-9a-f]{8}))?`), parseSetMark},
 		{regexp.MustCompile(`^update @(\w+) \{ ip(6?) saddr timeout (\w+) \}`), func(g []string) (Statement, bool) {
 			d, ok := parseDuration(g[3])
 			return Ban{V6: g[2] != "", Set: g[1], For: d}, ok
@@ -81,6 +78,22 @@ func parseOne(text string) (Statement, int) {
 		}
 	}
 	return nil, 0
+}
+
+func parseMark(groups []string) (Statement, bool) {
+	mask, maskErr := strconv.ParseUint(groups[1], 0, 32)
+	mark, markErr := strconv.ParseUint(groups[3], 0, 32)
+	bits := MarkBits(mask)
+	ok := maskErr == nil && markErr == nil && bits.Valid()
+	return Mark{Bits: bits, Class: bits.Class(uint32(mark)), Not: groups[2] == "!="}, ok
+}
+
+func parseSetMark(groups []string) (Statement, bool) {
+	keep, keepErr := strconv.ParseUint(groups[1], 0, 32)
+	set, setErr := strconv.ParseUint(cmp.Or(groups[2], "0"), 0, 32)
+	bits := MarkBits(^uint32(keep) | uint32(set))
+	ok := keepErr == nil && setErr == nil && bits.Valid()
+	return SetMark{Bits: bits, Class: bits.Class(uint32(set))}, ok
 }
 
 func parseDestination(groups []string) (Statement, bool) {

@@ -234,7 +234,7 @@ func (SourceNetwork) statement()      {}
 func (FirstFragment) statement()      {}
 func (HasTransport) statement()       {}
 func (Mark) statement()               {}
-func (ClearMark) statement()          {}
+func (SetMark) statement()            {}
 func (Unicast) statement()            {}
 func (Ban) statement()                {}
 func (Source) statement()             {}

@@ -23,19 +23,19 @@ func (a *Automaton) Table() *Table { return &a.table }
 // Sieve returns the automaton's sieve. It must not be changed.
 func (a *Automaton) Sieve() *Sieve { return &a.sieve }
 
-// Match classifies a packet by its payload: that of a UDP datagram or a TCP segment. It
-// walks the table from the request line to the end of the headers.
+// Match says what a datagram of UDP is by its payload. It walks the table from the
+// request line to the end of the headers. For a segment of TCP, the classifier goes on
+// with what it knows of the connection where Match goes by the length.
 func (a *Automaton) Match(payload []byte) Result {
-	payload = payload[:min(len(payload), MaxLength)]
-	start, _, ok := request(payload)
-	if !ok {
-		return Result{}
+	text := textOf(payload)
+	if !isRequest(text) {
+		return a.other(payload)
 	}
 	t := &a.table
-	r := Result{}
+	r := Result{Mark: None}
 	allowed := false
-	for state, i := t.Request, start; i < len(payload) && state != endedState; i++ {
-		state = t.Next[int(state)*MaxClasses+int(t.Classes[payload[i]])]
+	for state, i := t.Request, 0; i < len(text) && state != endedState; i++ {
+		state = t.Next[int(state)*MaxClasses+int(t.Classes[text[i]])]
 		if state >= t.Sink {
 			return Result{Scanner, a.signatures[state-t.Sink].Name}
 		}
@@ -44,7 +44,7 @@ func (a *Automaton) Match(payload []byte) Result {
 		}
 		e := t.Events[state-t.Event]
 		allowed = allowed || e.Allowed
-		if e.Signature == 0 || e.Ends && i+1 < len(payload) && isBlank(payload[i+1]) {
+		if e.Signature == 0 || i+1 < len(text) && e.goesOn(text[i+1]) {
 			continue
 		}
 		switch name := a.signatures[e.Signature-1].Name; {
@@ -62,4 +62,12 @@ func (a *Automaton) Match(payload []byte) Result {
 		r.Mark = NotAllowed
 	}
 	return r
+}
+
+// other is what a datagram is that is no request.
+func (a *Automaton) other(datagram []byte) Result {
+	if a.RequiresUserAgent() && !isHarmless(datagram) {
+		return Result{Mark: NotAllowed}
+	}
+	return Result{Mark: None}
 }

@@ -38,13 +38,19 @@ type Event struct {
 	// Signature is one more than the signature's index, 0 for none.
 	Signature uint16
 	// Ends is set if the signature only matches where the header ends here: where
-	// neither a space nor a tab follows.
-	Ends bool
+	// neither a space nor a tab follows. With Return, the state is behind a carriage
+	// return, and neither may another one or a line feed follow.
+	Ends, Return bool
 	// Ban is the signature's class. It is only set together with Ends: a signature
 	// of class Ban that matches at once has its own state.
 	Ban bool
 	// Allowed is set if a required User-Agent was found.
 	Allowed bool
+}
+
+// goesOn reports whether a byte says that the header does not end before it.
+func (e Event) goesOn(b byte) bool {
+	return e.Ends && (isBlank(b) || e.Return && (b == '\r' || b == '\n'))
 }
 
 func (e Event) labels() bool { return e.Signature != 0 && !e.Ban && !e.Allowed }
@@ -138,7 +144,7 @@ func (d *dfa) found(set []position, class Class, ends bool) []int {
 		switch {
 		case p.stance() == at && !ends:
 			signatures = x.here
-		case p.stance() == pastBreak && ends != ofRequests:
+		case (p.stance() == pastBreak || p.stance() == pastReturn) && ends != ofRequests:
 			signatures = x.ends
 		}
 		for _, i := range signatures {
@@ -160,12 +166,13 @@ func (d *dfa) event(state int) Event {
 			e.Allowed = true
 		}
 	}
+	behindReturn := slices.ContainsFunc(set, func(p position) bool { return p >= firstNode && p.stance() == pastReturn })
 	if found := d.found(set, Label, false); len(found) > 0 {
 		e.Signature = uint16(1 + found[0])
 	} else if found := d.found(set, Ban, true); len(found) > 0 {
-		e.Signature, e.Ends, e.Ban = uint16(1+found[0]), true, true
+		e.Signature, e.Ends, e.Return, e.Ban = uint16(1+found[0]), true, behindReturn, true
 	} else if found := d.found(set, Label, true); len(found) > 0 {
-		e.Signature, e.Ends = uint16(1+found[0]), true
+		e.Signature, e.Ends, e.Return = uint16(1+found[0]), true, behindReturn
 	}
 	return e
 }

@@ -30,12 +30,13 @@ type Explanation struct {
 // headers and compares strings. Match is tested against it, and it reports which
 // signature matches where.
 func (a *Automaton) Explain(message []byte) Explanation {
-	message = message[:min(len(message), MaxLength)]
-	start, headers, ok := request(message)
-	if !ok {
-		return Explanation{}
+	start, text := begin(message), textOf(message)
+	if !isRequest(text) {
+		return Explanation{Result: a.other(message)}
 	}
-	e := Explanation{Request: true}
+	e := Explanation{Request: true, Result: Result{Mark: None}}
+	message = message[:start+len(text)]
+	headers, _ := lineEnd(message, start)
 	fields := append([]field{requestField(message, start, headers)}, fieldsOf(message, headers)...)
 	for _, s := range a.signatures {
 		for _, f := range fields {
@@ -96,7 +97,8 @@ type field struct {
 }
 
 func requestField(message []byte, start, headers int) field {
-	f := field{of: RequestLine, end: headers}
+	// What it ends with is known at the first byte of the line break.
+	f := field{of: RequestLine, end: start + strings.IndexAny(string(message[start:headers]), "\r\n") + 1}
 	f.take(message, start, headers)
 	return f
 }
@@ -120,12 +122,21 @@ func fieldsOf(message []byte, at int) []field {
 }
 
 // lineEnd returns where the next line begins, and whether there is a line break
-// before that.
+// before that: a line feed, with any number of carriage returns before it, or a carriage
+// return alone.
 func lineEnd(message []byte, at int) (int, bool) {
-	if i := strings.IndexByte(string(message[at:]), '\n'); i >= 0 {
-		return at + i + 1, true
+	i := strings.IndexAny(string(message[at:]), "\r\n")
+	if i < 0 {
+		return len(message), false
 	}
-	return len(message), false
+	end := at + i
+	for end < len(message) && message[end] == '\r' {
+		end++
+	}
+	if end < len(message) && message[end] == '\n' {
+		end++
+	}
+	return end, true
 }
 
 func newField(message []byte, at, end int, complete bool) field {

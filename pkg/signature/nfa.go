@@ -14,12 +14,14 @@ type position int32
 
 // The positions that are not nodes.
 const (
-	ended   position = iota // after the empty line that ends the headers
-	newLine                 // before the first byte of a line that begins a header
-	inLine                  // in a header; anything may follow
-	broken                  // after a header's line break: white space continues the header
-	blank                   // after the carriage return of a line that may be empty
-	inRequest
+	ended         position = iota // behind the empty line that ends the headers
+	newLine                       // before the first byte of a line that begins a header
+	inLine                        // in a header, and anything may follow
+	broken                        // behind a header's line feed: white space goes on with it
+	blank                         // behind the carriage return of a line that may be empty
+	inRequest                     // in the request line
+	returned                      // behind a header's carriage return, which a line feed may follow
+	requestReturn                 // the same of the request line
 	firstNode
 )
 
@@ -27,12 +29,14 @@ const (
 type stance int32
 
 const (
-	at        stance = iota // the node's last byte was the last that counts
-	behind                  // white space followed a name, or a value that must end
-	atBreak                 // as at, and the line has ended
-	pastBreak               // as behind, and the line has ended
-	stances   = 4
-	blankByte = ' ' // stands for all white space in a trie
+	at         stance = iota // the node's last byte was the last that counts
+	behind                   // white space followed a name, or a value that must end
+	atBreak                  // as at, and the line has ended
+	pastBreak                // as behind, and the line has ended
+	atReturn                 // as at, and behind a carriage return
+	pastReturn               // as behind, and behind a carriage return
+	stances    = 6
+	blankByte  = ' ' // stands for all white space in a trie
 )
 
 // node is one byte of a name or value, together with all bytes before it.
@@ -173,22 +177,12 @@ func (n *nfa) step(from []position, b byte, to []position) []position {
 			} else {
 				to = n.lineStep(to, b)
 			}
-		case blank:
-			if b == '\n' {
-				return append(to[:0], ended)
-			}
+		case blank, returned, requestReturn:
+			to = n.returnStep(to, p, b)
 		case inLine:
-			if b == '\n' {
-				to = append(to, broken)
-			} else {
-				to = append(to, inLine)
-			}
+			to = append(to, lineOr(b, inLine, broken, returned))
 		case inRequest:
-			if b == '\n' {
-				to = append(to, newLine)
-			} else {
-				to = append(to, inRequest)
-			}
+			to = append(to, lineOr(b, inRequest, newLine, requestReturn))
 		default:
 			to = n.nodeStep(to, p, b)
 		}
@@ -197,14 +191,43 @@ func (n *nfa) step(from []position, b byte, to []position) []position {
 	return slices.Compact(to)
 }
 
-// lineStep reads the first byte of a line. White space there continues a header, except
-// in the first line.
+// lineOr is the position behind a byte in a line: the line itself, or its break.
+func lineOr(b byte, line, feed, carriageReturn position) position {
+	switch b {
+	case '\n':
+		return feed
+	case '\r':
+		return carriageReturn
+	}
+	return line
+}
+
+// returnStep reads the byte behind a carriage return. Without a line feed, that was a
+// line break by itself, but none that makes an empty line.
+func (n *nfa) returnStep(to []position, p position, b byte) []position {
+	switch {
+	case b == '\n' && p == blank:
+		return append(to, ended)
+	case b == '\n' && p == requestReturn:
+		return append(to, newLine)
+	case b == '\n':
+		return append(to, broken)
+	case b == '\r' && p == requestReturn:
+		return append(to, requestReturn)
+	case b == '\r':
+		return append(to, returned)
+	}
+	return n.lineStep(to, b)
+}
+
+// lineStep reads the first byte of a header's line, which white space is not
+// unless it is the first line of all.
 func (n *nfa) lineStep(to []position, b byte) []position {
 	switch next, ok := n.nodes[n.names].next[b]; {
 	case b == '\n':
 		return append(to, ended)
 	case b == '\r':
-		return append(to, inLine, blank)
+		return append(to, blank)
 	case ok:
 		return append(to, inLine, where(next, at))
 	}
@@ -214,13 +237,8 @@ func (n *nfa) lineStep(to []position, b byte) []position {
 func (n *nfa) nodeStep(to []position, p position, b byte) []position {
 	index, stands := p.node(), p.stance()
 	x := &n.nodes[index]
-	if stands == atBreak || stands == pastBreak {
-		// Only a header is continued by a line that begins with white space; the
-		// request line is not.
-		if isBlank(b) && x.kind != ofRequest && x.kind != inRequests {
-			to = append(to, where(index, stands-atBreak))
-		}
-		return to
+	if stands >= atBreak {
+		return n.breakStep(to, p, b)
 	}
 	switch x.kind {
 	case name:
@@ -235,16 +253,16 @@ func (n *nfa) nodeStep(to []position, p position, b byte) []position {
 		}
 		return to
 	case ofRequest, inRequests:
-		if b == '\n' {
+		if b == '\n' || b == '\r' {
 			if len(x.ends) > 0 {
 				to = append(to, where(index, pastBreak))
 			}
 			return to
 		}
 	case beginning, anywhere:
-		if b == '\n' {
+		if b == '\n' || b == '\r' {
 			for _, q := range n.spaceStep(nil, index, stands) {
-				to = append(to, q+position(atBreak))
+				to = append(to, q+lineOr(b, 0, position(atBreak), position(atReturn)))
 			}
 			return to
 		}
@@ -259,6 +277,23 @@ func (n *nfa) nodeStep(to []position, p position, b byte) []position {
 		if x.root && (x.kind == anywhere || x.kind == inRequests) {
 			to = append(to, p)
 		}
+	}
+	return to
+}
+
+// breakStep reads the byte behind a line break. Only a line that begins with white space
+// goes on with the header, and none goes on with the request line.
+func (n *nfa) breakStep(to []position, p position, b byte) []position {
+	index, stands := p.node(), p.stance()
+	kind := n.nodes[index].kind
+	switch {
+	case kind == ofRequest || kind == inRequests:
+	case isBlank(b):
+		to = append(to, where(index, stands%atBreak))
+	case stands >= atReturn && b == '\r':
+		to = append(to, p)
+	case stands >= atReturn && b == '\n':
+		to = append(to, where(index, stands-atReturn+atBreak))
 	}
 	return to
 }

@@ -124,7 +124,7 @@ func newSieve(list []Signature, required []string) (s Sieve, sieved func(header 
 		case hasValue && (signature.Match == Contains || !hasName):
 			texts[value] = true
 		case hasName:
-			texts[name] = true
+			keepName(texts, name)
 			unsieved[of] = unsieved[of] || signature.Match == Contains
 		default:
 			return Sieve{EveryHeader: true, RequestLine: true}, none
@@ -132,7 +132,7 @@ func newSieve(list []Signature, required []string) (s Sieve, sieved func(header 
 	}
 	if len(required) > 0 {
 		name, _ := nameText(userAgent)
-		texts[name] = true
+		keepName(texts, name)
 	}
 	if !s.fill(texts) {
 		return Sieve{EveryHeader: true, RequestLine: true}, none
@@ -140,8 +140,15 @@ func newSieve(list []Signature, required []string) (s Sieve, sieved func(header 
 	return s, func(header string) bool { return !unsieved[header] }
 }
 
-// nameText returns the text at the beginning of a header, if the header has no other
-// form and is long enough.
+// keepName keeps a name behind either line break.
+func keepName(texts map[text]bool, name text) {
+	texts[name] = true
+	name.bytes = "\r" + name.bytes[1:]
+	texts[name] = true
+}
+
+// nameText is what a header begins with, if it has no other form and is long
+// enough.
 func nameText(header string) (text, bool) {
 	_, hasOther := compact[header]
 	t := text{("\n" + header)[:min(1+len(header), mostName)], true}

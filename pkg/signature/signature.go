@@ -55,7 +55,8 @@ const (
 
 // Limits.
 const (
-	// MaxLength is how many bytes of a message are read. Bytes after them are ignored.
+	// MaxLength is how many bytes of a message are read, from its first text on. What
+	// follows them is not there.
 	MaxLength = 2048
 	// MaxName is the largest length of a signature's name in bytes.
 	MaxName = 64
@@ -66,10 +67,11 @@ type Mark uint8
 
 // The marks. The values are those that the rules in the kernel compare with.
 const (
-	None       Mark = 0 // not a request, or a request that matches nothing
 	Scanner    Mark = 1 // it matches a signature of class Ban
 	Allowed    Mark = 2 // its User-Agent is one of those required
-	NotAllowed Mark = 3 // a User-Agent is required, and the request has none of those
+	NotAllowed Mark = 3 // a User-Agent is required, and it shows none of those
+	None       Mark = 4 // nothing is known against it
+	Unread     Mark = 5 // there was no time to read it
 )
 
 func (m Mark) String() string {
@@ -80,6 +82,8 @@ func (m Mark) String() string {
 		return "allowed User-Agent"
 	case NotAllowed:
 		return "no allowed User-Agent"
+	case Unread:
+		return "not read"
 	}
 	return "none"
 }
@@ -157,38 +161,5 @@ func fold(b byte) byte {
 
 func isBlank(b byte) bool { return b == ' ' || b == '\t' }
 
-// isSpace includes the carriage return: inside a header it only occurs before a line
-// break.
+// isSpace includes the carriage return.
 func isSpace(b byte) bool { return isBlank(b) || b == '\r' }
-
-// request finds where the request line and the first header begin. The request line is
-// the first line of the message. It ends in white space and the version, and does not
-// begin with the version, as a response does. Anything else is not a request:
-// responses, keep-alives, RTP, TLS, a TCP segment from the middle of a message.
-//
-// Line breaks before it are skipped (RFC 3261 section 7.5), and so is white space
-// before and after it. Section 25.1 does not allow that, but some servers accept it, so
-// it must not help a scanner to evade the signatures.
-func request(message []byte) (start, headers int, ok bool) {
-	for start < len(message) && (isSpace(message[start]) || message[start] == '\n') {
-		start++
-	}
-	end := start
-	for end < len(message) && message[end] != '\n' {
-		end++
-	}
-	if end == len(message) {
-		return 0, 0, false
-	}
-	headers = end + 1
-	for end > start && isSpace(message[end-1]) {
-		end--
-	}
-	line := string(message[start:end])
-	const version = "sip/2.0"
-	if len(line) < len("A b ")+len(version) || lower(line[:4]) == version[:4] {
-		return 0, 0, false
-	}
-	before, after := line[:len(line)-len(version)], line[len(line)-len(version):]
-	return start, headers, lower(after) == version && isBlank(before[len(before)-1])
-}

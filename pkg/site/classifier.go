@@ -89,6 +89,13 @@ func (s *Site) Classify(foreign map[string]error) {
 	c.Desired = c.Program.On(wanted)
 }
 
+// Reading is what the classifier reads. Where unknown phones are dropped anyway, it only
+// says who scans, and what it costs is bounded.
+func (s *Site) Reading() ruleset.Reading {
+	p := s.Policy
+	return ruleset.Reading{UDP: p.Ports.UDP, TCP: p.Ports.TCP, Mark: ruleset.MarkBits(p.Signatures.Mark), Bounded: !p.Unknown.Accept}
+}
+
 // Classified are the interfaces whose packets are read: the fenced ones, if any are
 // listed; else, where unknown phones are dropped anyway, those that lead outside;
 // else all. Of these, those that are present and not trusted. What comes in by the port of a

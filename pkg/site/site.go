@@ -131,7 +131,9 @@ func (s *Site) Compile() (*ruleset.State, ruleset.Origins) {
 			addresses[n] = append(addresses[n], compile.Address{Addr: known.Address, Via: known.Via})
 		}
 	}
-	state, origins := compile.State(s.Policy, addresses, s.Host)
+	host := s.Host
+	host.Classified = s.Classifier.Desired.Interfaces()
+	state, origins := compile.State(s.Policy, addresses, host)
 	state.Classifier = s.Classifier.Desired
 	return state, origins
 }

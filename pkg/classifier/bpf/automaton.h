@@ -28,8 +28,14 @@ __noinline int take(__u32 at, __u32 state)
 	e = &events[state / 4 & ((1 << 14) - 1)];
 	if (e->allowed)
 		m->allowed = 1;
-	if (!e->signature || (e->ends && at < m->length && is_blank(byte_at(m, at))))
+	if (!e->signature)
 		return 0;
+	if (e->ends && at < m->length) {
+		__u8 c = byte_at(m, at);
+
+		if (is_blank(c) || (e->ends == BEHIND_RETURN && is_break(c)))
+			return 0;
+	}
 	if (e->ban || !m->signature)
 		m->signature = e->signature;
 	m->ban = e->ban;
@@ -107,7 +113,7 @@ __noinline __u64 walk_on(__u32 at, __u32 state, __u32 stop)
 		if (state < stop) {
 			if (!every || !state)
 				return 0;
-			at = line_feed(at, length);
+			at = line_break(at, length);
 		} else if (state >= configuration.event && take(at, state)) {
 			return 2;
 		}
@@ -154,8 +160,8 @@ static __always_inline enum outcome read_from(struct message *m, __u32 at, __u32
 	return walk(at, state, ASKED) ? JUDGED : GO_ON;
 }
 
-/* How many lines of one header are looked for. */
-#define FOLDS 32
+/* How many line breaks of one header are looked for; CR and LF are two. */
+#define FOLDS 64
 
 /* Reads the whole header that a byte is in, or the request line. Returns an outcome. */
 __noinline int read_header(__u32 at)
@@ -168,15 +174,17 @@ __noinline int read_header(__u32 at)
 	if (at < m->walked)
 		return GO_ON;
 	if (at < m->headers)
-		return read_from(m, m->request, configuration.request);
+		return read_from(m, 0, configuration.request);
 	for (int i = 0; i < FOLDS; i++) {
-		__u32 found = line_feed_before(line, m->walked);
+		__u32 found = line_break_before(line, m->walked);
+		__u8 c;
 
 		/* The header begins where it was read before, or goes on with the request line. */
 		if (found == line || found + 1 < m->headers)
 			return GO_ON;
 		line = found;
-		if (!is_blank(byte_at(m, line + 1))) {
+		c = byte_at(m, line + 1);
+		if (!is_blank(c) && !is_break(c)) {
 			enum outcome outcome = read_from(m, line + 1, configuration.line);
 
 			if (m->walked < at)

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 /*
- * Marks SIP requests of scanners.
+ * Marks what comes to SIP ports, and tells requests of scanners from others.
  *
  * The program runs on every packet that comes in on an interface. It decides
- * nothing about the packet's fate: it writes one nibble of the packet's mark and
- * leaves the verdict to others.
+ * nothing about the packet's fate: it writes four bits of the packet's mark and
+ * leaves the verdict to others. All packets to the ports that it reads bear a class,
+ * so that one without has not passed here. Others are left as they are.
  *
  * What it looks for is in the tables that pkg/signature makes: an automaton that
  * reads headers byte by byte, and a sieve that tells from groups of four bytes
@@ -25,23 +26,17 @@
 #include "packet.h"
 #include "sieve.h"
 
-/* The nibble of the mark. */
-#define MARK 0x0f000000
-#define MARK_SHIFT 24
-
+/* As in pkg/signature. */
 enum class {
-	NONE = 0,
 	SCANNER = 1,
 	ALLOWED = 2,
 	NOT_ALLOWED = 3,
+	NONE = 4,
+	UNREAD = 5,
 };
 
-static __always_inline enum class judge(struct message *m, __u32 length)
+static __always_inline enum class judge(struct message *m, __u32 length, __u32 headers)
 {
-	__u32 headers = find_request(m, length);
-
-	if (!headers)
-		return NONE;
 	m->length = length;
 	m->headers = headers;
 	m->walked = 0;
@@ -67,20 +62,102 @@ static __always_inline enum class judge(struct message *m, __u32 length)
 	return m->allowed ? ALLOWED : NOT_ALLOWED;
 }
 
+/* Remembers a connection of TCP by its last request, with which segments that have no beginning go. */
+static __always_inline void remember(struct __sk_buff *skb, const struct part *p, enum class class)
+{
+	struct flow flow;
+	__u32 one = 1;
+
+	if (!find_flow(skb, p, &flow))
+		return;
+	if (class == ALLOWED)
+		bpf_map_update_elem(&flows, &flow, &one, BPF_ANY);
+	else
+		bpf_map_delete_elem(&flows, &flow);
+}
+
+/* What a packet is that is no request, with a text of some length or none. */
+static __always_inline enum class other(struct __sk_buff *skb, const struct part *p, const struct message *m, __u32 text)
+{
+	struct flow flow;
+
+	if (!configuration.require_user_agent)
+		return NONE;
+	if (text == NOT_THERE)
+		return NOT_ALLOWED;
+	if (text && is_response(m, text))
+		return NONE;
+	/* The rest of a request may come in another fragment. */
+	if (p->partly)
+		return NOT_ALLOWED;
+	if (!text)
+		return NONE;
+	if (p->protocol == IPPROTO_UDP)
+		return p->length < SHORT_DATAGRAM ? NONE : NOT_ALLOWED;
+	return find_flow(skb, p, &flow) && bpf_map_lookup_elem(&flows, &flow) ? NONE : NOT_ALLOWED;
+}
+
+/* Whether this processor may read one more message. */
+static __always_inline int may_read(void)
+{
+	__u64 now, messages;
+	struct budget *b;
+	__u32 zero = 0;
+
+	if (!configuration.bounded)
+		return 1;
+	b = bpf_map_lookup_elem(&budgets, &zero);
+	if (!b)
+		return 0;
+	now = bpf_ktime_get_ns();
+	messages = (now - b->since) / BUDGET_EACH;
+	if (messages >= BUDGET_BURST - b->left) {
+		b->left = BUDGET_BURST;
+		b->since = now;
+	} else {
+		b->left += messages;
+		b->since += messages * BUDGET_EACH;
+	}
+	if (!b->left)
+		return 0;
+	b->left--;
+	return 1;
+}
+
+static __always_inline enum class classify(struct __sk_buff *skb, struct part *p)
+{
+	struct message *m = message();
+	__u32 text = 0, headers;
+	enum class class;
+
+	if (!m || !find_payload(skb, p))
+		return other(skb, p, m, NOT_THERE);
+	if (p->length) {
+		if (!may_read())
+			return UNREAD;
+		text = load_text(skb, p->offset, p->length);
+	}
+	if (!text || text > MAX_LENGTH)
+		return other(skb, p, m, text);
+	headers = find_request(m, text);
+	if (!headers)
+		return other(skb, p, m, text);
+	class = judge(m, text, headers);
+	if (configuration.require_user_agent && p->protocol == IPPROTO_TCP)
+		remember(skb, p, class);
+	return class;
+}
+
 SEC("classifier")
 int ringfence(struct __sk_buff *skb)
 {
 	struct part part;
-	__u32 class = NONE, length = find_payload(skb, &part);
+	__u32 shift = configuration.mark_shift & 31;
 
-	if (length >= SHORTEST && length <= MAX_LENGTH) {
-		struct message *m = message();
-
-		if (m && load_message(skb, part.offset, m, length))
-			class = judge(m, length);
-	}
-	/* Whatever stood in the nibble before is not ours. */
-	skb->mark = (skb->mark & ~MARK) | class << MARK_SHIFT;
+	if (!find_transport(skb, &part) || !is_fenced(part.protocol, part.transport.destination))
+		return TC_ACT_UNSPEC;
+	/* Whatever stood in these bits before is not ours. */
+	skb->mark = (skb->mark & ~(0xf << shift)) | classify(skb, &part) << shift;
 	return TC_ACT_UNSPEC;
 }
 

@@ -4,19 +4,25 @@
 
 #pragma once
 
+#include <stddef.h>
+
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <bpf/bpf_endian.h>
 
-#include "tables.h"
+#include "text.h"
 
 static __always_inline int is_fenced(__u8 protocol, __be16 port)
 {
 	__u16 p = bpf_ntohs(port);
+	__u32 index = p / 8;
 
-	return ports[protocol == IPPROTO_TCP][p / 8] >> p % 8 & 1;
+	if (protocol != IPPROTO_UDP)
+		index += sizeof(ports[0]);
+	in_register(index);
+	return ((const __u8 *)ports)[index & (sizeof(ports) - 1)] >> p % 8 & 1;
 }
 
 /* More than the link header of any packet is long. */
@@ -62,9 +68,18 @@ struct transport {
 /* A payload, and for the way to it the transport header. */
 struct part {
 	__u32 offset, end;
+	__u32 length;
 	__u8 protocol;
+	__u8 partly; /* more of it comes in another packet */
 	struct transport transport;
 };
+
+/* The protocols that carry SIP, or could, and have their ports at the same place. */
+static __always_inline int has_ports(__u32 protocol)
+{
+	return protocol == IPPROTO_UDP || protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP ||
+	       protocol == IPPROTO_DCCP || protocol == IPPROTO_UDPLITE;
+}
 
 static __always_inline int find_transport4(struct __sk_buff *skb, struct part *p)
 {
@@ -75,21 +90,17 @@ static __always_inline int find_transport4(struct __sk_buff *skb, struct part *p
 
 	if (!load(skb, 0, &h, sizeof(h)))
 		return 0;
-	if (h.ip.protocol != IPPROTO_UDP && h.ip.protocol != IPPROTO_TCP)
+	if (!has_ports(h.ip.protocol))
 		return 0;
 	/* Only the first fragment has ports. */
 	if (h.ip.frag_off & bpf_htons(0x1fff))
 		return 0;
+	p->partly = !!(h.ip.frag_off & bpf_htons(0x2000));
 	p->protocol = h.ip.protocol;
 	p->offset = h.ip.ihl * 4;
 	p->end = bpf_ntohs(h.ip.tot_len);
 	p->transport = h.transport;
 	return p->offset == sizeof(h.ip) || load(skb, p->offset, &p->transport, sizeof(p->transport));
-}
-
-static __always_inline int has_ports(__u32 protocol)
-{
-	return protocol == IPPROTO_UDP || protocol == IPPROTO_TCP;
 }
 
 /*
@@ -104,14 +115,18 @@ struct extension {
 	__be32 more;
 };
 
+/* In what skip_extension returns: more of the packet comes in another one. */
+#define MORE_FRAGMENTS (1ULL << 62)
+
 /*
  * Passes over the extension header at an offset. Returns the offset of what is behind it,
- * with its protocol in the low byte; 0 if this is no extension header, or what is behind it
+ * with its protocol in the low byte, perhaps with MORE_FRAGMENTS; 0 if this is no extension header, or what is behind it
  * has no port.
  */
 __noinline __u64 skip_extension(struct __sk_buff *skb, __u32 offset, __u32 protocol)
 {
 	struct extension e;
+	__u64 more = 0;
 	__u32 length;
 
 	if (!load(skb, offset, &e, sizeof(e)))
@@ -122,6 +137,8 @@ __noinline __u64 skip_extension(struct __sk_buff *skb, __u32 offset, __u32 proto
 		if (e.fragment & bpf_htons(0xfff8))
 			return 0;
 		length = 8;
+		if (e.fragment & bpf_htons(1))
+			more = MORE_FRAGMENTS;
 		break;
 	case IPPROTO_AH:
 		length = (e.length + 2) * 4;
@@ -136,7 +153,7 @@ __noinline __u64 skip_extension(struct __sk_buff *skb, __u32 offset, __u32 proto
 	default:
 		return 0;
 	}
-	return (__u64)(offset + length) << 8 | e.next;
+	return (__u64)(offset + length) << 8 | e.next | more;
 }
 
 /*
@@ -148,16 +165,17 @@ __noinline __u64 skip_extension(struct __sk_buff *skb, __u32 offset, __u32 proto
  */
 __noinline __u64 skip_extensions(struct __sk_buff *skb, __u32 offset, __u32 protocol)
 {
-	__u64 next = 0;
+	__u64 next = 0, more = 0;
 
 	for (int i = 0; i < EXTENSIONS; i++) {
 		next = skip_extension(skb, offset, protocol);
 		offset = next >> 8;
 		protocol = next & 0xff;
+		more |= next & MORE_FRAGMENTS;
 		if (!next || has_ports(protocol))
 			break;
 	}
-	return next;
+	return next ? next | more : 0;
 }
 
 static __always_inline int find_transport6(struct __sk_buff *skb, struct part *p)
@@ -176,30 +194,30 @@ static __always_inline int find_transport6(struct __sk_buff *skb, struct part *p
 	if (!h.ip.payload_len)
 		p->end = 0;
 	p->transport = h.transport;
+	p->partly = 0;
 	if (has_ports(p->protocol))
 		return 1;
 	next = skip_extensions(skb, p->offset, p->protocol);
 	p->protocol = next;
 	p->offset = next >> 8;
+	p->partly = !!(next & MORE_FRAGMENTS);
 	return has_ports(p->protocol) && load(skb, p->offset, &p->transport, sizeof(p->transport));
 }
 
-/* Finds the payload of a packet for a fenced port. Returns its length, as far as it is read; 0 for no request. */
-static __always_inline __u32 find_payload(struct __sk_buff *skb, struct part *p)
+/* Finds the ports of a packet. Returns whether there are any. */
+static __always_inline int find_transport(struct __sk_buff *skb, struct part *p)
 {
-	__u32 length;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return find_transport4(skb, p);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return find_transport6(skb, p);
+	return 0;
+}
 
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		if (!find_transport4(skb, p))
-			return 0;
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		if (!find_transport6(skb, p))
-			return 0;
-	} else {
-		return 0;
-	}
-	if (!is_fenced(p->protocol, p->transport.destination))
-		return 0;
+/* Finds the payload behind the transport header. Returns whether it can be read. */
+static __always_inline int find_payload(struct __sk_buff *skb, struct part *p)
+{
+	p->length = 0;
 	if (p->protocol == IPPROTO_TCP) {
 		__u8 data_offset;
 
@@ -207,23 +225,75 @@ static __always_inline __u32 find_payload(struct __sk_buff *skb, struct part *p)
 		if (!load(skb, p->offset + 12, &data_offset, sizeof(data_offset)))
 			return 0;
 		p->offset += data_offset / 16 * 4;
-	} else {
+	} else if (p->protocol == IPPROTO_UDP) {
 		p->offset += sizeof(struct transport);
+	} else {
+		return 0;
 	}
 	/* Segments joined to more than 64 KiB (BIG TCP) have no length; of those there is always enough. */
 	if (!p->end)
-		return MAX_LENGTH;
-	if (p->end < p->offset + SHORTEST)
-		return 0;
-	length = p->end - p->offset;
-	if (p->protocol == IPPROTO_UDP) {
+		p->length = MAX_LENGTH;
+	else if (p->end > p->offset)
+		p->length = p->end - p->offset;
+	if (p->protocol == IPPROTO_UDP && p->transport.length) {
 		__u32 datagram = bpf_ntohs(p->transport.length);
 
+		datagram = datagram > sizeof(struct transport) ? datagram - sizeof(struct transport) : 0;
 		/* The socket gets no more than this. */
-		if (datagram && datagram < length + sizeof(struct transport))
-			length = datagram - sizeof(struct transport);
-		if (datagram && datagram < SHORTEST + sizeof(struct transport))
-			return 0;
+		if (datagram < p->length)
+			p->length = datagram;
+		else if (datagram > p->length)
+			p->partly = 1;
 	}
-	return length < MAX_LENGTH ? length : MAX_LENGTH;
+	return 1;
+}
+
+/* Loads a part of the packet as the message. Returns where its text begins, length if there is none; NOT_THERE. */
+#define NOT_THERE (1 << 16)
+
+__noinline __u32 load_part(struct __sk_buff *skb, __u32 offset, __u32 length)
+{
+	struct message *m = message();
+
+	if (!m || !load_message(skb, offset, m, length))
+		return NOT_THERE;
+	return begin_of_text(m, length);
+}
+
+/* A payload has at most 64 KiB, and a part that has to be loaded again from its text on. */
+#define PARTS (65536 / MAX_LENGTH + 1)
+
+/*
+ * Loads the text of a payload, from where it begins, as much of it as is read. Returns how
+ * much that is, 0 if there is none; NOT_THERE if the packet has less than its headers say.
+ */
+__noinline __u32 load_text(struct __sk_buff *skb, __u32 offset, __u32 left)
+{
+	for (int i = 0; i < PARTS; i++) {
+		__u32 length = left < MAX_LENGTH ? left : MAX_LENGTH, begin;
+
+		if (!left)
+			break;
+		begin = load_part(skb, offset, length);
+		if (begin == NOT_THERE)
+			return NOT_THERE;
+		if (!begin)
+			return length;
+		offset += begin;
+		left = begin < left ? left - begin : 0;
+	}
+	return 0;
+}
+
+/* Which connection of TCP a packet belongs to. Returns whether that can be known. */
+static __always_inline int find_flow(struct __sk_buff *skb, const struct part *p, struct flow *f)
+{
+	__builtin_memset(f, 0, sizeof(*f));
+	f->source_port = p->transport.source;
+	f->destination_port = p->transport.destination;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return load(skb, offsetof(struct iphdr, saddr), f->source, 4) &&
+		       load(skb, offsetof(struct iphdr, daddr), f->destination, 4);
+	return load(skb, offsetof(struct ipv6hdr, saddr), f->source, 16) &&
+	       load(skb, offsetof(struct ipv6hdr, daddr), f->destination, 16);
 }

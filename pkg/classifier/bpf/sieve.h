@@ -97,7 +97,7 @@ static __always_inline __u32 line_start(struct message *m, __u32 at)
 	__u32 word = at & ~(WORD - 1), start = 0;
 
 	for (int i = 0; i < NEAR / WORD; i++) {
-		__u64 found = line_feeds(word_at(m, word)) & keep;
+		__u64 found = line_breaks(word_at(m, word)) & keep;
 
 		if (found) {
 			start = word + up_to_highest(found);
@@ -132,14 +132,14 @@ __noinline int read_next(void)
 		/* What the sieve finds in the value is not read with this. */
 		stop = configuration.resting;
 		start = at - name + 2;
-		if (start < m->headers || start >= length || byte_at(m, start - 1) != '\n')
+		if (start < m->headers || start >= length || !is_break(byte_at(m, start - 1)))
 			return GO_ON;
 	} else {
 		if (at < walked)
 			return GO_ON;
 		stop = ASKED;
 		start = line_start(m, at);
-		if (start < m->headers || is_blank(byte_at(m, start)))
+		if (start < m->headers || is_blank(byte_at(m, start)) || is_break(byte_at(m, start)))
 			return read_header(at);
 		walked = at;
 	}
@@ -181,10 +181,10 @@ static __always_inline int read_hits(struct message *m)
 /* Reads what of the request line the sieve does not know. Returns whether the message is judged. */
 static __always_inline int read_request(struct message *m)
 {
-	__u32 at = m->request;
+	__u32 at = 0;
 
 	return glance(m, &at, configuration.request, configuration.resting) >= configuration.resting &&
-	       walk(m->request, configuration.request, configuration.resting);
+	       walk(0, configuration.request, configuration.resting);
 }
 
 /* Reads all headers one after the other. */
@@ -192,5 +192,5 @@ static __always_inline void read_all(struct message *m)
 {
 	m->every = 1;
 	m->signature = m->allowed = 0;
-	walk(m->request, configuration.request, ASKED);
+	walk(0, configuration.request, ASKED);
 }

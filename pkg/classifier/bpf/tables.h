@@ -9,7 +9,10 @@
 
 /* As in pkg/signature. */
 #define MAX_LENGTH 2048
-#define SHORTEST 12 /* "A b SIP/2.0" and a line feed */
+#define SHORT_DATAGRAM 32
+#define VERSION_FOUND 62
+#define VERSION_STATES 64
+#define VERSION_CLASSES 16
 
 #define WORD 8
 #define GROUP 4
@@ -25,9 +28,12 @@
 #define UNASKED_REQUEST 8 /* the same of the request line */
 #define ASKED 12	  /* the least state in which there is something to find */
 
+#define BEHIND_RETURN 2
+
 struct event {
 	__u16 signature; /* from 1, 0 is none */
-	__u8 ends, ban, allowed, unused[3];
+	__u8 ends, /* BEHIND_RETURN: and what it ends with may go on */
+	      ban, allowed, unused[3];
 };
 
 __u16 next[(1 << 20) + 256];
@@ -51,13 +57,20 @@ struct shortcut shortcuts[SHORTCUTS]; /* of the states from configuration.shortc
 __u32 groups[SLOTS];
 __u8 names[SLOTS]; /* of the group in the same slot */
 
-__u8 ports[2][1 << 13]; /* a bit for each port, by UDP and by TCP */
+/* Finds the version in a request line. */
+__u8 version_classes[256];
+__u8 version_next[VERSION_STATES * VERSION_CLASSES];
+
+__u8 ports[2][1 << 13]; /* a bit for each port, by UDP and by all others */
 
 struct configuration {
 	__u32 multiplier, shift; /* of groups; the shift gives bytes */
 	__u16 line, request;
 	__u16 resting, shortcut, event, judging, sink;
-	__u8 every_header, request_line, require_user_agent, unused[3];
+	__u8 every_header, request_line, require_user_agent;
+	__u8 bounded;	 /* what is read is bounded by a budget */
+	__u8 mark_shift; /* of the lowest bit of the mark that is ours */
+	__u8 unused;
 };
 
 const volatile struct configuration configuration;
@@ -66,7 +79,6 @@ struct message {
 	__u8 bytes[MAX_LENGTH]; /* behind length stands what the messages before have left */
 	__u8 behind[BLOCK];
 	__u32 length;
-	__u32 request; /* where the request line begins */
 	__u32 headers; /* where the first header begins */
 	__u32 sieved;  /* up to where the sieve has been */
 	__u32 walked;  /* up to where whole headers have been read */
@@ -74,6 +86,35 @@ struct message {
 	__u16 signature;
 	__u8 ban, allowed, every;
 };
+
+/* How many messages a processor reads where that is bounded: one each millisecond. */
+#define BUDGET_EACH 1000000
+#define BUDGET_BURST 1000
+
+struct budget {
+	__u64 since;
+	__u64 left;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct budget);
+} budgets SEC(".maps");
+
+/* Connections of TCP whose last request was allowed: segments that begin in the middle belong to it. */
+struct flow {
+	__u32 source[4], destination[4];
+	__be16 source_port, destination_port;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct flow);
+	__type(value, __u32);
+} flows SEC(".maps");
 
 /* A processor receives one packet at a time: bottom halves are off while it does. */
 struct {

@@ -46,15 +46,30 @@ static __always_inline int is_blank(__u8 c)
 	return c == ' ' || c == '\t';
 }
 
+static __always_inline int is_break(__u8 c)
+{
+	return c == '\r' || c == '\n';
+}
+
 #define ONES 0x0101010101010101ULL
 
-/* The bit 0x80 of each byte that is a line feed. */
-static __always_inline __u64 line_feeds(__u64 word)
+/* The bit 0x80 of each byte that is a certain one. */
+static __always_inline __u64 bytes_equal(__u64 word, __u8 c)
 {
 	const __u64 low = 0x7f * ONES;
-	__u64 x = word ^ '\n' * ONES;
+	__u64 x = word ^ c * ONES;
 
 	return ~(((x & low) + low) | x | low);
+}
+
+static __always_inline __u64 line_feeds(__u64 word)
+{
+	return bytes_equal(word, '\n');
+}
+
+static __always_inline __u64 line_breaks(__u64 word)
+{
+	return bytes_equal(word, '\n') | bytes_equal(word, '\r');
 }
 
 /* How many bytes are below the lowest one whose bit 0x80 is set. */
@@ -73,8 +88,8 @@ static __always_inline __u32 up_to_highest(__u64 bits)
 	return (bits >> 7) * ONES >> 56;
 }
 
-/* The first line feed from a byte on; length or more if there is none. */
-static __always_inline __u32 first_line_feed(struct message *m, __u32 at, __u32 length)
+/* The first line break from a byte on; length or more if there is none. */
+static __always_inline __u32 first_break(struct message *m, __u32 at, __u32 length)
 {
 	__u64 keep = ~0ULL << (at % WORD * 8);
 
@@ -84,7 +99,7 @@ static __always_inline __u32 first_line_feed(struct message *m, __u32 at, __u32 
 
 		if (at >= length)
 			break;
-		found = line_feeds(word_at(m, at)) & keep;
+		found = line_breaks(word_at(m, at)) & keep;
 		if (found) {
 			at += below_lowest(found);
 			break;
@@ -95,15 +110,15 @@ static __always_inline __u32 first_line_feed(struct message *m, __u32 at, __u32 
 	return anything(m, at);
 }
 
-__noinline __u32 line_feed(__u32 at, __u32 length)
+__noinline __u32 line_break(__u32 at, __u32 length)
 {
 	struct message *m = message();
 
-	return m ? first_line_feed(m, at, length) : length;
+	return m ? first_break(m, at, length) : length;
 }
 
-/* The last line feed before a byte; the byte itself if there is none from floor on. */
-__noinline __u32 line_feed_before(__u32 at, __u32 floor)
+/* The last byte of a line break before a byte; the byte itself if there is none from floor on. */
+__noinline __u32 line_break_before(__u32 at, __u32 floor)
 {
 	struct message *m = message();
 	__u64 keep = ~(~0ULL << (at % WORD * 8));
@@ -112,7 +127,7 @@ __noinline __u32 line_feed_before(__u32 at, __u32 floor)
 	if (!m)
 		return at;
 	for (int i = 0; i < MAX_LENGTH / WORD; i++) {
-		__u64 found = line_feeds(word_at(m, word)) & keep;
+		__u64 found = line_breaks(word_at(m, word)) & keep;
 
 		if (found) {
 			word += up_to_highest(found) - 1;
@@ -126,101 +141,115 @@ __noinline __u32 line_feed_before(__u32 at, __u32 floor)
 	return at;
 }
 
-/* How many bytes of white space are passed over at a time: the verifier follows no more of them at once. */
-#define SPACES 256
+/* How many bytes are looked at at a time: the verifier follows no more of them at once. */
+#define SOME 256
 
-static __always_inline int is_space(__u8 c)
+/* Whether servers pass over a byte before a request line. */
+static __always_inline int is_passed_over(__u8 c)
 {
-	return is_blank(c) || c == '\r';
+	return is_blank(c) || is_break(c) || !c;
 }
 
-/* How many bytes from one on are line breaks and white space, up to SPACES. */
-__noinline __u32 space_from(__u32 at)
-{
-	struct message *m = message();
-
-	if (!m)
-		return 0;
-	for (int i = 0; i < SPACES; i++) {
-		__u8 c = byte_at(m, at + i);
-
-		if (!is_space(c) && c != '\n')
-			return i;
-	}
-	return SPACES;
-}
-
-/* How many bytes before one are white space, up to SPACES. */
-__noinline __u32 space_before(__u32 at)
+/* How many bytes from one on are passed over, up to SOME. */
+__noinline __u32 passed_over(__u32 at)
 {
 	struct message *m = message();
 
 	if (!m)
 		return 0;
-	for (int i = 0; i < SPACES; i++)
-		if (!is_space(byte_at(m, at - 1 - i)))
+	for (int i = 0; i < SOME; i++)
+		if (!is_passed_over(byte_at(m, at + i)))
 			return i;
-	return SPACES;
+	return SOME;
 }
 
-/* Where something else than line breaks and white space begins. */
-__noinline __u32 first_text(void)
+/* Where the text begins, length if there is none. */
+static __always_inline __u32 begin_of_text(struct message *m, __u32 length)
 {
 	__u32 at = 0;
 
-	for (int i = 0; i < MAX_LENGTH / SPACES; i++) {
-		__u32 space = space_from(at);
+	if (!is_passed_over(byte_at(m, 0)))
+		return 0;
+	for (int i = 0; i < MAX_LENGTH / SOME; i++) {
+		__u32 passed = passed_over(at);
 
-		at += space;
-		if (space < SPACES)
+		at += passed;
+		if (passed < SOME)
 			break;
 	}
-	return at;
+	return at < length ? at : length;
 }
 
-/* The end of a line without the white space there; the line has something else. */
-__noinline __u32 trim(__u32 end)
+/* Looks for the version from a byte on, as far as SOME bytes. Returns the state that it is in. */
+__noinline __u32 version_from(__u32 at, __u32 length, __u32 state)
 {
-	for (int i = 0; i < MAX_LENGTH / SPACES; i++) {
-		__u32 space = space_before(end);
+	struct message *m = message();
 
-		end -= space;
-		if (space < SPACES)
+	if (!m)
+		return 0;
+	for (int i = 0; i < SOME; i++) {
+		__u32 index;
+
+		if (at >= length)
 			break;
+		/* Linux 6.1 and older follow the bounds only if they are set last. */
+		index = state * VERSION_CLASSES + version_classes[byte_at(m, at)];
+		in_register(index);
+		state = version_next[index & (VERSION_STATES * VERSION_CLASSES - 1)];
+		if (state >= VERSION_FOUND)
+			break;
+		at++;
 	}
-	return end;
+	return state;
 }
 
-/* Finds the request line. Returns where the first header begins, 0 if it is no request. */
+/* Whether the first line has a version, as pkg/signature says (request.go). */
+__noinline int has_version(__u32 length)
+{
+	__u32 state = 0, line;
+
+	for (int i = 0; i < MAX_LENGTH / SOME; i++) {
+		state = version_from(i * SOME, length, state);
+		if (state >= VERSION_FOUND)
+			break;
+	}
+	line = state % 16;
+	return state == VERSION_FOUND || (state < VERSION_FOUND && line >= 8 && line <= 10);
+}
+
+/* Finds the request line. Returns where it is over, 0 if it is no request. */
 static __always_inline __u32 find_request(struct message *m, __u32 length)
 {
-	__u32 start = 0, end, last;
 	__u64 text = eight_at(m, 0);
-	__u8 c = text;
+	__u32 end;
 
-	if (is_blank(c) || c == '\r' || c == '\n') {
-		start = first_text();
-		text = eight_at(m, start);
-	}
 	/* "SIP/", the beginning of a response. */
-	if ((__u32)(text | 0x00202020) == 0x2f706973)
+	if ((__u32)(text | 0x00202020) == 0x2f706973 && length >= 4)
 		return 0;
-	m->request = start;
-	end = first_line_feed(m, start, length);
+	end = first_break(m, 0, length);
 	if (end >= length)
 		return 0;
-	last = end - 1;
-	if (byte_at(m, last) == '\r')
-		last--;
-	if (byte_at(m, last) != '0')
-		last = trim(end) - 1;
-	if ((__s32)(last - start) < 10)
-		return 0;
-	/* A blank, and "SIP/2.0". */
-	text = eight_at(m, last - 7);
-	if (!is_blank(text) || (text | 0x20202000) >> 8 != 0x302e322f706973)
-		return 0;
-	return end + 1;
+	/* What nearly all have: a blank, and "SIP/2.0". */
+	if (end > WORD) {
+		text = eight_at(m, end - WORD);
+		if (is_blank(text) && (text | 0x20202000) >> 8 == 0x302e322f706973)
+			return end + 1;
+	}
+	return has_version(length) ? end + 1 : 0;
+}
+
+static __always_inline int is_digit(__u8 c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* Whether a text begins with "SIP/2.0", a blank and a status. */
+static __always_inline int is_response(const struct message *m, __u32 length)
+{
+	__u64 text = eight_at(m, 0);
+
+	return length >= 11 && ((text | 0x00202020) << 8 == 0x302e322f70697300) && is_blank(text >> 56) &&
+	       is_digit(byte_at(m, 8)) && is_digit(byte_at(m, 9)) && is_digit(byte_at(m, 10));
 }
 
 /* Whether an empty line ends in a word. */

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/fsnotify/fsnotify"
 
@@ -114,34 +116,69 @@ func leading(path string) []string {
 
 // run reports changes until the files are closed.
 func (f *files) run(report func(host.Change)) {
+	seen := f.states()
 	for {
+		var changed []string
+		says := "has changed"
 		select {
 		case e, ok := <-f.inotify.Events:
 			if !ok {
 				return
 			}
-			path, ours := f.parts[filepath.Dir(e.Name)][filepath.Base(e.Name)]
-			for _, inside := range f.parts[e.Name] {
-				path, ours = inside, true // the folder has gone, or was moved
-			}
-			if !ours || e.Op == fsnotify.Chmod {
-				continue
-			}
-			if err := f.update(); err != nil {
-				return
-			}
-			report(host.Change{What: path + " has changed", Path: path})
+			changed = f.changedBy(e)
 		case _, ok := <-f.inotify.Errors:
 			if !ok {
 				return
 			}
 			// More has happened than the kernel could report.
-			if err := f.update(); err != nil {
-				return
+			changed, says = slices.Clone(f.paths), "may have changed"
+		}
+		if err := f.update(); err != nil {
+			return
+		}
+		// An event may be about a part that leads to a file no longer, if more has
+		// happened since: so the files are looked at too.
+		now := f.states()
+		for _, path := range f.paths {
+			if now[path] != seen[path] && !slices.Contains(changed, path) {
+				changed = append(changed, path)
 			}
-			for _, path := range f.paths {
-				report(host.Change{What: path + " may have changed", Path: path})
+		}
+		seen = now
+		for _, path := range changed {
+			report(host.Change{What: path + " " + says, Path: path})
+		}
+	}
+}
+
+// changedBy is the file that an event is about, nothing if it is about none.
+func (f *files) changedBy(e fsnotify.Event) []string {
+	if e.Op == fsnotify.Chmod {
+		return nil
+	}
+	for _, inside := range f.parts[e.Name] {
+		return []string{inside} // the folder has gone, or was moved
+	}
+	if path, ours := f.parts[filepath.Dir(e.Name)][filepath.Base(e.Name)]; ours {
+		return []string{path}
+	}
+	return nil
+}
+
+// states say of each file what it is, so that another one, or another content, differs.
+func (f *files) states() map[string]string {
+	states := map[string]string{}
+	for _, path := range f.paths {
+		for _, part := range leading(path) {
+			states[path] += part // also if it is missing: which one is missing is news
+			if info, err := os.Lstat(part); err == nil {
+				var inode uint64
+				if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+					inode = stat.Ino
+				}
+				states[path] += fmt.Sprintf(" %d %d %d\n", inode, info.Size(), info.ModTime().UnixNano())
 			}
 		}
 	}
+	return states
 }

@@ -237,8 +237,8 @@ func (c *Classifier) Details(error) []string { return nil }
 // Hits returns no matches.
 func (c *Classifier) Hits() (map[string]uint64, error) { return map[string]uint64{}, nil }
 
-// New makes a program. It consists of a name only.
-func (c *Classifier) New(*signature.Automaton, []uint16, []uint16) backend.Program {
+// New makes a program, which is only a name.
+func (c *Classifier) New(*signature.Automaton, ruleset.Reading) backend.Program {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.Programs++

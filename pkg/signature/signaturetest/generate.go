@@ -86,7 +86,7 @@ func Mutant(r *rand.Rand, list []signature.Signature) []byte {
 	m := mutation{r, list}
 	var b strings.Builder
 	if r.IntN(12) == 0 {
-		b.WriteString(m.pick("\r\n", "\r\n\r\n", "\n", strings.Repeat("\r\n", r.IntN(70)), strings.Repeat(" ", r.IntN(9)), "\r\n \t\r"))
+		b.WriteString(m.pick("\r\n", "\r\n\r\n", "\n", strings.Repeat("\r\n", r.IntN(70)), strings.Repeat(" ", r.IntN(9)), "\r\n \t\r", "\x00", "\x00\r\n\x00 ", strings.Repeat("\r\n", r.IntN(2000)), "x\r\n"))
 	}
 	b.WriteString(m.firstLine() + m.eol())
 	for range r.IntN(9) {
@@ -118,7 +118,7 @@ type mutation struct {
 func (m mutation) pick(of ...string) string { return of[m.r.IntN(len(of))] }
 
 func (m mutation) eol() string {
-	return m.pick("\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r\r\n", " \r\n")
+	return m.pick("\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r\r\n", " \r\n", "\r", "\n\r")
 }
 
 func (m mutation) gap() string {
@@ -179,7 +179,8 @@ func (m mutation) firstLine() string {
 		return "A b SIP/2.0" + strings.Repeat(m.pick(" ", "\t", "\r"), m.r.IntN(70))
 	}
 	return m.pick("OPTIONS ", "INVITE ", "register ") + m.pick("sip:100@192.0.2.1", "sip:nm", "sip:"+m.value(), "tel:+1", "") +
-		m.pick(" SIP/2.0", " SIP/2.0", " SIP/2.0", " sip/2.0", "\tSIP/2.0 ", "SIP/2.0", " SIP/3.0")
+		m.pick(" SIP/2.0", " SIP/2.0", " SIP/2.0", " sip/2.0", "\tSIP/2.0 ", "SIP/2.0", " SIP/3.0", " SIP/2.00", " SIP/2.0\x00", " SIP / 2.0", "\r\n SIP/2.0", " SIP/2.0 x", " SIP/2.0/UDP x", " SIP/2.0/UDP",
+			" SIP / SIP/2.0", " SIP/ 2/2 \t", "\r SIP\r\n\t/\r 2", " SIP/x", " SI SIP/9/ ")
 }
 
 // header writes one header, sometimes after the end of the headers or after a very long
