@@ -215,7 +215,8 @@ func (s shape) rule(items []item) []ruleset.Statement {
 	}
 	if s.hasPorts {
 		to := ruleset.Destination{Set: portSet}
-		if slices.Contains(s.target, ruleset.Statement(ruleset.ClearMark{})) {
+		// What takes the class out also sees ports whose lifetime is over.
+		if m, ok := s.target[0].(ruleset.SetMark); ok && m.Class == ruleset.Unclassified {
 			to = ruleset.Destination{In: portsOf(items)}
 		}
 		statements = append(statements, to)
@@ -256,12 +257,8 @@ func (d decoder) match(w *words, i *item, protocol ruleset.Protocol) ([]ruleset.
 	case w.take("-m mark"):
 		negated := w.take("!")
 		w.take("--mark")
-		value, _, _ := strings.Cut(w.next(), "/")
-		mark, err := strconv.ParseUint(value, 0, 32)
-		if err != nil {
-			return nil, false
-		}
-		return one(ruleset.Mark{Class: ruleset.ClassOf(uint32(mark)), Not: negated})
+		bits, class, ok := classIn(w.next())
+		return []ruleset.Statement{ruleset.Mark{Bits: bits, Class: class, Not: negated}}, ok
 	case w.take("-m set"):
 		negated := w.take("!")
 		w.take("--match-set")
@@ -279,10 +276,13 @@ func (d decoder) target(w *words) ([]ruleset.Statement, bool) {
 		return one(ruleset.Verdict{Kind: ruleset.Return})
 	case w.take("-j DROP"):
 		return one(ruleset.Verdict{Kind: ruleset.Drop})
-	case w.take("-j MARK"):
-		w.next()
-		w.next()
-		return one(ruleset.ClearMark{})
+	case w.take(setMark):
+		bits, class, ok := classIn(w.next())
+		statements := []ruleset.Statement{ruleset.SetMark{Bits: bits, Class: class}}
+		if !d.stage {
+			statements = append(statements, ruleset.Verdict{Kind: ruleset.Accept})
+		}
+		return statements, ok
 	case w.take("-j SET --add-set"):
 		name := strings.TrimPrefix(w.next(), setPrefix)
 		w.take("src --exist --timeout")
@@ -300,15 +300,36 @@ func (d decoder) target(w *words) ([]ruleset.Statement, bool) {
 	}
 	chain := w.next()
 	if name, ok := strings.CutPrefix(chain, letterMark); ok {
+		if isAllowed(name) && kind == ruleset.Goto {
+			return []ruleset.Statement{ruleset.Count(name), ruleset.Verdict{Kind: kind, Chain: allowedChain}}, true
+		}
 		return one(ruleset.Verdict{Kind: kind, Chain: name})
 	}
 	name, ok := counterOf(chain)
-	if !ok || kind == ruleset.Jump {
+	if !ok {
 		return nil, false
+	}
+	if kind == ruleset.Jump {
+		return one(ruleset.Count(name))
 	}
 	verdict := ruleset.Verdict{Kind: ruleset.Goto, Chain: passChain}
 	if strings.HasPrefix(chain, chainPrefix+dropped) {
 		verdict = ruleset.Verdict{Kind: ruleset.Drop}
 	}
 	return []ruleset.Statement{ruleset.Count(name), verdict}, true
+}
+
+// classIn reads a class and the bits that it is in.
+func classIn(text string) (ruleset.MarkBits, ruleset.Class, bool) {
+	value, mask, _ := strings.Cut(text, "/")
+	mark, err := strconv.ParseUint(value, 0, 32)
+	if err != nil {
+		return 0, 0, false
+	}
+	m, err := strconv.ParseUint(mask, 0, 32)
+	bits := ruleset.MarkBits(m)
+	if err != nil || !bits.Valid() {
+		return 0, 0, false
+	}
+	return bits, bits.Class(uint32(mark)), true
 }

@@ -44,6 +44,11 @@ const (
 	// that takes off what the classifier has noted: an ACCEPT would skip the rules of
 	// others behind ours.
 	passChain = "pass"
+	// allowedChain is where rules that let an allowed source pass go in ruleset, after they
+	// have counted. A rule of iptables has one target, so that a chain leads there that is
+	// named after the counter.
+	allowedChain = "allowed"
+	setMark      = "-j MARK --set-xmark "
 	// longestChain is how long the name of a chain may be (XT_EXTENSION_MAXNAMELEN).
 	longestChain = 28
 )
@@ -79,6 +84,7 @@ type parts struct {
 	services []service
 	matches  []string // with portMark where the ports are matched
 	target   string
+	counts   bool // the target is that of a counter
 }
 
 // service is a protocol with the match of some of its ports.
@@ -174,11 +180,11 @@ func (p *parts) plain(s ruleset.Statement) error {
 	case ruleset.HasTransport:
 		p.services = []service{{protocol: "! -p 255"}}
 	case ruleset.Mark:
-		p.match(fmt.Sprintf("-m mark %s--mark 0x%x/0x%x", not(s.Not), s.Class.Bits(), ruleset.MarkMask))
+		p.match(fmt.Sprintf("-m mark %s--mark 0x%x/0x%x", not(s.Not), s.Bits.Of(s.Class), markMask(s.Bits)))
 	case ruleset.Unicast:
 		p.match("-m addrtype --src-type UNICAST")
-	case ruleset.ClearMark:
-		p.target = fmt.Sprintf("-j MARK --set-xmark 0x0/0x%x", ruleset.MarkMask)
+	case ruleset.SetMark:
+		p.target = fmt.Sprintf(setMark+"0x%x/0x%x", s.Bits.Of(s.Class), markMask(s.Bits))
 	case ruleset.Ban:
 		seconds := int64(s.For / time.Second)
 		if time.Duration(seconds)*time.Second != s.For || seconds > longestBan {
@@ -239,14 +245,23 @@ func (p *parts) connection(s ruleset.Connection) {
 	p.match(match + text)
 }
 
-// count leads to the chain that counts, and gives the verdict that follows.
+// count leads to the chain that counts, and gives the verdict that follows, if one does.
 func (p *parts) count(s ruleset.Count, rest []ruleset.Statement) error {
+	p.counts = true
+	isDropped := strings.HasPrefix(string(s), dropped)
+	if len(rest) == 0 && !isDropped {
+		p.target = "-j " + chainPrefix + string(s)
+		return nil
+	}
 	if len(rest) != 1 {
 		return fmt.Errorf("no verdict behind %q", s)
 	}
+	if !isDropped && rest[0] == ruleset.Statement(ruleset.Verdict{Kind: ruleset.Goto, Chain: allowedChain}) {
+		p.target = "-g " + letterMark + string(s)
+		return nil
+	}
 	pass := rest[0] == ruleset.Statement(ruleset.Verdict{Kind: ruleset.Accept}) ||
 		rest[0] == ruleset.Statement(ruleset.Verdict{Kind: ruleset.Goto, Chain: passChain})
-	isDropped := strings.HasPrefix(string(s), dropped)
 	name := string(s)
 	switch {
 	case isDropped && rest[0] == ruleset.Statement(ruleset.Verdict{Kind: ruleset.Drop}):
@@ -262,7 +277,12 @@ func (p *parts) count(s ruleset.Count, rest []ruleset.Statement) error {
 
 func (p *parts) verdict(s ruleset.Verdict, stage bool) error {
 	switch {
-	case p.target != "": // that of count
+	case p.counts: // it leads where the verdict says
+		return nil
+	case strings.HasPrefix(p.target, setMark) && s.Kind == ruleset.Accept && !stage:
+		return nil // the end of the chain lets pass
+	case p.target != "":
+		return fmt.Errorf("iptables has no form for %q behind %q", s, p.target)
 	case s.Kind == ruleset.Jump, s.Kind == ruleset.Goto && s.Chain != passChain && stage:
 		p.target = "-j " + letterMark + s.Chain
 	case s.Kind == ruleset.Goto && s.Chain != passChain:
@@ -309,6 +329,9 @@ func orNone(list []string) []string {
 	}
 	return list
 }
+
+// markMask are the bits themselves.
+func markMask(b ruleset.MarkBits) uint32 { return b.Of(0xf) }
 
 func not(n bool) string {
 	if n {

@@ -56,6 +56,10 @@ func (l layout) chain(w where, s *ruleset.State, name string) error {
 		return nil
 	}
 	l[w][name] = []string{}
+	if _, ok := s.Chains[name]; !ok && isAllowed(name) {
+		l[w][name] = []string{"-j " + chainPrefix + name, "-g " + letterMark + allowedChain}
+		return l.chain(w, s, allowedChain)
+	}
 	e := encoder{v6: w.v6, ports: s.Sets[portSet].Elements, stage: s.Chains[name].Stage != "", late: w.table == lateTable}
 	for _, r := range s.Chains[name].Rules {
 		lines, err := e.rule(r)
@@ -74,7 +78,32 @@ func (l layout) chain(w where, s *ruleset.State, name string) error {
 			break // no packet of this family comes further
 		}
 	}
+	if s.Chains[name].Stage != "" {
+		l[w][name] = append(l[w][name], clearing(l[w][name])...)
+	}
 	return nil
+}
+
+// clearing are the lines that take out of the mark again what a stage's own lines have
+// set. Packets that are let pass come back to the stage.
+func clearing(lines []string) []string {
+	var list []string
+	for _, line := range lines {
+		match, value, ok := strings.Cut(line, " "+setMark)
+		if value, mask, _ := strings.Cut(value, "/"); ok && value != "0x0" {
+			list = append(list, match+" "+setMark+"0x0/"+mask)
+		}
+	}
+	return list
+}
+
+// withoutClearing leaves out what clearing has added.
+func withoutClearing(lines []string) []string {
+	added := clearing(lines)
+	if n := len(lines) - len(added); n >= 0 && slices.Equal(lines[n:], added) {
+		return lines[:n]
+	}
+	return lines
 }
 
 // leadsTo returns the chain of the fence that a line leads to.
@@ -105,8 +134,11 @@ func counterOf(chain string) (name string, ok bool) {
 	if rest, is := strings.CutPrefix(name, counted); is {
 		return dropped + rest, true
 	}
-	return name, strings.HasPrefix(name, dropped) || strings.HasPrefix(name, "allowed_") || slices.Contains(otherCounters, name)
+	return name, isAllowed(name) || strings.HasPrefix(name, dropped) || slices.Contains(otherCounters, name)
 }
+
+// isAllowed reports whether a counter is of packets that pass.
+func isAllowed(counter string) bool { return strings.HasPrefix(counter, "allowed_") }
 
 // otherCounters are those whose names say no verdict.
 var otherCounters = []string{"unread", "unseen"}

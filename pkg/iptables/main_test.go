@@ -50,6 +50,7 @@ unknown: {action: accept, allow_replies: true, require_user_agent: [Yealink]}
 	"trusted: {interfaces: [lan0], addresses: [192.168.1.0/24]}",
 	"bans: {addresses: [0.0.0.0/0, '::/0']}",
 	"bans: {addresses: [0.0.0.0/1, 128.0.0.0/1]}",
+	"signatures: {mark: 0x00f00000}\nunknown: {action: accept, require_user_agent: [Yealink]}",
 	"ports: {udp: [" + manyPorts + "], tcp: [" + manyPorts + "]}",
 }
 
@@ -61,7 +62,7 @@ func hosts() map[string]ruleset.Host {
 	for _, text := range []string{"192.168.1.2/24", "10.1.0.2/23", "fd00:1::2/64", "fd00:2::2/61"} {
 		networks = append(networks, netip.MustParsePrefix(text))
 	}
-	router := ruleset.Host{Forwards: true, Engine: "bpf", Interfaces: []ruleset.Interface{
+	router := ruleset.Host{Forwards: true, Engine: "bpf", Classified: []string{"eth0", "ppp1"}, Interfaces: []ruleset.Interface{
 		{Name: "eth0", Addresses: networks}, {Name: "ppp1", Addresses: networks},
 	}}
 	return map[string]ruleset.Host{"plain": {}, "classifier": {Engine: "bpf"}, "router": router}

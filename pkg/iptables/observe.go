@@ -90,11 +90,19 @@ func (o *observation) table(w where) {
 			if o.lines[w] == nil {
 				o.lines[w] = map[string][]string{}
 			}
+			if isAllowed(chain) {
+				o.lines[w][chain] = lines // it leads to the chain of allowed sources
+				continue
+			}
 			if o.chains[chain] == nil {
 				o.chains[chain] = map[where][]ruleset.Rule{}
 			}
 			d.stage = chain == stage
-			o.lines[w][chain], o.chains[chain][w] = lines, d.rules(lines)
+			o.lines[w][chain] = lines
+			if d.stage {
+				lines = withoutClearing(lines)
+			}
+			o.chains[chain][w] = d.rules(lines)
 		case isCounter && letter != 0:
 		default:
 			o.foreign("chain", name+" ("+w.String()+")")
@@ -238,14 +246,13 @@ func ruleOfChain(chain string) string { return counterRule(strings.TrimPrefix(ch
 // pass adds the chain that takes off what the classifier has noted, which iptables has
 // no need of, or lets pass in place of going there if there is no classifier.
 func (o *observation) pass() {
-	clears := func(r ruleset.Rule) bool {
-		return slices.Contains(r.Statements(), ruleset.Statement(ruleset.ClearMark{}))
-	}
 	accept, toPass := ruleset.Verdict{Kind: ruleset.Accept}, ruleset.Verdict{Kind: ruleset.Goto, Chain: passChain}
 	for _, c := range o.state.Chains {
-		if slices.ContainsFunc(c.Rules, clears) {
-			o.state.Chains[passChain] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(ruleset.ClearMark{}, accept)}}
-			return
+		for _, r := range c.Rules {
+			if clear, ok := clearedBy(r); ok {
+				o.state.Chains[passChain] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(clear, accept)}}
+				return
+			}
 		}
 	}
 	for _, c := range o.state.Chains {
@@ -257,6 +264,16 @@ func (o *observation) pass() {
 			}
 		}
 	}
+}
+
+// clearedBy returns what takes the class out of the mark, if a rule does.
+func clearedBy(r ruleset.Rule) (ruleset.SetMark, bool) {
+	for _, s := range r.Statements() {
+		if m, ok := s.(ruleset.SetMark); ok && m.Class == ruleset.Unclassified {
+			return m, true
+		}
+	}
+	return ruleset.SetMark{}, false
 }
 
 // compare writes the state again: what differs from what was read is foreign, however
