@@ -182,6 +182,8 @@ var (
 	ErrPermission = errors.New("the kernel lets only root, or a process with CAP_NET_ADMIN, read and change nftables")
 	// ErrUnsupported says that the kernel lacks what the back end needs.
 	ErrUnsupported = errors.New("this kernel has no nftables (nf_tables)")
+	// ErrIncomplete is an ErrUnsupported whose text says what to install or to load.
+	ErrIncomplete = errors.New("this host lacks a program or a module")
 	// ErrOwned says that the table belongs to another process alone.
 	ErrOwned = errors.New("the table belongs to another process alone (flags owner)")
 	// ErrNoFence says that there is no table, or none with the sets for that.

@@ -48,16 +48,20 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 	}
 }
 
-// choose returns the back end of a name; auto is nftables where the kernel has it.
+// choose returns the back end of a name; auto is nftables where the kernel has it, and
+// also where iptables does not work either: its error says more.
 func choose(b policy.Backend, log *slog.Logger) backend.Kernel {
 	switch b {
 	case policy.BackendIPTables, policy.BackendIPTablesLegacy, policy.BackendIPTablesNFT:
 		return &iptables.Kernel{Flavour: iptables.Flavour(b), Log: log}
 	case policy.BackendAuto:
-		// Whoever may not use nftables may not use iptables either.
-		err := (&nft.Kernel{}).Probe(context.Background()) //nolint:forbidigo // one question to the kernel, at once
-		if errors.Is(err, backend.ErrUnsupported) {
-			return &iptables.Kernel{Log: log}
+		// A process that may not use nftables may not use iptables either.
+		ctx := context.Background() //nolint:forbidigo // one question to each, answered at once
+		if !errors.Is((&nft.Kernel{}).Probe(ctx), backend.ErrUnsupported) {
+			break
+		}
+		if k := (&iptables.Kernel{Log: log}); !errors.Is(k.Probe(ctx), backend.ErrUnsupported) {
+			return k
 		}
 	}
 	return &nft.Kernel{Log: log}

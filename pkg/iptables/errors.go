@@ -15,8 +15,10 @@ type missing string
 
 func (m missing) Error() string { return string(m) }
 
-// Is makes it one of backend.ErrUnsupported.
-func (m missing) Is(target error) bool { return target == backend.ErrUnsupported }
+// Is makes it one of backend.ErrUnsupported that says what to do.
+func (m missing) Is(target error) bool {
+	return target == backend.ErrUnsupported || target == backend.ErrIncomplete
+}
 
 // errDenied is backend.ErrPermission in the words of iptables.
 var errDenied = denied{}
@@ -35,7 +37,7 @@ func kernelError(err error) error {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (%w)", errDenied, err)
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT):
-		return fmt.Errorf("%w (%w)", missing("this kernel has no netfilter"), err)
+		return fmt.Errorf("%w (%w)", missing("this kernel has no netfilter: load the module nfnetlink, or use a kernel with CONFIG_NETFILTER"), err)
 	}
 	return err
 }

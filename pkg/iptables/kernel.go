@@ -93,7 +93,9 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.state(), nil
+	s := v.state()
+	s.Place = k.Describe().Place
+	return s, nil
 }
 
 // Restore takes over what an earlier run has noted, which is nothing here: iptables and
