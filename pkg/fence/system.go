@@ -48,6 +48,14 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 	}
 }
 
+// BackendNames are what a policy can ask for.
+func BackendNames() []string {
+	return []string{
+		string(policy.BackendAuto), string(policy.BackendNFTables),
+		string(policy.BackendIPTables), string(policy.BackendIPTablesLegacy), string(policy.BackendIPTablesNFT),
+	}
+}
+
 // choose returns the back end of a name; auto is nftables where the kernel has it, and
 // also where iptables does not work either: its error says more.
 func choose(b policy.Backend, log *slog.Logger) backend.Kernel {
