@@ -159,6 +159,9 @@ type Classifier interface {
 	// Foreign returns, for each of the interfaces where another program takes the place
 	// of ringfence's, which program that is.
 	Foreign(interfaces []string) map[string]error
+	// Before returns the programs that see a packet before ringfence's does, for each of
+	// the interfaces that has any.
+	Before(interfaces []string) map[string][]string
 	// Details returns lines that say more about an error, for a log.
 	Details(err error) []string
 	// Hits returns how many packets each signature has matched.

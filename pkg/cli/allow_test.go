@@ -12,6 +12,7 @@ import (
 type statusParts struct {
 	Allowed  []struct{ Address, Why string }
 	Counters map[string]uint64
+	Alarms   []struct{ Name, Text string }
 }
 
 func (s *site) status(t *testing.T) (parts statusParts) {

@@ -363,7 +363,7 @@ func TestStatusAsJSON(t *testing.T) {
 	if refresh := v["refresh"].(map[string]any); refresh["ok"] != true || refresh["time"] == nil {
 		t.Errorf("refresh is %v", refresh)
 	}
-	if counters := v["counters"].(map[string]any); len(counters) != 11 {
+	if counters := v["counters"].(map[string]any); len(counters) != 14 {
 		t.Errorf("there are %d counters: %v", len(counters), counters)
 	}
 	labtest.Run(t, s.host, "nft", "add", "element", "inet", "ringfence", "providers4", "{ 9.9.9.9 }")

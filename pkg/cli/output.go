@@ -112,8 +112,7 @@ func (a *app) coloured(attribute color.Attribute, text string) string {
 	return c.Sprint(text)
 }
 
-// table prints aligned columns. A tabwriter writes each cell by itself, so it
-// writes into a buffer.
+// table prints aligned columns. The buffer joins the tabwriter's many small writes.
 func table(w io.Writer, write func(w io.Writer)) {
 	buffer := bufio.NewWriter(w)
 	t := tabwriter.NewWriter(buffer, 0, 0, 2, ' ', 0)

@@ -93,7 +93,7 @@ func TestItStaysOn(t *testing.T) {
 }
 
 // TestHealingLosesNoPacket removes the table again and again while the provider and a
-// stranger call as fast as they can. refresh and the service make it anew without losing
+// stranger call as fast as they can. refresh and the service make it again without losing
 // one of the provider's packets, and say each time that it was gone. What the stranger
 // gets through meanwhile is counted.
 func TestHealingLosesNoPacket(t *testing.T) {

@@ -3,6 +3,7 @@ package fence
 import (
 	"context"
 	"io"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -32,8 +33,32 @@ func (f *session) lookFor(ctx context.Context, kernel backend.Kernel, s *site.Si
 		if l.Counters, err = kernel.Counters(ctx); err != nil {
 			f.Log.Info("read counters", "error", err)
 		}
+		l.Counts = f.counts()
+		l.Before = f.Classifier.Before(have.Classifier.Interfaces())
 	}
 	return l
+}
+
+// counts returns what an earlier run has found in the counters that must not grow.
+func (f *session) counts() site.Counts {
+	var counts site.Counts
+	if err := journal.ReadCounts(f.Journal, &counts); err != nil {
+		f.Log.Info("read earlier counts", "error", err)
+		return nil
+	}
+	return counts
+}
+
+// recordCounts stores what a look has found in the counters that must not grow. The lock
+// is held.
+func (f *session) recordCounts(l site.Look) {
+	next := l.Counts.Next(l.Counters, l.Now.Time)
+	if len(l.Counts) == 0 && len(next) == 0 || maps.Equal(l.Counts, next) {
+		return
+	}
+	if err := f.WriteCounts(next); err != nil {
+		f.Log.Info("save the counts", "error", err)
+	}
 }
 
 // policyFile reads the policy file. It returns nil if that cannot be read.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -51,12 +52,30 @@ func (f *Fence) History() ([]Generation, error) {
 			before = &ruleset.State{} // there was nothing
 		}
 		if state != nil && before != nil {
-			g.Plan = plan.Diff(before, state)
+			g.Plan = plan.Diff(withStages(before, state), state)
 		}
 		before = state
 		all = append(all, g)
 	}
 	return all, nil
+}
+
+// withStages returns before with the stages of after's chains if before has none at all:
+// older versions stored a hook and a priority in their place. These chains then compare
+// by what both versions stored.
+func withStages(before, after *ruleset.State) *ruleset.State {
+	for _, c := range before.Chains {
+		if c.Stage != "" {
+			return before
+		}
+	}
+	known := *before
+	known.Chains = maps.Clone(before.Chains)
+	for name, c := range known.Chains {
+		c.Stage = after.Chains[name].Stage
+		known.Chains[name] = c
+	}
+	return &known
 }
 
 // Generation returns one generation, with the reason of each of its changes if this

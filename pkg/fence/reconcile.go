@@ -269,7 +269,9 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		// Nothing refuses a commit of theirs that another run was faster than.
 		r.restorer.remember(0, nil)
 	}
-	alarms := s.Alarms(f.lookFor(ctx, r.kernel, s, r.newest, o.Plan.Want))
+	look := f.lookFor(ctx, r.kernel, s, r.newest, o.Plan.Want)
+	f.recordCounts(look)
+	alarms := s.Alarms(look)
 	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)
 	o.Notices = s.HostWarnings()
 	for _, p := range s.Memory.Refresh.Failures {
@@ -348,9 +350,9 @@ func (r *Reconciler) Learn(ctx context.Context, answers []resolve.Result) (Outco
 // writing fails, the memory lasts as long as this process.
 func (r *Reconciler) save(memory resolve.Memory, now resolve.Moment) {
 	age := now.Since(r.saved)
-	anew := !r.memory.Same(memory) || age >= r.site.Policy.DNS.Min || r.saved.Time.IsZero()
+	due := !r.memory.Same(memory) || age >= r.site.Policy.DNS.Min || r.saved.Time.IsZero()
 	r.memory, r.unsaved = memory, true
-	if !anew {
+	if !due {
 		return
 	}
 	if err := r.fence.WriteAddresses(memory); err != nil {

@@ -196,7 +196,9 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 	f.note(ctx, c.tables, p)
 	logNames(f.Log, s.Memory)
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
-	alarms := s.Alarms(f.lookFor(ctx, c.tables, s, from, p.Want))
+	look := f.lookFor(ctx, c.tables, s, from, p.Want)
+	f.recordCounts(look)
+	alarms := s.Alarms(look)
 	r.Alarms, r.Partly = len(alarms), s.NeedsSomebody(alarms) || unsaved != nil
 	r.Notices = slices.Concat(*heard, s.HostWarnings(), s.NameNotices(alarms), alarmNotices(alarms))
 	if unsaved != nil {

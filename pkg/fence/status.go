@@ -108,19 +108,8 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	memory, err := f.recall(false, newest)
+	s, err := f.siteOfNow(newest)
 	if err != nil {
-		return nil, err
-	}
-	s, err := f.siteOf(newest, memory)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.readHost(s); err != nil {
-		return nil, err
-	}
-	s.Remember(memory, f.Now())
-	if err := f.engine.classify(s); err != nil {
 		return nil, err
 	}
 	state, origins := s.Compile()
@@ -143,6 +132,23 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 		r.Notices = append(r.Notices, look.Accepted.CutWarnings()...)
 	}
 	return r, nil
+}
+
+// siteOfNow is the site of an entry with the saved addresses and the host as they are now.
+func (f *Fence) siteOfNow(e *journal.Entry) (*site.Site, error) {
+	memory, err := f.recall(false, e)
+	if err != nil {
+		return nil, err
+	}
+	s, err := f.siteOf(e, memory)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.readHost(s); err != nil {
+		return nil, err
+	}
+	s.Remember(memory, f.Now())
+	return s, f.engine.classify(s)
 }
 
 func (r *Status) describe(s *site.Site, newest *journal.Entry, origins ruleset.Origins) {

@@ -102,6 +102,8 @@ func (ebpf) Observe() (ruleset.Classifier, error) { return classifier.Observe() 
 
 func (ebpf) Foreign(interfaces []string) map[string]error { return classifier.Foreign(interfaces) }
 
+func (ebpf) Before(interfaces []string) map[string][]string { return classifier.Before(interfaces) }
+
 func (ebpf) Details(err error) []string { return classifier.VerifierLog(err) }
 
 func (ebpf) Hits() (map[string]uint64, error) { return classifier.Hits() }

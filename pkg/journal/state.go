@@ -98,6 +98,15 @@ func ReadNotices[T any](j Journal, notices *T) error {
 // WriteNotices notes what was found and may hold still.
 func (j Journal) WriteNotices(notices any) error { return seal(j.path("notices.json"), notices) }
 
+// ReadCounts reads what an earlier run has found in counters into counts, which stay as
+// they are if none has.
+func ReadCounts[T any](j Journal, counts *T) error {
+	return ifThere(unseal(j.path("counts.json"), counts))
+}
+
+// WriteCounts records what was found in counters.
+func (j Journal) WriteCounts(counts any) error { return seal(j.path("counts.json"), counts) }
+
 // ReadAllowed reads what is allowed by hand into allowed, which stays as it is if nothing
 // is.
 func ReadAllowed[T any](j Journal, allowed *T) error {

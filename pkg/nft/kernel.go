@@ -70,7 +70,7 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 		return nil, err
 	}
 	if k.Known.Holds(before) {
-		// A kernel that has unloaded and loaded its nftables begins to count anew:
+		// A kernel that has unloaded and loaded its nftables starts to count again:
 		// then there is no table.
 		_, err := r.get(ctx, unix.NFT_MSG_GETTABLE, ofTable())
 		if absent := errors.Is(err, unix.ENOENT); err == nil && k.Known.State.Exists || absent && !k.Known.State.Exists {
@@ -198,7 +198,7 @@ func transact(ctx context.Context, id uint64, steps []step) error {
 }
 
 // undo removes what the first transaction of a plan has made, when the second is
-// refused. A table that was there before and was made anew stays as it is, without
+// refused. A table that was there before and was made again stays as it is, without
 // hooks: the next observation sees that.
 func undo(ctx context.Context, first []step) error {
 	var steps []step
@@ -253,7 +253,7 @@ func (k *Kernel) after(p *plan.Plan) uint64 {
 // transaction adds one, and 0 is left out (nf_tables_commit).
 func NextGenID(base uint64) uint64 { return uint64(max(uint32(base)+1, 1)) }
 
-// carried reads the elements that are taken over from sets that are made anew, with
+// carried reads the elements that are taken over from sets that are made again, with
 // what is left of their lifetime.
 func carried(ctx context.Context, base uint64, steps []step) (map[string][]nftables.SetElement, error) {
 	carry := map[string][]nftables.SetElement{}

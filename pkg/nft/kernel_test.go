@@ -116,7 +116,7 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// TestBansSurvive: a set that is made anew keeps what it held, and for how long.
+// TestBansSurvive: a set that is made again keeps what it held, and for how long.
 func TestBansSurvive(t *testing.T) {
 	h := labtest.Host(t, "pbx")
 	apply(t, h, compiled(t, "unknown: {action: accept}"))
@@ -135,7 +135,7 @@ func TestBansSurvive(t *testing.T) {
 			t.Errorf("the size has not changed:\n%s", out)
 		}
 		for address, left := range test.left {
-			// Both are what was left when the set was made anew, rounded by nft to
+			// Both are what was left when the set was made again, rounded by nft to
 			// milliseconds.
 			found := regexp.MustCompile(address + ` timeout (\S+) expires ([^\s,]+)`).FindStringSubmatch(out)
 			if found == nil {
@@ -151,7 +151,7 @@ func TestBansSurvive(t *testing.T) {
 	}
 }
 
-// TestBansByHand bans, bans anew, lists and unbans; what is known of the kernel
+// TestBansByHand bans, bans again, lists and unbans; what is known of the kernel
 // stays known, and the fence is the same for every plan.
 func TestBansByHand(t *testing.T) {
 	h, cookies := labtest.Host(t, "pbx"), haveCookies(t)
@@ -219,7 +219,7 @@ func TestBansByHand(t *testing.T) {
 		}
 	}
 	labtest.Must(t, ban("198.51.100.4", time.Hour, ""))
-	// A set that is made anew keeps who has banned whom.
+	// A set that is made again keeps who has banned whom.
 	apply(t, h, compiled(t, "unknown: {action: accept}\nbans: {size: 4}"))
 	if out := list(t, h); !strings.Contains(out, `comment "by root"`) {
 		t.Errorf("after another size\n%s", out)

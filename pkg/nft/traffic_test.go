@@ -115,7 +115,7 @@ func underFlood(t *testing.T) (pbx *lab.Namespace, sink *labtest.Sink, provider,
 	return pbx, sink, provider, stranger
 }
 
-// TestNewTableLosesNoPacket makes the table anew again and again while a provider and
+// TestNewTableLosesNoPacket makes the table again and again while a provider and
 // a stranger send: whatever the order in which the kernel takes up what is new, none of
 // the provider's packets may be lost. The stranger's arrive while there is no table.
 func TestNewTableLosesNoPacket(t *testing.T) {

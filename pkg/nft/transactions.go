@@ -29,13 +29,13 @@ import (
 //
 // Nor is one enough for a set of ranges. Its elements are two nodes of a tree, start and
 // end, which change one after the other under packets that are being looked up: before
-// Linux 6.18 a packet can be missed that an element allows which is written anew, and
+// Linux 6.18 a packet can be missed that an element allows which is written again, and
 // one can pass that is behind an element whose end is not there yet (nft_rbtree_lookup;
 // b2f742c846ca and a60f7bf4a152 mend parts of it). So such a set is replaced:
 //
 //	another set is made that holds what is wanted
 //	rules use that one
-//	the set itself is deleted and made anew
+//	the set itself is deleted and made again
 //	rules use the set again
 //	the other one is deleted
 func transactions(have, want *ruleset.State) [][]step {
@@ -54,7 +54,7 @@ func transactions(have, want *ruleset.State) [][]step {
 	return t.transactions()
 }
 
-// remade deletes the table and makes it anew.
+// remade deletes the table and makes it again.
 func remade(have, want *ruleset.State) [][]step {
 	fresh := transactions(&ruleset.State{}, want)
 	for i, s := range fresh[0] {
@@ -153,7 +153,7 @@ func (t *transition) change(name string, have, want ruleset.Set) {
 }
 
 // overlap reports whether an address is in both lists, or beside an element of the
-// other: then a node of the tree is written anew.
+// other: then a node of the tree is written again.
 func overlap(gone, come []ruleset.Element) bool {
 	for len(gone) > 0 && len(come) > 0 {
 		a, b := netipx.IPRangeFrom(gone[0].From, gone[0].To), netipx.IPRangeFrom(come[0].From, come[0].To)

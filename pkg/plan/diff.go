@@ -86,6 +86,9 @@ func (d *differ) missing() string {
 	if d.have.Exists {
 		return missing
 	}
+	if d.have.Place != "" {
+		return "the fence is new"
+	}
 	return "the table is new"
 }
 

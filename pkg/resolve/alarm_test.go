@@ -10,7 +10,7 @@ import (
 )
 
 // TestGoneIsThreeTimesOverAnHour: not sooner, and a failure of another kind or a
-// good answer begins anew.
+// good answer starts again.
 func TestGoneIsThreeTimesOverAnHour(t *testing.T) {
 	const alarm = "gone: sip.example A: the name does not exist any more, in "
 	l := newLearner(t)

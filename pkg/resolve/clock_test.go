@@ -10,7 +10,7 @@ import (
 
 const first = "sip.example A 192.0.2.1"
 
-// wall moves the wall clock alone, boot starts the host anew.
+// wall moves the wall clock alone, boot restarts the host.
 func (l *learner) wall(d time.Duration) { l.now.Time = l.now.Time.Add(d) }
 
 func (l *learner) boot(name string, after time.Duration) {

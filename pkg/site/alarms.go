@@ -26,6 +26,9 @@ const (
 	AlarmUnasked       AlarmKind = "unasked"        // nobody asks for the names any more
 	AlarmUnanswered    AlarmKind = "unanswered"     // no name server answers
 	AlarmCutInside     AlarmKind = "cut-inside"     // phones were cut off since the last apply
+
+	AlarmUnseen         AlarmKind = "unseen"          // the classifier does not see packets
+	AlarmAllowedScanner AlarmKind = "allowed-scanner" // an allowed address sends what scanners send
 )
 
 // Alarm is something that needs somebody: the fence is less than the policy says, or
@@ -70,6 +73,10 @@ type Look struct {
 	Drift    *plan.Plan
 	Table    *ruleset.State
 	Counters map[string]uint64
+	// Counts are what an earlier look has found in the counters that must not grow.
+	// Before are the programs that see packets before the classifier, by interface.
+	Counts Counts
+	Before map[string][]string
 	// Earlier are the notices of earlier looks that may hold still.
 	Earlier notice.Record
 }
@@ -86,6 +93,7 @@ type File struct {
 var alarmSources = []func(*Site, Look) []Alarm{
 	(*Site).tableAlarms,
 	(*Site).linkAlarms,
+	(*Site).countAlarms,
 	(*Site).policyAlarms,
 	(*Site).cutAlarms,
 	(*Site).dnsAlarms,

@@ -51,7 +51,7 @@ func (f *files) update() error {
 	for {
 		parts := f.leading()
 		for folder := range parts {
-			// A folder that was made anew has lost its watch; one that still has it keeps it.
+			// A folder that was made again has lost its watch; one that still has it keeps it.
 			err := f.inotify.Add(folder)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 				return fmt.Errorf("watch folder %s: %w", folder, err)

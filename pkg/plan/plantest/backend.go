@@ -224,6 +224,9 @@ func (c *Classifier) Observe() (ruleset.Classifier, error) {
 	return maps.Clone(c.attached), nil
 }
 
+// Before returns nothing: no other program is there.
+func (c *Classifier) Before([]string) map[string][]string { return nil }
+
 // Foreign returns those of Others that are asked for.
 func (c *Classifier) Foreign(interfaces []string) map[string]error {
 	foreign := maps.Clone(c.Others)
