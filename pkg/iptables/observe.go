@@ -249,8 +249,8 @@ func (o *observation) pass() {
 	accept, toPass := ruleset.Verdict{Kind: ruleset.Accept}, ruleset.Verdict{Kind: ruleset.Goto, Chain: passChain}
 	for _, c := range o.state.Chains {
 		for _, r := range c.Rules {
-			if clear, ok := clearedBy(r); ok {
-				o.state.Chains[passChain] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(clear, accept)}}
+			if taken, ok := clearedBy(r); ok {
+				o.state.Chains[passChain] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(taken, accept)}}
 				return
 			}
 		}
