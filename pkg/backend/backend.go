@@ -29,6 +29,7 @@ type Kernel interface {
 	Allowances
 	Watcher
 	Snapshots
+	Remover
 	// Describe returns how the back end presents itself to users.
 	Describe() Description
 }
@@ -46,6 +47,15 @@ type Prober interface {
 	// Probe finds out whether the kernel lets this process read and change its rules.
 	// Its error wraps ErrPermission or ErrUnsupported where that is the cause.
 	Probe(ctx context.Context) error
+}
+
+// Remover finds and removes what a back end has left that is not used any more. It works
+// also where Probe does not.
+type Remover interface {
+	// Exists reports whether a fence is in the kernel. It costs little.
+	Exists(ctx context.Context) (bool, error)
+	// Tidy removes what an interrupted change has left that judges no packet.
+	Tidy(ctx context.Context) error
 }
 
 // Counters reads the counters of the table.
@@ -175,6 +185,8 @@ var (
 	ErrPermission = errors.New("the kernel lets only root, or a process with CAP_NET_ADMIN, read and change nftables")
 	// ErrUnsupported says that the kernel lacks what the back end needs.
 	ErrUnsupported = errors.New("this kernel has no nftables (nf_tables)")
+	// ErrIncomplete is an ErrUnsupported whose text says what to install or to load.
+	ErrIncomplete = errors.New("this host lacks a program or a module")
 	// ErrOwned says that the table belongs to another process alone.
 	ErrOwned = errors.New("the table belongs to another process alone (flags owner)")
 	// ErrNoFence says that there is no table, or none with the sets for that.

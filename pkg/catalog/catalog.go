@@ -69,8 +69,10 @@ func readAvailable() (policy.Available, error) {
 		Presets:        presets,
 		Signatures:     signatures,
 		SignatureLists: slices.Sorted(maps.Keys(known)),
-		Backends:       []policy.Backend{policy.BackendNFTables},
-		Engines:        []policy.Engine{policy.EngineBPF},
+		Backends: []policy.Backend{
+			policy.BackendNFTables, policy.BackendIPTables, policy.BackendIPTablesLegacy, policy.BackendIPTablesNFT,
+		},
+		Engines: []policy.Engine{policy.EngineBPF},
 	}, nil
 }
 

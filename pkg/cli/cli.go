@@ -103,7 +103,8 @@ func (a *app) root() *cobra.Command {
 		Long: `ringfence lets only your provider's servers and your own phones reach the SIP
 ports of this host and of the network behind it, and drops all other packets. It
 resolves the names that phones use to the provider's addresses (RFC 3263) and
-keeps them in one nftables table, inet ringfence. It touches nothing else.`,
+keeps them in one nftables table, inet ringfence, or in chains RINGFENCE-* of
+iptables. It touches nothing else.`,
 		Example: `  ringfence check              is the policy right?
   ringfence diff               what would apply change?
   ringfence apply              put the fence up

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,10 +21,11 @@ import (
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/policy"
 )
 
 func demoCommand(a *app) *cobra.Command {
-	without := false
+	without, chosen := false, ""
 	command := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the whole product on a private network, in seconds",
@@ -38,17 +41,21 @@ classifier is not part of it, unless --without-classifier is given.`,
 		Example: `  sudo ringfence demo
   sudo go run ./cmd/ringfence demo     from the source`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return runDemo(c.Context(), a, without) },
+		RunE: func(c *cobra.Command, _ []string) error { return runDemo(c.Context(), a, chosen, without) },
 	}
+	command.Flags().StringVar(&chosen, "backend", "", "the back end, as in the policy: nftables, iptables, iptables-legacy or iptables-nft")
 	command.Flags().BoolVar(&without, "without-classifier", false, "run without the classifier, which recognises scanners (eBPF)")
 	return command
 }
 
 // runDemo builds the demo's network and runs the demo in it.
-func runDemo(ctx context.Context, a *app, without bool) (err error) {
+func runDemo(ctx context.Context, a *app, chosen string, without bool) (err error) {
 	start := time.Now()
+	if chosen != "" && !slices.Contains(fence.BackendNames(), chosen) {
+		return fmt.Errorf("read --backend: %q is none of %s", chosen, strings.Join(fence.BackendNames(), ", "))
+	}
 	a.progress("building a small internet …")
-	d, err := demo.New(demoOptions(a, without))
+	d, err := demo.New(demoOptions(a, chosen, without))
 	defer func() { err = errors.Join(err, d.Close()) }()
 	if err != nil {
 		if errors.Is(err, unix.EPERM) {
@@ -74,13 +81,13 @@ func runDemo(ctx context.Context, a *app, without bool) (err error) {
 	return nil
 }
 
-func demoOptions(a *app, without bool) demo.Options {
+func demoOptions(a *app, chosen string, without bool) demo.Options {
 	machine := fence.System(a.log, nil)
 	o := demo.Options{
-		WithoutClassifier: without, Out: a.stdout, Progress: a.progress, Fold: fold, Run: runOnHost,
+		Backend: chosen, WithoutClassifier: without, Out: a.stdout, Progress: a.progress, Fold: fold, Run: runOnHost,
 		Good: func(text string) string { return a.coloured(color.FgGreen, text) },
 		Bad:  func(text string) string { return a.coloured(color.FgYellow, text) }, Wrong: a.alarm,
-		Counters: machine.Kernel(), Classifier: machine.Classifier,
+		Counters: machine.Backend(policy.Backend(cmp.Or(chosen, string(policy.BackendAuto)))), Classifier: machine.Classifier,
 	}
 	if a.json() {
 		o.Out = io.Discard

@@ -44,7 +44,7 @@ func TestDemoNotices(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			o := demoOptions(&app{stdout: &out, stderr: &out, output: "text"}, false)
+			o := demoOptions(&app{stdout: &out, stderr: &out, output: "text"}, "", false)
 			o.Wait = sabotage.wait
 			d, err := demo.New(o)
 			t.Cleanup(func() { d.Close() })

@@ -123,6 +123,24 @@ func TestDemoWithoutClassifier(t *testing.T) {
 	}
 }
 
+// TestDemoOverIPTables: the same story over the other back ends, with nothing left
+// behind.
+func TestDemoOverIPTables(t *testing.T) {
+	t.Parallel()
+	s := demoSite(t)
+	before := s.surroundings(t)
+	for _, name := range []string{"iptables", "iptables-legacy", "iptables-nft"} {
+		o := s.run(t, "demo", "--backend", name)
+		if o.status != 0 || !strings.Contains(o.stdout, "+ chains RINGFENCE-* of iptables-") || !strings.Contains(o.stdout, "Everything was as it should be, in ") {
+			t.Errorf("over %s the demo ends with %d and says\n%s%s", name, o.status, o.stdout, o.stderr)
+		}
+	}
+	s.leavesNothing(t, before)
+	if o := s.run(t, "demo", "--backend", "pf"); o.status != 1 || !strings.Contains(o.stderr, `"pf" is none of auto, nftables, iptables`) {
+		t.Errorf("over pf the demo ends with %d and says\n%s", o.status, o.stderr)
+	}
+}
+
 // TestDemoInterrupted stops demos at random moments: whatever they were doing,
 // they leave nothing behind.
 func TestDemoInterrupted(t *testing.T) {

@@ -80,7 +80,10 @@ func scan(t *testing.T, from *lab.Namespace, command string) (stop func()) {
 // TestScannersAreBanned opens a PBX to unknown phones: real scanners never reach
 // it, and are banned by their first packet; tools and phones of unknown people
 // reach it; the provider passes whatever it calls itself.
-func TestScannersAreBanned(t *testing.T) {
+func TestScannersAreBanned(t *testing.T) { eachBackend(t, testScannersAreBanned) }
+
+func testScannersAreBanned(t *testing.T) {
+	t.Helper()
 	t.Parallel()
 	w := newWorld(t)
 	e := listen(t, w.pbx, 5060, pbx4, pbx6)
@@ -141,7 +144,10 @@ func TestScannersAreBanned(t *testing.T) {
 
 // TestScannersAreNamed: where everybody unknown is dropped, the counters say who
 // was knocking, and nobody is banned.
-func TestScannersAreNamed(t *testing.T) {
+func TestScannersAreNamed(t *testing.T) { eachBackend(t, testScannersAreNamed) }
+
+func testScannersAreNamed(t *testing.T) {
+	t.Helper()
 	t.Parallel()
 	w := newWorld(t)
 	e := listen(t, w.pbx, 5060, pbx4)
@@ -162,7 +168,10 @@ func TestScannersAreNamed(t *testing.T) {
 
 // TestScannersByAForwardedPort: on a router, scanners that come by a port forward
 // are recognised if the policy lists the forwarded port.
-func TestScannersByAForwardedPort(t *testing.T) {
+func TestScannersByAForwardedPort(t *testing.T) { eachBackend(t, testScannersByAForwardedPort) }
+
+func testScannersByAForwardedPort(t *testing.T) {
+	t.Helper()
 	t.Parallel()
 	o := newOffice(t)
 	stranger, stranger4, _ := o.stranger(t, 1)
@@ -178,7 +187,10 @@ func TestScannersByAForwardedPort(t *testing.T) {
 
 // TestNobodyIsBannedThatIsNoSender: an address from which nothing can come is
 // never banned, whatever a neighbour writes into his packets.
-func TestNobodyIsBannedThatIsNoSender(t *testing.T) {
+func TestNobodyIsBannedThatIsNoSender(t *testing.T) { eachBackend(t, testNobodyIsBannedThatIsNoSender) }
+
+func testNobodyIsBannedThatIsNoSender(t *testing.T) {
+	t.Helper()
 	h, neighbour := labtest.Host(t, "pbx"), labtest.Host(t, "neighbour")
 	labtest.Link(t,
 		lab.End{Host: h, Interface: "eth0", Addresses: []string{"203.0.113.10/24"}},
@@ -194,7 +206,10 @@ func TestNobodyIsBannedThatIsNoSender(t *testing.T) {
 
 // TestRequiredUserAgent: only phones of the named makers reach the PBX, by UDP;
 // connections and answers pass.
-func TestRequiredUserAgent(t *testing.T) {
+func TestRequiredUserAgent(t *testing.T) { eachBackend(t, testRequiredUserAgent) }
+
+func testRequiredUserAgent(t *testing.T) {
+	t.Helper()
 	w := newWorld(t)
 	e := listen(t, w.pbx, 5060, pbx4)
 	s := newSite(t, w.pbx, strings.Replace(openPolicy, "action: accept", "action: accept, require_user_agent: [Yealink, snomD]", 1))
@@ -312,7 +327,10 @@ for source in sources:
 
 // TestBansCannotBeTurnedAgainstYou: no forged packet bans whom calls depend on,
 // and more sources than the set holds are dropped all the same.
-func TestBansCannotBeTurnedAgainstYou(t *testing.T) {
+func TestBansCannotBeTurnedAgainstYou(t *testing.T) { eachBackend(t, testBansCannotBeTurnedAgainstYou) }
+
+func testBansCannotBeTurnedAgainstYou(t *testing.T) {
+	t.Helper()
 	w := newWorld(t)
 	stranger, _, _ := w.stranger(t, 1)
 	e := listen(t, w.pbx, 5060, pbx4)

@@ -73,6 +73,7 @@ func hint(err error, rights fence.Rights) string {
 	switch {
 	case errors.Is(err, signature.ErrTooMany):
 		return "leave some out under signatures.except, or shorten signatures.deny"
+	case errors.Is(err, backend.ErrIncomplete): // its text says what to do
 	case errors.Is(err, backend.ErrUnsupported):
 		return "load the module (modprobe nf_tables), or use a kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET"
 	case errors.Is(err, fence.ErrNoGeneration):

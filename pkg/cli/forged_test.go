@@ -199,7 +199,10 @@ func (e *rawEar) read(s namedSocket) {
 // TestForgedAndOddPackets sends what goes round many fences: nothing of it may
 // reach a socket. The phones on the LAN, whose addresses are forged, and
 // everything on other ports are not touched.
-func TestForgedAndOddPackets(t *testing.T) {
+func TestForgedAndOddPackets(t *testing.T) { eachBackend(t, testForgedAndOddPackets) }
+
+func testForgedAndOddPackets(t *testing.T) {
+	t.Helper()
 	w := newWorld(t)
 	stranger, v4, v6 := w.stranger(t, 1)
 	phone := labtest.Host(t, "phone")
@@ -251,7 +254,10 @@ func TestForgedAndOddPackets(t *testing.T) {
 // TestTwoInterfacesInOneNetwork: a host with a cable and a radio in one LAN hears
 // its phones on both, and a network that the policy calls asymmetric from
 // anywhere.
-func TestTwoInterfacesInOneNetwork(t *testing.T) {
+func TestTwoInterfacesInOneNetwork(t *testing.T) { eachBackend(t, testTwoInterfacesInOneNetwork) }
+
+func testTwoInterfacesInOneNetwork(t *testing.T) {
+	t.Helper()
 	pbx := labtest.Host(t, "pbx")
 	for _, setting := range []string{"all", "default"} {
 		labtest.Must(t, pbx.Set("ipv4/conf/"+setting+"/rp_filter", "0"))

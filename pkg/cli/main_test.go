@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,8 +69,33 @@ func (s *site) state() string {
 
 func (s *site) runFolder() string { return filepath.Join(filepath.Dir(s.state()), "run") }
 
+// backends are those that tests of packets run over.
+var backends = []string{"nftables", "iptables-legacy", "iptables-nft"}
+
+// eachBackend runs a test over each back end: the sites in it ask for that one.
+func eachBackend(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	for _, name := range backends {
+		t.Run(name, test)
+	}
+}
+
+// backendOf is the back end that a test runs over, "" if it is not one of several.
+func backendOf(t *testing.T) string {
+	t.Helper()
+	for part := range strings.SplitSeq(t.Name(), "/") {
+		if slices.Contains(backends, part) {
+			return part
+		}
+	}
+	return ""
+}
+
 func (s *site) write(t *testing.T, policy string) {
 	t.Helper()
+	if b := backendOf(t); b != "" {
+		policy += "\nbackend: " + b + "\n"
+	}
 	labtest.Must(t, os.WriteFile(s.policyFile(), []byte(policy), 0o644))
 }
 

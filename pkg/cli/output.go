@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 // writeJSON prints one object.
@@ -64,14 +66,16 @@ func (a *app) writePlan(out io.Writer, p *plan.Plan) {
 	for _, c := range p.Changes {
 		sign := a.paint(c.Action, signs[c.Action])
 		switch {
-		case fresh && c.Kind == plan.KindTable:
-			fmt.Fprintf(out, "%s table inet %s  %s, %s, %s\n", sign, c.Name,
+		case fresh && c.Kind == plan.KindTable && c.Action == plan.Add:
+			fmt.Fprintf(out, "%s %s  %s, %s, %s\n", sign, cmp.Or(p.Have.Place, "table inet "+c.Name),
 				notice.Count(len(p.Want.Sets), "set"), notice.Count(len(p.Want.Chains), "chain"), notice.Count(len(p.Want.Counters), "counter"))
 		case fresh && c.Kind != plan.KindElement && c.Kind != plan.KindClassifier:
 		case c.Kind == plan.KindElement:
 			fmt.Fprintf(w, "%s %s\t%s\t%s\n", sign, c.Name, c.Value, c.Reason)
 		case c.Kind == plan.KindClassifier: // the value is a hash, for programs only
 			fmt.Fprintf(w, "%s classifier\t%s\t%s\n", sign, c.Name, c.Reason)
+		case c.Kind == plan.KindTable && p.Have.Place != "" && c.Name == ruleset.Table:
+			fmt.Fprintf(w, "%s %s\t%s\n", sign, p.Have.Place, c.Reason)
 		case c.Value == "":
 			fmt.Fprintf(w, "%s %s %s\t%s\n", sign, c.Kind, c.Name, c.Reason)
 		default:

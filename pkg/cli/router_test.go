@@ -52,7 +52,10 @@ func newOffice(t *testing.T) *office {
 // TestRouter fences a router in front of a phone whose SIP port is forwarded
 // from another port: real scanners do not reach the phone, by the forwarded port
 // or by IPv6; the provider's calls do, and the phone registers.
-func TestRouter(t *testing.T) {
+func TestRouter(t *testing.T) { eachBackend(t, testRouter) }
+
+func testRouter(t *testing.T) {
+	t.Helper()
 	t.Parallel()
 	o := newOffice(t)
 	scanners := newScanners(t, o.world)
@@ -74,7 +77,10 @@ func TestRouter(t *testing.T) {
 
 // TestTranslatedPort: a fenced port behind one that is not fenced is still
 // fenced, and a port that the policy leaves out is left alone.
-func TestTranslatedPort(t *testing.T) {
+func TestTranslatedPort(t *testing.T) { eachBackend(t, testTranslatedPort) }
+
+func testTranslatedPort(t *testing.T) {
+	t.Helper()
 	o := newOffice(t)
 	stranger, v4, _ := o.stranger(t, 1)
 	e := listen(t, o.phone, 5060, phone4)

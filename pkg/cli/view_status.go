@@ -6,10 +6,12 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
@@ -34,7 +36,11 @@ func (a *app) writeStatus(s *fence.Status, r *statusReport) {
 	if len(r.Counters) == 0 {
 		return
 	}
-	fmt.Fprintf(out, "\npackets since the table was made\n")
+	made := "table"
+	if strings.HasPrefix(r.Backend, string(policy.BackendIPTables)) {
+		made = "fence"
+	}
+	fmt.Fprintf(out, "\npackets since the %s was made\n", made)
 	table(out, func(w io.Writer) {
 		for _, name := range slices.Sorted(maps.Keys(r.Counters)) {
 			fmt.Fprintf(w, "  %s\t%d\n", name, r.Counters[name])

@@ -202,21 +202,23 @@ func (t table) ownSources() (v4, v6 []netip.Prefix) {
 // policy lists them as asymmetric, or this host has two interfaces in one network, only
 // one of which is the way back.
 func (t table) spoofExceptions() []ruleset.Rule {
-	var rules []ruleset.Rule
-	back := ruleset.Verdict{Kind: ruleset.Return}
-	if len(t.policy.Trusted.Asymmetric) > 0 {
-		rules = append(rules,
-			ruleset.NewRule(ruleset.Source{Set: "asymmetric4"}, back),
-			ruleset.NewRule(ruleset.Source{V6: true, Set: "asymmetric6"}, back))
-	}
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
-	for _, link := range t.host.Interfaces {
-		if !Fences(t.policy, t.host, link.Name) {
-			continue
+	var rules []ruleset.Rule
+	back := ruleset.Verdict{Kind: ruleset.Return}
+	for _, is6 := range []bool{false, true} {
+		if len(t.policy.Trusted.Asymmetric) > 0 {
+			rules = append(rules, ruleset.NewRule(family{v6: is6}.from("asymmetric"), back))
 		}
-		for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
-			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, back))
+		for _, link := range t.host.Interfaces {
+			if !Fences(t.policy, t.host, link.Name) {
+				continue
+			}
+			for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
+				if network.Addr().Is6() == is6 {
+					rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, back))
+				}
+			}
 		}
 	}
 	return rules

@@ -92,7 +92,7 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	}
 	chains["prerouting"] = t.prerouting(interfaces)
 	t.judge(chains, o)
-	if exceptions := t.spoofExceptions(); len(exceptions) > 0 {
+	if exceptions := t.spoofExceptions(); len(exceptions) > 0 && leadTo(chains, "spoofed") {
 		chains["spoofed"] = ruleset.Chain{Rules: append(exceptions, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
 	}
 	if t.host.Forwards {
@@ -101,6 +101,18 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 		chains["after_dnat"] = ruleset.Chain{Stage: ruleset.BeforeFilter, Rules: t.afterDNAT(interfaces)}
 	}
 	return chains
+}
+
+// leadTo reports whether a rule leads to a chain.
+func leadTo(chains map[string]ruleset.Chain, name string) bool {
+	for _, c := range chains {
+		for _, r := range c.Rules {
+			if slices.Contains(r.Statements(), ruleset.Statement(ruleset.Verdict{Kind: ruleset.Jump, Chain: name})) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (t table) prerouting(interfaces []ruleset.InInterface) ruleset.Chain {

@@ -19,6 +19,8 @@ import (
 type Options struct {
 	// WithoutClassifier runs the demo without the classifier.
 	WithoutClassifier bool
+	// Backend is that of the policies, "" for auto.
+	Backend string
 	// Wait is how long a packet may take until it counts as lost; 0 means 3 s.
 	Wait time.Duration
 	// Out receives what the demo prints, Progress messages about steps that take some

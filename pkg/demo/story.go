@@ -38,6 +38,9 @@ func (d *Demo) policy(registrar, more string) string {
 	if d.WithoutClassifier {
 		more += "signatures: {engine: \"off\"}\n"
 	}
+	if d.Backend != "" {
+		more += "backend: " + d.Backend + "\n"
+	}
 	return "version: 1\n" + more + "providers:\n  - name: acme\n    registrars: [" + registrar + "]\ndns:\n  servers: [" + nameServer + "]\n"
 }
 

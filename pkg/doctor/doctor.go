@@ -15,6 +15,8 @@ import (
 // and is no finding.
 type Facts struct {
 	Now time.Time
+	// Backend is the name of the back end, "" for nftables.
+	Backend string
 	// Obstacle is why rules cannot be read or changed here, nil if they can.
 	Obstacle error
 	// Site is what the newest generation asks for, nil if there is none; Generation is

@@ -13,9 +13,16 @@ func obstacle(f Facts) []Finding {
 	if f.Obstacle == nil {
 		return nil
 	}
+	const why = "without it ringfence can neither put up a fence nor say whether there is one"
+	if strings.HasPrefix(f.Backend, string(policy.BackendIPTables)) {
+		return []Finding{{
+			Name: "no-iptables", Severity: notice.Alarm, Finding: f.Obstacle.Error(), Why: why,
+			WayOut: "run it as root; install iptables and load ip_set, ip_set_hash_net, ip_set_hash_ip and xt_set; or write backend: nftables",
+		}}
+	}
 	return []Finding{{
 		Name: "no-nftables", Severity: notice.Alarm, Finding: f.Obstacle.Error(),
-		Why:    "without it ringfence can neither put up a fence nor say whether there is one",
+		Why:    why,
 		WayOut: "run it as root; load the module (modprobe nf_tables), or use a kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET",
 	}}
 }

@@ -23,6 +23,7 @@ import (
 // so that a user without the right to change it need not wait for DNS. The lock must
 // not be held.
 func (f *committer) gather(ctx context.Context, p Policy, offline bool) (*site.Site, error) {
+	f.choice = p.Backend
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
 	}
@@ -211,6 +212,6 @@ func (f *session) foreignTable(adopt bool) ([]plan.Guard, error) {
 	if adopt || err != nil || len(numbers) > 0 {
 		return nil, err
 	}
-	shown := f.Kernel().Describe()
+	shown := f.kernel(true).Describe()
 	return []plan.Guard{plan.ForeignTable(compile.Counters(), shown.Place, shown.Look)}, nil
 }

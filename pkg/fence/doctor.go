@@ -24,6 +24,7 @@ func (f *Fence) Examine(ctx context.Context) ([]doctor.Finding, error) {
 		return nil, err
 	}
 	facts.Condition = f.Condition(f.StateDir)
+	facts.Backend = f.kernel(true).Describe().Name
 	if facts.Obstacle = f.Probe(ctx); facts.Obstacle != nil {
 		return doctor.Examine(facts), nil
 	}

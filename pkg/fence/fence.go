@@ -31,6 +31,10 @@ import (
 type World struct {
 	// Kernel returns a back end that has not read the table yet.
 	Kernel func() backend.Kernel
+	// Backend returns the back end that a policy asks for, and Backends all but that of
+	// a name; nil is Kernel, and no others.
+	Backend  func(policy.Backend) backend.Kernel
+	Backends func(but string) []backend.Kernel
 	// Classifier recognises scanners.
 	Classifier backend.Classifier
 	// Host reads the facts of the host, Listeners the servers that listen on it.
@@ -80,6 +84,9 @@ type session struct {
 	parsed map[string]*policy.Policy // by their texts
 	// inForce says that the purpose of the command has been achieved in the kernel.
 	inForce bool
+	// choice is the back end of the policy that a command is about, "" for that of the
+	// newest generation.
+	choice policy.Backend
 }
 
 // committer brings the kernel to the desired state of a site.
@@ -125,7 +132,7 @@ func (f *session) enter(ctx context.Context, command string) (leave func(), err 
 // kernel returns the back end with the snapshot of the last commit. With full it has
 // none and reads the whole table.
 func (f *session) kernel(full bool) backend.Kernel {
-	k := f.Kernel()
+	k := f.open(f.chosen())
 	if full {
 		return k
 	}

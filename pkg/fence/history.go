@@ -9,6 +9,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -95,6 +96,9 @@ func (f *Fence) Generation(number int) (*Generation, error) {
 			return nil, notice.WithHint(errors.New(g.Damaged.Error()), "ringfence history shows the generations that can be read")
 		}
 		if g.Plan != nil {
+			if b := f.backendOf("", g.Entry.Policy); b != policy.BackendAuto && f.Backend != nil {
+				g.Plan.Have.Place = f.Backend(b).Describe().Place
+			}
 			f.explain(g, all[max(i-1, 0)].Entry)
 		}
 		return &g, nil

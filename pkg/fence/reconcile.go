@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
@@ -12,6 +13,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
@@ -22,8 +24,14 @@ import (
 // the lock is held. The lock is never held while name servers are asked. pkg/daemon
 // decides when to do what.
 type Reconciler struct {
-	fence    *Fence
-	kernel   backend.Kernel
+	fence *Fence
+	// kernel is the back end of the newest generation. Watch may be called beside the
+	// other methods.
+	mu      sync.Mutex
+	kernel  backend.Kernel
+	backend policy.Backend
+	unwatch context.CancelFunc // ends the last Watch
+	// restorer restores a table of nftables; nothing is remembered for other back ends.
 	restorer *Restorer
 
 	// newest is the newest generation and site its site. Both are nil while there is
@@ -45,7 +53,7 @@ type Reconciler struct {
 
 // Reconciler returns a reconciler that has not read anything yet.
 func (f *Fence) Reconciler() *Reconciler {
-	return &Reconciler{fence: f, kernel: f.Kernel(), restorer: newRestorer(f)}
+	return &Reconciler{fence: f, kernel: f.kernel(true), backend: f.chosen(), restorer: newRestorer(f)}
 }
 
 // Outcome is the result of a reconciliation or of answers.
@@ -78,9 +86,27 @@ func (r *Reconciler) Probe(ctx context.Context) error { return r.kernel.Probe(ct
 // this process made, or are part of one.
 func (r *Reconciler) Wrote(generation uint64) bool { return r.kernel.Wrote(generation) }
 
-// Watch reports changes of the table, as the back end does.
+// Watch reports changes of the table, as the back end does. The channel is closed when
+// another back end is in use.
 func (r *Reconciler) Watch(ctx context.Context) (<-chan backend.Touched, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ctx, r.unwatch = context.WithCancel(ctx)
 	return r.kernel.Watch(ctx)
+}
+
+// use makes the back end of a policy the one in use.
+func (r *Reconciler) use(b policy.Backend) {
+	if b == r.backend {
+		return
+	}
+	kernel := r.fence.open(b)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kernel, r.backend = kernel, b
+	if r.unwatch != nil {
+		r.unwatch()
+	}
 }
 
 // Restorer puts back what this reconciler has put into force.
@@ -201,6 +227,7 @@ func (r *Reconciler) load() error {
 		clear(f.parsed)
 		f.parsed[newest.Policy] = s.Policy
 		r.newest, r.site, r.taken = newest, s, true
+		r.use(s.Policy.Backend)
 	}
 	if mark := markOf(r.addressesFile()); changed || !mark.same(r.read) {
 		if r.memory, err = f.recall(true, r.newest); err != nil {
@@ -236,7 +263,12 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		return err
 	}
 	f.note(ctx, r.kernel, o.Plan)
-	r.restorer.remember(r.newest.Number, o.Plan.Want)
+	if r.kernel.Describe().Name == string(policy.BackendNFTables) {
+		r.restorer.remember(r.newest.Number, o.Plan.Want)
+	} else {
+		// Nothing refuses a commit of theirs that another run was faster than.
+		r.restorer.remember(0, nil)
+	}
 	look := f.lookFor(ctx, r.kernel, s, r.newest, o.Plan.Want)
 	f.recordCounts(look)
 	alarms := s.Alarms(look)

@@ -26,7 +26,7 @@ func (f *session) recoverGeneration(ctx context.Context) error {
 	if err := errors.Join(json.Unmarshal(pending.State, &state), json.Unmarshal(pending.Addresses, &memory)); err != nil {
 		return pending.Discard()
 	}
-	have, err := f.observe(ctx, f.kernel(true))
+	have, err := f.observe(ctx, f.open(f.backendOf(pending.Source, pending.Policy)))
 	if err != nil {
 		return err
 	}
@@ -62,8 +62,9 @@ func (f *session) recoverGeneration(ctx context.Context) error {
 // clear removes the table and the classifier from the kernel, if they are there.
 func (f *session) clear(ctx context.Context) error {
 	nothing := control.Desired{State: &ruleset.State{}}
-	_, err := control.Controller{Kernel: f.withClassifier(f.kernel(true), nil)}.Sync(ctx, nothing, func(*plan.Plan) error { return nil })
-	return err
+	kernel := f.kernel(true)
+	_, err := control.Controller{Kernel: f.withClassifier(kernel, nil)}.Sync(ctx, nothing, func(*plan.Plan) error { return nil })
+	return errors.Join(err, kernel.Tidy(ctx))
 }
 
 // nearerTo reports whether the kernel's table comes from state rather than from the

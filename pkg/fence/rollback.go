@@ -40,6 +40,7 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string) (*Roll
 	if err != nil {
 		return nil, err
 	}
+	f.choice = f.backendOf(target.Source, target.Policy)
 	memory, err := f.recall(true, newest, target)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package fence
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"slices"
@@ -10,7 +12,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/host/system"
+	"github.com/ringfence/ringfence/pkg/iptables"
 	"github.com/ringfence/ringfence/pkg/nft"
+	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/signature"
@@ -21,7 +25,9 @@ import (
 // servers; nil is the usual way.
 func System(log *slog.Logger, dial resolve.Dial) World {
 	return World{
-		Kernel:     func() backend.Kernel { return &nft.Kernel{Log: log} },
+		Kernel:     func() backend.Kernel { return choose(policy.BackendAuto, log) },
+		Backend:    func(b policy.Backend) backend.Kernel { return choose(b, log) },
+		Backends:   func(but string) []backend.Kernel { return others(but, log) },
 		Classifier: ebpf{},
 		Host:       func() (ruleset.Host, error) { return system.Read(log) },
 		Listeners:  system.Listeners,
@@ -40,6 +46,45 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Others:    nft.ReadOthers,
 		Now:       system.Clock(log),
 	}
+}
+
+// BackendNames are what a policy can ask for.
+func BackendNames() []string {
+	return []string{
+		string(policy.BackendAuto), string(policy.BackendNFTables),
+		string(policy.BackendIPTables), string(policy.BackendIPTablesLegacy), string(policy.BackendIPTablesNFT),
+	}
+}
+
+// choose returns the back end of a name; auto is nftables where the kernel has it, and
+// also where iptables does not work either: its error says more.
+func choose(b policy.Backend, log *slog.Logger) backend.Kernel {
+	switch b {
+	case policy.BackendIPTables, policy.BackendIPTablesLegacy, policy.BackendIPTablesNFT:
+		return &iptables.Kernel{Flavour: iptables.Flavour(b), Log: log}
+	case policy.BackendAuto:
+		// A process that may not use nftables may not use iptables either.
+		ctx := context.Background() //nolint:forbidigo // one question to each, answered at once
+		if !errors.Is((&nft.Kernel{}).Probe(ctx), backend.ErrUnsupported) {
+			break
+		}
+		if k := (&iptables.Kernel{Log: log}); !errors.Is(k.Probe(ctx), backend.ErrUnsupported) {
+			return k
+		}
+	}
+	return &nft.Kernel{Log: log}
+}
+
+// others are all back ends but that of a name.
+func others(name string, log *slog.Logger) []backend.Kernel {
+	all := []backend.Kernel{
+		&nft.Kernel{Log: log}, &iptables.Kernel{Flavour: iptables.Legacy, Log: log}, &iptables.Kernel{Flavour: iptables.NFT, Log: log},
+	}
+	names := []policy.Backend{policy.BackendNFTables, policy.BackendIPTablesLegacy, policy.BackendIPTablesNFT}
+	if i := slices.Index(names, policy.Backend(name)); i >= 0 {
+		all = slices.Delete(all, i, i+1)
+	}
+	return all
 }
 
 // Rights are what the kernel lets this process do.

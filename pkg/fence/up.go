@@ -193,6 +193,9 @@ func (f *Fence) Down(ctx context.Context, adopt bool) (*Restored, error) {
 		return nil, err
 	}
 	f.inForce = true
+	if err := kernel.Tidy(ctx); err != nil {
+		f.Log.Warn("remove what an interrupted change has left", "error", err)
+	}
 	if err := f.setPhase(now, journal.Resting); err != nil {
 		f.Notice.Warn(notice.StateUnsaved, "the fence is down, but the record of taking it down could not be completed: %v", err)
 	}

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -34,6 +37,23 @@ func (k *Kernel) Describe() backend.Description {
 	const table = "table inet " + ruleset.Table
 	return backend.Description{Name: "nftables", Place: table, Look: "nft list " + table, Remove: "nft delete " + table}
 }
+
+// Exists reports whether the table is in the kernel.
+func (k *Kernel) Exists(ctx context.Context) (bool, error) {
+	r, err := newReader()
+	if err != nil {
+		return false, err
+	}
+	defer r.close()
+	_, err = r.get(ctx, unix.NFT_MSG_GETTABLE, ofTable())
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Tidy does nothing: what a change has left is in the table.
+func (k *Kernel) Tidy(context.Context) error { return nil }
 
 // Watch is the function of that name.
 func (k *Kernel) Watch(ctx context.Context) (<-chan Touched, error) { return Watch(ctx) }

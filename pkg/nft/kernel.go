@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/conntrack"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -110,7 +111,9 @@ func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
 		k.Known = nil
 		return err
 	}
-	k.forget(p)
+	if err := conntrack.Forget(p); err != nil && k.Log != nil {
+		k.Log.Warn("forget removed addresses", "error", err)
+	}
 	return nil
 }
 

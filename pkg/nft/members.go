@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/conntrack"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -118,7 +119,9 @@ func (k *Kernel) Disallow(ctx context.Context, a netip.Addr) (was bool, err erro
 	if err != nil {
 		return was, fmt.Errorf("make set of addresses: %w", err)
 	}
-	k.forgetAddresses(have, set)
+	if err := conntrack.ForgetAddresses(have, set); err != nil && k.Log != nil {
+		k.Log.Warn("forget a removed address", "error", err)
+	}
 	return was, nil
 }
 

@@ -17,6 +17,9 @@ import (
 // is empty. How to get from one to the other is left to the back end.
 func Diff(have, want *ruleset.State) *Plan {
 	p := diffTable(have, want)
+	for _, place := range have.Others {
+		p.Changes = append(p.Changes, Change{Action: Delete, Kind: KindTable, Name: place, Reason: "the policy's back end is another one"})
+	}
 	p.Changes = append(p.Changes, diffClassifier(have.Classifier, want.Classifier)...)
 	return p
 }
@@ -82,6 +85,9 @@ const (
 func (d *differ) missing() string {
 	if d.have.Exists {
 		return missing
+	}
+	if d.have.Place != "" {
+		return "the fence is new"
 	}
 	return "the table is new"
 }

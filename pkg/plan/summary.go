@@ -15,6 +15,8 @@ func Summary(p *Plan) string {
 	switch {
 	case p.Empty():
 		return "nothing to do"
+	case !p.Have.Exists && p.Have.Place != "":
+		return "the fence was gone and is back"
 	case !p.Have.Exists:
 		return "the table was gone and is back"
 	}

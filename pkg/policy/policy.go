@@ -37,7 +37,10 @@ type Backend string
 const (
 	BackendAuto     Backend = "auto"
 	BackendNFTables Backend = "nftables"
-	BackendIPTables Backend = "iptables"
+	// The iptables back end, in the flavour of the host's program, and in a given one.
+	BackendIPTables       Backend = "iptables"
+	BackendIPTablesLegacy Backend = "iptables-legacy"
+	BackendIPTablesNFT    Backend = "iptables-nft"
 )
 
 // Ports are the fenced ports, in the order of the file.

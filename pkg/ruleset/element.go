@@ -49,6 +49,10 @@ func Addresses(prefixes []netip.Prefix) []Element {
 			continue // it is covered by the one before
 		}
 		elements = append(elements, Element{From: p.Addr(), To: netipx.PrefixLastIP(p)})
+		// The two halves of a family are all of it: ipset has no other way to say that.
+		if n := len(elements); n > 1 && p.Bits() == 1 && elements[n-2].To.Next() == p.Addr() && elements[n-2].From.IsUnspecified() {
+			elements = slices.Replace(elements, n-2, n, Element{From: elements[n-2].From, To: elements[n-1].To})
+		}
 	}
 	return elements
 }

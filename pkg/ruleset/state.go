@@ -32,6 +32,10 @@ type State struct {
 	// ForeignObjects are objects of kinds that ringfence never makes, added to its
 	// table by another program: quotas, limits, flowtables.
 	ForeignObjects []ForeignObject `json:"strangers,omitempty"`
+	// Place is where a back end has it, as users see it; "" is a table of nftables.
+	Place string `json:"-"`
+	// Others are the places of fences that other back ends have left. Nobody wants any.
+	Others []string `json:"-"`
 	// Classifier marks packets before the table sees them.
 	Classifier Classifier `json:"classifier,omitempty"`
 }

@@ -71,6 +71,16 @@ func (k *Kernel) Unban(_ context.Context, a netip.Addr) (was bool, err error) {
 	return was, nil
 }
 
+// Exists reports whether there is a table.
+func (k *Kernel) Exists(context.Context) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state.Exists, nil
+}
+
+// Tidy does nothing.
+func (k *Kernel) Tidy(context.Context) error { return nil }
+
 // Allowances returns all addresses that are allowed by hand. Time does not end that.
 func (k *Kernel) Allowances(context.Context) ([]backend.Allowed, error) {
 	k.mu.Lock()

@@ -1,6 +1,9 @@
-package nft
+// Package conntrack deletes what connection tracking remembers of addresses that are not
+// allowed any more. Both back ends need it.
+package conntrack
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -12,30 +15,32 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// forget deletes the connection-tracking entries of addresses that the plan has
+// Forget deletes the connection-tracking entries of addresses that the plan has
 // removed. It is needed where answers pass by connection tracking only: there a
 // removed address would stay allowed for as long as it keeps talking.
-func (k *Kernel) forget(p *plan.Plan) {
+func Forget(p *plan.Plan) error {
 	if gone := p.Removed(); len(gone.Ranges()) > 0 {
-		k.forgetAddresses(p.Want, gone)
+		return ForgetAddresses(p.Want, gone)
 	}
+	return nil
 }
 
-// forgetAddresses deletes the connection-tracking entries of addresses, if the table lets
+// ForgetAddresses deletes the connection-tracking entries of addresses, if the table lets
 // answers pass.
-func (k *Kernel) forgetAddresses(in *ruleset.State, gone *netipx.IPSet) {
+func ForgetAddresses(in *ruleset.State, gone *netipx.IPSet) error {
 	if !passesReplies(in) {
-		return
+		return nil
 	}
 	f := forgotten{addresses: gone}
 	for _, e := range in.Sets["ports"].Elements {
 		f.ports = append(f.ports, e.Port)
 	}
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f); err != nil && k.Log != nil {
-			k.Log.Warn("delete connection-tracking entries of removed addresses", "error", err)
+		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f); err != nil {
+			return fmt.Errorf("delete connection-tracking entries of removed addresses: %w", err)
 		}
 	}
+	return nil
 }
 
 func passesReplies(s *ruleset.State) bool {

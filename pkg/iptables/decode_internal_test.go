@@ -1,0 +1,72 @@
+package iptables
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// FuzzDecode: whatever stands in a chain is either foreign or exactly what is written
+// for the rules that it was read as, and no line is lost.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{
+		"",
+		"-j RETURN\n-j DROP",
+		"! -i lo -p udp -m multiport --dports 5060,5061 -j RINGFENCE-@-sip\n! -i lo -p tcp -m multiport --dports 5060 -j RINGFENCE-@-sip",
+		"-m frag --fragfirst -j RINGFENCE-@-no_l4_header\n! -p 255 -j RETURN",
+		"-m set --match-set ringfence-providers4 src -g RINGFENCE-@-allowed_provider\n-g RINGFENCE-@-sip6",
+		"-m set ! --match-set ringfence-protected4 src -g RINGFENCE-dropped_banned",
+		"-m mark --mark 0x1000000/0xf000000 -m addrtype --src-type UNICAST -j SET --add-set ringfence-banned4 src --exist --timeout 3600",
+		"-m mark --mark 0x1000000/0xf000000 -j RINGFENCE-allowed_scanner\n-j MARK --set-xmark 0x0/0xf000000",
+		"-m mark --mark 0x1000000/0xffffffff -j RINGFENCE-unread\n-m mark --mark 0x11000000/0xf000000 -j RINGFENCE-unread",
+		"-p udp -m conntrack --ctstate DNAT --ctdir ORIGINAL -m multiport --dports 5060 -j MARK --set-xmark 0x4000000/0xf000000",
+		"-p udp -m mark ! --mark 0x0/0xf000000 -m multiport --dports 5060 -j MARK --set-xmark 0x0/0xf000000",
+		"-s 10.0.0.0/8 -m rpfilter --invert -j RINGFENCE-@-spoofed\n-s 172.16.0.0/12 -m rpfilter --invert -j RINGFENCE-@-spoofed",
+		"-s 192.168.1.0/24 -i eth0 -j RETURN\n-i ppp+ -j RINGFENCE-unseen",
+		"-m conntrack --ctdir REPLY -g RINGFENCE-allowed_reply\n-g RINGFENCE-counted_unknown",
+		"-m string --string \"x\" --algo kmp -j DROP\n-s",
+	} {
+		f.Add(seed, false, false)
+		f.Add(seed, true, true)
+	}
+	f.Fuzz(func(t *testing.T, text string, v6, stage bool) {
+		lines := strings.Split(text, "\n")
+		var ports []ruleset.Element
+		rules := decoder{v6: v6, stage: stage, ports: &ports}.rules(lines)
+		var written []string
+		for _, r := range rules {
+			if r.Statements() == nil {
+				written = append(written, lines[len(written)])
+				continue
+			}
+			again, err := encoder{v6: v6, stage: stage, ports: ports}.rule(r)
+			if err != nil || len(again) == 0 {
+				t.Fatalf("%q was read as %q, which cannot be written: %v", text, r, err)
+			}
+			written = append(written, again...)
+		}
+		if !slices.Equal(written, lines) {
+			t.Errorf("%q was read as what is written as %q", lines, written)
+		}
+	})
+}
+
+// FuzzParseSave: no listing ends the program, and none has more lines than were read.
+func FuzzParseSave(f *testing.F) {
+	f.Add("*raw\n:PREROUTING ACCEPT [1:2]\n:RINGFENCE-A-sip - [0:0]\n[3:4] -A RINGFENCE-A-sip -j DROP\nCOMMIT\n")
+	f.Add("*raw\n:\n[ -A\n[1:] -A x\n-A\n[1:2] -A y -j \"a b\"\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		n := 0
+		for _, chain := range parseSave(text) {
+			n += len(chain.lines)
+			if len(chain.packets) != len(chain.lines) || len(chain.bytes) != len(chain.lines) {
+				t.Errorf("%d lines have %d counts of packets and %d of bytes", len(chain.lines), len(chain.packets), len(chain.bytes))
+			}
+		}
+		if n > strings.Count(text, "\n")+1 {
+			t.Errorf("%d lines are read from %q", n, text)
+		}
+	})
+}

@@ -1,0 +1,53 @@
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+)
+
+// needs are the modules that rules need, with a line that needs each.
+var needs = []struct {
+	module, line string
+	v6           bool
+}{
+	{"xt_multiport", "-p 17 -m multiport --dports 1", false},
+	{"xt_set", "-m set --match-set " + needSet + " src", false},
+	{"xt_set (target SET)", "-j SET --add-set " + needSet + " src --exist --timeout 1", false},
+	{"xt_mark", "-m mark --mark 0x1/0x1", false},
+	{"xt_mark (target MARK)", "-j MARK --set-xmark 0x0/0x1", false},
+	{"xt_addrtype", "-m addrtype --src-type UNICAST", false},
+	{"xt_conntrack", "-m conntrack --ctdir REPLY", false},
+	{"ipt_rpfilter", "-m rpfilter --invert", false},
+	{"ip6t_rpfilter", "-m rpfilter --invert", true},
+	{"ip6t_frag", "-m frag --fragfirst", true},
+}
+
+// needSet and needChain are only there while it is looked for what is missing.
+const (
+	needSet   = setPrefix + "needed" + freshSuffix
+	needChain = chainPrefix + "needed"
+)
+
+// explain finds out which module a change lacks that was refused.
+func (c *change) explain(ctx context.Context, failure error) error {
+	if errors.Is(failure, backend.ErrPermission) || errors.Is(failure, backend.ErrUnsupported) {
+		return failure
+	}
+	set := setHeader{name: needSet, typeName: "hash:ip", revision: addressRevision, family: 2, maxElem: 1, timeout: true}
+	if err := c.sets.create(ctx, set); err != nil && !errors.Is(err, errSetExist) {
+		return failure
+	}
+	defer func() { _ = c.sets.destroy(ctx, needSet) }()
+	for _, n := range needs {
+		w := where{"raw", n.v6}
+		err := c.tool.restore(ctx, w, []string{":" + needChain + " - [0:0]", "[0:0] -A " + needChain + " " + n.line})
+		_ = c.tool.restore(ctx, w, []string{"-F " + needChain, "-X " + needChain})
+		if err != nil {
+			return fmt.Errorf("%w: %w", missing("iptables here lacks "+n.module+": load that module, or install the package of the kernel's extra modules"), failure)
+		}
+	}
+	return failure
+}

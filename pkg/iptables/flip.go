@@ -1,0 +1,228 @@
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// flip puts in force what is wanted. Elements come before the rules change, and go after
+// it: while both lists hold what both want, a packet meets its old verdict or its new
+// one, whichever rules judge it. In the order of precedence, what lets in comes first
+// and goes last.
+func (c *change) flip(ctx context.Context) error {
+	names := c.addressSets()
+	for _, name := range names {
+		if err := c.addElements(ctx, name); err != nil {
+			return err
+		}
+	}
+	if err := c.flipRules(ctx); err != nil {
+		return err
+	}
+	for _, name := range slices.Backward(names) {
+		if err := c.deleteElements(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addElements adds what a set lacks, or swaps in the one that has taken its place.
+func (c *change) addElements(ctx context.Context, name string) error {
+	full := setName(name)
+	if slices.Contains(c.made, full+freshSuffix) {
+		if err := c.step("swap", func() error { return c.sets.swap(ctx, full, full+freshSuffix) }); err != nil {
+			return err
+		}
+		return nil
+	}
+	set := c.want.Sets[name]
+	if set.Dynamic || slices.Contains(c.made, full) {
+		return nil
+	}
+	come := minus(prefixesOf(set.Elements), entryPrefixes(c.have.elements[full], set.Key == ruleset.IPv6))
+	if len(come) == 0 {
+		return nil
+	}
+	return c.step("add", func() error { return c.sets.add(ctx, full, plain(come)) })
+}
+
+// deleteElements deletes what a set should not hold.
+func (c *change) deleteElements(ctx context.Context, name string) error {
+	set := c.want.Sets[name]
+	if set.Dynamic {
+		return nil
+	}
+	var there []netip.Prefix
+	for _, x := range c.have.elements[setName(name)] {
+		if isFamily(x.prefix, set.Key == ruleset.IPv6) {
+			there = append(there, x.prefix)
+		}
+	}
+	gone := minus(there, prefixesOf(set.Elements))
+	if len(gone) == 0 {
+		return nil
+	}
+	return c.step("delete", func() error { return c.sets.remove(ctx, setName(name), plain(gone)) })
+}
+
+// minus returns the prefixes of a that b lacks.
+func minus(a, b []netip.Prefix) []netip.Prefix {
+	lacks := map[netip.Prefix]bool{}
+	for _, p := range b {
+		lacks[p] = true
+	}
+	return slices.DeleteFunc(slices.Clone(a), func(p netip.Prefix) bool { return lacks[p] })
+}
+
+// flipRules leads packets to the chains that are wanted, in each table where they
+// change, and away from those that are not.
+func (c *change) flipRules(ctx context.Context) error {
+	// All that is new is led to before anything old goes: a fence may move from one table
+	// to another.
+	for _, act := range []func(where) error{c.leadTable, c.unleadTable} {
+		for _, w := range allPlaces() {
+			_, changes := c.next[w]
+			_, wanted := c.layout[w]
+			if wanted && !changes {
+				continue
+			}
+			err := act(w)
+			if errors.Is(err, errInterrupted) {
+				return err
+			}
+			if err != nil {
+				return errors.Join(err, c.flipBack(allPlaces()), c.undo(ctx))
+			}
+		}
+	}
+	return nil
+}
+
+// leadTable inserts the new jumps of a table.
+func (c *change) leadTable(w where) error {
+	letter, ok := c.next[w]
+	if !ok {
+		return nil
+	}
+	stage, _ := stageChain(c.want, w.table)
+	chain := chainPrefix + string(letter) + "-" + stage
+	for _, h := range c.have.hooks(w) {
+		if err := c.step("lead", func() error { return c.tool.lead(w, h.name, chain) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unleadTable deletes the old jumps of a table.
+func (c *change) unleadTable(w where) error {
+	for _, h := range c.have.hooks(w) {
+		for _, line := range oldLines(h) {
+			if err := c.step("unlead", func() error { return c.tool.unlead(w, h.name, line) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// oldLines are the lines of a hook that lead to the fence.
+func oldLines(h hook) []string {
+	if h.chain == "" {
+		return h.others
+	}
+	return append([]string{"-j " + h.chain}, h.others...)
+}
+
+// flipBack leads packets to the old chains again.
+func (c *change) flipBack(done []where) error {
+	for _, w := range slices.Backward(done) {
+		stage, _ := stageChain(c.want, w.table)
+		for _, h := range c.have.hooks(w) {
+			ipt, err := c.tool.library(w.v6)
+			if err != nil {
+				return err
+			}
+			if h.chain != "" {
+				is, err := ipt.Exists(w.table, h.name, "-j", h.chain)
+				if err == nil && !is {
+					err = c.tool.lead(w, h.name, h.chain)
+				}
+				if err != nil {
+					return fmt.Errorf("lead packets back: %w", toolError(err))
+				}
+			}
+			if letter, ok := c.next[w]; ok {
+				if err := ipt.DeleteIfExists(w.table, h.name, "-j", chainPrefix+string(letter)+"-"+stage); err != nil {
+					return fmt.Errorf("lead packets back: %w", toolError(err))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// clean deletes chains and sets that are not wanted, or are not used any more.
+func (c *change) clean(ctx context.Context) error {
+	var errs []error
+	for _, w := range allPlaces() {
+		letter := c.have.letter(w)
+		if next, ok := c.next[w]; ok {
+			letter = next
+		}
+		if _, wanted := c.layout[w]; !wanted {
+			letter = 0
+		}
+		errs = append(errs, c.step("unbuild", func() error { return c.deleteChains(ctx, w, letter) }))
+	}
+	if !c.want.Exists && c.kernel.otherFlavour(ctx) {
+		return errors.Join(errs...) // the sets are that one's too
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.have.headers)) {
+		if set, ok := c.want.Sets[strings.TrimPrefix(name, setPrefix)]; ok && set.Key != ruleset.Service {
+			continue
+		}
+		errs = append(errs, c.destroySet(ctx, name))
+	}
+	for _, name := range c.made {
+		if strings.HasSuffix(name, freshSuffix) {
+			errs = append(errs, c.destroySet(ctx, name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *change) destroySet(ctx context.Context, name string) error {
+	return c.step("destroy", func() error { return c.sets.destroy(ctx, name) })
+}
+
+// deleteChains deletes all chains of ringfence's from a table but those of a letter, and
+// what counts for it; with letter 0 all.
+func (c *change) deleteChains(ctx context.Context, w where, letter byte) error {
+	now, err := c.tool.save(ctx, w)
+	if err != nil {
+		return err
+	}
+	keep := c.counterChains(w)
+	var flush, remove []string
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		l, _, isFence := letterOf(name)
+		_, kept := keep[name]
+		switch {
+		case !strings.HasPrefix(name, chainPrefix):
+		case letter != 0 && isFence && l == letter:
+		case letter != 0 && kept:
+		default:
+			flush, remove = append(flush, "-F "+name), append(remove, "-X "+name)
+		}
+	}
+	return c.tool.restore(ctx, w, append(flush, remove...))
+}

@@ -1,0 +1,111 @@
+package iptables
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/mdlayher/netlink"
+)
+
+// decodeSet reads an answer about a set: its header, some of its elements, or both.
+func decodeSet(m netlink.Message) (setHeader, []entry, error) {
+	var h setHeader
+	var entries []entry
+	if len(m.Data) < 4 {
+		return h, nil, fmt.Errorf("a message of %d bytes is too short", len(m.Data))
+	}
+	d, err := netlink.NewAttributeDecoder(m.Data[4:])
+	if err != nil {
+		return h, nil, err
+	}
+	for d.Next() {
+		switch d.Type() {
+		case attrSetName:
+			h.name = d.String()
+		case attrTypeName:
+			h.typeName = d.String()
+		case attrFamily:
+			h.family = d.Uint8()
+		case attrRevision:
+			h.revision = d.Uint8()
+		case attrData:
+			d.Nested(h.decode)
+		case attrElements:
+			d.Nested(func(list *netlink.AttributeDecoder) error {
+				for list.Next() {
+					var x entry
+					list.Nested(x.decode)
+					entries = append(entries, x)
+				}
+				return nil
+			})
+		}
+	}
+	return h, entries, d.Err()
+}
+
+func (h *setHeader) decode(d *netlink.AttributeDecoder) error {
+	d.ByteOrder = binary.BigEndian
+	for d.Next() {
+		switch d.Type() {
+		case dataMaxElem:
+			h.maxElem = d.Uint32()
+		case dataTimeout:
+			h.timeout, h.defaultTimeout = true, d.Uint32()
+		case dataFlags:
+			flags := d.Uint32()
+			h.comment = flags&flagWithComment != 0
+			if flags &^= flagWithComment; flags != 0 {
+				h.foreign = append(h.foreign, fmt.Sprintf("flags 0x%x", flags))
+			}
+		case dataCount:
+			h.count = d.Uint32()
+		case dataHashSize, dataInitVal, dataBucketSize, dataReferences, dataMemSize:
+			// The kernel's own business: how large the table is that holds the elements.
+		default:
+			h.foreign = append(h.foreign, fmt.Sprintf("attribute %d = 0x%x", d.Type(), d.Bytes()))
+		}
+	}
+	return nil
+}
+
+func (x *entry) decode(d *netlink.AttributeDecoder) error {
+	d.ByteOrder = binary.BigEndian
+	var address netip.Addr
+	bits := -1
+	var foreign []string
+	for d.Next() {
+		switch d.Type() {
+		case dataIP:
+			d.Nested(func(ip *netlink.AttributeDecoder) error {
+				for ip.Next() {
+					address, _ = netip.AddrFromSlice(ip.Bytes())
+				}
+				return nil
+			})
+		case dataPrefix:
+			bits = int(d.Uint8())
+		case dataTimeout:
+			x.timeout, x.hasTimeout = d.Uint32(), true
+		case dataComment:
+			x.comment = d.String()
+		case dataFlags:
+			flags := d.Uint32()
+			if flags&flagNoMatch != 0 {
+				foreign = append(foreign, "nomatch")
+			}
+			if flags &^= flagNoMatch; flags != 0 {
+				foreign = append(foreign, fmt.Sprintf("flags 0x%x", flags))
+			}
+		default:
+			foreign = append(foreign, fmt.Sprintf("attribute %d = 0x%x", d.Type(), d.Bytes()))
+		}
+	}
+	if bits < 0 {
+		bits = address.BitLen()
+	}
+	x.prefix, x.foreign = netip.PrefixFrom(address, bits), strings.Join(foreign, ", ")
+	return nil
+}
