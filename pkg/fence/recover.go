@@ -26,6 +26,7 @@ func (f *session) recoverGeneration(ctx context.Context) error {
 	if err := errors.Join(json.Unmarshal(pending.State, &state), json.Unmarshal(pending.Addresses, &memory)); err != nil {
 		return pending.Discard()
 	}
+	f.arm(&state)
 	have, err := f.observe(ctx, f.kernel(true))
 	if err != nil {
 		return err
