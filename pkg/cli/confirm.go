@@ -83,7 +83,8 @@ func (a *app) startWatchdog(id string) error {
 	}
 	defer null.Close()
 	args := []string{
-		"ringfence", "--policy", absolute(a.policyPath), "--state-dir", absolute(a.stateDir), "--run-dir", absolute(a.runDir), "watchdog", id,
+		"ringfence", "--policy", absolute(a.policyPath), "--state-dir", absolute(a.stateDir),
+		"--run-dir", absolute(a.runDir), "watchdog", id,
 	}
 	process, err := os.StartProcess("/proc/self/exe", args, &os.ProcAttr{
 		Dir: "/", Files: []*os.File{null, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},
@@ -96,7 +97,8 @@ func (a *app) startWatchdog(id string) error {
 
 // addConfirmFlag adds the flag that asks for a confirmation.
 func addConfirmFlag(c *cobra.Command, window *string) {
-	c.Flags().StringVar(window, "confirm", "", "undo the change after this `time` unless ringfence confirm comes first ("+defaultWindow+" if left out)")
+	c.Flags().StringVar(window, "confirm", "",
+		"undo the change after this `time` unless ringfence confirm comes first ("+defaultWindow+" if left out)")
 	c.Flags().Lookup("confirm").NoOptDefVal = defaultWindow
 }
 
@@ -114,7 +116,8 @@ func takeWindow(flag string, args []string) (window time.Duration, rest []string
 	}
 	window, err = time.ParseDuration(flag)
 	if err != nil || window < fence.ShortestWindow || window > fence.LongestWindow || window != window.Truncate(time.Second) {
-		return 0, nil, notice.WithHint(fmt.Errorf("%q is no time for a confirmation", flag), "write whole seconds, from 1s to 24h, as in --confirm 60s")
+		return 0, nil, notice.WithHint(fmt.Errorf("%q is no time for a confirmation", flag),
+			"write whole seconds, from 1s to 24h, as in --confirm 60s")
 	}
 	return window, args, nil
 }

@@ -5,11 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
-	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -65,7 +63,9 @@ func (f *session) Pending() (*Pending, error) {
 
 // errPending refuses what cannot be done while a generation waits for a confirmation.
 func errPending(p *Pending) error {
-	return notice.WithHint(fmt.Errorf("generation %d by %s waits for a confirmation, for %s more", p.Generation, p.User, p.Left.Round(time.Second)),
+	err := fmt.Errorf("generation %d by %s waits for a confirmation, for %s more",
+		p.Generation, p.User, p.Left.Round(time.Second))
+	return notice.WithHint(err,
 		"ringfence confirm keeps it; otherwise it is undone, and then this can be done")
 }
 
@@ -92,70 +92,11 @@ func (f *session) unconfirmed() *journal.Unconfirmed {
 	return nil
 }
 
-// arm gives the ports of a state the lifetime that the kernel lets them have while the
-// generation is unconfirmed. After it the rules judge no packet: the fence is open.
-func (f *session) arm(s *ruleset.State) {
-	if u := f.unconfirmed(); u != nil {
-		*s = *withLifetime(s, lifetime(u), func(ruleset.Element) bool { return true })
-	}
-}
-
-// lifetime is that of the ports of a generation from when it is made.
-func lifetime(u *journal.Unconfirmed) time.Duration { return time.Duration(u.Window) + kernelGrace }
-
-// withLifetime returns a state in which those of the ports that are meant have this
-// lifetime.
-func withLifetime(s *ruleset.State, lifetime time.Duration, meant func(ruleset.Element) bool) *ruleset.State {
-	const name = "ports"
-	ports, ok := s.Sets[name]
-	if !ok {
-		return s
-	}
-	with := *s
-	with.Sets = maps.Clone(s.Sets)
-	ports.Elements = slices.Clone(ports.Elements)
-	for i, e := range ports.Elements {
-		if meant(e) {
-			ports.Elements[i].Timeout = lifetime
-		}
-	}
-	with.Sets[name] = ports
-	return &with
-}
-
-// armedKernel is a kernel with an unconfirmed generation. Whatever is left of the
-// lifetime of a port is right, and a port that is added again gets no more than that.
-type armedKernel struct {
-	control.Kernel
-	session *session
-}
-
-// Observe returns what the kernel holds, with each lifetime that is not longer than that
-// from the beginning as if it were that one.
-func (k armedKernel) Observe(ctx context.Context) (*ruleset.State, error) {
-	s, err := k.Kernel.Observe(ctx)
-	u := k.session.unconfirmed()
-	if err != nil || u == nil || k.session.arming != nil {
-		return s, err
-	}
-	return withLifetime(s, lifetime(u), func(e ruleset.Element) bool { return e.Timeout > 0 && e.Timeout <= lifetime(u) }), nil
-}
-
-// Commit does the plan.
-func (k armedKernel) Commit(ctx context.Context, p *plan.Plan) error {
-	u := k.session.unconfirmed()
-	if u == nil || k.session.arming != nil {
-		return k.Kernel.Commit(ctx, p)
-	}
-	left := unconfirmedLeft(u, k.session.Now()) + kernelGrace
-	shorter := *p
-	shorter.Want = withLifetime(p.Want, left.Truncate(time.Millisecond), func(e ruleset.Element) bool { return e.Timeout > 0 })
-	return k.Kernel.Commit(ctx, &shorter)
-}
-
 // prepareUnconfirmed makes the mark for the next generation, if a confirmation is asked
 // for and the plan changes anything. nil is no mark.
-func (f *committer) prepareUnconfirmed(window time.Duration, p *plan.Plan, newest *journal.Entry) (*journal.Unconfirmed, error) {
+func (f *committer) prepareUnconfirmed(
+	window time.Duration, p *plan.Plan, newest *journal.Entry,
+) (*journal.Unconfirmed, error) {
 	if window == 0 || p.Empty() {
 		return nil, nil
 	}
@@ -164,7 +105,8 @@ func (f *committer) prepareUnconfirmed(window time.Duration, p *plan.Plan, newes
 		return nil, err
 	}
 	u := &journal.Unconfirmed{
-		ID: rand.Text(), Generation: number, Before: numberOf(newest), User: f.User, Made: f.Now(), Window: resolve.Span(window),
+		ID: rand.Text(), Generation: number, Before: numberOf(newest),
+		User: f.User, Made: f.Now(), Window: resolve.Span(window),
 	}
 	down, err := f.down()
 	if down != nil {
@@ -308,8 +250,8 @@ func (f *Fence) Confirm(ctx context.Context, number int) (int, error) {
 	case number != 0 && number != u.Generation:
 		return 0, fmt.Errorf("generation %d does not wait for a confirmation: generation %d does", number, u.Generation)
 	case number == 0 && u.User != f.User:
-		return 0, notice.WithHint(fmt.Errorf("generation %d, which waits for a confirmation, was made by %s", u.Generation, u.User),
-			"to confirm it all the same: ringfence confirm %d", u.Generation)
+		err := fmt.Errorf("generation %d, which waits for a confirmation, was made by %s", u.Generation, u.User)
+		return 0, notice.WithHint(err, "to confirm it all the same: ringfence confirm %d", u.Generation)
 	}
 	u.Confirmed = true
 	if err := f.SetUnconfirmed(*u); err != nil {
