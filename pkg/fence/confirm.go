@@ -174,7 +174,13 @@ func (f *session) undo(ctx context.Context, u *journal.Unconfirmed) error {
 		return err
 	}
 	back := "there is no fence, as before"
-	if u.Before == 0 || down != nil {
+	_, unread := f.Entry(u.Before)
+	if u.Before != 0 && isDamaged(unread) {
+		// An open fence cuts nobody off.
+		f.Notice.Warn(notice.StateDamaged, "%v; taking the fence down instead", unread)
+		back = "there is no fence: run ringfence apply"
+	}
+	if u.Before == 0 || down != nil || isDamaged(unread) {
 		if err := f.clear(ctx); err != nil {
 			return fmt.Errorf("undo generation %d: %w", u.Generation, err)
 		}

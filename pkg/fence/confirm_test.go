@@ -3,6 +3,7 @@ package fence_test
 import (
 	"context"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -183,4 +184,27 @@ func TestServiceUndoes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestUndoWithoutTheGenerationBefore: if that cannot be read, the fence is taken down.
+func TestUndoWithoutTheGenerationBefore(t *testing.T) {
+	folder := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		kernel, c := &plantest.Kernel{}, &clock{start: time.Now(), boot: "first"}
+		world := testWorld(kernel)
+		world.Now = c.now
+		log := slog.New(slog.DiscardHandler)
+		f := fence.New(fence.Config{StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: log}, world)
+		apply(t, f, firstPolicy, fence.ApplyOptions{})
+		apply(t, f, secondPolicy, fence.ApplyOptions{Confirm: time.Minute})
+		labtest.Must(t, os.Truncate(folder+"/state/journal/00000001.json", 10))
+		time.Sleep(time.Minute)
+		if _, err := f.Confirm(t.Context(), 0); err == nil {
+			t.Error("it was confirmed after the deadline")
+		}
+		if state, err := kernel.Observe(t.Context()); err != nil || state.Exists {
+			t.Errorf("there is a fence (%v)", err)
+		}
+		apply(t, f, secondPolicy, fence.ApplyOptions{})
+	})
 }
