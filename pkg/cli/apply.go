@@ -17,6 +17,7 @@ import (
 func applyCommand(a *app) *cobra.Command {
 	var o fence.ApplyOptions
 	var yes bool
+	var window string
 	c := &cobra.Command{
 		Use:   "apply",
 		Short: "Put the policy into force",
@@ -25,15 +26,30 @@ into the kernel in one transaction: other programs and packets see the old rules
 or the new ones, never a mixture. It makes a new generation if the
 policy has changed. On a terminal it asks before it changes anything.
 
+With --confirm the change is undone after a time, unless you run ringfence confirm
+or answer y on the terminal: a mistake cannot cut you off for good. If every
+process that could undo it is killed, the kernel lets all packets pass within 2 s
+of that; ringfence refresh then puts back what was in force before.
+
 Exit status: 0 done or nothing to do, 1 error, 3 refused by a guard (in both
 nothing was changed), 4 done, but a name had no good answer or there is an
 alarm.`,
 		Example: `  ringfence apply
   ringfence apply --yes                 do not ask
+  ringfence apply --confirm             undo it after 60 s unless it is confirmed
   ringfence apply --policy new.yaml`,
-		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return runApply(c.Context(), a, o, yes) },
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if o.Confirm, args, err = takeWindow(window, args); err != nil {
+				return err
+			}
+			if err := noArguments(c, args); err != nil {
+				return err
+			}
+			return runApply(c.Context(), a, o, yes)
+		},
+		Args: cobra.ArbitraryArgs,
 	}
+	addConfirmFlag(c, &window)
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask, also on a terminal")
 	addEmptyFlag(c, &o.Allow.Empty)
 	c.Flags().BoolVar(&o.Allow.CutInside, "allow-cut-inside", false, "go on although phones inside may lose their provider")
@@ -70,6 +86,9 @@ func runApply(ctx context.Context, a *app, o fence.ApplyOptions, yes bool) error
 	a.printAll(applied.Notices)
 	if !a.json() {
 		printApplied(a, applied)
+	}
+	if err := awaitConfirmation(ctx, a, applied.Pending); err != nil {
+		return err
 	}
 	return partly(applied.Partly)
 }

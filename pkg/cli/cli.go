@@ -124,7 +124,7 @@ iptables. It touches nothing else.`,
 	flags.StringVarP(&a.output, "output", "o", "text", "text or json")
 	flags.StringVar(&a.logLevel, "log-level", "warn", "debug, info, warn or error")
 	root.AddCommand(
-		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), rollbackCommand(a), historyCommand(a),
+		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), confirmCommand(a), watchdogCommand(a), rollbackCommand(a), historyCommand(a),
 		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), doctorCommand(a), resolveCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
 		demoCommand(a), versionCommand(a),
@@ -229,6 +229,7 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 	}
 	c := fence.Config{
 		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: wayOutText, Log: a.log,
+		Watchdog: a.startWatchdog,
 	}
 	if isTerminal(a.stderr) {
 		c.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }

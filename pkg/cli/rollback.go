@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +15,7 @@ import (
 
 func rollbackCommand(a *app) *cobra.Command {
 	var allowEmpty []string
+	var window string
 	c := &cobra.Command{
 		Use:   "rollback [N]",
 		Short: "Go back to an earlier generation",
@@ -29,25 +31,31 @@ The policy file stays as it is: correct it before the next apply.
 Exit status: 0 done or nothing to do, 1 error, 3 refused by a guard (in both
 nothing was changed).`,
 		Example: `  ringfence rollback        to the generation before
-  ringfence rollback 12`,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) <= 1 {
-				return nil
+  ringfence rollback 12
+  ringfence rollback 12 --confirm    undo it after 60 s unless it is confirmed`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			lasts, args, err := takeWindow(window, args)
+			if err != nil {
+				return err
 			}
-			return fmt.Errorf("%s takes the number of one generation, but got %q as well", c.CommandPath(), args[1])
+			if len(args) > 1 {
+				return fmt.Errorf("%s takes the number of one generation, but got %q as well", c.CommandPath(), args[1])
+			}
+			return runRollback(c.Context(), a, args, allowEmpty, lasts)
 		},
-		RunE: func(c *cobra.Command, args []string) error { return runRollback(c.Context(), a, args, allowEmpty) },
 	}
+	addConfirmFlag(c, &window)
 	addEmptyFlag(c, &allowEmpty)
 	return c
 }
 
-func runRollback(ctx context.Context, a *app, args, allowEmpty []string) error {
+func runRollback(ctx context.Context, a *app, args, allowEmpty []string, window time.Duration) error {
 	n, err := generationOf(args)
 	if err != nil {
 		return err
 	}
-	r, err := a.fence().Rollback(ctx, n, allowEmpty)
+	r, err := a.fence().Rollback(ctx, n, allowEmpty, window)
 	if err != nil {
 		return err
 	}
@@ -58,7 +66,7 @@ func runRollback(ctx context.Context, a *app, args, allowEmpty []string) error {
 	if !a.json() {
 		printRolledBack(a, r)
 	}
-	return nil
+	return awaitConfirmation(ctx, a, r.Pending)
 }
 
 // generationOf reads the number of a generation. It returns 0 if there is none.

@@ -158,6 +158,9 @@ func reportStatus(s *fence.Status) *statusReport {
 		Refresh: refreshReport{OK: true, Failures: []resolve.Problem{}}, LeftOut: []leftOut{},
 	}
 	maps.Copy(r.Counters, s.Counters)
+	if s.Pending != nil {
+		r.Pending = &s.Pending.Deadline
+	}
 	if s.Generation == 0 {
 		return r
 	}

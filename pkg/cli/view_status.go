@@ -82,6 +82,9 @@ func (a *app) writeFence(w io.Writer, s *fence.Status, r *statusReport) {
 	fmt.Fprintf(w, "back end\t%s\n", r.Backend)
 	fmt.Fprintf(w, "engine\t%s: %s\n", r.Engine, r.EngineWhy)
 	fmt.Fprintf(w, "generation\t%d, by %s, %s\n", r.Generation, r.MadeBy, notice.Ago(*r.Made))
+	if s.Pending != nil {
+		fmt.Fprintf(w, "pending\t%s\n", a.alarm(pendingText(s.Pending)))
+	}
 	if r.Drift && r.Down == nil {
 		fmt.Fprintf(w, "drift\t%s\n", a.alarm(notice.Count(s.Differences, "difference")+" in the kernel; ringfence diff shows it, ringfence refresh removes it"))
 	} else if !r.Drift {

@@ -133,7 +133,8 @@ func (d *Daemon) Ask() func(context.Context) func(context.Context) error {
 	ask := d.reconciler.Ask()
 	return func(ctx context.Context) func(context.Context) error {
 		if ask == nil {
-			return func(context.Context) error { return nil }
+			// What is not confirmed in time has to be undone.
+			return func(ctx context.Context) error { return d.Reconcile(ctx, Event{}) }
 		}
 		answers := ask(ctx)
 		return func(ctx context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -18,6 +19,9 @@ type ApplyOptions struct {
 	Allow site.Allowances
 	// Adopt allows to replace a table that another program has made.
 	Adopt bool
+	// Confirm is the time after which the change is undone unless it is confirmed, 0 for
+	// never.
+	Confirm time.Duration
 	// Agree, if not nil, is called with the plan, unless the plan is empty. Its error
 	// ends the command.
 	Agree func(ctx context.Context, p *plan.Plan) error
@@ -33,6 +37,8 @@ type Applied struct {
 	// that there is an alarm.
 	Notices []notice.Notice
 	Partly  bool
+	// Pending says that the change is undone unless it is confirmed, nil if it stays.
+	Pending *Pending
 }
 
 // Apply puts a policy into force, with the present addresses of its names.
@@ -57,12 +63,14 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 		return nil, err
 	}
 	defer leave()
-
+	if err := f.refusePending(); err != nil {
+		return nil, err
+	}
 	before, newest, err := f.background(s, true)
 	if err != nil {
 		return nil, err
 	}
-	c := change{before: before, strict: true, otherPolicy: true}
+	c := change{before: before, strict: true, otherPolicy: true, window: o.Confirm}
 	if c.guards, err = f.guards(s, o, newest); err != nil {
 		return nil, err
 	}
@@ -74,6 +82,9 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 		return nil, err
 	}
 	applied := &Applied{Plan: p, Generation: generation, New: generation != numberOf(newest)}
+	if applied.Pending, err = f.Pending(); err != nil {
+		return nil, err
+	}
 	alarms := s.Alarms(site.Look{Now: f.Now(), Words: f.Words, Generation: generation, Table: p.Want, Earlier: f.recorded()})
 	applied.Notices = slices.Concat(s.Warnings(), s.NameNotices(alarms), alarmNotices(alarms))
 	applied.Partly = s.NeedsSomebody(alarms)

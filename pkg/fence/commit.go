@@ -66,6 +66,7 @@ func (f *committer) desired(s, before *site.Site) (control.Desired, error) {
 		return control.Desired{}, err
 	}
 	state, origins := s.Compile()
+	f.arm(state)
 	d := control.Desired{State: state, Will: origins}
 	if before != nil {
 		d.Why = s.DiffersFrom(before)
@@ -97,6 +98,8 @@ type change struct {
 	// strict refuses a site that requires the classifier if it cannot be attached.
 	// otherPolicy says that what is attached was made for another policy.
 	strict, otherPolicy bool
+	// window is the time for a confirmation, 0 for none.
+	window time.Duration
 }
 
 // sync brings the kernel to the desired state of a site. If the classifier cannot be
@@ -147,9 +150,17 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	var pending *journal.Pending
 	begun := false
 	c.tables = f.kernel(false)
+	if f.arming, err = f.toConfirm(ctx, s, c, newest); err != nil {
+		return nil, 0, err
+	}
+	armed := f.arming
+	defer func() { f.arming = nil }()
 	c.begin = func(_ *plan.Plan, want *ruleset.State) error {
 		begun = true
-		if newest != nil && newest.Policy == s.Text {
+		if err := f.begun(armed); err != nil {
+			return err
+		}
+		if newest != nil && newest.Policy == s.Text && armed == nil {
 			// The names are the same as before, so knowing more about them does no
 			// harm.
 			err = f.keep(s)
@@ -168,6 +179,9 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 		}
 		if pending != nil {
 			err = errors.Join(err, pending.Discard())
+		}
+		if begun && armed != nil {
+			err = errors.Join(err, f.ClearUnconfirmed())
 		}
 		return p, 0, err
 	}
@@ -189,13 +203,30 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	return p, pending.Number, nil
 }
 
+// toConfirm returns the mark of the generation that a change is about to make, nil if it
+// needs no confirmation.
+func (f *committer) toConfirm(ctx context.Context, s *site.Site, c change, newest *journal.Entry) (*journal.Unconfirmed, error) {
+	if c.window == 0 {
+		return nil, nil
+	}
+	p, err := f.planFor(ctx, c.tables, s, c.before)
+	if err != nil {
+		return nil, err
+	}
+	if !f.portsRunOut() {
+		f.Notice.Warn(notice.NoKernelTimeout, "over iptables the kernel does not open the fence by itself: if everything of ringfence is killed, "+
+			"an unconfirmed change stays until the next refresh")
+	}
+	return f.prepareUnconfirmed(c.window, p, newest)
+}
+
 // beginGeneration writes the generation that is about to be committed.
 func (f *committer) beginGeneration(s *site.Site, state *ruleset.State, command string) (*journal.Pending, error) {
 	addresses, err := json.Marshal(s.Memory)
 	if err != nil {
 		return nil, fmt.Errorf("write addresses: %w", err)
 	}
-	compiled, err := json.Marshal(state)
+	compiled, err := json.Marshal(withLifetime(state, 0, func(ruleset.Element) bool { return true }))
 	if err != nil {
 		return nil, fmt.Errorf("write state: %w", err)
 	}

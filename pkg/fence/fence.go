@@ -71,6 +71,9 @@ type Config struct {
 	Words site.Words
 	// Progress receives messages about steps that take some time; nil ignores them.
 	Progress func(text string)
+	// Watchdog starts a process that outlives this one and calls WatchUnconfirmed with the ID; nil
+	// starts none.
+	Watchdog func(id string) error
 	Log      *slog.Logger
 }
 
@@ -87,6 +90,11 @@ type session struct {
 	// choice is the back end of the policy that a command is about, "" for that of the
 	// newest generation.
 	choice policy.Backend
+	// arming is the mark of the generation that this command is about to make, nil if
+	// that needs no confirmation. keeping says that the ports get no lifetime, whatever
+	// the mark on disk says.
+	arming  *journal.Unconfirmed
+	keeping bool
 }
 
 // committer brings the kernel to the desired state of a site.
@@ -122,9 +130,13 @@ func (f *session) enter(ctx context.Context, command string) (leave func(), err 
 		return nil, err
 	}
 	f.Sweep()
-	if err := errors.Join(f.recoverGeneration(ctx), f.recoverDown(ctx)); err != nil {
-		unlock()
-		return nil, err
+	for _, recover := range []func(context.Context) error{
+		f.recoverUnconfirmed, f.recoverGeneration, f.recoverDown, func(context.Context) error { return f.dropOrphan() },
+	} {
+		if err := recover(ctx); err != nil {
+			unlock()
+			return nil, err
+		}
 	}
 	return unlock, nil
 }
@@ -177,7 +189,7 @@ func (f *session) withClassifier(tables control.Kernel, s *site.Site) control.Ke
 	if s != nil {
 		program = s.Classifier.Program
 	}
-	return control.Classified{Rules: tables, Classifier: f.Classifier.With(program)}
+	return control.Classified{Rules: armedKernel{tables, f}, Classifier: f.Classifier.With(program)}
 }
 
 // observe observes the kernel together with the classifier.

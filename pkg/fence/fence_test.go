@@ -61,7 +61,7 @@ func TestLife(t *testing.T) {
 	if a := apply(t, f, secondPolicy, fence.ApplyOptions{}); a.Generation != 2 {
 		t.Errorf("the second policy: %+v", a)
 	}
-	r, err := f.Rollback(t.Context(), 0, nil)
+	r, err := f.Rollback(t.Context(), 0, nil, 0)
 	if err != nil || r.Generation != 3 || r.Target != 1 {
 		t.Errorf("rollback: %+v, %v", r, err)
 	}

@@ -22,14 +22,14 @@ func (m fileMark) same(other fileMark) bool {
 // made one, or has taken the fence down or put it up. What a reconciler itself
 // writes does not change it.
 type StateMark struct {
-	newest      int
-	down, begun fileMark
+	newest                   int
+	down, begun, unconfirmed fileMark
 }
 
 // Same reports whether nothing has changed.
 func (m StateMark) Same(other StateMark) bool {
 	same := func(a, b fileMark) bool { return a.info == nil && b.info == nil || a.same(b) }
-	return m.newest == other.newest && same(m.down, other.down) && same(m.begun, other.begun)
+	return m.newest == other.newest && same(m.down, other.down) && same(m.begun, other.begun) && same(m.unconfirmed, other.unconfirmed)
 }
 
 // State returns the mark of what is on disk now.
@@ -43,5 +43,6 @@ func (r *Reconciler) State() StateMark {
 		m.newest = numbers[len(numbers)-1]
 	}
 	m.down, m.begun = markOf(r.fence.DownFile()), markOf(r.fence.BegunFile())
+	m.unconfirmed = markOf(r.fence.UnconfirmedFile())
 	return m
 }

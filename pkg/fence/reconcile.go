@@ -115,7 +115,7 @@ func (r *Reconciler) Restorer() *Restorer { return r.restorer }
 // StateFiles are those that other runs write to say that something else should be in
 // force, and ResolverFiles those by which the host's own resolver goes.
 func (r *Reconciler) StateFiles() []string {
-	return []string{r.fence.BegunFile(), r.fence.DownFile()}
+	return []string{r.fence.BegunFile(), r.fence.DownFile(), r.fence.UnconfirmedFile()}
 }
 
 // ResolverFiles are described at StateFiles.
@@ -263,11 +263,15 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		return err
 	}
 	f.note(ctx, r.kernel, o.Plan)
-	if r.kernel.Describe().Name == string(policy.BackendNFTables) {
-		r.restorer.remember(r.newest.Number, o.Plan.Want)
-	} else {
+	switch {
+	case r.kernel.Describe().Name != string(policy.BackendNFTables):
 		// Nothing refuses a commit of theirs that another run was faster than.
 		r.restorer.remember(0, nil)
+	case f.unconfirmed() != nil:
+		// What is left of the lifetimes of ports has to be read for every change.
+		r.restorer.remember(r.newest.Number, nil)
+	default:
+		r.restorer.remember(r.newest.Number, o.Plan.Want)
 	}
 	look := f.lookFor(ctx, r.kernel, s, r.newest, o.Plan.Want)
 	f.recordCounts(look)
@@ -286,14 +290,16 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 
 // Due returns the time until the next name must be asked for.
 func (r *Reconciler) Due() time.Duration {
-	const never = time.Hour
+	due, now := time.Hour, r.fence.Now()
+	if u := r.fence.unconfirmed(); u != nil {
+		due = min(due, unconfirmedLeft(u, now))
+	}
 	if r.site == nil {
-		return never
+		return due
 	}
 	if r.again {
 		return 0
 	}
-	due, now := never, r.fence.Now()
 	for _, t := range site.Targets(r.site.Policy) {
 		due = min(due, r.memory.Due(t, now))
 	}

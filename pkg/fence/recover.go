@@ -26,7 +26,9 @@ func (f *session) recoverGeneration(ctx context.Context) error {
 	if err := errors.Join(json.Unmarshal(pending.State, &state), json.Unmarshal(pending.Addresses, &memory)); err != nil {
 		return pending.Discard()
 	}
-	have, err := f.observe(ctx, f.open(f.backendOf(pending.Source, pending.Policy)))
+	kernel := f.open(f.backendOf(pending.Source, pending.Policy))
+	f.arm(&state)
+	have, err := f.observe(ctx, kernel)
 	if err != nil {
 		return err
 	}

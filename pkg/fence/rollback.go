@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -21,8 +22,9 @@ type RolledBack struct {
 }
 
 // Rollback puts the policy of generation n into force again, or for 0 that of the one
-// before the newest. The providers in allowEmpty may be without an address.
-func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string) (*RolledBack, error) {
+// before the newest. The providers in allowEmpty may be without an address. After window it
+// is undone unless it is confirmed; 0 is never.
+func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string, window time.Duration) (*RolledBack, error) {
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
 	}
@@ -31,7 +33,9 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string) (*Roll
 		return nil, err
 	}
 	defer leave()
-
+	if err := f.refusePending(); err != nil {
+		return nil, err
+	}
 	newest, err := f.newestOrDamaged()
 	if err != nil {
 		return nil, err
@@ -57,14 +61,18 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string) (*Roll
 	if err != nil {
 		return nil, err
 	}
-	c := change{before: f.siteBefore(s, newest, memory), otherPolicy: true, guards: s.Guards(site.Allowances{Empty: allowEmpty, CutInside: true}.As(then))}
+	c := change{before: f.siteBefore(s, newest, memory), otherPolicy: true, window: window, guards: s.Guards(site.Allowances{Empty: allowEmpty, CutInside: true}.As(then))}
 	p, generation, err := f.commit(ctx, s, c, newest, fmt.Sprintf("rollback %d", target.Number))
+	if err != nil {
+		return nil, err
+	}
+	pending, err := f.Pending()
 	if err != nil {
 		return nil, err
 	}
 	return &RolledBack{
 		Applied: Applied{
-			Plan: p, Generation: generation, New: generation != numberOf(newest),
+			Plan: p, Generation: generation, New: generation != numberOf(newest), Pending: pending,
 			Notices: append(s.Warnings(), s.CutWarnings()...),
 		},
 		Target: target.Number, Source: target.Source, Text: target.Policy,

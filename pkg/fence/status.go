@@ -41,6 +41,8 @@ type Status struct {
 	Differences int
 	// PolicyChanged says that the policy file differs from that of the generation.
 	PolicyChanged bool
+	// Pending is what waits for a confirmation, nil if nothing does.
+	Pending *Pending
 	// Names is how many names the policy asks for.
 	Names     int
 	Providers []Allowed
@@ -112,7 +114,11 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Pending, err = f.Pending(); err != nil {
+		return nil, err
+	}
 	state, origins := s.Compile()
+	f.arm(state)
 	if down != nil {
 		r.Down, state = &down.Time, &ruleset.State{}
 	}

@@ -199,6 +199,11 @@ func (f *Fence) Down(ctx context.Context, adopt bool) (*Restored, error) {
 	if err := f.setPhase(now, journal.Resting); err != nil {
 		f.Notice.Warn(notice.StateUnsaved, "the fence is down, but the record of taking it down could not be completed: %v", err)
 	}
+	if u, err := f.Unconfirmed(); u != nil && err == nil {
+		if err := f.SetAsideUnconfirmed(u); err != nil {
+			f.Notice.Warn(notice.StateUnsaved, "the fence is down, but the unconfirmed generation could not be set aside: %v", err)
+		}
+	}
 	newest, err := f.newest()
 	if err != nil {
 		f.Notice.Warn(notice.StateDamaged, "%v", err)

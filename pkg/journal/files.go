@@ -218,7 +218,7 @@ func setAside(damaged *Damaged) error {
 }
 
 // leftover is the name of a temporary file that write has not come to rename.
-var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|allowed|down)\.json[0-9]+$`)
+var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|allowed|down|unconfirmed)\.json[0-9]+$`)
 
 // Sweep removes temporary files of runs that were killed. The caller holds the lock.
 // Files that cannot be removed do no harm, so errors are ignored.

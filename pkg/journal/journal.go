@@ -14,6 +14,8 @@
 //	journal/notices.json         what was found and may hold still
 //	journal/allowed.json         what is allowed by hand, and until when
 //	journal/down.json            the fence was taken down
+//	journal/unconfirmed.json     the newest generation is undone unless it is confirmed
+//	journal/00000013.undone.json generation 13, which was not confirmed
 package journal
 
 import (
@@ -183,9 +185,9 @@ func (p *Pending) Finish() error {
 	if err != nil {
 		return err
 	}
-	number := 1
-	if len(numbers) > 0 {
-		number = numbers[len(numbers)-1] + 1
+	number, err := p.journal.NextNumber()
+	if err != nil {
+		return err
 	}
 	if err := os.Rename(p.journal.path(pendingFile), p.journal.path(entryFile(number))); err != nil {
 		return fmt.Errorf("number generation: %w", err)
@@ -198,6 +200,7 @@ func (p *Pending) Finish() error {
 		// If this fails, the next generation tries again.
 		_ = os.Remove(p.journal.path(entryFile(numbers[0])))
 		numbers = numbers[1:]
+		p.journal.dropUndone(numbers[0])
 	}
 	return nil
 }

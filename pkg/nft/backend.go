@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -74,7 +75,7 @@ func (k *Kernel) Forget() { k.Known = nil }
 // Note notes that the plan is in force.
 func (k *Kernel) Note(p *plan.Plan) error {
 	id := k.after(p)
-	if id == 0 {
+	if id == 0 || expires(p.Want) {
 		k.Known = nil
 		return nil
 	}
@@ -84,6 +85,16 @@ func (k *Kernel) Note(p *plan.Plan) error {
 	known, err := Here(id, p.Want)
 	k.Known, k.changed = known, true
 	return err
+}
+
+// expires reports whether elements of a state run out, which no generation shows.
+func expires(s *ruleset.State) bool {
+	for _, set := range s.Sets {
+		if slices.ContainsFunc(set.Elements, func(e ruleset.Element) bool { return e.Timeout != 0 }) {
+			return true
+		}
+	}
+	return false
 }
 
 // Snapshot returns what the next run should Restore, and whether that differs from

@@ -135,9 +135,10 @@ func (t *transition) change(name string, have, want ruleset.Set) {
 	switch {
 	case len(gone)+len(come) == 0:
 		return
-	case slices.ContainsFunc(gone, func(e ruleset.Element) bool { return e.Timeout != 0 || e.Foreign != "" }):
+	case slices.ContainsFunc(slices.Concat(gone, come), func(e ruleset.Element) bool { return e.Timeout != 0 || e.Foreign != "" }):
 		// An element with a lifetime may be gone when the transaction arrives, and one
 		// that another program made may need attributes to be named: both would void it.
+		// To give an element a lifetime is to delete it and add it again.
 		t.replace(name)
 		return
 	case want.Interval && (len(want.Elements) <= mostReplaced || overlap(gone, come)):

@@ -49,6 +49,8 @@ const (
 	GuardRefuses          Code = "guard-refuses"           // apply would be refused
 	NothingDone           Code = "nothing-done"            // why nothing was done
 	NotAllowedAgain       Code = "not-allowed-again"       // an allowance by hand that the kernel has lost
+	Undone                Code = "undone"                  // a generation that was not confirmed
+	NoKernelTimeout       Code = "no-kernel-timeout"       // only processes can undo a generation
 	RulesAsCompiled       Code = "rules-as-compiled"       // a policy that this version cannot read
 )
 

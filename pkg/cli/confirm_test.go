@@ -1,0 +1,281 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+)
+
+// fenced reports whether the rules of a site judge packets to SIP ports.
+func (s *site) fenced(t *testing.T) bool {
+	t.Helper()
+	table, err := labtest.TryInput(t, s.host, "", "nft", "list", "set", "inet", "ringfence", "ports")
+	return err == nil && strings.Contains(table, "elements")
+}
+
+// with reports whether the policy in the kernel has this network.
+func (s *site) with(t *testing.T, network string) bool {
+	t.Helper()
+	return strings.Contains(s.ruleset(t), network)
+}
+
+const otherStatic = "version: 1\nproviders:\n  - name: acme\n    addresses: [192.0.2.0/24]\n"
+
+// TestConfirm: what is confirmed stays, also after the deadline; what is not goes back
+// to what was there before, with nobody doing anything.
+func TestConfirm(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+	o := s.must(t, 0, "apply", "--confirm", "60s")
+	if !strings.Contains(o.stderr, "ringfence confirm") {
+		t.Errorf("apply does not say how to confirm: %s", o.stderr)
+	}
+	if listed := s.ruleset(t); !strings.Contains(listed, "timeout 1m1s500ms") {
+		t.Errorf("the kernel does not open the fence by itself:\n%s", listed)
+	}
+	var status struct {
+		Pending *time.Time
+		Drift   bool
+	}
+	labtest.Must(t, json.Unmarshal([]byte(s.must(t, 0, "status", "-o", "json").stdout), &status))
+	if status.Pending == nil || status.Drift {
+		t.Errorf("pending: %v, drift: %t", status.Pending, status.Drift)
+	}
+	if o := s.must(t, 0, "status"); !strings.Contains(o.stdout, "is undone in ") {
+		t.Errorf("status says\n%s", o.stdout)
+	}
+	reportsClearly(t, s.run(t, "apply"), 1, []string{"generation 1 by ", "waits for a confirmation", "hint: ringfence confirm keeps it"})
+	reportsClearly(t, s.run(t, "rollback", "1"), 1, []string{"waits for a confirmation"})
+	if o := s.must(t, 0, "refresh"); !strings.Contains(o.stdout, "nothing to do") {
+		t.Errorf("refresh says %s", o.stdout)
+	}
+	other := s.command(t, "confirm")
+	other.Env = append(other.Env, "SUDO_USER=somebody-else")
+	reportsClearly(t, s.start(t, other), 1, []string{"was made by", "ringfence confirm 1"})
+	s.must(t, 1, "confirm", "7")
+	s.must(t, 0, "confirm")
+	if listed := s.ruleset(t); strings.Contains(listed, "timeout 1m1s500ms") {
+		t.Errorf("the ports still run out:\n%s", listed)
+	}
+	reportsClearly(t, s.run(t, "confirm"), 1, []string{"no generation waits for a confirmation"})
+	if r := s.plan(t, 0, "diff", "--full"); r.Changed {
+		t.Errorf("after confirm: %+v", r.Changes)
+	}
+
+	s.write(t, otherStatic)
+	s.must(t, 0, "apply", "--confirm=1s")
+	labtest.Until(t, "the change is undone", func() bool { return s.with(t, "203.0.113.0/24") })
+	labtest.Until(t, "it is not confirmed", func() bool {
+		return strings.Contains(s.must(t, 1, "confirm").stderr, "generation 2 was not confirmed in time and was undone")
+	})
+	if r := s.refreshed(t); r.Changed || r.Generation != 1 {
+		t.Errorf("after it was undone: %+v", r)
+	}
+	// The number is not used again.
+	if r := s.plan(t, 0, "apply"); r.Generation != 3 {
+		t.Errorf("the next generation is %d", r.Generation)
+	}
+	s.must(t, 0, "rollback", "1", "--confirm", "60s")
+	if !s.with(t, "timeout 1m1s500ms") {
+		t.Error("the rollback needs no confirmation")
+	}
+	s.must(t, 0, "confirm", "4")
+}
+
+// TestConfirmFirst: before the first apply there was no fence, and without a
+// confirmation there is none again.
+func TestConfirmFirst(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+	s.must(t, 0, "apply", "--confirm=1s")
+	labtest.Until(t, "the fence is gone", func() bool { return s.ruleset(t) == "" })
+	labtest.Until(t, "its generation is gone", func() bool { return s.run(t, "up").status == 1 })
+}
+
+// TestConfirmKilled: SIGKILL of the command at any time leaves no unconfirmed fence.
+func TestConfirmKilled(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+	s.must(t, 0, "apply")
+	s.write(t, otherStatic)
+	for range labtest.Count(10, 500) {
+		s.stopped(t, syscall.SIGKILL, time.Duration(rand.Int64N(int64(150*time.Millisecond))), "apply", "--confirm=1s")
+		labtest.Until(t, "what was confirmed is in force", func() bool {
+			_, err := os.Stat(filepath.Join(s.state(), "journal", "unconfirmed.json"))
+			return os.IsNotExist(err) && s.with(t, "203.0.113.0/24") && s.fenced(t)
+		})
+		// The policy file is newer than what is in force, which is an alarm.
+		if r := s.plan(t, 4, "refresh"); r.Generation != 1 || r.Changed {
+			t.Fatalf("in force is %+v", r)
+		}
+	}
+}
+
+// TestConfirmEverythingKilled: if nothing of ringfence is alive, the kernel opens the
+// fence, and the next run puts back what was there before.
+func TestConfirmEverythingKilled(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+	s.must(t, 0, "apply")
+	s.write(t, otherStatic)
+	for range labtest.Count(2, 100) {
+		s.must(t, 0, "apply", "--confirm=1s")
+		killWatchdogs(t, s)
+		labtest.Until(t, "the kernel has opened the fence", func() bool { return !s.fenced(t) })
+		if !s.with(t, "192.0.2.0/24") {
+			t.Error("somebody is still alive")
+		}
+		s.must(t, 4, "refresh") // the policy file is newer
+		if !s.fenced(t) || !s.with(t, "203.0.113.0/24") {
+			t.Errorf("in force is\n%s", s.ruleset(t))
+		}
+	}
+}
+
+// killWatchdogs kills the watchdogs of a site, which its folder names.
+func killWatchdogs(t *testing.T, s *site) {
+	t.Helper()
+	killed := 0
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	labtest.Must(t, err)
+	for _, path := range commands {
+		line, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(line), s.state()) || !strings.Contains(string(line), "watchdog") {
+			continue
+		}
+		var pid int
+		for _, digit := range filepath.Base(filepath.Dir(path)) {
+			pid = 10*pid + int(digit-'0')
+		}
+		labtest.Must(t, unix.Kill(pid, unix.SIGKILL))
+		killed++
+	}
+	if killed == 0 {
+		t.Fatal("there is no watchdog")
+	}
+}
+
+// TestConfirmHangUp: a terminal that hangs up while it is asked takes the command with
+// it, and the change is undone.
+func TestConfirmHangUp(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+	s.must(t, 0, "apply")
+	s.write(t, otherStatic)
+	for range labtest.Count(3, 100) {
+		cmd, master := onTerminal(t, s, "apply", "--yes", "--confirm=2s")
+		said := make([]byte, 1<<16)
+		var text strings.Builder
+		for !strings.Contains(text.String(), "Is your phone registered?") {
+			n, err := master.Read(said)
+			labtest.Must(t, err)
+			text.Write(said[:n])
+		}
+		labtest.Must(t, master.Close())
+		cmd.Wait() // its status tells nothing
+		labtest.Until(t, "the change is undone", func() bool { return s.with(t, "203.0.113.0/24") })
+	}
+}
+
+// TestConfirmOnTerminal: y keeps the change.
+func TestConfirmOnTerminal(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+	cmd, master := onTerminal(t, s, "apply", "--yes", "--confirm")
+	defer master.Close()
+	_, err := master.WriteString("y\n")
+	labtest.Must(t, err)
+	said := make([]byte, 1<<16)
+	var text strings.Builder
+	for {
+		n, err := master.Read(said)
+		if err != nil {
+			break // the command has ended
+		}
+		text.Write(said[:n])
+	}
+	labtest.Must(t, cmd.Wait())
+	if !strings.Contains(text.String(), "Generation 1 is confirmed.") || !s.fenced(t) || s.with(t, "timeout 1m1s500ms") {
+		t.Errorf("it says\n%s\n%s", text.String(), s.ruleset(t))
+	}
+}
+
+// onTerminal starts a command on a terminal of its own, and returns the other end.
+func onTerminal(t *testing.T, s *site, args ...string) (*exec.Cmd, *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	labtest.Must(t, err)
+	raw, err := master.SyscallConn()
+	labtest.Must(t, err)
+	var number int
+	labtest.Must(t, raw.Control(func(fd uintptr) {
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+			number, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		}
+	}))
+	labtest.Must(t, err)
+	slave, err := os.OpenFile(filepath.Join("/dev/pts", strconv.Itoa(number)), os.O_RDWR|unix.O_NOCTTY, 0)
+	labtest.Must(t, err)
+	defer slave.Close()
+	cmd := s.command(t, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	labtest.Must(t, s.host.Start(cmd))
+	return cmd, master
+}
+
+// TestConfirmAtTheLastMoment: a confirmation around the deadline keeps the change or
+// does not, never half, and its exit status says which.
+func TestConfirmAtTheLastMoment(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+	s.must(t, 0, "apply")
+	kept := 0
+	for range labtest.Count(6, 1000) {
+		s.write(t, otherStatic)
+		s.must(t, 0, "apply", "--confirm=1s")
+		cmd := s.command(t, "confirm")
+		deadline := pendingUntil(t, s).Add(time.Duration(rand.Int64N(int64(130*time.Millisecond))) - 100*time.Millisecond)
+		timer := time.NewTimer(time.Until(deadline))
+		<-timer.C
+		switch o := s.start(t, cmd); o.status {
+		case 0:
+			kept++
+			if !s.fenced(t) || !s.with(t, "192.0.2.0/24") || s.with(t, "timeout 2s500ms") {
+				t.Errorf("it is confirmed, and in force is\n%s", s.ruleset(t))
+			}
+			s.write(t, staticPolicy)
+			s.must(t, 0, "apply")
+		case 1:
+			labtest.Until(t, "the change is undone", func() bool { return s.with(t, "203.0.113.0/24") && s.fenced(t) })
+			if s.with(t, "timeout 2s500ms") {
+				t.Errorf("it is undone, and in force is\n%s", s.ruleset(t))
+			}
+		default:
+			t.Fatalf("confirm: exit status %d: %s", o.status, o.stderr)
+		}
+	}
+	t.Logf("kept %d", kept)
+}
+
+// pendingUntil returns the deadline of what waits for a confirmation.
+func pendingUntil(t *testing.T, s *site) time.Time {
+	t.Helper()
+	var status struct{ Pending time.Time }
+	labtest.Must(t, json.Unmarshal([]byte(s.must(t, 0, "status", "-o", "json").stdout), &status))
+	if status.Pending.IsZero() {
+		return time.Now() // it is over already
+	}
+	return status.Pending
+}

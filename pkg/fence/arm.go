@@ -1,0 +1,83 @@
+package fence
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// arm gives the ports of a state the lifetime that the kernel lets them have while the
+// generation is unconfirmed. After it the rules judge no packet: the fence is open.
+func (f *session) arm(s *ruleset.State) {
+	if u := f.unconfirmed(); u != nil && f.portsRunOut() {
+		*s = *withLifetime(s, lifetime(u), func(ruleset.Element) bool { return true })
+	}
+}
+
+// portsRunOut reports whether the back end can let the kernel take ports out of its rules
+// after a time. The ports of iptables are written into its rules.
+func (f *session) portsRunOut() bool {
+	return f.open(f.chosen()).Describe().Name == string(policy.BackendNFTables)
+}
+
+// lifetime is that of the ports of a generation from when it is made.
+func lifetime(u *journal.Unconfirmed) time.Duration { return time.Duration(u.Window) + kernelGrace }
+
+// withLifetime returns a state in which those of the ports that are meant have this
+// lifetime.
+func withLifetime(s *ruleset.State, lifetime time.Duration, meant func(ruleset.Element) bool) *ruleset.State {
+	const name = "ports"
+	ports, ok := s.Sets[name]
+	if !ok {
+		return s
+	}
+	with := *s
+	with.Sets = maps.Clone(s.Sets)
+	ports.Elements = slices.Clone(ports.Elements)
+	for i, e := range ports.Elements {
+		if meant(e) {
+			ports.Elements[i].Timeout = lifetime
+		}
+	}
+	with.Sets[name] = ports
+	return &with
+}
+
+// armedKernel is a kernel with an unconfirmed generation. Whatever is left of the
+// lifetime of a port is right, and a port that is added again gets no more than that.
+type armedKernel struct {
+	control.Kernel
+	session *session
+}
+
+// Observe returns what the kernel holds, with each lifetime that is not longer than that
+// from the beginning as if it were that one.
+func (k armedKernel) Observe(ctx context.Context) (*ruleset.State, error) {
+	s, err := k.Kernel.Observe(ctx)
+	u := k.session.unconfirmed()
+	if err != nil || u == nil || k.session.arming != nil {
+		return s, err
+	}
+	runsOut := func(e ruleset.Element) bool { return e.Timeout > 0 && e.Timeout <= lifetime(u) }
+	return withLifetime(s, lifetime(u), runsOut), nil
+}
+
+// Commit does the plan.
+func (k armedKernel) Commit(ctx context.Context, p *plan.Plan) error {
+	u := k.session.unconfirmed()
+	if u == nil || k.session.arming != nil {
+		return k.Kernel.Commit(ctx, p)
+	}
+	left := unconfirmedLeft(u, k.session.Now()) + kernelGrace
+	shorter := *p
+	runsOut := func(e ruleset.Element) bool { return e.Timeout > 0 }
+	shorter.Want = withLifetime(p.Want, left.Truncate(time.Millisecond), runsOut)
+	return k.Kernel.Commit(ctx, &shorter)
+}

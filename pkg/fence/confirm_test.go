@@ -1,0 +1,210 @@
+package fence_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/daemon"
+	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan/plantest"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// clock is a clock whose wall time can be moved, and whose boot can end.
+type clock struct {
+	mu    sync.Mutex
+	start time.Time
+	wall  time.Duration
+	boot  string
+}
+
+func (c *clock) now() resolve.Moment {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return resolve.Moment{Time: time.Now().Add(c.wall), Boot: c.boot, Up: resolve.Span(time.Since(c.start))}
+}
+
+// TestConfirmInTime: the deadline holds to the millisecond, whatever the wall clock says.
+func TestConfirmInTime(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		wait time.Duration
+		wall time.Duration
+		boot string
+		kept bool
+	}{
+		{"at once", 0, 0, "first", true},
+		{"in the last millisecond", 60*time.Second - time.Millisecond, 0, "first", true},
+		{"at the deadline", 60 * time.Second, 0, "first", false},
+		{"the wall clock jumps forward", 59 * time.Second, time.Hour, "first", true},
+		{"the wall clock jumps back", 61 * time.Second, -time.Hour, "first", false},
+		{"after a reboot", time.Second, 0, "second", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			folder := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				kernel, c := &plantest.Kernel{}, &clock{start: time.Now(), boot: "first"}
+				world := testWorld(kernel)
+				world.Now = c.now
+				newFence := func() *fence.Fence {
+					return fence.New(fence.Config{
+						StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: slog.New(slog.DiscardHandler),
+						Notice: func(notice.Notice) {},
+					}, world)
+				}
+				apply(t, newFence(), firstPolicy, fence.ApplyOptions{})
+				applied := apply(t, newFence(), secondPolicy, fence.ApplyOptions{Confirm: time.Minute})
+				if applied.Pending == nil || applied.Generation != 2 || applied.Pending.Left != time.Minute {
+					t.Fatalf("pending is %+v of generation %d", applied.Pending, applied.Generation)
+				}
+				time.Sleep(test.wait)
+				c.mu.Lock()
+				c.wall, c.boot = test.wall, test.boot
+				c.mu.Unlock()
+				_, err := newFence().Confirm(t.Context(), 0)
+				if (err == nil) != test.kept {
+					t.Errorf("confirm: %v", err)
+				}
+				if err != nil && !strings.Contains(err.Error(), "generation 2 was not confirmed in time and was undone") {
+					t.Errorf("confirm: %v", err)
+				}
+				wantPorts(t, kernel, 0)
+				restored, err := newFence().Up(t.Context())
+				labtest.Must(t, err)
+				if want := map[bool]int{true: 2, false: 1}[test.kept]; restored.Generation != want || !restored.Plan.Empty() {
+					t.Errorf("in force is generation %d with %+v, want %d", restored.Generation, restored.Plan.Changes, want)
+				}
+			})
+		})
+	}
+}
+
+// wantPorts wants the ports in the kernel to have at most a lifetime, 0 for none.
+func wantPorts(t *testing.T, kernel *plantest.Kernel, most time.Duration) {
+	t.Helper()
+	state, err := kernel.Observe(t.Context())
+	labtest.Must(t, err)
+	if len(state.Sets["ports"].Elements) == 0 {
+		t.Error("no port is fenced")
+	}
+	for _, e := range state.Sets["ports"].Elements {
+		if e.Timeout > most || (e.Timeout == 0) != (most == 0) {
+			t.Errorf("%s is in the kernel, want at most %s", e, most)
+		}
+	}
+}
+
+// TestRepairWhilePending: what another program has removed comes back with what is left
+// of the lifetime, and nothing is written while all is as it should be.
+func TestRepairWhilePending(t *testing.T) {
+	folder := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		kernel, c := &plantest.Kernel{}, &clock{start: time.Now(), boot: "first"}
+		world := testWorld(kernel)
+		world.Now = c.now
+		f := fence.New(fence.Config{
+			StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: slog.New(slog.DiscardHandler),
+			Notice: func(notice.Notice) {},
+		}, world)
+		apply(t, f, firstPolicy, fence.ApplyOptions{Confirm: time.Minute})
+		wantPorts(t, kernel, 62*time.Second)
+		time.Sleep(40 * time.Second)
+		commits := kernel.Commits
+		r, err := f.Refresh(t.Context(), fence.RefreshOptions{})
+		labtest.Must(t, err)
+		if !r.Plan.Empty() || kernel.Commits != commits {
+			t.Errorf("refresh changes %+v", r.Plan.Changes)
+		}
+		kernel.Change(func(s *ruleset.State) { *s = ruleset.State{GenID: s.GenID} })
+		if _, err := f.Refresh(t.Context(), fence.RefreshOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		wantPorts(t, kernel, 22*time.Second)
+		if _, err := f.Apply(t.Context(), policyOf(t, secondPolicy), fence.ApplyOptions{}); err == nil || !strings.Contains(err.Error(), "waits for a confirmation") {
+			t.Errorf("a second apply: %v", err)
+		}
+		time.Sleep(20 * time.Second)
+		if _, err := f.Up(t.Context()); err == nil {
+			t.Error("there is a generation after the first one was undone")
+		}
+		if state, err := kernel.Observe(t.Context()); err != nil || state.Exists {
+			t.Errorf("there is a fence after the first one was undone (%v)", err)
+		}
+	})
+}
+
+// TestServiceUndoes: the service undoes what is not confirmed, also the first generation
+// of all, and restores nothing of it later.
+func TestServiceUndoes(t *testing.T) {
+	for name, before := range map[string]string{"the first apply": "", "a change": firstPolicy} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				kernel, c := &plantest.Kernel{}, &clock{start: time.Now(), boot: "first"}
+				world := testWorld(kernel)
+				world.Now = c.now
+				log := slog.New(slog.DiscardHandler)
+				newFence := func() *fence.Fence {
+					return fence.New(fence.Config{StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: log}, world)
+				}
+				if before != "" {
+					apply(t, newFence(), before, fence.ApplyOptions{})
+				}
+				d := daemon.New(log)
+				d.Check, d.Poll, d.Notify = time.Hour, time.Second, func(string) error { return nil }
+				ctx, cancel := context.WithCancel(t.Context())
+				var running sync.WaitGroup
+				running.Go(func() { labtest.Must(t, d.Run(ctx, newFence().Reconciler())) })
+				time.Sleep(5 * time.Second)
+				apply(t, newFence(), secondPolicy, fence.ApplyOptions{Confirm: time.Minute})
+				time.Sleep(59 * time.Second)
+				synctest.Wait()
+				wantPorts(t, kernel, 62*time.Second)
+				time.Sleep(1100 * time.Millisecond)
+				synctest.Wait()
+				state, err := kernel.Observe(t.Context())
+				labtest.Must(t, err)
+				if state.Exists != (before != "") {
+					t.Errorf("there is a fence: %t", state.Exists)
+				}
+				if before != "" {
+					wantPorts(t, kernel, 0)
+				}
+				cancel()
+				running.Wait()
+			})
+		})
+	}
+}
+
+// TestUndoWithoutTheGenerationBefore: if that cannot be read, the fence is taken down.
+func TestUndoWithoutTheGenerationBefore(t *testing.T) {
+	folder := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		kernel, c := &plantest.Kernel{}, &clock{start: time.Now(), boot: "first"}
+		world := testWorld(kernel)
+		world.Now = c.now
+		log := slog.New(slog.DiscardHandler)
+		f := fence.New(fence.Config{StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: log}, world)
+		apply(t, f, firstPolicy, fence.ApplyOptions{})
+		apply(t, f, secondPolicy, fence.ApplyOptions{Confirm: time.Minute})
+		labtest.Must(t, os.Truncate(folder+"/state/journal/00000001.json", 10))
+		time.Sleep(time.Minute)
+		if _, err := f.Confirm(t.Context(), 0); err == nil {
+			t.Error("it was confirmed after the deadline")
+		}
+		if state, err := kernel.Observe(t.Context()); err != nil || state.Exists {
+			t.Errorf("there is a fence (%v)", err)
+		}
+		apply(t, f, secondPolicy, fence.ApplyOptions{})
+	})
+}

@@ -1,0 +1,124 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+
+	"github.com/ringfence/ringfence/pkg/resolve"
+)
+
+// Unconfirmed says that the newest generation is undone unless somebody confirms it.
+type Unconfirmed struct {
+	// ID is different for each.
+	ID string `json:"id"`
+	// Generation is the number of the generation, which it may not have got yet.
+	Generation int `json:"generation"`
+	// Before is the generation to go back to. It is 0 if nothing was in force.
+	Before int            `json:"before"`
+	User   string         `json:"user"`
+	Made   resolve.Moment `json:"made"`
+	Window resolve.Span   `json:"window"`
+	// Confirmed says that it was confirmed, and that the kernel may not reflect that yet.
+	Confirmed bool `json:"confirmed,omitempty"`
+}
+
+// UnconfirmedFile is the file that marks the newest generation as unconfirmed.
+func (j Journal) UnconfirmedFile() string { return j.path("unconfirmed.json") }
+
+// SetUnconfirmed marks a generation as unconfirmed, before it is committed.
+func (j Journal) SetUnconfirmed(u Unconfirmed) error { return seal(j.UnconfirmedFile(), u) }
+
+// ClearUnconfirmed removes that mark.
+func (j Journal) ClearUnconfirmed() error {
+	if err := remove(j.UnconfirmedFile()); err != nil {
+		return err
+	}
+	if _, err := os.Stat(j.path("")); err != nil {
+		return ifThere(err)
+	}
+	return syncFolder(j.path(""))
+}
+
+// Unconfirmed returns the mark, nil if there is none. A damaged one is an error.
+func (j Journal) Unconfirmed() (*Unconfirmed, error) {
+	var u Unconfirmed
+	if err := unseal(j.UnconfirmedFile(), &u); err != nil {
+		return nil, ifThere(err)
+	}
+	return &u, nil
+}
+
+// SetAsideUnconfirmed removes the mark, after it has renamed its generation, which does
+// not count any more. It does what is left to do if an earlier call was killed.
+func (j Journal) SetAsideUnconfirmed(u *Unconfirmed) error {
+	if err := remove(j.BegunFile()); err != nil {
+		return err
+	}
+	err := os.Rename(j.path(entryFile(u.Generation)), j.path(undoneFile(u.Generation)))
+	if err = ifThere(err); err != nil {
+		return fmt.Errorf("set generation aside: %w", err)
+	}
+	return j.ClearUnconfirmed()
+}
+
+func undoneFile(number int) string { return fmt.Sprintf("%08d.undone.json", number) }
+
+var undoneName = regexp.MustCompile(`^([0-9]{8})\.undone\.json$`)
+
+// LastUndone returns the number of the last generation that was undone, 0 if there is
+// none.
+func (j Journal) LastUndone() (int, error) {
+	files, err := os.ReadDir(j.path(""))
+	if err != nil {
+		return 0, ifThere(err)
+	}
+	last := 0
+	for _, f := range files {
+		if m := undoneName.FindStringSubmatch(f.Name()); m != nil {
+			if n, err := strconv.Atoi(m[1]); err == nil {
+				last = max(last, n)
+			}
+		}
+	}
+	return last, nil
+}
+
+// NextNumber returns the number of the next generation. That of a generation which was
+// undone is not used again.
+func (j Journal) NextNumber() (int, error) {
+	numbers, err := j.Numbers()
+	if err != nil {
+		return 0, err
+	}
+	last, err := j.LastUndone()
+	if len(numbers) > 0 {
+		last = max(last, numbers[len(numbers)-1])
+	}
+	return last + 1, err
+}
+
+// dropUndone removes what was undone before the oldest generation that is kept.
+func (j Journal) dropUndone(oldest int) {
+	paths, _ := filepath.Glob(j.path("*.undone.json"))
+	for _, path := range paths {
+		m := undoneName.FindStringSubmatch(filepath.Base(path))
+		if m == nil {
+			continue
+		}
+		if n, err := strconv.Atoi(m[1]); err == nil && n < oldest {
+			_ = os.Remove(path)
+		}
+	}
+}
+
+// SetUnconfirmedAside renames a mark that cannot be read.
+func (j Journal) SetUnconfirmedAside(err error) error {
+	if damaged, ok := errors.AsType[*Damaged](err); ok {
+		return setAside(damaged)
+	}
+	return err
+}
