@@ -38,7 +38,7 @@ func TestTroubles(t *testing.T) {
 		{"bad policy for check", write("version: 1\nmode: off\n"), []string{"check"}, 1, []string{`policy.yaml:2:7: mode is "off"`}},
 		{"bad policy for diff", write("version: 1\nmode: off\n"), []string{"diff"}, 1, []string{`policy.yaml:2:7: mode is "off"`}},
 		{"missing policy", func(t *testing.T, s *site) { labtest.Must(t, os.Remove(s.policyFile())) }, []string{"apply"}, 1, []string{
-			"ringfence: error: there is no policy ", "hint: write one",
+			"ringfence: error: there is no policy ", "hint: ringfence init writes one",
 		}},
 		{"policy is a folder", func(t *testing.T, s *site) {
 			labtest.Must(t, os.Remove(s.policyFile()))
