@@ -315,3 +315,21 @@ func TestAMoveWithoutASecondWayToAsk(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestBanOfARegistrar: an address that a name stands for and that bans.addresses lists is
+// allowed, and apply and bans say so.
+func TestBanOfARegistrar(t *testing.T) {
+	p := newPatient(t, "127.0.0.1")
+	p.must(t, 0, "apply")
+	policy := strings.Replace(patientPolicy, "SERVERS", "127.0.0.1", 1)
+	p.write(t, policy+"bans: {addresses: [203.0.113.5, 192.0.2.0/24]}\n")
+	const said = "bans.addresses has 203.0.113.5, which is allowed all the same: sip.acme.example stands for it"
+	if o := p.must(t, 0, "apply"); !strings.Contains(o.stderr, said) || strings.Contains(o.stderr, "192.0.2") {
+		t.Errorf("apply says %q", o.stderr)
+	}
+	for line := range strings.Lines(p.must(t, 0, "bans").stdout) {
+		if strings.Contains(line, "203.0.113.5") != strings.Contains(line, "what the policy allows gets in all the same") {
+			t.Errorf("bans says %q", line)
+		}
+	}
+}

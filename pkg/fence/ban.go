@@ -158,6 +158,19 @@ func contains(s ruleset.Set, a netip.Addr) bool {
 	return false
 }
 
+// allowsPart reports whether any address of a prefix is one of a provider or trusted.
+func allowsPart(have *ruleset.State, p netip.Prefix) bool {
+	last := ruleset.Addresses([]netip.Prefix{p})[0].To
+	for _, set := range []string{"providers", "trusted"} {
+		for _, e := range have.Sets[set+familyOf(p.Addr())].Elements {
+			if e.From.Compare(last) <= 0 && p.Addr().Compare(e.To) <= 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Bans lists the addresses that are banned for a time, and those that the policy bans
 // permanently.
 func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
@@ -194,7 +207,11 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 	for _, set := range []string{"blocked4", "blocked6"} {
 		for _, e := range have.Sets[set].Elements {
 			for _, p := range e.Prefixes() {
-				list = append(list, Banned{Prefix: p, Why: "the policy: bans.addresses"})
+				why := "the policy: bans.addresses"
+				if allowsPart(have, p) {
+					why += "; of these, what the policy allows gets in all the same"
+				}
+				list = append(list, Banned{Prefix: p, Why: why})
 			}
 		}
 	}

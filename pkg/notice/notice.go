@@ -51,6 +51,7 @@ const (
 	NotAllowedAgain       Code = "not-allowed-again"       // an allowance by hand that the kernel has lost
 	Undone                Code = "undone"                  // a generation that was not confirmed
 	NoKernelTimeout       Code = "no-kernel-timeout"       // only processes can undo a generation
+	BanHasNoEffect        Code = "ban-has-no-effect"       // an address of bans.addresses that a name stands for
 	RulesAsCompiled       Code = "rules-as-compiled"       // a policy that this version cannot read
 )
 

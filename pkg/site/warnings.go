@@ -3,6 +3,7 @@ package site
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -21,7 +22,27 @@ func (s *Site) Warnings() []notice.Notice {
 
 // HostWarnings are those that change with the host.
 func (s *Site) HostWarnings() []notice.Notice {
-	return append(s.interfaceWarnings(), s.ClassifierWarnings()...)
+	return slices.Concat(s.interfaceWarnings(), s.ClassifierWarnings(), s.banWarnings())
+}
+
+// banWarnings are about addresses of bans.addresses that a name of the policy stands for
+// now: what is allowed is asked first.
+func (s *Site) banWarnings() []notice.Notice {
+	if len(s.Policy.Bans.Addresses) == 0 {
+		return nil
+	}
+	var warnings []notice.Notice
+	for _, n := range compile.Names(s.Policy) {
+		for _, known := range s.Memory.Addresses(resolve.Target{Name: n.Host, Registrar: n.Registrar}) {
+			banned := func(p netip.Prefix) bool { return p.Contains(known.Address) }
+			if slices.ContainsFunc(s.Policy.Bans.Addresses, banned) {
+				w := notice.Warningf(notice.BanHasNoEffect, "bans.addresses has %s, which is allowed all the same: %s stands for it", known.Address, n.Host)
+				w.About = known.Address.String()
+				warnings = append(warnings, w)
+			}
+		}
+	}
+	return warnings
 }
 
 // PolicyWarnings returns the warnings that do not depend on the host.
