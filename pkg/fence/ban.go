@@ -199,6 +199,9 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 				break
 			}
 		}
+		if contains(have.Sets["protected"+familyOf(b.Address)], b.Address) {
+			entry.Why += "; no effect while this host needs it (its own, a gateway, a name server)"
+		}
 		if isByHand(byHand, b.Address) {
 			entry.Why += "; no effect while it is allowed by hand"
 		}
