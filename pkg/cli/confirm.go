@@ -181,8 +181,8 @@ func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err er
 		if err != nil {
 			passed = before
 		}
-		fmt.Fprintf(a.stderr, "\r%3d s left, %d packets of providers and trusted let through. Is your phone registered? Type y: ",
-			int(now.Left.Round(time.Second).Seconds()), passed-min(before, passed))
+		fmt.Fprintf(a.stderr, "\r%3d s left, %s of providers and trusted let through. Is your phone registered? Type y: ",
+			int(now.Left.Round(time.Second).Seconds()), notice.Count(int(passed-min(before, passed)), "packet"))
 		select {
 		case <-ctx.Done():
 			return false, fmt.Errorf("interrupted: generation %d is undone in %s unless you run: ringfence confirm", p.Generation, now.Left.Round(time.Second))

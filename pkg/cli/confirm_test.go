@@ -211,6 +211,34 @@ func TestConfirmOnTerminal(t *testing.T) {
 	}
 }
 
+// TestConfirmCounts: what passes while it asks is counted, over each back end.
+func TestConfirmCounts(t *testing.T) {
+	eachBackend(t, func(t *testing.T) {
+		pbx, outside := newPair(t)
+		s := newSite(t, pbx, linksPolicy+"interfaces: [eth0]\n")
+		cmd, master := onTerminal(t, s, "apply", "--yes", "--confirm", "20s")
+		defer master.Close()
+		said, text := make([]byte, 1<<16), ""
+		reads := func(words string) {
+			t.Helper()
+			for !strings.Contains(text, words) {
+				n, err := master.Read(said)
+				if err != nil {
+					t.Fatalf("it ends without %q:\n%s", words, text)
+				}
+				text += string(said[:n])
+			}
+		}
+		reads(" 0 packets of providers and trusted let through")
+		knock(t, outside, "203.0.113.5", "203.0.113.1", 5060)
+		reads(" 1 packet of providers and trusted let through")
+		_, err := master.WriteString("y\n")
+		labtest.Must(t, err)
+		reads("Generation 1 is confirmed.")
+		labtest.Must(t, cmd.Wait())
+	})
+}
+
 // onTerminal starts a command on a terminal of its own, and returns the other end.
 func onTerminal(t *testing.T, s *site, args ...string) (*exec.Cmd, *os.File) {
 	t.Helper()
