@@ -10,8 +10,14 @@ import (
 // TestUnseen: a filter before the classifier that takes packets away from it is an
 // alarm that names it; one that lets them go on is none.
 func TestUnseen(t *testing.T) {
+	t.Run("listed", func(t *testing.T) { unseen(t, "interfaces: [eth0]\n") })
+	t.Run("not listed", func(t *testing.T) { unseen(t, "") })
+}
+
+func unseen(t *testing.T, interfaces string) {
+	t.Helper()
 	pbx, outside := newPair(t)
-	s := newSite(t, pbx, linksPolicy+"interfaces: [eth0]\nunknown: {action: accept}\n")
+	s := newSite(t, pbx, linksPolicy+interfaces+"unknown: {action: accept}\n")
 	s.must(t, 0, "apply")
 	send := func(agent string) {
 		t.Helper()
