@@ -337,14 +337,10 @@ func (f *Fence) WatchUnconfirmed(ctx context.Context, id string) error {
 
 // sleep waits, and reports whether the context has not ended.
 func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	timed, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-timed.Done()
+	return ctx.Err() == nil
 }
 
 // LetThrough returns how many packets of providers and trusted networks have passed.
