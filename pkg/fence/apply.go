@@ -86,8 +86,8 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 		return nil, err
 	}
 	alarms := s.Alarms(site.Look{Now: f.Now(), Words: f.Words, Generation: generation, Table: p.Want, Earlier: f.recorded()})
-	applied.Notices = slices.Concat(s.Warnings(), s.NameNotices(alarms), alarmNotices(alarms))
-	applied.Partly = s.NeedsSomebody(alarms)
+	applied.Notices = slices.Concat(s.Warnings(), site.NameNotices(s.Memory, alarms), alarmNotices(alarms))
+	applied.Partly = site.NeedsSomebody(s.Memory, alarms)
 	f.record(applied.Notices)
 	return applied, nil
 }

@@ -86,7 +86,7 @@ func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (
 			return nil, err
 		}
 		remembered := f.peekMemory(newest)
-		large, err := s.Mentioned(o.Large, remembered)
+		large, err := site.Mentioned(s.Policy, o.Large, remembered)
 		if err != nil {
 			return nil, err
 		}
@@ -199,8 +199,8 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 	look := f.lookFor(ctx, c.tables, s, from, p.Want)
 	f.recordCounts(look)
 	alarms := s.Alarms(look)
-	r.Alarms, r.Partly = len(alarms), s.NeedsSomebody(alarms) || unsaved != nil
-	r.Notices = slices.Concat(*heard, s.HostWarnings(), s.NameNotices(alarms), alarmNotices(alarms))
+	r.Alarms, r.Partly = len(alarms), site.NeedsSomebody(s.Memory, alarms) || unsaved != nil
+	r.Notices = slices.Concat(*heard, s.HostWarnings(), site.NameNotices(s.Memory, alarms), alarmNotices(alarms))
 	if unsaved != nil {
 		r.Notices = append(r.Notices, notice.Warningf(notice.StateUnsaved, "the kernel is up to date, but the addresses could not be saved: %v", unsaved))
 	}

@@ -135,7 +135,7 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	r.Alarms = s.Alarms(look)
 	r.Notices = append(r.Notices, s.Warnings()...)
 	if look.Accepted != nil {
-		r.Notices = append(r.Notices, look.Accepted.CutWarnings()...)
+		r.Notices = append(r.Notices, site.CutWarnings(look.Accepted)...)
 	}
 	return r, nil
 }

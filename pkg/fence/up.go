@@ -131,7 +131,7 @@ func (f *committer) putUp(ctx context.Context, tables backend.Kernel, s saved, b
 	before := *s.site
 	p, err := f.sync(ctx, s.site, change{tables: tables, before: &before, begin: begin})
 	if err == nil {
-		f.Notice.Send(s.site.ClassifierWarnings()...)
+		f.Notice.Send(site.ClassifierWarnings(s.site)...)
 	}
 	return p, err
 }
