@@ -59,12 +59,13 @@ func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 const mostByHand = 65535
 
 // addressSet is a set that holds ranges only where there are any. Single addresses are
-// found faster without, and one that comes or goes costs the same in a set of any size
-// (rhashtable). It has no auto-merge: the kernel refuses to delete one element out of a
-// merged one.
+// found faster without, and one that comes or goes costs the same in a set of any size.
+// It has no auto-merge: the kernel refuses to delete one element out of a merged one.
 func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
 	ranges := slices.ContainsFunc(list, func(p netip.Prefix) bool { return !ruleset.Canonical(p).IsSingleIP() })
-	return ruleset.Set{Key: key, Interval: ranges, Elements: ruleset.Addresses(list)}
+	s := ruleset.Set{Key: key, Interval: ranges, Elements: ruleset.Addresses(list)}
+	s.Size = s.Room()
+	return s
 }
 
 func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {

@@ -201,6 +201,7 @@ func (f *session) readHost(s *site.Site) error {
 		return err
 	}
 	s.Host = h
+	s.Host.ByHand = f.Kept(journal.AllowedFile)
 	f.engine.probe(s)
 	return nil
 }
