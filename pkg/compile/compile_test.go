@@ -235,7 +235,7 @@ func TestMarkNeverLeaves(t *testing.T) {
 	const cleared = "meta mark set meta mark & 0xf0ffffff"
 	const goes = "meta l4proto . th dport @ports iifname \"eth0\" goto sip"
 	p := parse(t, "interfaces: [eth0]\nports: {udp: [5060], tcp: []}")
-	with, _ := compile.State(p, nil, ruleset.Host{Engine: "bpf"})
+	with, _ := compile.State(p, nil, ruleset.Host{Engine: "bpf", ByHand: true})
 	if got, want := rules(with.Chains["pass"]), cleared+" accept"; got != want {
 		t.Errorf("pass is %q, want %q", got, want)
 	}

@@ -193,7 +193,7 @@ func (f family) forged() {
 		own = v6
 	}
 	source := ruleset.Source{V6: f.v6, In: own}
-	if len(f.spoofExceptions()) == 0 {
+	if len(f.spoofExceptions(false, true)) == 0 {
 		f.count("dropped_spoofed", source, ruleset.ReversePathMissing{})
 	} else {
 		f.rule(source, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"})
@@ -230,12 +230,12 @@ func (t table) ownSources() (v4, v6 []netip.Prefix) {
 // spoofExceptions returns the rules for sources that look forged and are not: the
 // policy lists them as asymmetric, or this host has two interfaces in one network, only
 // one of which is the reverse path.
-func (t table) spoofExceptions() []ruleset.Rule {
+func (t table) spoofExceptions(families ...bool) []ruleset.Rule {
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
 	var rules []ruleset.Rule
 	back := ruleset.Verdict{Kind: ruleset.Return}
-	for _, is6 := range []bool{false, true} {
+	for _, is6 := range families {
 		if len(t.policy.Trusted.Asymmetric) > 0 {
 			rules = append(rules, ruleset.NewRule(family{v6: is6}.from("asymmetric"), back))
 		}
