@@ -27,8 +27,9 @@ type Daemon struct {
 	// Check is the interval at which everything is checked without an event; 0 means
 	// one minute.
 	Check time.Duration
-	// Poll is the interval at which the state folder is checked, and watching is tried
-	// again, while changes are not reported; 0 means one second.
+	// Poll is the interval at which counters are read and, while changes are not
+	// reported, the state folder is checked and watching is tried again; 0 means one
+	// second.
 	Poll time.Duration
 
 	reconciler *fence.Reconciler
