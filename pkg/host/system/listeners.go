@@ -34,7 +34,11 @@ func Listeners() ([]ruleset.Listener, error) {
 		list = append(list, l)
 	}
 	slices.SortFunc(list, ruleset.Listener.Compare)
-	return slices.Compact(list), nil
+	same := func(a, b ruleset.Listener) bool { return a.Compare(b) == 0 }
+	for i := range list {
+		list[i].Public = slices.ContainsFunc(list, func(l ruleset.Listener) bool { return l.Public && same(l, list[i]) })
+	}
+	return slices.CompactFunc(list, same), nil
 }
 
 // The states of a socket that accepts packets from any sender
@@ -62,7 +66,9 @@ func readSockets(protocol ruleset.Protocol, family uint8, inodes map[string]rule
 		if s.State != state || s.ID.SourcePort == 0 || !ok || address.Unmap().IsLoopback() {
 			continue
 		}
-		inodes[strconv.FormatUint(uint64(s.INode), 10)] = ruleset.Listener{Protocol: protocol, Port: s.ID.SourcePort}
+		inodes[strconv.FormatUint(uint64(s.INode), 10)] = ruleset.Listener{
+			Protocol: protocol, Port: s.ID.SourcePort, Public: address.IsUnspecified() || ruleset.IsPublic(address.Unmap()),
+		}
 	}
 	return nil
 }
