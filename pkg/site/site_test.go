@@ -119,8 +119,8 @@ func TestWarnings(t *testing.T) {
 	if got := codes(s.CutWarnings()); !slices.Equal(got, []notice.Code{notice.CutInside}) {
 		t.Errorf("warnings of cut networks: %v", got)
 	}
-	if n := len(s.Guards(site.Allowances{})); n != 2 {
-		t.Errorf("%d guards, want 2", n)
+	if n := len(s.Guards(site.Allowances{})); n != 3 {
+		t.Errorf("%d guards, want 3", n)
 	}
 	if allow := (site.Allowances{}).As(s); len(allow.Cut) != 1 {
 		t.Errorf("allowed as before: %+v", allow)

@@ -48,18 +48,31 @@ const (
 	stateClose  = 7  // UDP, not connected
 )
 
-// readSockets asks the kernel by sock_diag(7).
-func readSockets(protocol ruleset.Protocol, family uint8, inodes map[string]ruleset.Listener) error {
-	ask, state := netlink.SocketDiagUDP, uint8(stateClose)
+// socketsOf asks the kernel by sock_diag(7).
+func socketsOf(protocol ruleset.Protocol, family uint8) ([]*netlink.Socket, error) {
+	ask := netlink.SocketDiagUDP
 	if protocol == ruleset.TCP {
-		ask, state = netlink.SocketDiagTCP, stateListen
+		ask = netlink.SocketDiagTCP
 	}
 	sockets, err := ask(family)
 	if family == unix.AF_INET6 && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT)) {
-		return nil // a kernel without IPv6
+		return nil, nil // a kernel without IPv6
 	}
 	if err != nil {
-		return fmt.Errorf("read %s sockets: %w", protocol, err)
+		return nil, fmt.Errorf("read %s sockets: %w", protocol, err)
+	}
+	return sockets, nil
+}
+
+// readSockets adds the sockets that accept packets from any sender, by their inodes.
+func readSockets(protocol ruleset.Protocol, family uint8, inodes map[string]ruleset.Listener) error {
+	state := uint8(stateClose)
+	if protocol == ruleset.TCP {
+		state = stateListen
+	}
+	sockets, err := socketsOf(protocol, family)
+	if err != nil {
+		return err
 	}
 	for _, s := range sockets {
 		address, ok := netip.AddrFromSlice(s.ID.Source)
