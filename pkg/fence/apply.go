@@ -63,7 +63,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 		return nil, err
 	}
 	defer leave()
-	if err := f.refusePending(); err != nil {
+	if err := refusePending(&f.session); err != nil {
 		return nil, err
 	}
 	before, newest, err := f.background(s, true)
@@ -85,15 +85,15 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 	if applied.Pending, err = f.Pending(); err != nil {
 		return nil, err
 	}
-	alarms := s.Alarms(site.Look{Now: f.Now(), Words: f.Words, Generation: generation, Table: p.Want, Earlier: f.recorded()})
-	applied.Notices = slices.Concat(s.Warnings(), s.NameNotices(alarms), alarmNotices(alarms))
-	applied.Partly = s.NeedsSomebody(alarms)
-	f.record(applied.Notices)
+	alarms := s.Alarms(site.Look{Now: f.Now(), Words: f.Words, Generation: generation, Table: p.Want, Earlier: f.records().notices()})
+	applied.Notices = slices.Concat(s.Warnings(), site.NameNotices(s.Memory, alarms), alarmNotices(alarms))
+	applied.Partly = site.NeedsSomebody(s.Memory, alarms)
+	f.records().keep(applied.Notices)
 	return applied, nil
 }
 
 // readFlows reads which exchanges of SIP are up. What is not known ends unseen.
-func (f *committer) readFlows(ctx context.Context, s *site.Site) {
+func readFlows(ctx context.Context, f *session, s *site.Site) {
 	if f.Flows == nil || s.Policy.Monitor {
 		return
 	}
@@ -114,11 +114,11 @@ func (f *committer) readFlows(ctx context.Context, s *site.Site) {
 // already does is not refused: it was accepted when that was made, or the host has
 // changed since.
 func (f *committer) guards(ctx context.Context, s *site.Site, o ApplyOptions, newest *journal.Entry) ([]plan.Guard, error) {
-	foreign, err := f.foreignTable(o.Adopt)
+	foreign, err := foreignTable(&f.session, o.Adopt)
 	if err != nil {
 		return nil, err
 	}
-	f.readFlows(ctx, s)
+	readFlows(ctx, &f.session, s)
 	allow := o.Allow
 	if before := f.siteBefore(s, newest, s.Whole()); before != nil {
 		before.Host, before.Contacts = s.Host, s.Contacts

@@ -21,7 +21,7 @@ type Contacts struct {
 }
 
 // seen returns the neighbours in a network, without gateways and name servers.
-func (s *Site) seen(n ruleset.Network) []netip.Addr {
+func seen(s *Site, n ruleset.Network) []netip.Addr {
 	var list []netip.Addr
 	for _, neighbour := range s.Contacts.Neighbours {
 		a := neighbour.Address
@@ -36,25 +36,25 @@ func (s *Site) seen(n ruleset.Network) []netip.Addr {
 
 // uncovered are the networks inside whose hosts are not let in, whether any are there or
 // not.
-func (s *Site) uncovered() []ruleset.Network {
+func uncovered(s *Site) []ruleset.Network {
 	return plan.FindInside(s.Host, s.judges, s.Policy.Allowed())
 }
 
 // inside returns the networks inside that the site would cut off, without those that
 // were accepted.
-func (s *Site) inside(accepted []ruleset.Network) plan.Inside {
-	inside := plan.Inside{Forwards: s.Host.Forwards}
-	for _, n := range s.uncovered() {
+func inside(s *Site, accepted []ruleset.Network) plan.Inside {
+	cut := plan.Inside{Forwards: s.Host.Forwards}
+	for _, n := range uncovered(s) {
 		if slices.Contains(accepted, n) {
 			continue
 		}
-		seen := s.seen(n)
-		if s.Host.Forwards || len(seen) > 0 {
-			inside.Networks = append(inside.Networks, n)
-			inside.Seen = append(inside.Seen, seen...)
+		there := seen(s, n)
+		if s.Host.Forwards || len(there) > 0 {
+			cut.Networks = append(cut.Networks, n)
+			cut.Seen = append(cut.Seen, there...)
 		}
 	}
-	return inside
+	return cut
 }
 
 // Cuts are the networks inside whose phones the site cuts off.
@@ -62,27 +62,27 @@ func (s *Site) Cuts() plan.Inside {
 	if s.Policy.Monitor || s.Policy.Unknown.Accept {
 		return plan.Inside{}
 	}
-	return s.inside(nil)
+	return inside(s, nil)
 }
 
 // CutLive are the flows that are up now and whose packets the site would drop, without
 // those that another site drops already; nil is no other.
-func (s *Site) CutLive(before *Site) []ruleset.Flow {
+func CutLive(s, before *Site) []ruleset.Flow {
 	if len(s.Contacts.Flows) == 0 {
 		return nil
 	}
-	drops := s.drops()
+	drop := drops(s)
 	dropped := func(ruleset.Flow) bool { return false }
 	if before != nil {
-		dropped = before.drops()
+		dropped = drops(before)
 	}
-	cut := slices.DeleteFunc(slices.Clone(s.Contacts.Flows), func(f ruleset.Flow) bool { return !drops(f) || dropped(f) })
+	cut := slices.DeleteFunc(slices.Clone(s.Contacts.Flows), func(f ruleset.Flow) bool { return !drop(f) || dropped(f) })
 	slices.SortFunc(cut, ruleset.Flow.Compare)
 	return slices.CompactFunc(cut, func(a, b ruleset.Flow) bool { return a.Compare(b) == 0 })
 }
 
 // drops returns what says whether the packets of a flow are dropped.
-func (s *Site) drops() func(ruleset.Flow) bool {
+func drops(s *Site) func(ruleset.Flow) bool {
 	if s.Policy.Monitor {
 		return func(ruleset.Flow) bool { return false }
 	}
@@ -100,7 +100,7 @@ func (s *Site) drops() func(ruleset.Flow) bool {
 			ports = s.Policy.Ports.TCP
 		}
 		switch {
-		case !slices.Contains(ports, f.Port) || !s.judgesFrom(f.From):
+		case !slices.Contains(ports, f.Port) || !judgesFrom(s, f.From):
 			return false
 		case in("providers", f.From), in("trusted", f.From), slices.Contains(s.Contacts.ByHand, f.From):
 			return false
@@ -115,7 +115,7 @@ func (s *Site) drops() func(ruleset.Flow) bool {
 
 // judgesFrom reports whether packets of an address are judged, by the interface that
 // leads to it.
-func (s *Site) judgesFrom(a netip.Addr) bool {
+func judgesFrom(s *Site, a netip.Addr) bool {
 	var by *ruleset.Network
 	networks := s.Host.Routed
 	for _, i := range s.Host.Interfaces {

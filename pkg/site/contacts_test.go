@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
 )
 
 // office is a PBX with phones on a network of its own, that does not forward.
@@ -50,19 +51,19 @@ func TestCutLive(t *testing.T) {
 		s := newSite(t, test.policy, office())
 		s.Contacts.Flows = flows
 		var got []string
-		for _, f := range s.CutLive(nil) {
+		for _, f := range site.CutLive(s, nil) {
 			got = append(got, f.From.String())
 		}
 		if text := strings.Join(got, " "); text != test.want {
 			t.Errorf("%s: %s would be cut, want %s", test.name, text, test.want)
 		}
-		if again := s.CutLive(s); len(again) > 0 {
+		if again := site.CutLive(s, s); len(again) > 0 {
 			t.Errorf("%s: %v are dropped already", test.name, again)
 		}
 	}
 	s := newSite(t, "interfaces: [wan]\n", office())
 	s.Contacts.Flows, s.Contacts.ByHand = flows, []netip.Addr{netip.MustParseAddr("198.51.100.7")}
-	if got := fmt.Sprint(s.CutLive(nil)); strings.Contains(got, "198.51.100.7") {
+	if got := fmt.Sprint(site.CutLive(s, nil)); strings.Contains(got, "198.51.100.7") {
 		t.Errorf("allowed by hand, and would be cut: %s", got)
 	}
 }

@@ -52,7 +52,7 @@ func (c Count) raises(now time.Time) bool { return c.Packets > 0 && now.Sub(c.Gr
 const countedFor = time.Hour
 
 // countAlarms are about packets that the table has counted and that should not be.
-func (s *Site) countAlarms(l Look) []Alarm {
+func countAlarms(s *Site, l Look) []Alarm {
 	var alarms []Alarm
 	counts := l.Counts.Next(l.Counters, l.Now.Time)
 	grown := func(counter string) (string, bool) {

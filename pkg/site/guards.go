@@ -47,14 +47,14 @@ func (s *Site) Guards(a Allowances) []plan.Guard {
 	}
 	guards := []plan.Guard{plan.EmptyProvider(a.Empty, failedProviders(s.Policy, s.Memory.Refresh.Failures))}
 	if !a.CutInside && !s.Policy.Unknown.Accept {
-		guards = append(guards, plan.CutInside(s.inside(a.Cut), s.Policy.Trusted.Addresses))
+		guards = append(guards, plan.CutInside(inside(s, a.Cut), s.Policy.Trusted.Addresses))
 	}
 	if !a.CutLive {
 		guards = append(guards, plan.CutLive(func(fenced bool) []ruleset.Flow {
 			if !fenced {
-				return s.CutLive(nil)
+				return CutLive(s, nil)
 			}
-			return s.CutLive(a.Before)
+			return CutLive(s, a.Before)
 		}))
 	}
 	return guards

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/ringfence/ringfence/pkg/host/dump"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -23,7 +24,7 @@ func Neighbours() ([]ruleset.Neighbour, error) {
 	if err != nil {
 		return nil, err
 	}
-	known, err := again(func() ([]rtnetlink.Neigh, error) { return rtnetlink.NeighList(0, rtnetlink.FAMILY_ALL) })
+	known, err := dump.Whole(func() ([]rtnetlink.Neigh, error) { return rtnetlink.NeighList(0, rtnetlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("read neighbours: %w", err)
 	}
@@ -39,7 +40,7 @@ func Neighbours() ([]ruleset.Neighbour, error) {
 }
 
 func linkNames() (map[int]string, error) {
-	links, err := again(rtnetlink.LinkList)
+	links, err := dump.Whole(rtnetlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("read interfaces: %w", err)
 	}
