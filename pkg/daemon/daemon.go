@@ -103,6 +103,9 @@ func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
 		// Others may answer now, or be within reach.
 		d.reconciler.AskAgain()
 	}
+	if o.New {
+		d.reconciler.KeepReady()
+	}
 	switch {
 	case o.Plan.Empty():
 		d.log.Debug("nothing to do", "because", e.because(), "by", e.Who)

@@ -58,6 +58,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 			return nil, err
 		}
 	}
+	f.engine.prepare(*s)
 	leave, err := f.enter(ctx, "apply")
 	if err != nil {
 		return nil, err

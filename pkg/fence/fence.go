@@ -133,12 +133,17 @@ func (f *session) enter(ctx context.Context, command string) (leave func(), err 
 	if err != nil {
 		return nil, err
 	}
+	taken := time.Now()
+	leave = func() {
+		unlock()
+		f.Log.Debug("released the lock", "held", time.Since(taken).Round(100*time.Microsecond))
+	}
 	f.Sweep()
 	if err := f.recovery().all(ctx); err != nil {
-		unlock()
+		leave()
 		return nil, err
 	}
-	return unlock, nil
+	return leave, nil
 }
 
 // kernel returns the back end with the snapshot of the last commit. With full it has

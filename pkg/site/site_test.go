@@ -18,6 +18,8 @@ import (
 // program is a classifier that is only a name.
 type program string
 
+func (program) Prepare() error { return nil }
+
 func (p program) On(interfaces []string) ruleset.Classifier {
 	on := ruleset.Classifier{}
 	for _, name := range interfaces {

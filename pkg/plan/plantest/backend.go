@@ -270,6 +270,9 @@ func (program) On(interfaces []string) ruleset.Classifier {
 	return on
 }
 
+// Prepare does nothing.
+func (program) Prepare() error { return nil }
+
 // With attaches whatever the plan wants.
 func (c *Classifier) With(backend.Program) control.Classifier { return attaching{c} }
 
