@@ -3,7 +3,9 @@ package fence
 import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
@@ -52,6 +54,14 @@ func (e *engine) prepare(s site.Site) {
 	}
 	if observed, err := e.Observe(); err == nil && !observed.Equal(s.Classifier.Desired) {
 		_ = s.Classifier.Program.Prepare()
+	}
+}
+
+// prepareFor does that for a generation.
+func prepareFor(f *session, e *journal.Entry) {
+	s, err := f.siteOf(e, resolve.Memory{})
+	if err == nil && f.readHost(s) == nil {
+		f.engine.prepare(*s)
 	}
 }
 

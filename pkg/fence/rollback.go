@@ -28,6 +28,9 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string, window
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
 	}
+	if target, err := f.generationToGoTo(n); err == nil {
+		prepareFor(&f.session, target)
+	}
 	leave, err := f.enter(ctx, "rollback")
 	if err != nil {
 		return nil, err
