@@ -36,6 +36,7 @@ type Daemon struct {
 	notices    notices
 	status     string // the status that systemd got last
 	failure    string // the last error, "" after a success
+	unheard    string // the last error of Notify that was logged
 }
 
 // New returns a daemon. Its method Notice belongs in the configuration of the fence
@@ -85,7 +86,9 @@ func (d *Daemon) Run(ctx context.Context, r *fence.Reconciler) error {
 }
 
 func (d *Daemon) notify(state string) {
-	if err := d.Notify(state); err != nil {
+	err := d.Notify(state)
+	if err != nil && d.unheard != err.Error() {
+		d.unheard = err.Error() // it says that it is alive every few seconds
 		d.log.Warn("notify systemd", "state", state, "error", err)
 	}
 }
