@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -31,6 +32,9 @@ type Program struct {
 	automaton *signature.Automaton
 	reading   ruleset.Reading
 	name      string
+
+	mu       sync.Mutex
+	prepared *Loaded // nil if Prepare was not called
 }
 
 // New makes a program. It is not in the kernel yet.
@@ -159,11 +163,34 @@ func (p *Program) portBits() [2][1 << 13]uint8 {
 type Loaded struct {
 	*Program
 	objects *ebpf.Collection
+	shared  bool // with others, so that it is not closed
+}
+
+// Prepare loads the program into the kernel and keeps it there for as long as p is in use:
+// then Load costs nothing.
+func (p *Program) Prepare() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.prepared != nil {
+		return nil
+	}
+	l, err := p.load()
+	p.prepared = l
+	return err
 }
 
 // Load loads the program into the kernel. It marks nothing until it is attached. The
 // error wraps ErrPermission or ErrUnsupported where that is the cause.
 func (p *Program) Load() (*Loaded, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.prepared != nil {
+		return &Loaded{p, p.prepared.objects, true}, nil
+	}
+	return p.load()
+}
+
+func (p *Program) load() (*Loaded, error) {
 	spec, err := loadProgram()
 	if err != nil {
 		return nil, fmt.Errorf("read classifier: %w", err)
@@ -178,7 +205,7 @@ func (p *Program) Load() (*Loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load classifier: %w", kernelError(err, memlock))
 	}
-	l := &Loaded{p, objects}
+	l := &Loaded{p, objects, false}
 	// This keeps the names as long as the program.
 	if err := l.program().BindMap(objects.Maps[programMapSignatures]); err != nil {
 		l.Close()
@@ -226,4 +253,8 @@ func (p *Program) fill(spec *ebpf.CollectionSpec) error {
 func (l *Loaded) program() *ebpf.Program { return l.objects.Programs[programProgRingfence] }
 
 // Close closes the program. Where it is attached, it stays.
-func (l *Loaded) Close() { l.objects.Close() }
+func (l *Loaded) Close() {
+	if !l.shared {
+		l.objects.Close()
+	}
+}

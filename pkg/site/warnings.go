@@ -9,7 +9,6 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
-	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/signature"
@@ -81,8 +80,8 @@ func lintText(s signature.Signature, lint signature.Lint) string {
 
 // CutWarnings reports which inside phones the site cuts off from their provider.
 func CutWarnings(s *Site) []notice.Notice {
-	if inside := s.Cuts(); len(inside) > 0 {
-		return []notice.Notice{notice.Warningf(notice.CutInside, "%s", plan.CutText(inside))}
+	if inside := s.Cuts(); len(inside.Networks) > 0 {
+		return []notice.Notice{notice.Warningf(notice.CutInside, "%s", inside)}
 	}
 	return nil
 }
