@@ -115,7 +115,7 @@ func (o *overlaps) find(p netip.Prefix) (placed, bool) {
 
 // prefix reads an address or a prefix. Host bits are cleared, and an IPv4-mapped IPv6
 // address becomes the IPv4 address.
-func (c *checker) prefix(s scalar) (netip.Prefix, bool) {
+func (c *scalars) prefix(s scalar) (netip.Prefix, bool) {
 	p, err := netip.ParsePrefix(s.text)
 	if err != nil {
 		a, err := netip.ParseAddr(s.text)
