@@ -52,12 +52,17 @@ func Check(s Signature) (Lint, bool) {
 	if found := automaton.Explain([]byte(ordinary)).Findings; len(found) > 0 {
 		return Lint{Text: strings.TrimSpace(ordinary[found[0].From:found[0].To])}, true
 	}
-	n := utf8.RuneCountInString(s.Value)
-	switch {
-	case s.Match == Contains && n < leastContains:
-		return Lint{Length: n, Least: leastContains}, true
-	case s.Match == Prefix && n < leastPrefix:
-		return Lint{Length: n, Least: leastPrefix}, true
+	var lint Lint
+	for _, c := range s.Conditions() {
+		n := utf8.RuneCountInString(c.Value)
+		switch {
+		case c.Match == Contains && n < leastContains:
+			lint = Lint{Length: n, Least: leastContains}
+		case c.Match == Prefix && n < leastPrefix:
+			lint = Lint{Length: n, Least: leastPrefix}
+		default:
+			return Lint{}, false // one that is long enough is enough
+		}
 	}
-	return Lint{}, false
+	return lint, true
 }
