@@ -53,17 +53,26 @@ Exit status: 0 it was read, whatever it matches; 1 error.`,
 
 // listedSignature is the object that signatures prints for one signature.
 type listedSignature struct {
-	Name   string          `json:"name"`
-	Header string          `json:"header"`
-	Match  signature.Match `json:"match"`
-	Value  string          `json:"value"`
-	Class  signature.Class `json:"class"`
+	Name string `json:"name"`
+	// Header, Match and Value are there for a signature with one condition, All for one
+	// with several.
+	Header string            `json:"header,omitempty"`
+	Match  signature.Match   `json:"match,omitempty"`
+	Value  string            `json:"value,omitempty"`
+	All    []listedCondition `json:"all,omitempty"`
+	Class  signature.Class   `json:"class"`
 	On     bool            `json:"on"`
 	List   string          `json:"list,omitempty"`
 	Source string          `json:"source"`
 	Note   string          `json:"note,omitempty"`
 	// Packets is how many packets matched, null if that is not known.
 	Packets *uint64 `json:"packets"`
+}
+
+type listedCondition struct {
+	Header string          `json:"header"`
+	Match  signature.Match `json:"match"`
+	Value  string          `json:"value"`
 }
 
 func runSignatures(ctx context.Context, a *app, all bool) error {
@@ -81,7 +90,13 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 	}
 	list := []listedSignature{}
 	add := func(k catalog.Signature, on bool) {
-		s := listedSignature{k.Name, k.Header, k.Match, k.Value, k.Class, on, k.List, k.Source, k.Note, nil}
+		s := listedSignature{
+			Name: k.Name, Header: k.Header, Match: k.Match, Value: k.Value,
+			Class: k.Class, On: on, List: k.List, Source: k.Source, Note: k.Note,
+		}
+		for _, c := range k.All {
+			s.All = append(s.All, listedCondition(c))
+		}
 		if n, ok := hits[k.Name]; ok && on {
 			s.Packets = &n
 		}
@@ -104,6 +119,12 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 	if a.json() {
 		return a.writeJSON(list)
 	}
+	a.listSignatures(list)
+	return nil
+}
+
+// listSignatures prints a line for each condition.
+func (a *app) listSignatures(list []listedSignature) {
 	table(a.stdout, func(w io.Writer) {
 		fmt.Fprintln(w, "NAME\tCLASS\tHEADER\tMATCH\tPACKETS")
 		for _, s := range list {
@@ -114,10 +135,16 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 			case s.Packets != nil:
 				packets = fmt.Sprint(*s.Packets)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s %q\t%s\n", s.Name, s.Class, s.Header, s.Match, s.Value, packets)
+			first := listedCondition{s.Header, s.Match, s.Value}
+			if len(s.All) > 0 {
+				first = s.All[0]
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s %q\t%s\n", s.Name, s.Class, first.Header, first.Match, first.Value, packets)
+			for _, also := range s.All[min(1, len(s.All)):] {
+				fmt.Fprintf(w, "  and\t\t%s\t%s %q\t\n", also.Header, also.Match, also.Value)
+			}
 		}
 	})
-	return nil
 }
 
 // policyOrNone returns the policy, or if there is none, one with the defaults.

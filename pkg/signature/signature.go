@@ -40,6 +40,15 @@ type Condition struct {
 	Value  string
 }
 
+// New returns a signature with one condition or several.
+func New(name string, class Class, conditions ...Condition) Signature {
+	if len(conditions) == 1 {
+		c := conditions[0]
+		return Signature{Name: name, Header: c.Header, Match: c.Match, Value: c.Value, Class: class}
+	}
+	return Signature{Name: name, Class: class, All: conditions}
+}
+
 // Conditions are what the signature wants: one condition, or those in All.
 func (s Signature) Conditions() []Condition {
 	if len(s.All) > 0 {
