@@ -61,10 +61,10 @@ type listedSignature struct {
 	Value  string            `json:"value,omitempty"`
 	All    []listedCondition `json:"all,omitempty"`
 	Class  signature.Class   `json:"class"`
-	On     bool            `json:"on"`
-	List   string          `json:"list,omitempty"`
-	Source string          `json:"source"`
-	Note   string          `json:"note,omitempty"`
+	On     bool              `json:"on"`
+	List   string            `json:"list,omitempty"`
+	Source string            `json:"source"`
+	Note   string            `json:"note,omitempty"`
 	// Packets is how many packets matched, null if that is not known.
 	Packets *uint64 `json:"packets"`
 }
