@@ -17,8 +17,10 @@ type Finding struct {
 
 // Explanation is all that Explain finds in a message.
 type Explanation struct {
-	// Request is true for a request or the beginning of one.
-	Request  bool
+	// Request is true for a request or the beginning of one, Response for a response,
+	// Empty for white space and NUL alone.
+	Request, Response, Empty bool
+
 	Findings []Finding // each signature's conditions once, in the order in which they were given
 	// Allowed is the required User-Agent that the message has, "" for none.
 	Allowed string
@@ -32,7 +34,7 @@ type Explanation struct {
 func (a *Automaton) Explain(message []byte) Explanation {
 	start, text := begin(message), textOf(message)
 	if !isRequest(text) {
-		return Explanation{Result: a.other(message)}
+		return Explanation{Response: isResponse(text), Empty: len(text) == 0, Result: a.other(message)}
 	}
 	e := Explanation{Request: true, Result: Result{Mark: None}}
 	message = message[:start+len(text)]
