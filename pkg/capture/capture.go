@@ -68,7 +68,7 @@ func Read(r *bufio.Reader, take func(Packet) error) error {
 	}
 	for number := 1; ; number++ {
 		data, info, link, err := next()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && info.CaptureLength == 0 { // else it ends behind a packet's header
 			return nil
 		}
 		if err != nil {
@@ -136,8 +136,8 @@ var decoders = map[layers.LinkType]gopacket.Decoder{
 	layers.LinkTypeRaw:       layers.LinkTypeRaw,
 	12:                       layers.LinkTypeRaw, // as tcpdump writes it on some systems
 	14:                       layers.LinkTypeRaw,
-	layers.LinkTypeIPv4:      layers.LinkTypeIPv4,
-	layers.LinkTypeIPv6:      layers.LinkTypeIPv6,
+	layers.LinkTypeIPv4:      layers.LayerTypeIPv4,
+	layers.LinkTypeIPv6:      layers.LayerTypeIPv6,
 	layers.LinkTypeLinuxSLL:  layers.LinkTypeLinuxSLL,
 	layers.LinkTypeLinuxSLL2: layers.LinkTypeLinuxSLL2,
 }

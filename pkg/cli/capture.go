@@ -32,7 +32,7 @@ type testedPacket struct {
 	Protocol    string           `json:"protocol,omitempty"` // udp or tcp
 	Source      string           `json:"source,omitempty"`
 	Destination string           `json:"destination,omitempty"`
-	Class       capture.Class    `json:"class"`
+	Verdict     capture.Class    `json:"verdict"`
 	Request     bool             `json:"request"`
 	Named       string           `json:"named,omitempty"`   // the signature that decides
 	Missing     int              `json:"missing,omitempty"` // bytes that were not captured
@@ -41,24 +41,24 @@ type testedPacket struct {
 
 type captureTotals struct {
 	Packets    int                   `json:"packets"`
-	Classes    map[capture.Class]int `json:"classes"`
+	Verdicts   map[capture.Class]int `json:"verdicts"`
 	Signatures map[string]int        `json:"signatures"` // packets by the signature that decided
 }
 
 // testCapture prints what each packet is taken for. An error comes after what was read
 // before it.
 func testCapture(ctx context.Context, a *app, r *bufio.Reader, automaton *signature.Automaton, p *policy.Policy) error {
-	tested := testedCapture{Packets: []testedPacket{}, Totals: captureTotals{Classes: map[capture.Class]int{}, Signatures: map[string]int{}}}
+	tested := testedCapture{Packets: []testedPacket{}, Totals: captureTotals{Verdicts: map[capture.Class]int{}, Signatures: map[string]int{}}}
 	totals := &tested.Totals
 	judge := capture.NewJudge(automaton, p.Ports.UDP, p.Ports.TCP)
 	err := capture.Read(r, func(p capture.Packet) error {
 		v := judge.Judge(p)
 		t := testedPacket{
 			Number: p.Number, Time: p.Time, Protocol: p.Protocol, Source: endpoint(p.Source), Destination: endpoint(p.Destination),
-			Class: v.Class, Request: v.Explanation.Request, Named: v.Explanation.Result.Signature, Missing: p.Missing,
+			Verdict: v.Class, Request: v.Explanation.Request, Named: v.Explanation.Result.Signature, Missing: p.Missing,
 		}
 		totals.Packets++
-		totals.Classes[t.Class]++
+		totals.Verdicts[t.Verdict]++
 		if t.Named != "" {
 			totals.Signatures[t.Named]++
 		}
@@ -97,7 +97,7 @@ func (t testedPacket) line() string {
 	if t.Source != "" {
 		text += strings.TrimSuffix(fmt.Sprintf("  %s > %s  %s", t.Source, t.Destination, t.Protocol), "  ")
 	}
-	text += "  " + string(t.Class)
+	text += "  " + string(t.Verdict)
 	if t.Named != "" {
 		text += ": " + t.Named
 	}
@@ -111,7 +111,7 @@ func printTotals(to io.Writer, totals captureTotals) {
 	fmt.Fprintf(to, "%s", notice.Count(totals.Packets, "packet"))
 	separator := ": "
 	for _, c := range capture.Classes {
-		if n := totals.Classes[c]; n > 0 {
+		if n := totals.Verdicts[c]; n > 0 {
 			fmt.Fprintf(to, "%s%d %s", separator, n, c)
 			separator = ", "
 		}

@@ -28,8 +28,8 @@ signatures it matches, in which line and column, and how the kernel would treat
 it. It changes nothing and needs no root.
 
 The file may also be a capture (pcap or pcapng, of Ethernet, raw IP or Linux
-cooked links). Then each packet has a line with what it is taken for, and behind
-them are the totals:
+cooked links). Then each packet has a line with its number, its time (UTC) and
+what it is taken for, and behind them are the totals:
 
   scanner         it matches a signature of class ban
   not allowed     the policy requires a User-Agent, and it shows none of those
