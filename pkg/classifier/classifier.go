@@ -43,7 +43,7 @@ func New(automaton *signature.Automaton, reading ruleset.Reading) *Program {
 	hash := sha256.New()
 	hash.Write(_ProgramBytes)
 	for _, part := range []any{
-		*p.configuration(), p.next(), p.events(), p.shortcuts(), automaton.Table().Classes, automaton.Sieve().Groups, automaton.Sieve().Names, p.portBits(), *signature.Versions,
+		*p.configuration(), p.next(), p.events(), p.rows(), p.shortcuts(), automaton.Table().Classes, automaton.Sieve().Groups, automaton.Sieve().Names, p.portBits(), *signature.Versions,
 	} {
 		// Always little-endian, so that only the code differs between machines.
 		if err := binary.Write(hash, binary.LittleEndian, part); err != nil {
@@ -110,10 +110,18 @@ func (p *Program) events() []programEvent {
 	events := make([]programEvent, t.Sink)
 	for i, e := range t.Events {
 		events[int(t.Event)+i] = programEvent{
-			Signature: e.Signature, Ends: number(e.Ends) + number(e.Return), Ban: number(e.Ban), Allowed: number(e.Allowed),
+			Conditions: e.Conditions, Signature: e.Signature, Ends: number(e.Ends) + number(e.Return), Ban: number(e.Ban), Allowed: number(e.Allowed),
 		}
 	}
 	return events
+}
+
+func (p *Program) rows() []programRow {
+	var rows []programRow
+	for _, r := range p.automaton.Table().Rows {
+		rows = append(rows, programRow{Need: r.Need, Signature: r.Signature, Ban: number(r.Ban)})
+	}
+	return rows
 }
 
 func (p *Program) shortcuts() []programShortcut {
@@ -220,6 +228,7 @@ func (p *Program) fill(spec *ebpf.CollectionSpec) error {
 		programVarConfiguration:  p.configuration(),
 		programVarNext:           p.next(),
 		programVarEvents:         p.events(),
+		programVarRows:           p.rows(),
 		programVarShortcuts:      p.shortcuts(),
 		programVarClasses:        p.classes(),
 		programVarGroups:         s.Groups,
