@@ -115,10 +115,23 @@ func (c *change) commit(ctx context.Context) error {
 	if err := c.flip(ctx); err != nil {
 		return err
 	}
-	if err := c.clean(ctx); err != nil && c.kernel.Log != nil {
-		c.kernel.Log.Warn("delete what is no longer used; the next refresh tries again", "error", err)
+	if err := c.clean(ctx); err != nil && !errors.Is(err, errInterrupted) {
+		c.cleanAgain(ctx, err)
 	}
 	return nil
+}
+
+// cleanAgain tries once more to delete what is no longer used.
+func (c *change) cleanAgain(ctx context.Context, first error) {
+	now, err := c.kernel.look(ctx)
+	if err == nil {
+		rest := *c
+		rest.have, rest.next, rest.made = now, map[where]byte{}, nil
+		err = rest.clean(ctx)
+	}
+	if err != nil && c.kernel.Log != nil {
+		c.kernel.Log.Warn("delete what is no longer used; the next refresh tries again", "error", errors.Join(first, err))
+	}
 }
 
 // errInterrupted is what a test interrupts a change with: nothing is undone then, as if

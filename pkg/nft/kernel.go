@@ -156,8 +156,28 @@ func (k *Kernel) commitEach(ctx context.Context, p *plan.Plan, all iter.Seq[[]st
 	if i > 2 && (untidy != nil || !isAt(ctx, id)) {
 		k.reached = 0 // nobody knows which changes in between were ours
 	}
-	if untidy != nil && k.Log != nil {
-		k.Log.Warn("give replaced sets their names back; the next refresh does it", "error", untidy)
+	if untidy == nil {
+		return nil
+	}
+	if err := finish(ctx, p.Want); err != nil && k.Log != nil {
+		k.Log.Warn("give replaced sets their names back; the next refresh does it", "error", errors.Join(untidy, err))
+	}
+	return nil
+}
+
+// finish tries once more what a commit has left, whatever that is.
+func finish(ctx context.Context, want *ruleset.State) error {
+	now, err := new(Kernel).Observe(ctx)
+	if err != nil {
+		return err
+	}
+	rest := plan.Diff(now, want)
+	id := rest.GenID
+	for _, steps := range transactions(rest.Have, rest.Want) {
+		if err := transact(ctx, id, steps); err != nil {
+			return err
+		}
+		id = NextGenID(id)
 	}
 	return nil
 }
