@@ -16,6 +16,9 @@ const foundFile = "RINGFENCE_FOUND"
 func Report(t testing.TB, promise, fault string, times int, format string, args ...any) {
 	t.Helper()
 	found := fmt.Sprintf(format, args...)
+	if t.Failed() {
+		found = "FAILED"
+	}
 	t.Logf("%s, %s, %d times: %s", promise, fault, times, found)
 	path := os.Getenv(foundFile)
 	if path == "" {
