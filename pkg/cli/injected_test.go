@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -106,7 +107,7 @@ func TestNeverAFalseDone(t *testing.T) {
 				unix.EPERM, unix.ENOBUFS, unix.ENOMEM, unix.EBUSY, unix.ERESTART,
 				unix.EINVAL, unix.ENOENT, unix.EEXIST, unix.EIO, unix.EOPNOTSUPP, unix.ENFILE,
 			},
-			every: labtest.Count(7, 1),
+			every: labtest.Count(13, 1),
 		}
 		if backendOf(t) != "nftables" { // the programs of iptables send very many
 			in.fault, in.inTurn = "each netlink message failing, with an error in turn", true
@@ -177,4 +178,34 @@ func fenceTells(t *testing.T, what string, o outcome, now, before, wanted string
 			t.Errorf("%s: standard error has the line %q", what, line)
 		}
 	}
+}
+
+// fileCalls are about files, with the argument that says which.
+var fileCalls = map[int]struct {
+	argument int
+	isPath   bool
+}{
+	unix.SYS_OPENAT: {1, true}, unix.SYS_MKDIRAT: {1, true}, unix.SYS_UNLINKAT: {1, true}, unix.SYS_RENAMEAT: {1, true},
+	unix.SYS_FCHMODAT: {1, true}, unix.SYS_FCHMOD: {0, false}, unix.SYS_FSYNC: {0, false}, unix.SYS_READ: {0, false},
+	unix.SYS_WRITE: {0, false}, unix.SYS_FLOCK: {0, false}, unix.SYS_GETDENTS64: {0, false},
+}
+
+// TestNeverAFalseDoneOnDisk lets each call about a file of ringfence's fail with each
+// error of a disk that is full, broken or read-only, and of a process with too many
+// files.
+func TestNeverAFalseDoneOnDisk(t *testing.T) {
+	neverAFalseDone(t, injection{
+		fault: "each call about a state file failing, with each error",
+		calls: slices.Sorted(maps.Keys(fileCalls)), every: labtest.Count(13, 1),
+		of: func(s *site) func(labtest.SystemCall) bool {
+			return func(c labtest.SystemCall) bool {
+				call := fileCalls[c.Number]
+				path := c.File(call.argument, call.isPath)
+				return strings.HasPrefix(path, s.state()) || strings.HasPrefix(path, s.runFolder())
+			}
+		},
+		errnos: []unix.Errno{
+			unix.ENOSPC, unix.EIO, unix.EROFS, unix.EACCES, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EDQUOT, unix.ENOLCK, unix.EINTR,
+		},
+	})
 }
