@@ -28,6 +28,8 @@ type Host struct {
 	Routed []Network `json:"routed,omitempty"`
 	// NameServers are the name servers that the host uses, without their ports.
 	NameServers []netip.Addr `json:"name_servers,omitempty"`
+	// ByHand says that somebody has been allowed by hand here, now or before.
+	ByHand bool `json:"-"`
 	// Classified are the interfaces that the classifier is attached to.
 	Classified []string `json:"-"`
 	// Engine is what can recognise scanners on this host: "bpf", or "" for
