@@ -19,17 +19,17 @@ import (
 // portShapes are destinations that are more, or others, than an address and a port of the
 // PBX.
 var portShapes = []shape{
-	{"REDIRECT to a SIP port", translated("nft", "udp dport 15060 redirect to :5060", onEth0().withPort(15060)), []string{"eth0"}},
-	{"REDIRECT by iptables-legacy", translated("iptables-legacy", "-j REDIRECT --to-ports 5060", onEth0().withPort(15060)), []string{"eth0"}},
-	{"REDIRECT by iptables-nft", translated("iptables-nft", "-j REDIRECT --to-ports 5060", onEth0().withPort(15060)), []string{"eth0"}},
-	{"REDIRECT of a SIP port", translated("nft", "udp dport 5060 redirect to :15060", onEth0().withPort(5060, 15060)), []string{"eth0"}},
+	{"REDIRECT to a SIP port", translated("nft", "udp dport 15060 redirect to :5060", onEth0().withPort(15060)), []string{"eth0"}, true},
+	{"REDIRECT by iptables-legacy", translated("iptables-legacy", "-j REDIRECT --to-ports 5060", onEth0().withPort(15060)), []string{"eth0"}, true},
+	{"REDIRECT by iptables-nft", translated("iptables-nft", "-j REDIRECT --to-ports 5060", onEth0().withPort(15060)), []string{"eth0"}, true},
+	{"REDIRECT of a SIP port", translated("nft", "udp dport 5060 redirect to :15060", onEth0().withPort(5060, 15060)), []string{"eth0"}, false},
 	{"DNAT to another own address", func(t *testing.T, pbx, outside *lab.Namespace) []way {
 		t.Helper()
 		labtest.Must(t, pbx.AddAddress("lo", "198.51.100.77/32"))
 		w := onEth0().withPort(15060)
 		w.at = "198.51.100.77"
 		return translated("nft", "udp dport 15060 dnat ip to 198.51.100.77:5060", w)(t, pbx, outside)
-	}, []string{"eth0"}},
+	}, []string{"eth0"}, true},
 	{"TPROXY of a SIP port", func(t *testing.T, pbx, _ *lab.Namespace) []way {
 		t.Helper()
 		labtest.Rules(t, pbx, `table ip proxy {
@@ -38,7 +38,7 @@ var portShapes = []shape{
 		w := onEth0()
 		w.socket = transparent
 		return []way{w}
-	}, []string{"eth0"}},
+	}, []string{"eth0"}, false},
 	{"multicast", func(t *testing.T, pbx, _ *lab.Namespace) []way {
 		t.Helper()
 		w4, w6 := onEth0(), v6way()
@@ -55,14 +55,14 @@ var portShapes = []shape{
 			}
 		}
 		return []way{w4}
-	}, []string{"eth0"}},
+	}, []string{"eth0"}, false},
 	{"broadcast", func(*testing.T, *lab.Namespace, *lab.Namespace) []way {
 		all, net := onEth0(), onEth0()
 		all.to, all.at = "255.255.255.255", "0.0.0.0"
 		net.to, net.at = "203.0.113.255", "0.0.0.0"
 		return []way{all, net}
-	}, []string{"eth0"}},
-	{"hairpin", hairpin, []string{"eth0, lan"}},
+	}, []string{"eth0"}, false},
+	{"hairpin", hairpin, []string{"eth0, lan, wlan"}, true},
 }
 
 func (w way) withPort(port int, at ...int) way {
@@ -127,21 +127,21 @@ func hairpin(t *testing.T, pbx, outside *lab.Namespace) []way {
 
 // frameShapes are Ethernet frames that no interface of the PBX is made for.
 var frameShapes = []shape{
-	{"a priority tag", tagged(0x8100), []string{"eth0"}},
-	{"a priority tag of 802.1ad", tagged(0x88a8), []string{"eth0"}},
-	{"two priority tags", tagged(0x8100, 0x8100), []string{"eth0"}},
-	{"two priority tags of 802.1ad", tagged(0x88a8, 0x8100), []string{"eth0"}},
-	{"three priority tags", tagged(0x88a8, 0x8100, 0x8100), []string{"eth0"}},
+	{"a priority tag", tagged(0x8100), []string{"eth0"}, false},
+	{"a priority tag of 802.1ad", tagged(0x88a8), []string{"eth0"}, false},
+	{"two priority tags", tagged(0x8100, 0x8100), []string{"eth0"}, false},
+	{"two priority tags of 802.1ad", tagged(0x88a8, 0x8100), []string{"eth0"}, false},
+	{"three priority tags", tagged(0x88a8, 0x8100, 0x8100), []string{"eth0"}, false},
 	{"a priority tag on a bridge", func(t *testing.T, pbx, outside *lab.Namespace) []way {
 		t.Helper()
 		bridge("")(t, pbx, outside)
 		return framed(pbx, outside, "br0", shapeNet4+"1", shapeNet4, 0x8100)
-	}, []string{"br0"}},
+	}, []string{"br0"}, false},
 	{"a priority tag on a macvlan", func(t *testing.T, pbx, outside *lab.Namespace) []way {
 		t.Helper()
 		macvlan("eth0")(t, pbx, outside)
 		return framed(pbx, outside, "mv0", shapeNet4+"1", shapeNet4, 0x8100)
-	}, []string{"eth0"}},
+	}, []string{"eth0"}, false},
 }
 
 // tagged are frames with tags of VLAN 0, which have a priority only (802.1p).

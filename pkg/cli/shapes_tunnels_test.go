@@ -10,16 +10,15 @@ import (
 
 // tunnelShapes are tunnels that end on the host of the PBX.
 var tunnelShapes = []shape{
-	{"IPIP", tunnel("ipip", ""), []string{"tun0"}},
-	{"6in4", tunnel("sit", ""), []string{"tun0"}},
-	{"GRE", tunnel("gre", ""), []string{"tun0"}},
-	{"GRE with a key, checksum and numbers", tunnel("gre", "key 7 csum seq"), []string{"tun0"}},
-	{"GRE of Ethernet", tunnel("gretap", ""), []string{"tun0"}},
-	{"GRE over IPv6", tunnel("ip6gre", ""), []string{"tun0"}},
-	{"IPv4 and IPv6 in IPv6", tunnel("ip6tnl", "mode any"), []string{"tun0"}},
-	{"VXLAN", tunnel("vxlan", "id 7 dstport 4789"), []string{"tun0"}},
-	{"VXLAN over IPv6", tunnel("vxlan6", "id 7 dstport 4789"), []string{"tun0"}},
-	{"VXLAN by a SIP port", tunnel("vxlan", "id 7 dstport 5060"), nil},
+	{"IPIP", tunnel("ipip", ""), []string{"tun0"}, false},
+	{"6in4", tunnel("sit", ""), []string{"tun0"}, false},
+	{"GRE", tunnel("gre", ""), []string{"tun0"}, false},
+	{"GRE with a key, checksum and numbers", tunnel("gre", "key 7 csum seq"), []string{"tun0"}, false},
+	{"GRE of Ethernet", tunnel("gretap", ""), []string{"tun0"}, false},
+	{"GRE over IPv6", tunnel("ip6gre", ""), []string{"tun0"}, false},
+	{"IPv4 and IPv6 in IPv6", tunnel("ip6tnl", "mode any"), []string{"tun0"}, false},
+	{"VXLAN", tunnel("vxlan", "id 7 dstport 4789"), []string{"tun0"}, false},
+	{"VXLAN over IPv6", tunnel("vxlan6", "id 7 dstport 4789"), []string{"tun0"}, false},
 	{"VXLAN in a bridge", func(t *testing.T, pbx, outside *lab.Namespace) []way {
 		t.Helper()
 		tunnel("vxlan", "id 7 dstport 4789")(t, pbx, outside)
@@ -27,8 +26,8 @@ var tunnelShapes = []shape{
 		labtest.Run(t, pbx, "ip", "address", "flush", "dev", "tun0")
 		labtest.Run(t, pbx, "ip", "link", "set", "tun0", "master", "br0")
 		return number(t, pbx, "br0", outside, "tun0")
-	}, []string{"br0"}},
-	{"Geneve", tunnel("geneve", "id 7"), []string{"tun0"}},
+	}, []string{"br0"}, false},
+	{"Geneve", tunnel("geneve", "id 7"), []string{"tun0"}, false},
 	{"vlan in a GRE of Ethernet", func(t *testing.T, pbx, outside *lab.Namespace) []way {
 		t.Helper()
 		tunnel("gretap", "")(t, pbx, outside)
@@ -36,7 +35,7 @@ var tunnelShapes = []shape{
 		addLink(t, outside, "link tun0 name tun0.7 type vlan id 7")
 		renumber(t, pbx, "tun0", outside, "tun0")
 		return number(t, pbx, "tun0.7", outside, "tun0.7")
-	}, []string{"tun0"}},
+	}, []string{"tun0"}, false},
 }
 
 // tunnel makes one of a kind between both ends of eth0. The provider's end of it is the
