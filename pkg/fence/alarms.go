@@ -47,23 +47,24 @@ func (f *session) records() records { return records{f} }
 // counts returns what an earlier run has found in the counters that must not grow.
 func (f records) counts() site.Counts {
 	var counts site.Counts
-	if err := journal.ReadCounts(f.Journal, &counts); err != nil {
+	if err := journal.Read(f.Journal, journal.CountsFile, &counts); err != nil {
 		f.Log.Info("read earlier counts", "error", err)
 		return nil
 	}
 	return counts
 }
 
-// keepCounts stores what a look has found in the counters that must not grow. The lock
-// is held.
-func (f records) keepCounts(l site.Look) {
+// keepCounts stores what a look has found in the counters that must not grow, and returns
+// it. The lock is held.
+func (f records) keepCounts(l site.Look) site.Counts {
 	next := l.Counts.Next(l.Counters, l.Now.Time)
 	if len(l.Counts) == 0 && len(next) == 0 || maps.Equal(l.Counts, next) {
-		return
+		return next
 	}
-	if err := f.WriteCounts(next); err != nil {
+	if err := journal.Write(f.Journal, journal.CountsFile, next); err != nil {
 		f.Log.Info("save the counts", "error", err)
 	}
+	return next
 }
 
 // policyFile reads the policy file. It returns nil if that cannot be read.
@@ -97,7 +98,7 @@ func policyFile(path string) *site.File {
 // notices returns the notices of earlier runs. Without them all notices are new.
 func (f records) notices() notice.Record {
 	var record notice.Record
-	if err := journal.ReadNotices(f.Journal, &record); err != nil {
+	if err := journal.Read(f.Journal, journal.NoticesFile, &record); err != nil {
 		f.Log.Info("read earlier notices", "error", err)
 		return nil
 	}
@@ -126,7 +127,7 @@ func (f records) write(before, next notice.Record) {
 	if len(before) == 0 && len(next) == 0 || reflect.DeepEqual(before, next) {
 		return
 	}
-	if err := f.WriteNotices(next); err != nil {
+	if err := journal.Write(f.Journal, journal.NoticesFile, next); err != nil {
 		f.Log.Info("save the notices", "error", err)
 	}
 }

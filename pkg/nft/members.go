@@ -125,7 +125,7 @@ func (k *Kernel) Disallow(ctx context.Context, a netip.Addr) (was bool, err erro
 	return was, nil
 }
 
-// memberTries is how often a change is tried again because somebody else was faster.
+// memberTries is how often a change is tried again because another program was faster.
 const memberTries = 5
 
 func addMember(ctx context.Context, k *Kernel, kind string, m member) error {

@@ -7,7 +7,10 @@
 // present one, and pkg/plan compares them.
 package ruleset
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Table is the name of the only table that ringfence owns, in family inet.
 const Table = "ringfence"
@@ -34,7 +37,7 @@ type State struct {
 	ForeignObjects []ForeignObject `json:"strangers,omitempty"`
 	// Place is where a back end has it, as users see it; "" is a table of nftables.
 	Place string `json:"-"`
-	// Others are the places of fences that other back ends have left. Nobody wants any.
+	// Others are the places of fences that other back ends have left. None is wanted.
 	Others []string `json:"-"`
 	// Classifier marks packets before the table sees them.
 	Classifier Classifier `json:"classifier,omitempty"`
@@ -94,6 +97,13 @@ type Chain struct {
 	// removed with that rule and not alone.
 	Bound bool   `json:"bound,omitempty"`
 	Rules []Rule `json:"rules,omitempty"`
+}
+
+// Contains reports whether an address is in one of the set's elements.
+func (s Set) Contains(a netip.Addr) bool {
+	return slices.ContainsFunc(s.Elements, func(e Element) bool {
+		return e.From.IsValid() && e.From.Compare(a) <= 0 && a.Compare(e.To) <= 0
+	})
 }
 
 // SameFrame reports whether the chains differ at most in their rules.
