@@ -29,7 +29,7 @@ type Host struct {
 	// NameServers are the name servers that the host uses, without their ports.
 	NameServers []netip.Addr `json:"name_servers,omitempty"`
 	// Classified are the interfaces that the classifier is attached to.
-	Classified []string `json:"-"`
+	Classified []string `json:"classified,omitempty"`
 	// Engine is what can recognise scanners on this host: "bpf", or "" for
 	// nothing.
 	Engine string `json:"engine,omitempty"`
