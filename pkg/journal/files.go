@@ -68,7 +68,7 @@ func read(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() && !info.IsDir() { // which the system itself refuses to read
 		return nil, &Damaged{Path: path, Err: errors.New("it is no regular file")}
 	}
 	if info.Size() > maxFile {
@@ -95,17 +95,17 @@ func makeFolder(path string) error {
 	return nil
 }
 
-// ownFolder refuses a folder that everybody may write to: anybody could replace what is in
-// it. One that is not there will be made right.
+// ownFolder refuses a folder where anybody may replace what is in it. One that is not there
+// will be made right.
 func ownFolder(path string) error {
 	info, err := os.Stat(path)
-	if err == nil && info.Mode().Perm()&0o002 != 0 {
+	if err == nil && info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
 		return fmt.Errorf("everybody may write to folder %s: run chmod o-w %[1]s", path)
 	}
 	return ifThere(err)
 }
 
-// Check refuses folders that everybody may write to.
+// Check refuses folders where anybody may replace what is in them.
 func (j Journal) Check() error { return errors.Join(ownFolder(j.Folder), ownFolder(j.path(""))) }
 
 // write replaces a file as a whole. It writes and syncs a temporary file beside it,
