@@ -114,7 +114,7 @@ iptables. It touches nothing else.`,
 		SilenceUsage:      true,
 		Args:              noSuchCommand,
 		Version:           version(),
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return a.prepare(c) },
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	flags := root.PersistentFlags()
@@ -122,7 +122,7 @@ iptables. It touches nothing else.`,
 	flags.StringVar(&a.stateDir, "state-dir", fromEnv("RINGFENCE_STATE_DIR", "/var/lib/ringfence"), "the `folder` of addresses and generations")
 	flags.StringVar(&a.runDir, "run-dir", fromEnv("RINGFENCE_RUN_DIR", "/run/ringfence"), "the `folder` of the lock")
 	flags.StringVarP(&a.output, "output", "o", "text", "text or json")
-	flags.StringVar(&a.logLevel, "log-level", "warn", "debug, info, warn or error")
+	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (warn, and info for ringfence run)")
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), confirmCommand(a), watchdogCommand(a), rollbackCommand(a), historyCommand(a),
 		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), doctorCommand(a), resolveCommand(a),
@@ -200,7 +200,7 @@ func fromEnv(name, byDefault string) string {
 }
 
 // prepare checks the flags that all commands share.
-func (a *app) prepare() error {
+func (a *app) prepare(c *cobra.Command) error {
 	for flag, value := range map[string]string{"--policy": a.policyPath, "--state-dir": a.stateDir, "--run-dir": a.runDir} {
 		if value == "" {
 			return notice.WithHint(fmt.Errorf("%s is empty", flag), "leave it out, or name a path")
@@ -209,9 +209,14 @@ func (a *app) prepare() error {
 	if a.output != "text" && a.output != "json" {
 		return fmt.Errorf("output %q: write -o text or -o json", a.output)
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil || strings.ContainsAny(a.logLevel, "+-") {
-		return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
+	level := slog.LevelWarn
+	if c.Name() == "run" {
+		level = slog.LevelInfo // says who is allowed now, and who is not any more
+	}
+	if c.Flag("log-level").Changed {
+		if err := level.UnmarshalText([]byte(a.logLevel)); err != nil || strings.ContainsAny(a.logLevel, "+-") {
+			return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
+		}
 	}
 	a.log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
 	return nil

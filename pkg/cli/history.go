@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -141,6 +142,6 @@ func runGeneration(a *app, number int) error {
 	default:
 		a.writePlan(a.stdout, past.Plan)
 	}
-	fmt.Fprintf(a.stdout, "\npolicy\n%s", past.Entry.Policy)
+	fmt.Fprintf(a.stdout, "\npolicy\n%s\n", strings.TrimSuffix(past.Entry.Policy, "\n"))
 	return nil
 }

@@ -50,8 +50,8 @@ func runRefresh(ctx context.Context, a *app, o fence.RefreshOptions, verbose boo
 	if a.json() {
 		err = a.printPlan(r.Plan, r.Generation)
 	} else {
-		for _, c := range r.Plan.Changes {
-			a.log.Debug("change", "action", c.Action, "kind", c.Kind, "name", c.Name, "value", c.Value, "reason", c.Reason)
+		if r.Plan.Have.Exists {
+			a.writePlan(a.stdout, r.Plan)
 		}
 		fmt.Fprintf(a.stdout, "Generation %d, %s: %s.%s\n", r.Generation, r.Size, plan.Summary(r.Plan), a.standing(r.Alarms))
 	}

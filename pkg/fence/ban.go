@@ -133,11 +133,7 @@ func (f *session) originOf(set string, addr netip.Addr) string {
 	s.Host = f.lastHost(newest)
 	s.Remember(memory, f.Now())
 	_, origins := s.Compile()
-	origin, ok := origins.Of(set, whole(addr))
-	if !ok {
-		return ""
-	}
-	return origin.String()
+	return origins.Why(set, whole(addr))
 }
 
 func whole(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -190,12 +190,15 @@ func action(p *policy.Policy) string {
 	return "drop"
 }
 
-// FromMemory counts the names for which earlier answers are used.
+// FromMemory counts the names for which earlier answers are used: none was asked for, or
+// one that failed has left an address that no answer has now.
 func (s *Site) FromMemory() int {
 	n := 0
 	for _, t := range Targets(s.Policy) {
 		failed := slices.ContainsFunc(s.Memory.Refresh.Failures, func(p resolve.Problem) bool { return p.Target == t })
-		if (!s.Asked || failed) && len(s.Memory.Addresses(t)) > 0 {
+		if !s.Asked && len(s.Memory.Addresses(t)) > 0 || failed && slices.ContainsFunc(s.Memory.Addresses(t), func(a resolve.KnownAddress) bool {
+			return a.LastSeen.Before(s.Memory.Refresh.Time)
+		}) {
 			n++
 		}
 	}
