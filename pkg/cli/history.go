@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -15,15 +16,21 @@ import (
 )
 
 func historyCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var addresses bool
+	c := &cobra.Command{
 		Use:   "history [N]",
 		Short: "Show the generations: when, by whom, what changed",
 		Long: `history lists the stored generations, the newest first: when and by whom
 each was made, by which command, and what it changed in the rules of the one
 before. A generation is made by apply and by rollback; refresh makes none.
 
-With N it shows one generation with each of its changes and its policy.`,
+With N it shows one generation with each of its changes and its policy.
+
+With --addresses it lists which addresses have come and gone since by answers of
+name servers, the newest first: when, by which name, and whether ringfence
+refresh, run or apply has asked. With N only those while N was in force.`,
 		Example: `  ringfence history
+  ringfence history --addresses
   ringfence history 12      what did generation 12 change, and what is its policy?
   ringfence rollback 11     go back to the one before`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -37,12 +44,56 @@ With N it shows one generation with each of its changes and its policy.`,
 			switch {
 			case err != nil:
 				return err
+			case addresses:
+				return runMoves(a, n)
 			case n == 0:
 				return runHistory(a)
 			}
 			return runGeneration(a, n)
 		},
 	}
+	c.Flags().BoolVar(&addresses, "addresses", false, "list which addresses have come and gone")
+	return c
+}
+
+// move is the object that history --addresses prints for one address.
+type move struct {
+	Time       time.Time   `json:"time"`
+	Action     plan.Action `json:"action"`
+	Address    netip.Addr  `json:"address"`
+	Reason     string      `json:"reason"`
+	Command    string      `json:"command"`
+	Generation int         `json:"generation"`
+}
+
+// runMoves lists which addresses have come and gone, all or those of a generation.
+func runMoves(a *app, generation int) error {
+	all, err := a.fence().Moves()
+	if err != nil {
+		return err
+	}
+	list := []move{}
+	for _, m := range slices.Backward(all) {
+		action := plan.Add
+		if m.Gone {
+			action = plan.Delete
+		}
+		if generation == 0 || m.Generation == generation {
+			list = append(list, move{m.Time, action, m.Address, m.Reason, m.Command, m.Generation})
+		}
+	}
+	if a.json() {
+		return a.writeJSON(list)
+	}
+	if len(list) == 0 {
+		fmt.Fprintln(a.stdout, "No address has come or gone by answers of name servers.")
+	}
+	table(a.stdout, func(w io.Writer) {
+		for _, m := range list {
+			fmt.Fprintf(w, "%s\t%s\t%s %s\t%s\n", m.Time.Local().Format(time.DateTime), m.Command, a.paint(m.Action, signs[m.Action]), m.Address, m.Reason)
+		}
+	})
+	return nil
 }
 
 // pastGeneration is the object that history prints for one generation.
@@ -55,7 +106,9 @@ type pastGeneration struct {
 	Source     string    `json:"source,omitempty"`
 	InForce    bool      `json:"in_force"`
 	Summary    string    `json:"summary,omitempty"`
-	Damaged    string    `json:"damaged,omitempty"`
+	// PolicyChanges are the keys of the policy that differ from the generation before.
+	PolicyChanges []string `json:"policy_changes,omitempty"`
+	Damaged       string   `json:"damaged,omitempty"`
 }
 
 func reportGeneration(g fence.Generation) pastGeneration {
@@ -66,10 +119,26 @@ func reportGeneration(g fence.Generation) pastGeneration {
 	if e := g.Entry; e != nil {
 		r.Time, r.User, r.Command, r.Version, r.Source = e.Time, e.User, e.Command, e.Version, e.Source
 	}
+	r.PolicyChanges = g.PolicyChanges
 	if g.Plan != nil {
 		r.Summary = plan.Changed(g.Plan)
 	}
 	return r
+}
+
+// mostPolicyChanges is how many changes of a policy the list writes out.
+const mostPolicyChanges = 3
+
+// text says in one line what a generation has changed.
+func (g pastGeneration) text() string {
+	parts := g.PolicyChanges
+	if more := len(parts) - mostPolicyChanges; more > 0 {
+		parts = append(slices.Clone(parts[:mostPolicyChanges]), notice.Count(more, "more change")+" of the policy")
+	}
+	if g.Summary != "" {
+		parts = append(slices.Clone(parts), g.Summary)
+	}
+	return strings.Join(parts, "; ")
 }
 
 func runHistory(a *app) error {
@@ -94,7 +163,7 @@ func runHistory(a *app) error {
 			case g.Damaged != "":
 				fmt.Fprintf(w, "%d\t%s\n", g.Generation, a.alarm(g.Damaged))
 			default:
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.Summary, inForce(g.InForce))
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.text(), inForce(g.InForce))
 			}
 		}
 	})
@@ -133,6 +202,9 @@ func runGeneration(a *app, number int) error {
 		fmt.Fprintf(w, "version\t%s\n", g.Version)
 		fmt.Fprintf(w, "policy from\t%s\n", g.Source)
 	})
+	if len(g.PolicyChanges) > 0 {
+		fmt.Fprintf(a.stdout, "\nchanges of the policy\n  %s\n", strings.Join(g.PolicyChanges, "\n  "))
+	}
 	fmt.Fprintln(a.stdout, "\nchanges")
 	switch {
 	case past.Plan == nil:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 	"github.com/ringfence/ringfence/pkg/resolve"
@@ -208,7 +209,7 @@ func TestTimesAreNotWrittenAllTheTime(t *testing.T) {
 	})
 }
 
-// TestNewAddressesAreLogged: the service logs every address that it lets in or shuts out,
+// TestNewAddressesAreLogged: the service logs and keeps every address that it lets in or shuts out,
 // with its reason.
 func TestNewAddressesAreLogged(t *testing.T) {
 	const policy = `version: 1
@@ -227,6 +228,20 @@ dns: {servers: [192.0.2.53]}
 		s.after(aLook, "203.0.113.5 203.0.113.10 203.0.113.11")
 		s.zone(moved)
 		s.after(2*aDay, "203.0.113.10 203.0.113.11")
+		var moves []fence.Moved
+		labtest.Must(t, journal.ReadMoves(s.reconciler.Journal(), &moves, false))
+		var history []string
+		for _, m := range moves {
+			history = append(history, fmt.Sprint(m.Address, " gone: ", m.Gone, ", ", m.Reason, ", ", m.Command, " ", m.Generation))
+		}
+		slices.Sort(history)
+		wanted := []string{
+			"203.0.113.10 gone: false, acme: sip.acme.example A, run 1", "203.0.113.11 gone: false, other: sip.other.example A, run 1",
+			"203.0.113.5 gone: true, other: sip.other.example A, run 1",
+		}
+		if !slices.Equal(history, wanted) {
+			t.Errorf("history is %q, want %q", history, wanted)
+		}
 		for _, want := range []string{
 			`level=INFO msg=allowed address=203.0.113.10 reason="acme: sip.acme.example A"`,
 			`level=INFO msg=allowed address=203.0.113.11 reason="other: sip.other.example A"`,

@@ -107,6 +107,19 @@ func ReadCounts[T any](j Journal, counts *T) error {
 // WriteCounts records what was found in counters.
 func (j Journal) WriteCounts(counts any) error { return seal(j.path("counts.json"), counts) }
 
+// ReadMoves reads which addresses have come and gone into moves, which stay as they are
+// if that is not known. With aside, a damaged file is renamed.
+func ReadMoves[T any](j Journal, moves *T, aside bool) error {
+	err := ifThere(unseal(j.path("moves.json"), moves))
+	if damaged, ok := errors.AsType[*Damaged](err); ok && aside {
+		return setAside(damaged)
+	}
+	return err
+}
+
+// WriteMoves records which addresses have come and gone.
+func (j Journal) WriteMoves(moves any) error { return seal(j.path("moves.json"), moves) }
+
 // ReadAllowed reads what is allowed by hand into allowed, which stays as it is if nothing
 // is.
 func ReadAllowed[T any](j Journal, allowed *T) error {
