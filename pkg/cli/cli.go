@@ -118,7 +118,7 @@ iptables. It touches nothing else.`,
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.policyPath, "policy", fromEnv("RINGFENCE_POLICY", defaultPolicy), "the policy `file`")
+	flags.StringVar(&a.policyPath, "policy", fromEnv("RINGFENCE_POLICY", fence.DefaultPolicy), "the policy `file`")
 	flags.StringVar(&a.stateDir, "state-dir", fromEnv("RINGFENCE_STATE_DIR", "/var/lib/ringfence"), "the `folder` of addresses and generations")
 	flags.StringVar(&a.runDir, "run-dir", fromEnv("RINGFENCE_RUN_DIR", "/run/ringfence"), "the `folder` of the lock")
 	flags.StringVarP(&a.output, "output", "o", "text", "text or json")

@@ -34,13 +34,13 @@ func (f *session) recordMoves(before, now *site.Site, generation int, command st
 		return
 	}
 	var all []Moved
-	if err := journal.ReadMoves(f.Journal, &all, true); err != nil {
+	if err := journal.ReadOrAside(f.Journal, journal.MovesFile, &all); err != nil {
 		f.Notice.Warn(notice.StateDamaged, "%v", err)
 	}
 	for _, m := range moves {
 		all = append(all, Moved{f.Now().Time, m.Address, m.Gone, m.Reason, command, generation})
 	}
-	if err := f.WriteMoves(all[max(0, len(all)-mostMoved):]); err != nil {
+	if err := journal.Write(f.Journal, journal.MovesFile, all[max(0, len(all)-mostMoved):]); err != nil {
 		f.Log.Info("save which addresses have come and gone", "error", err)
 	}
 }
@@ -48,6 +48,6 @@ func (f *session) recordMoves(before, now *site.Site, generation int, command st
 // Moves returns which addresses have come and gone by answers, the oldest first.
 func (f *session) Moves() ([]Moved, error) {
 	var all []Moved
-	err := journal.ReadMoves(f.Journal, &all, false)
+	err := journal.Read(f.Journal, journal.MovesFile, &all)
 	return all, err
 }

@@ -33,7 +33,7 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string, window
 		return nil, err
 	}
 	defer leave()
-	if err := f.refusePending(); err != nil {
+	if err := refusePending(&f.session); err != nil {
 		return nil, err
 	}
 	newest, err := f.newestOrDamaged()

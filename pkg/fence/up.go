@@ -173,7 +173,7 @@ func (f *Fence) Down(ctx context.Context, adopt bool) (*Restored, error) {
 		return nil, err
 	}
 	d := control.Desired{State: &ruleset.State{}}
-	if d.Guards, err = f.foreignTable(adopt); err != nil {
+	if d.Guards, err = foreignTable(&f.session, adopt); err != nil {
 		return nil, err
 	}
 	begun, now := false, journal.Down{Time: time.Now(), User: f.User}

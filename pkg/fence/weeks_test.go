@@ -229,7 +229,7 @@ dns: {servers: [192.0.2.53]}
 		s.zone(moved)
 		s.after(2*aDay, "203.0.113.10 203.0.113.11")
 		var moves []fence.Moved
-		labtest.Must(t, journal.ReadMoves(s.reconciler.Journal(), &moves, false))
+		labtest.Must(t, journal.Read(s.reconciler.Journal(), journal.MovesFile, &moves))
 		var history []string
 		for _, m := range moves {
 			history = append(history, fmt.Sprint(m.Address, " gone: ", m.Gone, ", ", m.Reason, ", ", m.Command, " ", m.Generation))
