@@ -84,3 +84,15 @@ func TestReasons(t *testing.T) {
 		}
 	}
 }
+
+// TestForeignRule: a rule of another program stands in the plan as people read it.
+func TestForeignRule(t *testing.T) {
+	p := plan.Diff(table(func(s *ruleset.State) {
+		edit(s.Chains, "sip", func(c *ruleset.Chain) {
+			c.Rules = append([]ruleset.Rule{ruleset.ForeignRule("meta 1=0x0001").ShownAs("tcp dport 22 accept")}, c.Rules...)
+		})
+	}), table(nil))
+	if len(p.Changes) != 1 || len(p.Changes[0].Rules) != 1 || p.Changes[0].Rules[0] != "- tcp dport 22 accept" {
+		t.Errorf("the plan says %+v", p.Changes)
+	}
+}
