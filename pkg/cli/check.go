@@ -49,7 +49,7 @@ func runCheck(ctx context.Context, a *app) error {
 	}
 	names := len(compile.Names(p.Policy))
 	if a.json() {
-		a.printAll(site.PolicyWarnings(p.Policy))
+		a.printAll(append(site.FileWarnings(p.Policy), site.PolicyWarnings(p.Policy)...))
 		return a.writeJSON(struct {
 			OK        bool `json:"ok"`
 			Providers int  `json:"providers"`
@@ -59,6 +59,6 @@ func runCheck(ctx context.Context, a *app) error {
 	}
 	fmt.Fprintf(a.stdout, "%s is valid: %s, %s to resolve, %s.\n", a.policyPath,
 		notice.Count(len(p.Providers), "provider"), notice.Count(names, "name"), notice.Count(len(p.Allowed()), "listed prefix"))
-	a.printAll(site.PolicyWarnings(p.Policy))
+	a.printAll(append(site.FileWarnings(p.Policy), site.PolicyWarnings(p.Policy)...))
 	return nil
 }

@@ -86,7 +86,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 		return nil, err
 	}
 	alarms := s.Alarms(site.Look{Now: f.Now(), Words: f.Words, Generation: generation, Table: p.Want, Earlier: f.records().notices()})
-	applied.Notices = slices.Concat(s.Warnings(), site.NameNotices(s.Memory, alarms), alarmNotices(alarms))
+	applied.Notices = slices.Concat(site.FileWarnings(s.Policy), s.Warnings(), site.NameNotices(s.Memory, alarms), alarmNotices(alarms))
 	applied.Partly = site.NeedsSomebody(s.Memory, alarms)
 	f.records().keep(applied.Notices)
 	return applied, nil
@@ -178,7 +178,7 @@ func (f *Fence) Diff(ctx context.Context, policy Policy, o DiffOptions) (*Differ
 			Text: fmt.Sprintf("for %s this uses the addresses of earlier answers", notice.Count(n, "name")),
 		})
 	}
-	d.Notices = append(append(d.Notices, s.Warnings()...), alarmNotices(s.LinkAlarms())...)
+	d.Notices = append(slices.Concat(d.Notices, site.FileWarnings(s.Policy), s.Warnings()), alarmNotices(s.LinkAlarms())...)
 	guards, err := f.guards(s, ApplyOptions{}, newest)
 	if err != nil {
 		return nil, err

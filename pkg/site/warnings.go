@@ -45,6 +45,16 @@ func banWarnings(s *Site) []notice.Notice {
 	return warnings
 }
 
+// FileWarnings are about what is valid in a policy file but may not be meant, each with
+// its place.
+func FileWarnings(p *policy.Policy) []notice.Notice {
+	var warnings []notice.Notice
+	for _, doubt := range p.Doubts {
+		warnings = append(warnings, notice.Warningf(notice.PolicyDoubt, "%s", doubt.Error()))
+	}
+	return warnings
+}
+
 // PolicyWarnings returns the warnings that do not depend on the host.
 func PolicyWarnings(p *policy.Policy) []notice.Notice {
 	var warnings []notice.Notice
