@@ -123,7 +123,15 @@ func confirm(ctx context.Context, a *app, p *plan.Plan) error {
 	}
 }
 
+// printMode says to whom it may be news that nothing is dropped.
+func printMode(a *app, applied *fence.Applied) {
+	if applied.Monitor {
+		fmt.Fprintln(a.stdout, "Monitor mode: what would be dropped is counted, and passes.")
+	}
+}
+
 func printApplied(a *app, applied *fence.Applied) {
+	defer printMode(a, applied)
 	p, generation := applied.Plan, applied.Generation
 	switch {
 	case p.Empty() && !applied.New:

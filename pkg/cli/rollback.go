@@ -92,6 +92,7 @@ func printRolledBack(a *app, r *fence.RolledBack) {
 	default:
 		fmt.Fprintf(a.stdout, "Generation %d is in force, with the policy of generation %d: %s.\n", r.Generation, r.Target, notice.Count(len(r.Plan.Changes), "change"))
 	}
+	printMode(a, &r.Applied)
 	// Reading anything but a regular file, such as standard input, might never end.
 	if info, err := os.Stat(r.Source); err != nil || !info.Mode().IsRegular() {
 		return

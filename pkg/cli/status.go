@@ -140,7 +140,7 @@ func checkText(s *fence.Status) string {
 	}
 	mode := "enforced"
 	if s.Monitor {
-		mode = "in monitor mode, so nothing is dropped"
+		mode = "in monitor mode: what would be dropped passes"
 	}
 	text := fmt.Sprintf("OK: generation %d, %s", s.Generation, mode)
 	if s.Names > 0 && !s.Refresh.Time.IsZero() {

@@ -43,7 +43,11 @@ func (a *app) writeStatus(s *fence.Status, r *statusReport) {
 	fmt.Fprintf(out, "\npackets since the %s was made\n", made)
 	table(out, func(w io.Writer) {
 		for _, name := range slices.Sorted(maps.Keys(r.Counters)) {
-			fmt.Fprintf(w, "  %s\t%d\n", name, r.Counters[name])
+			fmt.Fprintf(w, "  %s\t%d", name, r.Counters[name])
+			if s.Monitor && strings.HasPrefix(name, "dropped_") {
+				fmt.Fprint(w, "\twould be dropped")
+			}
+			fmt.Fprintln(w)
 		}
 	})
 }
@@ -79,6 +83,9 @@ func (a *app) writeFence(w io.Writer, s *fence.Status, r *statusReport) {
 		return
 	}
 	fmt.Fprintf(w, "mode\t%s\n", r.Mode)
+	if s.Monitor && r.Fence {
+		fmt.Fprintf(w, "\twhat would be dropped is counted, and passes\n")
+	}
 	fmt.Fprintf(w, "back end\t%s\n", r.Backend)
 	fmt.Fprintf(w, "engine\t%s: %s\n", r.Engine, r.EngineWhy)
 	fmt.Fprintf(w, "generation\t%d, by %s, %s\n", r.Generation, r.MadeBy, notice.Ago(*r.Made))

@@ -37,6 +37,8 @@ type Applied struct {
 	// that there is an alarm.
 	Notices []notice.Notice
 	Partly  bool
+	// Monitor says that what would be dropped passes.
+	Monitor bool
 	// Pending says that the change is undone unless it is confirmed, nil if it stays.
 	Pending *Pending
 }
@@ -81,7 +83,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 	if err != nil {
 		return nil, err
 	}
-	applied := &Applied{Plan: p, Generation: generation, New: generation != numberOf(newest)}
+	applied := &Applied{Plan: p, Generation: generation, New: generation != numberOf(newest), Monitor: s.Policy.Monitor}
 	if applied.Pending, err = f.Pending(); err != nil {
 		return nil, err
 	}

@@ -205,13 +205,21 @@ func (s *Site) FromMemory() int {
 	return n
 }
 
-// Size says how many addresses the policy's names have.
+// Size says how many addresses the policy's names have, and whether anything is dropped.
 func (s *Site) Size() string {
 	names := len(Targets(s.Policy))
+	size := sizeText(names, s.Memory.Count())
+	if s.Policy.Monitor {
+		size = "in monitor mode (what would be dropped passes), " + size
+	}
+	return size
+}
+
+func sizeText(names, addresses int) string {
 	if names == 0 {
 		return "no names"
 	}
-	return notice.Count(names, "name") + " with " + notice.Count(s.Memory.Count(), "address")
+	return notice.Count(names, "name") + " with " + notice.Count(addresses, "address")
 }
 
 // Mentioned reads names. Each must be in the policy, or must be asked for because of
