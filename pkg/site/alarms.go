@@ -123,7 +123,7 @@ func Interrupted(place string, now time.Time) Alarm {
 }
 
 // tableAlarms are about the kernel.
-func tableAlarms(s *Site, l Look) []Alarm {
+func tableAlarms(_ *Site, l Look) []Alarm {
 	switch {
 	case l.Drift == nil || l.Drift.Empty():
 		return nil
