@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/output"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -182,13 +184,13 @@ func runBans(ctx context.Context, a *app) error {
 
 // writeBans prints addresses with the time that is left.
 func writeBans(out io.Writer, indent string, list []ban) {
-	table(out, func(w io.Writer) {
+	output.Table(out, func(w io.Writer) {
 		for _, b := range list {
 			left := "permanently"
 			if b.Left != nil {
 				left = policy.DurationText(time.Duration(*b.Left)*time.Second) + " left"
 			}
-			fmt.Fprintf(w, "%s%s\t%s\t%s\n", indent, b.Address, left, b.Why)
+			output.Printf(w, "%s%s\t%s\t%s\n", indent, b.Address, left, b.Why)
 		}
 	})
 }

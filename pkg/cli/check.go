@@ -2,8 +2,9 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"time"
+
+	"github.com/ringfence/ringfence/pkg/output"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +58,7 @@ func runCheck(ctx context.Context, a *app) error {
 			Addresses int  `json:"addresses"`
 		}{true, len(p.Providers), names, len(p.Allowed())})
 	}
-	fmt.Fprintf(a.stdout, "%s is valid: %s, %s to resolve, %s.\n", a.policyPath,
+	output.Printf(a.stdout, "%s is valid: %s, %s to resolve, %s.\n", a.policyPath,
 		notice.Count(len(p.Providers), "provider"), notice.Count(names, "name"), notice.Count(len(p.Allowed()), "listed prefix"))
 	a.printAll(append(site.FileWarnings(p.Policy), site.PolicyWarnings(p.Policy)...))
 	return nil

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/ringfence/ringfence/pkg/output"
+
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
@@ -26,14 +28,13 @@ import (
 // app is one run of the program.
 type app struct {
 	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdout, stderr *output.Writer
 
 	policyPath, stateDir, runDir string
 	output, logLevel             string
 
-	onTerminal bool         // standard output is a terminal
-	dial       resolve.Dial // connects to name servers; nil is the usual way
-	log        *slog.Logger
+	dial resolve.Dial // connects to name servers; nil is the usual way
+	log  *slog.Logger
 	// world is the environment of the command; nil is this machine.
 	world *fence.World
 	work  *fence.Fence // what the command works with, nil if it needs nothing
@@ -45,12 +46,15 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	out := &checkedWriter{Writer: stdout}
-	a := &app{stdin: stdin, stdout: out, stderr: stderr, onTerminal: isTerminal(stdout)}
+	a := &app{stdin: stdin, stdout: output.NewWriter(out, stdout), stderr: output.NewWriter(stderr, stderr)}
+	defer func() {
+		_ = a.stderr.Flush()
+	}()
 	defer func() {
 		// Users must never see a stack trace; developers can ask for one.
 		if r := recover(); r != nil {
 			if a.logLevel == "debug" {
-				fmt.Fprintf(stderr, "%s\n", debug.Stack())
+				_, _ = a.stderr.Write(debug.Stack())
 			}
 			status = a.fail(fmt.Errorf("this is a bug in ringfence: %v; please report it with the output of --log-level debug", r))
 		}
@@ -58,11 +62,12 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(out)
-	root.SetErr(stderr)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 	// A second signal kills the process at once.
 	context.AfterFunc(ctx, stop)
 	err := root.ExecuteContext(ctx)
+	_ = a.stdout.Flush() // out notes an error
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted: nothing was changed")
 		if a.inForce() {
@@ -218,7 +223,11 @@ func (a *app) prepare(c *cobra.Command) error {
 			return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
 		}
 	}
-	a.log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+	var handler slog.Handler = slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})
+	if a.stderr.Terminal {
+		handler = output.NewHandler(a.stderr, "ringfence", level)
+	}
+	a.log = slog.New(handler)
 	return nil
 }
 
@@ -236,7 +245,7 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: wayOutText, Log: a.log,
 		Watchdog: a.startWatchdog,
 	}
-	if isTerminal(a.stderr) {
+	if a.stderr.Terminal {
 		c.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
 	}
 	a.work = fence.New(c, *world)

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/output"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -57,7 +59,7 @@ func runConfirm(ctx context.Context, a *app, number int) error {
 			Generation int `json:"generation"`
 		}{generation})
 	}
-	fmt.Fprintf(a.stdout, "Generation %d is confirmed.\n", generation)
+	output.Printf(a.stdout, "Generation %d is confirmed.\n", generation)
 	return nil
 }
 
@@ -128,7 +130,7 @@ func awaitConfirmation(ctx context.Context, a *app, p *fence.Pending) error {
 	if p == nil {
 		return nil
 	}
-	if !isTerminal(a.stdin) || !a.onTerminal || a.json() {
+	if !isTerminal(a.stdin) || !a.stdout.Terminal || a.json() {
 		a.say("note", fmt.Sprintf("generation %d is undone in %s unless you run: ringfence confirm", p.Generation, p.Left.Round(time.Second)))
 		return nil
 	}
@@ -181,7 +183,7 @@ func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err er
 		if err != nil {
 			passed = before
 		}
-		fmt.Fprintf(a.stderr, "\r%3d s left, %s of providers and trusted let through. Is your phone registered? Type y: ",
+		output.Printf(a.stderr, output.Return()+"%3d s left, %s of providers and trusted let through. Is your phone registered? Type y: ",
 			int(now.Left.Round(time.Second).Seconds()), notice.Count(int(passed-min(before, passed)), "packet"))
 		select {
 		case <-ctx.Done():

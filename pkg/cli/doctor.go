@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/ringfence/ringfence/pkg/output"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -48,9 +50,11 @@ func runDoctor(ctx context.Context, a *app) error {
 		}
 		severity := string(f.Severity)
 		if f.Severity == notice.Alarm {
-			severity = a.alarm(severity)
+			severity = alarm(severity)
 		}
-		fmt.Fprintf(a.stdout, "%s: %s\n  why: %s\n  way out: %s\n", severity, plainLine(f.Finding), plainLine(f.Why), plainLine(f.WayOut))
+		output.Paragraph(a.stdout, severity+": ", plainLine(f.Finding))
+		output.Paragraph(a.stdout, "  why: ", plainLine(f.Why))
+		output.Paragraph(a.stdout, "  way out: ", plainLine(f.WayOut))
 	}
 	return partly(true)
 }

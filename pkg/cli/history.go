@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/output"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -88,9 +90,9 @@ func runMoves(a *app, generation int) error {
 	if len(list) == 0 {
 		fmt.Fprintln(a.stdout, "No address has come or gone by answers of name servers.")
 	}
-	table(a.stdout, func(w io.Writer) {
+	output.Table(a.stdout, func(w io.Writer) {
 		for _, m := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s %s\t%s\n", m.Time.Local().Format(time.DateTime), m.Command, a.paint(m.Action, signs[m.Action]), m.Address, m.Reason)
+			output.Printf(w, "%s\t%s\t%s %s\t%s\n", m.Time.Local().Format(time.DateTime), m.Command, sign(m.Action), m.Address, m.Reason)
 		}
 	})
 	return nil
@@ -157,13 +159,13 @@ func runHistory(a *app) error {
 		fmt.Fprintln(a.stdout, "There is no generation yet: write a policy and run ringfence apply.")
 		return nil
 	}
-	table(a.stdout, func(w io.Writer) {
+	output.Table(a.stdout, func(w io.Writer) {
 		for _, g := range list {
 			switch {
 			case g.Damaged != "":
-				fmt.Fprintf(w, "%d\t%s\n", g.Generation, a.alarm(g.Damaged))
+				output.Printf(w, "%d\t%s\n", g.Generation, alarm(g.Damaged))
 			default:
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.text(), inForce(g.InForce))
+				output.Printf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.text(), inForce(g.InForce))
 			}
 		}
 	})
@@ -195,15 +197,18 @@ func runGeneration(a *app, number int) error {
 			Policy  string        `json:"policy"`
 		}{g, changes, past.Entry.Policy})
 	}
-	table(a.stdout, func(w io.Writer) {
-		fmt.Fprintf(w, "generation\t%d%s\n", g.Generation, inForce(g.InForce))
-		fmt.Fprintf(w, "made\t%s (%s), by %s\n", g.Time.Local().Format(time.DateTime), notice.Ago(g.Time), g.User)
-		fmt.Fprintf(w, "command\t%s\n", g.Command)
-		fmt.Fprintf(w, "version\t%s\n", g.Version)
-		fmt.Fprintf(w, "policy from\t%s\n", g.Source)
+	output.Table(a.stdout, func(w io.Writer) {
+		output.Printf(w, "generation\t%d%s\n", g.Generation, inForce(g.InForce))
+		output.Printf(w, "made\t%s (%s), by %s\n", g.Time.Local().Format(time.DateTime), notice.Ago(g.Time), g.User)
+		output.Printf(w, "command\t%s\n", g.Command)
+		output.Printf(w, "version\t%s\n", g.Version)
+		output.Printf(w, "policy from\t%s\n", g.Source)
 	})
 	if len(g.PolicyChanges) > 0 {
-		fmt.Fprintf(a.stdout, "\nchanges of the policy\n  %s\n", strings.Join(g.PolicyChanges, "\n  "))
+		fmt.Fprintln(a.stdout, "\nchanges of the policy")
+		for _, line := range g.PolicyChanges {
+			output.Printf(a.stdout, "  %s\n", line)
+		}
 	}
 	fmt.Fprintln(a.stdout, "\nchanges")
 	switch {
@@ -212,8 +217,8 @@ func runGeneration(a *app, number int) error {
 	case past.Plan.Empty():
 		fmt.Fprintln(a.stdout, "  none in the rules")
 	default:
-		a.writePlan(a.stdout, past.Plan)
+		writePlan(a.stdout, past.Plan)
 	}
-	fmt.Fprintf(a.stdout, "\npolicy\n%s\n", strings.TrimSuffix(past.Entry.Policy, "\n"))
+	fmt.Fprintln(a.stdout, "\npolicy\n"+strings.TrimSuffix(past.Entry.Policy, "\n"))
 	return nil
 }

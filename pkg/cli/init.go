@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/output"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
@@ -96,21 +98,21 @@ func draftReport(path string, d policy.Draft) any {
 }
 
 func printDraft(a *app, d policy.Draft) {
-	fmt.Fprintf(a.stdout, "Wrote %s for this host:\n", a.policyPath)
-	table(a.stdout, func(w io.Writer) {
+	output.Printf(a.stdout, "Wrote %s for this host:\n", a.policyPath)
+	output.Table(a.stdout, func(w io.Writer) {
 		none := func(texts []string, otherwise string) string {
 			if len(texts) == 0 {
 				return otherwise
 			}
 			return strings.Join(texts, ", ")
 		}
-		fmt.Fprintf(w, "  leads outside\t%s\n", none(d.Host.Outside, "no interface has a default route"))
-		fmt.Fprintf(w, "  fenced\t%s\n", none(d.Interfaces, "every interface but lo"))
-		fmt.Fprintf(w, "  trusted\t%s\n", none(texts(d.Trusted), "no private network is connected"))
+		output.Printf(w, "  leads outside\t%s\n", none(d.Host.Outside, "no interface has a default route"))
+		output.Printf(w, "  fenced\t%s\n", none(d.Interfaces, "every interface but lo"))
+		output.Printf(w, "  trusted\t%s\n", none(texts(d.Trusted), "no private network is connected"))
 		if d.Host.Forwards {
-			fmt.Fprintf(w, "  inside\t%s\n", none(texts(d.Inside), "none"))
+			output.Printf(w, "  inside\t%s\n", none(texts(d.Inside), "none"))
 		}
-		fmt.Fprintf(w, "  SIP server\t%s\n", none(serverTexts(d.Servers), "none listens now"))
+		output.Printf(w, "  SIP server\t%s\n", none(serverTexts(d.Servers), "none listens now"))
 	})
 	if d.Monitor {
 		fmt.Fprintln(a.stdout, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")

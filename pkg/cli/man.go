@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"fmt"
+	"github.com/ringfence/ringfence/pkg/output"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +27,7 @@ environment the pages have that date.`,
 			if a.json() {
 				return a.writeJSON(map[string][]string{"files": names})
 			}
-			fmt.Fprintf(a.stdout, "Wrote %s into %s.\n", notice.Count(len(names), "page"), args[0])
+			output.Printf(a.stdout, "Wrote %s into %s.\n", notice.Count(len(names), "page"), args[0])
 			return nil
 		},
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/ringfence/ringfence/pkg/output"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
@@ -263,12 +265,12 @@ func runPhoneList(a *app, args []string) error {
 	if a.json() {
 		return a.writeJSON(reports)
 	}
-	table(a.stdout, func(w io.Writer) {
+	output.Table(a.stdout, func(w io.Writer) {
 		fmt.Fprintln(w, "MAKER\tPHONES")
 		for _, r := range reports {
 			name := strings.Join(append([]string{r.Name}, r.Also...), ", ")
 			for _, f := range r.Families {
-				fmt.Fprintf(w, "%s\t%s\n", name, f.Title)
+				output.Printf(w, "%s\t%s\n", name, f.Title)
 				name = ""
 			}
 		}

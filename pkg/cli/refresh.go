@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/ringfence/ringfence/pkg/output"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -51,9 +53,9 @@ func runRefresh(ctx context.Context, a *app, o fence.RefreshOptions, verbose boo
 		err = a.printPlan(r.Plan, r.Generation)
 	} else {
 		if r.Plan.Have.Exists {
-			a.writePlan(a.stdout, r.Plan)
+			writePlan(a.stdout, r.Plan)
 		}
-		fmt.Fprintf(a.stdout, "Generation %d, %s: %s.%s\n", r.Generation, r.Size, plan.Summary(r.Plan), a.standing(r.Alarms))
+		output.Printf(a.stdout, "Generation %d, %s: %s.%s\n", r.Generation, r.Size, plan.Summary(r.Plan), a.standing(r.Alarms))
 	}
 	if err != nil {
 		return err
@@ -70,7 +72,7 @@ func runRefresh(ctx context.Context, a *app, o fence.RefreshOptions, verbose boo
 // error may say nothing any more.
 func (a *app) standing(alarms int) string {
 	switch {
-	case alarms == 0 || !a.onTerminal:
+	case alarms == 0 || !a.stdout.Terminal:
 		return ""
 	case alarms == 1:
 		return " 1 alarm stands: see ringfence status."

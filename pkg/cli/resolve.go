@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/output"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -99,22 +101,22 @@ func writeResolved(a *app, resolved []resolve.Report) {
 			for _, limit := range n.Cut {
 				limits = append(limits, string(limit))
 			}
-			fmt.Fprintf(w, "left out is what goes beyond %s\n", strings.Join(limits, ", "))
+			output.Printf(w, "left out is what goes beyond %s\n", strings.Join(limits, ", "))
 		}
 		fmt.Fprintln(a.stdout, "allowed:")
 		if len(n.Addresses) == 0 {
 			fmt.Fprintln(a.stdout, "  no address")
 		}
-		table(a.stdout, func(w io.Writer) {
+		output.Table(a.stdout, func(w io.Writer) {
 			for _, address := range n.Addresses {
-				fmt.Fprintf(w, "  %s\t%s\t%s\n", address.Address, address.Via, ttlText(address.TTL))
+				output.Printf(w, "  %s\t%s\t%s\n", address.Address, address.Via, ttlText(address.TTL))
 			}
 		})
 		if len(n.Rejected) > 0 {
 			fmt.Fprintln(a.stdout, "left out:")
 		}
 		for _, r := range n.Rejected {
-			fmt.Fprintf(a.stdout, "  %s %s\n", r.Address, r.Why)
+			output.Printf(a.stdout, "  %s %s\n", r.Address, r.Why)
 		}
 		for _, f := range n.Failures {
 			if f.Type == "" { // the others are in the tree
@@ -171,7 +173,7 @@ func (w treeWriter) write(tree []resolve.TreeNode, indent string) {
 			if r.Rejected != "" {
 				text += ", left out: " + r.Rejected
 			}
-			fmt.Fprintf(w, "%s  %s\n", indent, text)
+			output.Printf(w, "%s  %s\n", indent, text)
 		}
 		w.write(n.Children, indent+"    ")
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/output"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -84,13 +86,13 @@ func generationOf(args []string) (int, error) {
 func printRolledBack(a *app, r *fence.RolledBack) {
 	switch {
 	case r.Generation == r.Target && r.Plan.Empty():
-		fmt.Fprintf(a.stdout, "Nothing to do: generation %d is in force.\n", r.Generation)
+		output.Printf(a.stdout, "Nothing to do: generation %d is in force.\n", r.Generation)
 	case r.Generation == r.Target:
-		fmt.Fprintf(a.stdout, "Generation %d is in force: %s.\n", r.Generation, notice.Count(len(r.Plan.Changes), "change"))
+		output.Printf(a.stdout, "Generation %d is in force: %s.\n", r.Generation, notice.Count(len(r.Plan.Changes), "change"))
 	case !r.New:
-		fmt.Fprintf(a.stdout, "Generation %d is in force; its policy is that of generation %d.\n", r.Generation, r.Target)
+		output.Printf(a.stdout, "Generation %d is in force; its policy is that of generation %d.\n", r.Generation, r.Target)
 	default:
-		fmt.Fprintf(a.stdout, "Generation %d is in force, with the policy of generation %d: %s.\n", r.Generation, r.Target, notice.Count(len(r.Plan.Changes), "change"))
+		output.Printf(a.stdout, "Generation %d is in force, with the policy of generation %d: %s.\n", r.Generation, r.Target, notice.Count(len(r.Plan.Changes), "change"))
 	}
 	printMode(a, &r.Applied)
 	// Reading anything but a regular file, such as standard input, might never end.
@@ -98,6 +100,6 @@ func printRolledBack(a *app, r *fence.RolledBack) {
 		return
 	}
 	if text, err := os.ReadFile(r.Source); err == nil && string(text) != r.Text {
-		fmt.Fprintf(a.stdout, "The policy file %s differs from it: correct the file before the next apply.\n", r.Source)
+		output.Printf(a.stdout, "The policy file %s differs from it: correct the file before the next apply.\n", r.Source)
 	}
 }

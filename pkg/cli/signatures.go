@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ringfence/ringfence/pkg/output"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
@@ -104,7 +106,7 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 	if a.json() {
 		return a.writeJSON(list)
 	}
-	table(a.stdout, func(w io.Writer) {
+	output.Table(a.stdout, func(w io.Writer) {
 		fmt.Fprintln(w, "NAME\tCLASS\tHEADER\tMATCH\tPACKETS")
 		for _, s := range list {
 			packets := "-"
@@ -114,7 +116,7 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 			case s.Packets != nil:
 				packets = fmt.Sprint(*s.Packets)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s %q\t%s\n", s.Name, s.Class, s.Header, s.Match, s.Value, packets)
+			output.Printf(w, "%s\t%s\t%s\t%s %q\t%s\n", s.Name, s.Class, s.Header, s.Match, s.Value, packets)
 		}
 	})
 	return nil
@@ -180,9 +182,9 @@ func runTestMessage(ctx context.Context, a *app, args []string) error {
 		return a.writeJSON(t)
 	}
 	fmt.Fprintln(a.stdout, t.Verdict)
-	table(a.stdout, func(w io.Writer) {
+	output.Table(a.stdout, func(w io.Writer) {
 		for _, f := range t.Findings {
-			fmt.Fprintf(w, "  %d:%d\t%s\t%s\t%s: %q\n", f.Line, f.Column, f.Signature, f.Class, f.Header, f.Text)
+			output.Printf(w, "  %d:%d\t%s\t%s\t%s: %q\n", f.Line, f.Column, f.Signature, f.Class, f.Header, f.Text)
 		}
 	})
 	return nil

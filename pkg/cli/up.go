@@ -2,7 +2,8 @@ package cli
 
 import (
 	"context"
-	"fmt"
+
+	"github.com/ringfence/ringfence/pkg/output"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +31,6 @@ func runUp(ctx context.Context, a *app) error {
 	if a.json() {
 		return a.printPlan(r.Plan, r.Generation)
 	}
-	fmt.Fprintf(a.stdout, "Generation %d, %s: %s.\n", r.Generation, r.Size, plan.Summary(r.Plan))
+	output.Printf(a.stdout, "Generation %d, %s: %s.\n", r.Generation, r.Size, plan.Summary(r.Plan))
 	return nil
 }

@@ -2,9 +2,10 @@ package cli
 
 import (
 	"cmp"
-	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/ringfence/ringfence/pkg/output"
 
 	"github.com/spf13/cobra"
 )
@@ -41,7 +42,7 @@ func versionCommand(a *app) *cobra.Command {
 			if a.json() {
 				return a.writeJSON(map[string]string{"version": version(), "go": runtime.Version()})
 			}
-			fmt.Fprintf(a.stdout, "ringfence %s (%s)\n", version(), runtime.Version())
+			output.Printf(a.stdout, "ringfence %s (%s)\n", version(), runtime.Version())
 			return nil
 		},
 	}
