@@ -115,7 +115,7 @@ func confirm(ctx context.Context, a *app, p *plan.Plan) error {
 	}()
 	select {
 	case <-ctx.Done():
-		fmt.Fprintln(a.stderr)
+		output.Println(a.stderr)
 		return ctx.Err()
 	case answer := <-answered:
 		if answer != "y" && answer != "yes" {
@@ -128,7 +128,7 @@ func confirm(ctx context.Context, a *app, p *plan.Plan) error {
 // printMode says to whom it may be news that nothing is dropped.
 func printMode(a *app, applied *fence.Applied) {
 	if applied.Monitor {
-		fmt.Fprintln(a.stdout, "Monitor mode: what would be dropped is counted, and passes.")
+		output.Println(a.stdout, "Monitor mode: what would be dropped is counted, and passes.")
 	}
 }
 

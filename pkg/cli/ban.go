@@ -158,7 +158,7 @@ func printBan(a *app, b ban, text string) error {
 	if a.json() {
 		return a.writeJSON(b)
 	}
-	fmt.Fprintln(a.stdout, text)
+	output.Println(a.stdout, text)
 	return nil
 }
 
@@ -175,7 +175,7 @@ func runBans(ctx context.Context, a *app) error {
 		return a.writeJSON(list)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(a.stdout, "No address is banned.")
+		output.Println(a.stdout, "No address is banned.")
 		return nil
 	}
 	writeBans(a.stdout, "", list)

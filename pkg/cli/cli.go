@@ -246,7 +246,7 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 		Watchdog: a.startWatchdog,
 	}
 	if a.stderr.Terminal {
-		c.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
+		c.Progress = func(text string) { output.Println(a.stderr, text) }
 	}
 	a.work = fence.New(c, *world)
 	return a.work

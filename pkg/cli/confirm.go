@@ -170,7 +170,7 @@ func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err er
 	before, _ := f.LetThrough(ctx)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	defer fmt.Fprintln(a.stderr)
+	defer output.Println(a.stderr)
 	for {
 		now, err := f.Pending()
 		if err != nil {

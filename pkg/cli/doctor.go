@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/ringfence/ringfence/pkg/output"
 
@@ -41,12 +40,12 @@ func runDoctor(ctx context.Context, a *app) error {
 		return partly(len(found) > 0)
 	}
 	if len(found) == 0 {
-		fmt.Fprintln(a.stdout, "Nothing works against the fence here.")
+		output.Println(a.stdout, "Nothing works against the fence here.")
 		return nil
 	}
 	for i, f := range found {
 		if i > 0 {
-			fmt.Fprintln(a.stdout)
+			output.Println(a.stdout)
 		}
 		severity := string(f.Severity)
 		if f.Severity == notice.Alarm {

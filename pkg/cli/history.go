@@ -88,7 +88,7 @@ func runMoves(a *app, generation int) error {
 		return a.writeJSON(list)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(a.stdout, "No address has come or gone by answers of name servers.")
+		output.Println(a.stdout, "No address has come or gone by answers of name servers.")
 	}
 	output.Table(a.stdout, func(w io.Writer) {
 		for _, m := range list {
@@ -156,7 +156,7 @@ func runHistory(a *app) error {
 		return a.writeJSON(list)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(a.stdout, "There is no generation yet: write a policy and run ringfence apply.")
+		output.Println(a.stdout, "There is no generation yet: write a policy and run ringfence apply.")
 		return nil
 	}
 	output.Table(a.stdout, func(w io.Writer) {
@@ -213,9 +213,9 @@ func runGeneration(a *app, number int) error {
 	fmt.Fprintln(a.stdout, "\nchanges")
 	switch {
 	case past.Plan == nil:
-		fmt.Fprintln(a.stdout, "  not known: the generation before it is not stored any more")
+		output.Println(a.stdout, "  not known: the generation before it is not stored any more")
 	case past.Plan.Empty():
-		fmt.Fprintln(a.stdout, "  none in the rules")
+		output.Println(a.stdout, "  none in the rules")
 	default:
 		writePlan(a.stdout, past.Plan)
 	}

@@ -115,9 +115,9 @@ func printDraft(a *app, d policy.Draft) {
 		output.Printf(w, "  SIP server\t%s\n", none(serverTexts(d.Servers), "none listens now"))
 	})
 	if d.Monitor {
-		fmt.Fprintln(a.stdout, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")
+		output.Println(a.stdout, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")
 	}
-	fmt.Fprintln(a.stdout, "Read it, then: ringfence diff")
+	output.Println(a.stdout, "Read it, then: ringfence diff")
 }
 
 func texts[T fmt.Stringer](items []T) []string {

@@ -82,7 +82,7 @@ func runProviders(a *app) error {
 		return a.writeJSON(reports)
 	}
 	output.Table(a.stdout, func(w io.Writer) {
-		fmt.Fprintln(w, "NAME\tPROVIDER\tKNOWN BY\tCONFIDENCE\tCHECKED")
+		output.Println(w, "NAME\tPROVIDER\tKNOWN BY\tCONFIDENCE\tCHECKED")
 		for _, r := range reports {
 			output.Printf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Title, r.KnownBy(), r.Confidence, r.Checked)
 		}
@@ -108,7 +108,7 @@ func runShowProvider(a *app, name string) error {
 	for line := range strings.SplitSeq(r.Policy, "\n") {
 		output.Printf(a.stdout, "      %s\n", line)
 	}
-	fmt.Fprintln(a.stdout)
+	output.Println(a.stdout)
 	output.Table(a.stdout, func(w io.Writer) { writeProvider(w, r) })
 	for _, warning := range r.Warnings {
 		a.warn(warning)

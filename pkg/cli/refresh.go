@@ -83,7 +83,7 @@ func (a *app) standing(alarms int) string {
 // printIdle says why nothing was done; programs hear only that.
 func printIdle(a *app, r *fence.Refreshed) error {
 	if !a.json() {
-		fmt.Fprintln(a.stdout, r.Idle)
+		output.Println(a.stdout, r.Idle)
 		return nil
 	}
 	a.say("note", r.Idle)

@@ -86,15 +86,15 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 func writeResolved(a *app, resolved []resolve.Report) {
 	for i, n := range resolved {
 		if i > 0 {
-			fmt.Fprintln(a.stdout)
+			output.Println(a.stdout)
 		}
 		w := treeWriter{Writer: a.stdout, seen: map[string]bool{}}
 		servers := n.Servers()
 		w.named = len(servers) > 1
-		fmt.Fprintln(w, n.Name)
+		output.Println(w, n.Name)
 		w.write(n.Tree, "  ")
 		if len(servers) > 0 {
-			fmt.Fprintln(w, "answered by "+strings.Join(servers, ", "))
+			output.Println(w, "answered by "+strings.Join(servers, ", "))
 		}
 		if len(n.Cut) > 0 {
 			var limits []string
@@ -103,9 +103,9 @@ func writeResolved(a *app, resolved []resolve.Report) {
 			}
 			output.Printf(w, "left out is what goes beyond %s\n", strings.Join(limits, ", "))
 		}
-		fmt.Fprintln(a.stdout, "allowed:")
+		output.Println(a.stdout, "allowed:")
 		if len(n.Addresses) == 0 {
-			fmt.Fprintln(a.stdout, "  no address")
+			output.Println(a.stdout, "  no address")
 		}
 		output.Table(a.stdout, func(w io.Writer) {
 			for _, address := range n.Addresses {
@@ -113,7 +113,7 @@ func writeResolved(a *app, resolved []resolve.Report) {
 			}
 		})
 		if len(n.Rejected) > 0 {
-			fmt.Fprintln(a.stdout, "left out:")
+			output.Println(a.stdout, "left out:")
 		}
 		for _, r := range n.Rejected {
 			output.Printf(a.stdout, "  %s %s\n", r.Address, r.Why)
@@ -164,7 +164,7 @@ func (w treeWriter) write(tree []resolve.TreeNode, indent string) {
 		case again:
 			line += ": as above"
 		}
-		fmt.Fprintln(w, indent+line)
+		output.Println(w, indent+line)
 		if again {
 			continue
 		}

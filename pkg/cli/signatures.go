@@ -107,7 +107,7 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 		return a.writeJSON(list)
 	}
 	output.Table(a.stdout, func(w io.Writer) {
-		fmt.Fprintln(w, "NAME\tCLASS\tHEADER\tMATCH\tPACKETS")
+		output.Println(w, "NAME\tCLASS\tHEADER\tMATCH\tPACKETS")
 		for _, s := range list {
 			packets := "-"
 			switch {
@@ -181,7 +181,7 @@ func runTestMessage(ctx context.Context, a *app, args []string) error {
 	if a.json() {
 		return a.writeJSON(t)
 	}
-	fmt.Fprintln(a.stdout, t.Verdict)
+	output.Println(a.stdout, t.Verdict)
 	output.Table(a.stdout, func(w io.Writer) {
 		for _, f := range t.Findings {
 			output.Printf(w, "  %d:%d\t%s\t%s\t%s: %q\n", f.Line, f.Column, f.Signature, f.Class, f.Header, f.Text)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
@@ -110,7 +111,7 @@ func runStatus(ctx context.Context, a *app, check bool) error {
 			return err
 		}
 	case check:
-		fmt.Fprintln(a.stdout, checkText(s))
+		output.Println(a.stdout, checkText(s))
 	default:
 		a.printAll(s.Notices)
 		a.writeStatus(s, r)

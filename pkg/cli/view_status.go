@@ -49,7 +49,7 @@ func (a *app) writeStatus(s *fence.Status, r *statusReport) {
 			if s.Monitor && strings.HasPrefix(name, "dropped_") {
 				fmt.Fprint(w, "\twould be dropped")
 			}
-			fmt.Fprintln(w)
+			output.Println(w)
 		}
 	})
 }
@@ -57,7 +57,7 @@ func (a *app) writeStatus(s *fence.Status, r *statusReport) {
 func writeAddresses(out io.Writer, title string, list []addressReport) {
 	output.Printf(out, "\n%s\n", title)
 	if len(list) == 0 {
-		fmt.Fprintln(out, "  no address is known")
+		output.Println(out, "  no address is known")
 		return
 	}
 	output.Table(out, func(w io.Writer) {
@@ -69,7 +69,7 @@ func writeAddresses(out io.Writer, title string, list []addressReport) {
 			if r.Missing != nil {
 				output.Printf(w, ", missing from answers since %s", r.Missing.Local().Format(time.DateTime))
 			}
-			fmt.Fprintln(w)
+			output.Println(w)
 		}
 	})
 }
@@ -149,7 +149,7 @@ func (a *app) writeAlarms(out io.Writer, alarms []site.Alarm) {
 		output.Paragraph(out, "       ", stands.WayOut)
 	}
 	if len(alarms) > 0 {
-		fmt.Fprintln(out)
+		output.Println(out)
 	}
 }
 

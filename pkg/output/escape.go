@@ -124,16 +124,29 @@ func Printf(w io.Writer, format string, args ...any) {
 	}
 	safe := make([]any, len(args))
 	for i, a := range args {
-		switch a := a.(type) {
-		case string:
-			safe[i] = Escape(a)
-		case error:
-			safe[i] = Escape(a.Error())
-		case fmt.Stringer:
-			safe[i] = Escape(a.String())
+		switch a.(type) {
+		case string, error, fmt.Stringer:
+			safe[i] = argument{a}
 		default:
 			safe[i] = a
 		}
 	}
 	fmt.Fprintf(w, format, safe...)
+}
+
+// argument is a text that is escaped as it is formatted. %q escapes by itself.
+type argument struct{ value any }
+
+// Format implements fmt.Formatter.
+func (a argument) Format(f fmt.State, verb rune) {
+	value := a.value
+	if verb == 's' || verb == 'v' {
+		value = Escape(fmt.Sprint(value))
+	}
+	fmt.Fprintf(f, fmt.FormatString(f, verb), value)
+}
+
+// Println writes a line of texts.
+func Println(w io.Writer, texts ...string) {
+	_, _ = io.WriteString(w, Escape(strings.Join(texts, " "))+"\n") // what fails is known to the writer
 }

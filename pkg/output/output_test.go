@@ -48,7 +48,7 @@ func FuzzEscape(f *testing.F) {
 			t.Errorf("%q is escaped as %q: %v", text, got, err)
 		}
 		var b bytes.Buffer
-		output.Printf(&b, "%s %v %v\n", text, errors.New(text), stringer(text))
+		output.Printf(&b, "%s %v %-9v %q\n", text, errors.New(text), stringer(text), text)
 		if err := harmless(b.String()); err != nil || strings.Count(b.String(), "\n") != 1 {
 			t.Errorf("%q is printed as %q: %v", text, b.String(), err)
 		}
