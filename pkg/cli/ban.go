@@ -8,12 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ringfence/ringfence/pkg/output"
-
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )

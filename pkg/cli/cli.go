@@ -15,13 +15,12 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/ringfence/ringfence/pkg/output"
-
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
@@ -141,21 +140,6 @@ iptables. It touches nothing else.`,
 	})
 	root.SetHelpCommand(helpCommand(root))
 	return root
-}
-
-// complete adds shell completion.
-func (a *app) complete(root *cobra.Command) {
-	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
-		if c.Name() == "completion" {
-			c.RunE = func(*cobra.Command, []string) error {
-				return errors.New("name a shell: ringfence completion bash, zsh, fish or powershell")
-			}
-		}
-	}
-	for flag, values := range map[string][]string{"output": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"}} {
-		_ = root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	}
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {

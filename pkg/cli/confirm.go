@@ -12,12 +12,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ringfence/ringfence/pkg/output"
-
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 // defaultWindow is the time for a confirmation if none is named.

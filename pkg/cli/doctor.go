@@ -3,11 +3,10 @@ package cli
 import (
 	"context"
 
-	"github.com/ringfence/ringfence/pkg/output"
-
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 func doctorCommand(a *app) *cobra.Command {

@@ -3,9 +3,8 @@ package cli
 import (
 	"strings"
 
-	"github.com/ringfence/ringfence/pkg/output"
-
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 // say writes one line to standard error, even if the text has line breaks.

@@ -4,9 +4,8 @@ import (
 	"cmp"
 	"io"
 
-	"github.com/ringfence/ringfence/pkg/output"
-
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )

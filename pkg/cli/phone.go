@@ -7,12 +7,11 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/ringfence/ringfence/pkg/output"
-
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/phone"
 )
 
@@ -54,14 +53,6 @@ not use the network.
   ringfence phone mitel --steps                            by hand, on the phone's web page`,
 		Args: oneMaker,
 		RunE: func(_ *cobra.Command, args []string) error { return runPhone(a, args, f) },
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			makers, _ := catalog.Makers()
-			var names []string
-			for _, m := range makers {
-				names = append(names, m.Name)
-			}
-			return names, cobra.ShellCompDirectiveNoFileComp
-		},
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.Model, "model", "", "the phone's `model`, such as T46S")
@@ -71,7 +62,6 @@ not use the network.
 	flags.StringVar(&f.provider, "provider", "", "the `preset` of its provider: adds the settings for SRV records if needed")
 	flags.StringVar(&f.format, "format", "", "the `form`: cfg or xml, whichever the maker has, or text for reading (default: the maker's)")
 	flags.BoolVar(&f.steps, "steps", false, "also the steps on the phone's web page")
-	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"cfg", "xml", "text"}, cobra.ShellCompDirectiveNoFileComp))
 	c.AddCommand(phoneListCommand(a))
 	return c
 }

@@ -10,13 +10,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ringfence/ringfence/pkg/output"
-
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/rules"
@@ -41,10 +40,6 @@ your phones use and the addresses that the provider's help pages list.`,
 			Short: "Show everything that is known about a provider",
 			Args:  oneArgument("a provider, such as twilio"),
 			RunE:  func(_ *cobra.Command, args []string) error { return runShowProvider(a, args[0]) },
-			ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-				known, _ := catalog.Providers()
-				return slices.Sorted(maps.Keys(known)), cobra.ShellCompDirectiveNoFileComp
-			},
 		},
 		&cobra.Command{
 			Use:   "check FILE",

@@ -5,9 +5,9 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"github.com/ringfence/ringfence/pkg/output"
-
 	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 // release is set by the linker in a release.

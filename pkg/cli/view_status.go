@@ -9,10 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ringfence/ringfence/pkg/output"
-
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/site"
 )
