@@ -208,6 +208,9 @@ func (a *app) prepare(c *cobra.Command) error {
 		}
 	}
 	var handler slog.Handler = slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})
+	if c.Name() != "run" {
+		handler = warnings{handler, a}
+	}
 	if a.stderr.Terminal {
 		handler = output.NewHandler(a.stderr, "ringfence", level)
 	}

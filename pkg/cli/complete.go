@@ -12,7 +12,6 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/compile"
-	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -154,7 +153,7 @@ func makerNames(*app, *cobra.Command, []string) []string {
 	makers, _ := catalog.Makers()
 	var words []string
 	for _, m := range makers {
-		words = append(words, m.Name+"\t"+notice.Count(len(m.Families), "family"))
+		words = append(words, m.Name+"\t"+m.Title)
 	}
 	return words
 }
@@ -168,7 +167,9 @@ func modelNames(_ *app, _ *cobra.Command, args []string) []string {
 			continue
 		}
 		for _, f := range m.Families {
-			words = append(words, f.Models...)
+			for _, model := range f.Models {
+				words = append(words, strings.TrimSuffix(model, "*"))
+			}
 		}
 	}
 	return words

@@ -256,7 +256,7 @@ func runPhoneList(a *app, args []string) error {
 		return a.writeJSON(reports)
 	}
 	output.Table(a.stdout, func(w io.Writer) {
-		output.Println(w, "MAKER\tPHONES")
+		fmt.Fprintln(w, "MAKER\tPHONES")
 		for _, r := range reports {
 			name := strings.Join(append([]string{r.Name}, r.Also...), ", ")
 			for _, f := range r.Families {

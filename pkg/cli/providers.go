@@ -77,7 +77,7 @@ func runProviders(a *app) error {
 		return a.writeJSON(reports)
 	}
 	output.Table(a.stdout, func(w io.Writer) {
-		output.Println(w, "NAME\tPROVIDER\tKNOWN BY\tCONFIDENCE\tCHECKED")
+		fmt.Fprintln(w, "NAME\tPROVIDER\tKNOWN BY\tCONFIDENCE\tCHECKED")
 		for _, r := range reports {
 			output.Printf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Title, r.KnownBy(), r.Confidence, r.Checked)
 		}

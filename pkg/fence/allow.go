@@ -57,7 +57,7 @@ func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration)
 		if err != nil {
 			return err
 		}
-		if contains(have.Sets["blocked"+familyOf(addr)], addr) {
+		if have.Sets["blocked"+familyOf(addr)].Contains(addr) {
 			return notice.WithHint(fmt.Errorf("%s is permanently banned by the policy", addr), "remove it from bans.addresses there, and apply")
 		}
 		if err := kernel.Allow(ctx, backend.Allowed{Address: addr, Left: b.Left, Comment: b.Why}); err != nil {

@@ -30,6 +30,9 @@ func (f *Fence) Up(ctx context.Context) (*Restored, error) {
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
 	}
+	if newest, _, err := f.NewestReadable(); err == nil {
+		prepareFor(&f.session, newest)
+	}
 	leave, err := f.enter(ctx, "up")
 	if err != nil {
 		return nil, err

@@ -206,7 +206,11 @@ func quotedAll(values []string) []string {
 func denied(list []Signature) []string {
 	var lines []string
 	for _, s := range list {
-		lines = append(lines, fmt.Sprintf("%s (%s %s %q)", s.Name, s.Header, s.Match, s.Value))
+		var conditions []string
+		for _, c := range s.Conditions {
+			conditions = append(conditions, fmt.Sprintf("%s %s %q", c.Header, c.Match, c.Value))
+		}
+		lines = append(lines, s.Name+" ("+strings.Join(conditions, " and ")+")")
 	}
 	return lines
 }

@@ -35,6 +35,27 @@ type Host struct {
 	Engine string `json:"engine,omitempty"`
 }
 
+// PublicAddresses returns the addresses by which strangers can reach the host.
+func (h Host) PublicAddresses() []netip.Addr {
+	var list []netip.Addr
+	for _, i := range h.Interfaces {
+		for _, a := range i.Addresses {
+			if IsPublic(a.Addr()) {
+				list = append(list, a.Addr())
+			}
+		}
+	}
+	return list
+}
+
+// shared are addresses of providers that many customers share (RFC 6598).
+var shared = netip.MustParsePrefix("100.64.0.0/10")
+
+// IsPublic reports whether an address is one that strangers can send to.
+func IsPublic(a netip.Addr) bool {
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a)
+}
+
 // OwnNetworks returns those of all interfaces, and the private networks behind other
 // routers.
 func (h Host) OwnNetworks() []Network {
@@ -106,6 +127,9 @@ type Listener struct {
 	Protocol Protocol `json:"protocol"` // UDP or TCP
 	Port     uint16   `json:"port"`
 	Program  string   `json:"program,omitempty"` // "" if not known
+	// Public says that it can be reached at an address that is not private, if the host
+	// has one.
+	Public bool `json:"-"`
 }
 
 // Compare orders listeners by port, protocol and program.

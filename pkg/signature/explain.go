@@ -17,9 +17,11 @@ type Finding struct {
 
 // Explanation is all that Explain finds in a message.
 type Explanation struct {
-	// Request is true for a request or the beginning of one.
-	Request  bool
-	Findings []Finding // each signature once, in the order in which they were given
+	// Request is true for a request or the beginning of one, Response for a response,
+	// Empty for white space and NUL alone.
+	Request, Response, Empty bool
+
+	Findings []Finding // each signature's conditions once, in the order in which they were given
 	// Allowed is the required User-Agent that the message has, "" for none.
 	Allowed string
 	// Result is what Match returns for the message.
@@ -32,25 +34,18 @@ type Explanation struct {
 func (a *Automaton) Explain(message []byte) Explanation {
 	start, text := begin(message), textOf(message)
 	if !isRequest(text) {
-		return Explanation{Result: a.other(message)}
+		return Explanation{Response: isResponse(text), Empty: len(text) == 0, Result: a.other(message)}
 	}
 	e := Explanation{Request: true, Result: Result{Mark: None}}
 	message = message[:start+len(text)]
 	headers, _ := lineEnd(message, start)
 	fields := append([]field{requestField(message, start, headers)}, fieldsOf(message, headers)...)
 	for _, s := range a.signatures {
-		for _, f := range fields {
-			if finding, ok := f.matches(s); ok {
-				finding.Line = 1 + strings.Count(string(message[:finding.From]), "\n")
-				finding.Column = finding.From - strings.LastIndexByte(string(message[:finding.From]), '\n')
-				e.Findings = append(e.Findings, finding)
-				break
-			}
-		}
+		e.Findings = append(e.Findings, findingsOf(s, fields, message)...)
 	}
 	for _, f := range fields {
 		for _, r := range a.required {
-			if _, ok := f.matches(Signature{Header: userAgent, Match: Prefix, Value: r}); ok && e.Allowed == "" {
+			if _, ok := f.matches(Condition{userAgent, Prefix, r}); ok && e.Allowed == "" {
 				e.Allowed = r
 			}
 		}
@@ -59,11 +54,33 @@ func (a *Automaton) Explain(message []byte) Explanation {
 	return e
 }
 
+// findingsOf are where all conditions of a signature match, nothing if one does not.
+func findingsOf(s Signature, fields []field, message []byte) []Finding {
+	var findings []Finding
+	for _, c := range s.Conditions() {
+		matches := false
+		for _, f := range fields {
+			var finding Finding
+			if finding, matches = f.matches(c); matches {
+				finding.Signature = s
+				finding.Line = 1 + strings.Count(string(message[:finding.From]), "\n")
+				finding.Column = finding.From - strings.LastIndexByte(string(message[:finding.From]), '\n')
+				findings = append(findings, finding)
+				break
+			}
+		}
+		if !matches {
+			return nil
+		}
+	}
+	return findings
+}
+
 func (a *Automaton) judge(e Explanation) Result {
 	for _, class := range []Class{Ban, Label} {
 		var first *Finding
 		for i, f := range e.Findings {
-			if f.Signature.Class == class && (first == nil || f.To < first.To) {
+			if f.Signature.Class == class && (first == nil || f.before(*first)) {
 				first = &e.Findings[i]
 			}
 		}
@@ -81,6 +98,14 @@ func (a *Automaton) judge(e Explanation) Result {
 		}
 	}
 	return e.Result
+}
+
+// before reports whether a finding counts rather than another one of its class.
+func (f Finding) before(other Finding) bool {
+	if len(f.Signature.All) == 0 && len(other.Signature.All) == 0 {
+		return f.To < other.To
+	}
+	return len(f.Signature.All) == 0 && len(other.Signature.All) > 0
 }
 
 // field is a header or the request line.
@@ -175,30 +200,30 @@ func (f *field) take(message []byte, from, to int) {
 	f.value = string(value)
 }
 
-// matches compares the field with a signature.
-func (f *field) matches(s Signature) (Finding, bool) {
-	of := header(s.Header)
-	if s.isRequestLine() {
+// matches compares the field with a condition.
+func (f *field) matches(c Condition) (Finding, bool) {
+	of := header(c.Header)
+	if c.isRequestLine() {
 		of = RequestLine
 	}
 	if f.of != of {
 		return Finding{}, false
 	}
-	value := normal(s.Value)
+	value := normal(c.Value)
 	from := -1
 	switch {
-	case s.Match == Contains:
+	case c.Match == Contains:
 		from = strings.Index(f.value, value)
-	case s.Match == Prefix && strings.HasPrefix(f.value, value):
+	case c.Match == Prefix && strings.HasPrefix(f.value, value):
 		from = 0
-	case s.Match == Exact && f.value == value && f.end >= 0:
+	case c.Match == Exact && f.value == value && f.end >= 0:
 		from = 0
 	}
 	if from < 0 {
 		return Finding{}, false
 	}
-	finding := Finding{Signature: s, Header: f.name, From: f.at[from], To: f.at[from+len(value)-1] + 1}
-	if s.Match == Exact {
+	finding := Finding{Header: f.name, From: f.at[from], To: f.at[from+len(value)-1] + 1}
+	if c.Match == Exact {
 		finding.To = f.end
 	}
 	return finding, true

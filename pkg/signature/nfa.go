@@ -49,8 +49,8 @@ type node struct {
 	space bool
 	// header is the header whose name ends here.
 	header string
-	// here lists the signatures whose value ends here; ends lists those whose value
-	// must be the whole value of the header.
+	// here lists the parts whose value ends here; ends lists those whose value must
+	// be the whole value of the header.
 	here, ends []int
 	// allowed is set if a required User-Agent ends here.
 	allowed bool
@@ -77,12 +77,12 @@ type nfa struct {
 // tries are the roots of the tries for a header's values; 0 is none.
 type tries struct{ beginning, anywhere int }
 
-// newNFA makes the NFA of signatures, which must be valid, and required User-Agents.
-func newNFA(list []Signature, required []string) *nfa {
+// newNFA makes the NFA of parts of signatures and required User-Agents.
+func newNFA(list []part, required []string) *nfa {
 	n := &nfa{nodes: make([]node, 1), values: map[string]tries{}}
 	n.names = n.add(name)
 	for i, s := range list {
-		end := n.value(s)
+		end := n.value(s.Condition)
 		switch s.Match {
 		case Exact:
 			n.nodes[end].ends = append(n.nodes[end].ends, i)
@@ -91,7 +91,7 @@ func newNFA(list []Signature, required []string) *nfa {
 		}
 	}
 	for _, r := range required {
-		n.nodes[n.value(Signature{Header: userAgent, Match: Prefix, Value: r})].allowed = true
+		n.nodes[n.value(Condition{userAgent, Prefix, r})].allowed = true
 	}
 	for _, header := range slices.Sorted(maps.Keys(n.values)) {
 		if header == RequestLine {
@@ -123,15 +123,15 @@ func (n *nfa) path(from int, text string) int {
 	return from
 }
 
-// value returns the node at which the signature's value ends.
-func (n *nfa) value(s Signature) int {
-	of, kinds := header(s.Header), [2]nodeKind{beginning, anywhere}
-	if s.isRequestLine() {
+// value returns the node at which the condition's value ends.
+func (n *nfa) value(c Condition) int {
+	of, kinds := header(c.Header), [2]nodeKind{beginning, anywhere}
+	if c.isRequestLine() {
 		of, kinds = RequestLine, [2]nodeKind{ofRequest, inRequests}
 	}
 	roots := n.values[of]
 	root, kind := &roots.beginning, kinds[0]
-	if s.Match == Contains {
+	if c.Match == Contains {
 		root, kind = &roots.anywhere, kinds[1]
 	}
 	if *root == 0 {
@@ -139,7 +139,7 @@ func (n *nfa) value(s Signature) int {
 		n.nodes[*root].root = true
 	}
 	n.values[of] = roots
-	return n.path(*root, normal(s.Value))
+	return n.path(*root, normal(c.Value))
 }
 
 func where(node int, s stance) position { return firstNode + position(node*stances) + position(s) }

@@ -14,6 +14,8 @@ import (
 type Program interface {
 	// On returns the classifier with the program attached to the interfaces.
 	On(interfaces []string) ruleset.Classifier
+	// Prepare does what takes long before it can be attached. It need not be called.
+	Prepare() error
 }
 
 // Classifier is what is known about the classifier, and where the site wants it.

@@ -36,6 +36,8 @@ type Site struct {
 	Retired resolve.Memory
 	// Classifier is what is known about the classifier.
 	Classifier Classifier
+	// Contacts are the hosts that this one has to do with now.
+	Contacts Contacts
 }
 
 // keepRetired is how long a name is remembered that no policy in force uses.

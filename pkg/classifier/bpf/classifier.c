@@ -41,6 +41,7 @@ static __always_inline enum class judge(struct message *m, __u32 length, __u32 h
 	m->headers = headers;
 	m->walked = 0;
 	m->every = m->signature = m->ban = m->allowed = 0;
+	m->found = 0;
 	if (configuration.every_header) {
 		read_all(m);
 	} else if (!configuration.request_line || !read_request(m)) {
@@ -48,6 +49,8 @@ static __always_inline enum class judge(struct message *m, __u32 length, __u32 h
 		if (read_hits(m) == TOO_MUCH)
 			read_all(m);
 	}
+	if (m->found && !m->ban)
+		conjoin();
 	if (m->signature) {
 		__u32 index = m->signature - 1;
 		__u64 *count = bpf_map_lookup_elem(&hits, &index);

@@ -192,5 +192,6 @@ static __always_inline void read_all(struct message *m)
 {
 	m->every = 1;
 	m->signature = m->allowed = 0;
+	m->found = 0;
 	walk(0, configuration.request, ASKED);
 }
