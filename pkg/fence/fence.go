@@ -211,6 +211,7 @@ func (f *session) readHost(s *site.Site) error {
 	}
 	s.Host = h
 	readNeighbours(f, s)
+	s.Host.ByHand = f.Kept(journal.AllowedFile)
 	f.engine.probe(s)
 	return nil
 }

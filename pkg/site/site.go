@@ -161,6 +161,8 @@ func (s *Site) DiffersFrom(before *Site) string {
 	note(now.Unknown.AllowReplies != then.Unknown.AllowReplies, "unknown.allow_replies is %t, it was %t", now.Unknown.AllowReplies, then.Unknown.AllowReplies)
 	note(s.Host.Forwards && !before.Host.Forwards, "this host forwards now")
 	note(!s.Host.Forwards && before.Host.Forwards, "this host does not forward any more")
+	note(s.Host.Translates && !before.Host.Translates, "rules of another program may change where packets are sent to")
+	note(!s.Host.Translates && before.Host.Translates, "no rule changes any more where packets are sent to")
 	engine, engineThen := compile.Engine(now, s.Host), compile.Engine(then, before.Host)
 	note(engine != engineThen, "the engine is %s, it was %s", engine, engineThen)
 	return strings.Join(differences, "; ")
