@@ -109,7 +109,8 @@ func TestConfirmKilled(t *testing.T) {
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
 	s.write(t, otherStatic)
-	for range labtest.Count(10, 500) {
+	times := labtest.Count(10, 500)
+	for range times {
 		s.stopped(t, syscall.SIGKILL, time.Duration(rand.Int64N(int64(150*time.Millisecond))), "apply", "--confirm=1s")
 		labtest.Until(t, "what was confirmed is in force", func() bool {
 			_, err := os.Stat(filepath.Join(s.state(), "journal", "unconfirmed.json"))
@@ -120,6 +121,7 @@ func TestConfirmKilled(t *testing.T) {
 			t.Fatalf("in force is %+v", r)
 		}
 	}
+	labtest.Report(t, "P1", "SIGKILL of apply --confirm at a random time", times, "0 fences left standing")
 }
 
 // TestConfirmEverythingKilled: if nothing of ringfence is alive, the kernel opens the
@@ -129,7 +131,8 @@ func TestConfirmEverythingKilled(t *testing.T) {
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
 	s.write(t, otherStatic)
-	for range labtest.Count(2, 100) {
+	times := labtest.Count(2, 100)
+	for range times {
 		s.must(t, 0, "apply", "--confirm=1s")
 		killWatchdogs(t, s)
 		labtest.Until(t, "the kernel has opened the fence", func() bool { return !s.fenced(t) })
@@ -141,6 +144,7 @@ func TestConfirmEverythingKilled(t *testing.T) {
 			t.Errorf("in force is\n%s", s.ruleset(t))
 		}
 	}
+	labtest.Report(t, "P1", "SIGKILL of everything of ringfence's", times, "0 fences left standing")
 }
 
 // killWatchdogs kills the watchdogs of a site, which its folder names.
@@ -173,7 +177,8 @@ func TestConfirmHangUp(t *testing.T) {
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
 	s.write(t, otherStatic)
-	for range labtest.Count(3, 100) {
+	times := labtest.Count(3, 100)
+	for range times {
 		cmd, master := onTerminal(t, s, "apply", "--yes", "--confirm=2s")
 		said := make([]byte, 1<<16)
 		var text strings.Builder
@@ -186,6 +191,7 @@ func TestConfirmHangUp(t *testing.T) {
 		cmd.Wait() // its status tells nothing
 		labtest.Until(t, "the change is undone", func() bool { return s.with(t, "203.0.113.0/24") })
 	}
+	labtest.Report(t, "P1", "its terminal hangs up", times, "0 fences left standing")
 }
 
 // TestConfirmOnTerminal: y keeps the change.
@@ -270,7 +276,8 @@ func TestConfirmAtTheLastMoment(t *testing.T) {
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
 	kept := 0
-	for range labtest.Count(6, 1000) {
+	times := labtest.Count(6, 1000)
+	for range times {
 		s.write(t, otherStatic)
 		s.must(t, 0, "apply", "--confirm=1s")
 		cmd := s.command(t, "confirm")
@@ -294,7 +301,7 @@ func TestConfirmAtTheLastMoment(t *testing.T) {
 			t.Fatalf("confirm: exit status %d: %s", o.status, o.stderr)
 		}
 	}
-	t.Logf("kept %d", kept)
+	labtest.Report(t, "P1", "confirm within 100 ms of the deadline", times, "%d kept, %d undone, 0 half, 0 false statuses", kept, times-kept)
 }
 
 // pendingUntil returns the deadline of what waits for a confirmation.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -26,7 +27,9 @@ never replaces a policy.
 
 A provider is one of the presets that ringfence ships (ringfence providers lists
 them) or the registrar's name as your phones have it. Without one the policy
-begins in monitor mode, which drops nothing.`,
+begins in monitor mode, which drops nothing. So it does where a SIP server listens
+on a public address and no network of phones is connected: phones may be anywhere
+then, and enforce would drop those that you have not listed.`,
 		Example: `  ringfence init
   ringfence init --provider telnyx --provider sip.provider.example
   ringfence init --provider twilio:trunk=mycompany`,
@@ -83,6 +86,7 @@ func draftReport(path string, d policy.Draft) any {
 	return struct {
 		Path       string             `json:"path"`
 		Monitor    bool               `json:"monitor"`
+		Exposed    []ruleset.Listener `json:"exposed"`
 		Forwards   bool               `json:"forwards"`
 		Outside    []string           `json:"outside"`
 		Interfaces []string           `json:"interfaces"`
@@ -90,32 +94,38 @@ func draftReport(path string, d policy.Draft) any {
 		Inside     []string           `json:"inside"`
 		Servers    []ruleset.Listener `json:"servers"`
 	}{
-		path, d.Monitor, d.Host.Forwards, append([]string{}, d.Host.Outside...), append([]string{}, d.Interfaces...),
+		path, d.Monitor, append([]ruleset.Listener{}, d.Exposed...), d.Host.Forwards, append([]string{}, d.Host.Outside...), append([]string{}, d.Interfaces...),
 		networks(d.Trusted), networks(d.Inside), append([]ruleset.Listener{}, d.Servers...),
 	}
 }
 
 func printDraft(a *app, d policy.Draft) {
-	fmt.Fprintf(a.stdout, "Wrote %s for this host:\n", a.policyPath)
-	table(a.stdout, func(w io.Writer) {
+	output.Printf(a.stdout, "Wrote %s for this host:\n", a.policyPath)
+	output.Table(a.stdout, func(w io.Writer) {
 		none := func(texts []string, otherwise string) string {
 			if len(texts) == 0 {
 				return otherwise
 			}
 			return strings.Join(texts, ", ")
 		}
-		fmt.Fprintf(w, "  leads outside\t%s\n", none(d.Host.Outside, "no interface has a default route"))
-		fmt.Fprintf(w, "  fenced\t%s\n", none(d.Interfaces, "every interface but lo"))
-		fmt.Fprintf(w, "  trusted\t%s\n", none(texts(d.Trusted), "no private network is connected"))
+		output.Printf(w, "  leads outside\t%s\n", none(d.Host.Outside, "no interface has a default route"))
+		output.Printf(w, "  fenced\t%s\n", none(d.Interfaces, "every interface but lo"))
+		output.Printf(w, "  trusted\t%s\n", none(texts(d.Trusted), "no private network is connected"))
 		if d.Host.Forwards {
-			fmt.Fprintf(w, "  inside\t%s\n", none(texts(d.Inside), "none"))
+			output.Printf(w, "  inside\t%s\n", none(texts(d.Inside), "none"))
 		}
-		fmt.Fprintf(w, "  SIP server\t%s\n", none(serverTexts(d.Servers), "none listens now"))
+		output.Printf(w, "  SIP server\t%s\n", none(serverTexts(d.Servers), "none listens now"))
 	})
-	if d.Monitor {
-		fmt.Fprintln(a.stdout, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")
+	switch {
+	case len(d.Exposed) > 0:
+		output.Printf(a.stdout, `It drops nothing yet (mode: monitor): %s can be reached from everywhere, and no
+network of phones is connected, so enforce would drop every phone that is not
+listed. ringfence status counts what it would drop; then write enforce.
+`, strings.Join(serverTexts(d.Exposed), ", "))
+	case d.Monitor:
+		output.Println(a.stdout, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")
 	}
-	fmt.Fprintln(a.stdout, "Read it, then: ringfence diff")
+	output.Println(a.stdout, "Read it, then: ringfence diff")
 }
 
 func texts[T fmt.Stringer](items []T) []string {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 func rollbackCommand(a *app) *cobra.Command {
@@ -84,19 +85,26 @@ func generationOf(args []string) (int, error) {
 func printRolledBack(a *app, r *fence.RolledBack) {
 	switch {
 	case r.Generation == r.Target && r.Plan.Empty():
-		fmt.Fprintf(a.stdout, "Nothing to do: generation %d is in force.\n", r.Generation)
+		output.Printf(a.stdout, "Nothing to do: generation %d is in force.\n", r.Generation)
 	case r.Generation == r.Target:
-		fmt.Fprintf(a.stdout, "Generation %d is in force: %s.\n", r.Generation, notice.Count(len(r.Plan.Changes), "change"))
+		output.Printf(a.stdout, "Generation %d is in force: %s.\n", r.Generation, notice.Count(len(r.Plan.Changes), "change"))
 	case !r.New:
-		fmt.Fprintf(a.stdout, "Generation %d is in force; its policy is that of generation %d.\n", r.Generation, r.Target)
+		output.Printf(a.stdout, "Generation %d is in force; its policy is that of generation %d.\n", r.Generation, r.Target)
 	default:
-		fmt.Fprintf(a.stdout, "Generation %d is in force, with the policy of generation %d: %s.\n", r.Generation, r.Target, notice.Count(len(r.Plan.Changes), "change"))
+		output.Printf(a.stdout, "Generation %d is in force, with the policy of generation %d: %s.\n", r.Generation, r.Target, notice.Count(len(r.Plan.Changes), "change"))
 	}
+	printMode(a, &r.Applied)
 	// Reading anything but a regular file, such as standard input, might never end.
-	if info, err := os.Stat(r.Source); err != nil || !info.Mode().IsRegular() {
+	info, err := os.Stat(r.Source)
+	if err != nil || !info.Mode().IsRegular() {
 		return
 	}
-	if text, err := os.ReadFile(r.Source); err == nil && string(text) != r.Text {
-		fmt.Fprintf(a.stdout, "The policy file %s differs from it: correct the file before the next apply.\n", r.Source)
+	same := info.Size() == int64(len(r.Text)) // a file of any other size is not read
+	if same {
+		text, err := os.ReadFile(r.Source)
+		same = err != nil || string(text) == r.Text
+	}
+	if !same {
+		output.Printf(a.stdout, "The policy file %s differs from it: correct the file before the next apply.\n", r.Source)
 	}
 }

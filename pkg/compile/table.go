@@ -100,9 +100,10 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 		exceptions := t.spoofExceptions(families...)
 		chains["spoofed"] = ruleset.Chain{Rules: append(exceptions, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
 	}
-	if t.host.Forwards {
+	if t.host.Forwards || t.host.Translates {
 		// A fenced port behind one that is not fenced: the translation of the
-		// destination happens after prerouting has looked at the port.
+		// destination happens after prerouting has looked at the port. Elsewhere a rule
+		// about connections would switch connection tracking on.
 		chains["after_dnat"] = ruleset.Chain{Stage: ruleset.BeforeFilter, Rules: t.afterDNAT(interfaces)}
 	}
 	return chains
@@ -190,14 +191,15 @@ func (t table) afterDNAT(interfaces []ruleset.InInterface) []ruleset.Rule {
 func (t table) unseen() []ruleset.Rule {
 	var rules []ruleset.Rule
 	count := ruleset.Count("unseen")
+	classified := t.classified()
 	if len(t.policy.Interfaces) == 0 {
-		for _, name := range t.host.Classified {
+		for _, name := range classified {
 			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, count))
 		}
 		return rules
 	}
 	for _, name := range Fenced(t.policy, t.host) {
-		if !slices.Contains(t.host.Classified, name) && !t.policy.Trusts(name) {
+		if !slices.Contains(classified, name) && !t.policy.Trusts(name) {
 			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, ruleset.Verdict{Kind: ruleset.Return}))
 		}
 	}
@@ -205,6 +207,17 @@ func (t table) unseen() []ruleset.Rule {
 		rules = append(rules, ruleset.NewRule(in, count))
 	}
 	return rules
+}
+
+// classified are the interfaces by which rules see packets come in that the classifier
+// has read, sorted.
+func (t table) classified() []string {
+	var names []string
+	for _, name := range t.host.Classified {
+		names = append(names, t.host.SeenAs(name))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // unread counts what the classifier had no time for.

@@ -105,7 +105,7 @@ func TestNoticesOnce(t *testing.T) {
 		s.classifier.Fail(nil)
 		time.Sleep(2 * time.Minute)
 	})
-	for text, want := range map[string]int{"the fence works without it": 2, "every source that is not banned passes": 2, "msg=over": 2} {
+	for text, want := range map[string]int{"the fence works without it": 2, "every source that is not banned passes": 2, "blind: eth0": 1, "msg=over": 3} {
 		if n := strings.Count(s.log.String(), text); n != want {
 			t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, s.log.String())
 		}
@@ -138,6 +138,41 @@ func TestDoesNotWakeItself(t *testing.T) {
 			t.Errorf("%d commits, want the one of apply and one after the change", s.kernel.Commits)
 		}
 	})
+}
+
+// TestCountedPacketsAreAnAlarm: what the table counts and should not is an alarm within two
+// seconds, each counter once, and packets that go on coming cause no more looks than
+// there are without them.
+func TestCountedPacketsAreAnAlarm(t *testing.T) {
+	for _, counter := range []struct{ name, alarm string }{
+		{"allowed_scanner", "allowed-scanner: allowed addresses"}, {"unseen", "unseen: eth0"},
+	} {
+		s := serve(t, func(s *service) {
+			alarms := func() int {
+				synctest.Wait()
+				return strings.Count(s.log.String(), counter.alarm)
+			}
+			s.kernel.Count("allowed_provider", 7)
+			time.Sleep(90 * time.Second)
+			if alarms() != 0 {
+				t.Errorf("an alarm without a packet:\n%s", s.log.String())
+			}
+			s.kernel.Count(counter.name, 1)
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if alarms() != 1 {
+				t.Errorf("%d alarms after two seconds:\n%s", alarms(), s.log.String())
+			}
+			s.looks = 0
+			for n := range uint64(300) {
+				s.kernel.Count(counter.name, n+2)
+				time.Sleep(time.Second)
+			}
+		})
+		if s.looks > 6 || strings.Count(s.log.String(), counter.alarm) != 1 {
+			t.Errorf("%d looks in five minutes of %s:\n%s", s.looks, counter.name, s.log.String())
+		}
+	}
 }
 
 // TestEndsWhole: when Run returns, nothing of it goes on.

@@ -2,11 +2,13 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/site"
 )
 
 func obstacle(f Facts) []Finding {
@@ -44,11 +46,26 @@ func fence(f Facts) []Finding {
 		}}
 	case len(f.Site.FencedInterfaces()) == 0:
 		return []Finding{{
-			Name: "no-interface", Severity: notice.Alarm, Finding: "none of the policy's interfaces is there: " + strings.Join(f.Site.Policy.Interfaces, ", "),
-			Why: "nothing is fenced", WayOut: "correct interfaces in the policy (ip link shows their names), and run ringfence apply",
+			Name: "no-interface", Severity: notice.Alarm, Finding: absentText(f.Site.Policy.Interfaces),
+			Why: "nothing is fenced", WayOut: absentWayOut(f.Site.Policy.Interfaces),
 		}}
 	}
 	return nil
+}
+
+// absentText says that none of the listed interfaces is there; none listed is all but lo.
+func absentText(listed []string) string {
+	if len(listed) == 0 {
+		return "there is no interface but lo in this network namespace"
+	}
+	return "none of the policy's interfaces is there: " + strings.Join(listed, ", ")
+}
+
+func absentWayOut(listed []string) string {
+	if len(listed) == 0 {
+		return "bring one up, or run ringfence in the network namespace of the PBX (ip netns exec, nsenter); the fence is in place when one comes"
+	}
+	return "correct interfaces in the policy (ip link shows their names), and run ringfence apply"
 }
 
 // alarms are those of status.
@@ -68,7 +85,10 @@ func classifier(f Facts) []Finding {
 		return nil
 	}
 	var found []Finding
-	const why = "scanners are not recognised: they are dropped as unknown, or pass where unknown.action is accept"
+	why := "scanners are not recognised: they are dropped as unknown, or pass where unknown.action is accept"
+	if f.Site.Policy.Monitor {
+		why = "scanners are not recognised: of what they send it is not known that it would be dropped for that"
+	}
 	for _, text := range f.NotAttached {
 		found = append(found, Finding{
 			Name: "classifier-refused", Severity: notice.Warning, Finding: "the kernel has refused the classifier: " + text, Why: why,
@@ -159,6 +179,7 @@ func stateFolder(f Facts) []Finding {
 	if !s.Exists {
 		return nil // the first apply makes it
 	}
+	told := slices.ContainsFunc(f.Alarms, func(a site.Alarm) bool { return a.Kind == site.AlarmStateFolder })
 	finding := func(severity notice.Severity, what, wayOut string) Finding {
 		return Finding{
 			Name: "state-folder", Severity: severity, Finding: fmt.Sprintf("the state folder %s %s", s.Path, what),
@@ -167,6 +188,7 @@ func stateFolder(f Facts) []Finding {
 	}
 	var found []Finding
 	switch {
+	case told:
 	case s.ReadOnly:
 		found = append(found, finding(notice.Alarm, "is on a file system that is read-only", "make it writable, or name another one with --state-dir"))
 	case s.Free >= 0 && s.Free < roomNeeded || s.FreeFiles >= 0 && s.FreeFiles < filesNeeded:

@@ -60,7 +60,7 @@ func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration)
 		if err != nil {
 			return err
 		}
-		if contains(have.Sets["blocked"+familyOf(addr)], addr) {
+		if have.Sets["blocked"+familyOf(addr)].Contains(addr) {
 			return notice.WithHint(fmt.Errorf("%s is permanently banned by the policy", addr), "remove it from bans.addresses there, and apply")
 		}
 		if err := f.letInByHand(ctx, kernel, have); err != nil {
@@ -156,6 +156,17 @@ func (f *Fence) Disallow(ctx context.Context, addr netip.Addr) (was bool, err er
 		return err
 	})
 	return was, err
+}
+
+// AllowedByHand lists the addresses that should be allowed by hand now, whatever the kernel
+// holds.
+func (f *Fence) AllowedByHand() ([]ByHand, error) {
+	stored, err := f.allowances().list()
+	var list []ByHand
+	for _, a := range stored {
+		list = append(list, ByHand{a.Address, a.left(f.Now()), a.By})
+	}
+	return list, err
 }
 
 // allowedByHand lists the addresses that are allowed by hand now.

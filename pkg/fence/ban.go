@@ -10,6 +10,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -47,7 +48,23 @@ func (f *Fence) Ban(ctx context.Context, addr netip.Addr, lasts time.Duration, a
 		}
 		return kernel.Ban(ctx, backend.Banned{Address: addr, Left: b.Left, Comment: b.Why})
 	})
+	if err == nil && f.monitors() {
+		f.Notice.Note(notice.Monitoring, "%s", addr.String()+" is not kept out: "+passes)
+	}
 	return b, err
+}
+
+// passes is what monitor mode does to a banned address.
+const passes = "in monitor mode what it sends would be dropped, and passes"
+
+// monitors reports whether what is in force drops nothing.
+func (f *session) monitors() bool {
+	newest, err := f.newest()
+	if newest == nil || err != nil {
+		return false
+	}
+	s, err := f.siteOf(newest, resolve.Memory{})
+	return err == nil && s.Policy.Monitor
 }
 
 // Unban ends the ban of an address. It reports whether there was one.
@@ -57,7 +74,7 @@ func (f *Fence) Unban(ctx context.Context, addr netip.Addr) (was bool, err error
 		if err != nil {
 			return err
 		}
-		if contains(have.Sets["blocked"+familyOf(addr)], addr) {
+		if have.Sets["blocked"+familyOf(addr)].Contains(addr) {
 			return notice.WithHint(fmt.Errorf("%s is permanently banned by the policy", addr), "remove it from bans.addresses there, and apply")
 		}
 		was, err = kernel.Unban(ctx, addr)
@@ -104,7 +121,7 @@ func refusesBan(f *Fence, have *ruleset.State, addr netip.Addr) error {
 		{"protected", "is needed by this host", "this host needs its own addresses, its gateways and its name servers for more than SIP"},
 	} {
 		name := set.name + familyOf(addr)
-		if !contains(have.Sets[name], addr) {
+		if !have.Sets[name].Contains(addr) {
 			continue
 		}
 		why := fmt.Sprintf("%s %s", addr, set.is)
@@ -133,11 +150,7 @@ func originOf(f *session, set string, addr netip.Addr) string {
 	s.Host = f.lastHost(newest)
 	s.Remember(memory, f.Now())
 	_, origins := s.Compile()
-	origin, ok := origins.Of(set, whole(addr))
-	if !ok {
-		return ""
-	}
-	return origin.String()
+	return origins.Why(set, whole(addr))
 }
 
 func whole(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
@@ -147,15 +160,6 @@ func familyOf(a netip.Addr) string {
 		return "4"
 	}
 	return "6"
-}
-
-func contains(s ruleset.Set, a netip.Addr) bool {
-	for _, e := range s.Elements {
-		if e.From.IsValid() && e.From.Compare(a) <= 0 && a.Compare(e.To) <= 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // allowsPart reports whether any address of a prefix is one of a provider or trusted.
@@ -188,22 +192,26 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 		return nil, err
 	}
 	var list []Banned
+	monitors := f.monitors()
 	for _, b := range banned {
 		entry := Banned{whole(b.Address), b.Left, b.Comment}
 		if entry.Why == "" {
 			entry.Why = "it sent what a scanner sends"
 		}
 		for _, set := range []string{"providers", "trusted"} {
-			if contains(have.Sets[set+familyOf(b.Address)], b.Address) {
+			if have.Sets[set+familyOf(b.Address)].Contains(b.Address) {
 				entry.Why += "; no effect, because the policy allows it now"
 				break
 			}
 		}
-		if contains(have.Sets["protected"+familyOf(b.Address)], b.Address) {
+		if have.Sets["protected"+familyOf(b.Address)].Contains(b.Address) {
 			entry.Why += "; no effect while this host needs it (its own, a gateway, a name server)"
 		}
 		if isByHand(byHand, b.Address) {
 			entry.Why += "; no effect while it is allowed by hand"
+		}
+		if monitors {
+			entry.Why += "; " + passes
 		}
 		list = append(list, entry)
 	}
@@ -213,6 +221,9 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 				why := "the policy: bans.addresses"
 				if allowsPart(have, p) {
 					why += "; of these, what the policy allows gets in all the same"
+				}
+				if monitors {
+					why += "; " + passes
 				}
 				list = append(list, Banned{Prefix: p, Why: why})
 			}

@@ -189,12 +189,12 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	f.note(ctx, c.tables, p)
 	f.isUp(down)
 	if pending == nil {
+		f.recordMoves(c.before, s, newest.Number, command)
 		return p, newest.Number, nil
 	}
 	err = pending.Finish()
 	if pending.Number == 0 {
-		return p, 0, notice.WithHint(fmt.Errorf("the rules are in force, but their generation could not be recorded: %w", err),
-			"repair the state folder and run ringfence %s again", command)
+		return p, 0, notice.WithHint(fmt.Errorf("%w: %w", ErrUnrecorded, err), "repair the state folder and run ringfence %s again", command)
 	}
 	// The generation has the same addresses, and is used if they cannot be saved here.
 	if err := errors.Join(err, f.keep(s)); err != nil {
@@ -202,6 +202,10 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	}
 	return p, pending.Number, nil
 }
+
+// ErrUnrecorded says that a change is in force, and that its generation has no number yet.
+// The next run gives it one.
+var ErrUnrecorded = errors.New("the rules are in force, but their generation could not be recorded")
 
 // toConfirm returns the mark of the generation that a change is about to make, nil if it
 // needs no confirmation.
@@ -226,13 +230,15 @@ func (f *committer) beginGeneration(s *site.Site, state *ruleset.State, command 
 	if err != nil {
 		return nil, fmt.Errorf("write addresses: %w", err)
 	}
+	facts := s.Host
+	facts.Classified = s.Classifier.Desired.Interfaces()
 	compiled, err := json.Marshal(withLifetime(state, 0, func(ruleset.Element) bool { return true }))
 	if err != nil {
 		return nil, fmt.Errorf("write state: %w", err)
 	}
 	return f.Begin(&journal.Entry{
 		Time: time.Now(), User: f.User, Command: command, Version: f.Version,
-		Source: s.Source, Policy: s.Text, Host: s.Host, Addresses: addresses, State: compiled,
+		Source: s.Source, Policy: s.Text, Host: facts, Addresses: addresses, State: compiled,
 	})
 }
 

@@ -91,6 +91,7 @@ func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		f.engine.prepare(*s)
 		refreshed, err := f.refreshFrom(ctx, newest, s, heard)
 		if errors.Is(err, journal.ErrLocked) {
 			// The next run of cron will do it.
@@ -191,6 +192,7 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 	}
 	f.inForce = true
 	f.note(ctx, c.tables, p)
+	f.recordMoves(c.before, s, from.Number, "refresh")
 	logNames(f.Log, s.Memory)
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
 	look := lookFor(ctx, &f.session, c.tables, s, from, p.Want)

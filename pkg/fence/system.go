@@ -31,7 +31,8 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Classifier: ebpf{},
 		Host:       func() (ruleset.Host, error) { return system.Read(log) },
 		Listeners:  system.Listeners,
-		Watch:      system.Watch, ResolverFiles: system.ResolverFiles(),
+		Neighbours: system.Neighbours, Flows: system.Flows,
+		Watch: system.Watch, ResolverFiles: system.ResolverFiles(),
 		Servers: system.NameServers,
 		Hosts:   system.Hosts,
 		Lookup: func(servers resolve.Servers) (first, again resolve.Lookup) {
@@ -42,6 +43,7 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 			return client.Lookup, client.Again
 		},
 		Network:   system.Facts,
+		Folder:    system.Folder,
 		Condition: func(stateFolder string) host.Condition { return system.Condition(log, stateFolder) },
 		Others:    nft.ReadOthers,
 		Now:       system.Clock(log),

@@ -28,6 +28,8 @@ type Policy struct {
 	Signatures Signatures
 	Bans       Bans
 	DNS        DNS
+	// Doubts are about what is valid but may not be meant.
+	Doubts Mistakes
 }
 
 // Backend says what holds the rules.
@@ -115,9 +117,15 @@ type Signatures struct {
 	Mark uint32
 }
 
-// Signature recognises a scanner by the value of one header.
+// Signature recognises a scanner by the value of a header, or of several.
 type Signature struct {
-	Name   string
+	Name string
+	// Conditions are one, or several that must all be true.
+	Conditions []Condition
+}
+
+// Condition is what a signature wants of a header.
+type Condition struct {
 	Header string // in lower case
 	Match  Match
 	Value  string

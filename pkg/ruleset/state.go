@@ -7,7 +7,10 @@
 // present one, and pkg/plan compares them.
 package ruleset
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Table is the name of the only table that ringfence owns, in family inet.
 const Table = "ringfence"
@@ -94,6 +97,13 @@ type Chain struct {
 	// removed with that rule and not alone.
 	Bound bool   `json:"bound,omitempty"`
 	Rules []Rule `json:"rules,omitempty"`
+}
+
+// Contains reports whether an address is in one of the set's elements.
+func (s Set) Contains(a netip.Addr) bool {
+	return slices.ContainsFunc(s.Elements, func(e Element) bool {
+		return e.From.IsValid() && e.From.Compare(a) <= 0 && a.Compare(e.To) <= 0
+	})
 }
 
 // SameFrame reports whether the chains differ at most in their rules.

@@ -77,6 +77,8 @@ type Look struct {
 	// Before are the programs that see packets before the classifier, by interface.
 	Counts Counts
 	Before map[string][]string
+	// Folder is the state folder, and Unwritable why nothing can be stored there.
+	Folder, Unwritable string
 	// Earlier are the notices of earlier looks that may hold still.
 	Earlier notice.Record
 }
@@ -84,7 +86,10 @@ type Look struct {
 // File is a policy file as it was found.
 type File struct {
 	Path, Text string
-	Changed    time.Time
+	// Changed is when it, or a link that leads to it, was changed last.
+	Changed time.Time
+	// Unread is why it cannot be read, nil if it can.
+	Unread error
 }
 
 // alarmSources are what raises alarms, in the order in which they are shown. A new
@@ -93,8 +98,11 @@ type File struct {
 var alarmSources = []func(*Site, Look) []Alarm{
 	tableAlarms,
 	linkAlarms,
+	publicAlarms,
+	blindAlarms,
 	countAlarms,
 	policyAlarms,
+	stateAlarms,
 	cutAlarms,
 	dnsAlarms,
 	nameAlarms,
@@ -123,7 +131,7 @@ func Interrupted(place string, now time.Time) Alarm {
 }
 
 // tableAlarms are about the kernel.
-func tableAlarms(s *Site, l Look) []Alarm {
+func tableAlarms(_ *Site, l Look) []Alarm {
 	switch {
 	case l.Drift == nil || l.Drift.Empty():
 		return nil
@@ -148,9 +156,16 @@ func tableAlarms(s *Site, l Look) []Alarm {
 	}}
 }
 
-// policyAlarms are about a policy file that is newer than the generation. An older
-// one that differs is what a rollback leaves.
+// policyAlarms are about a policy file that is newer than the generation, or is not there
+// any more. An older one that differs is what a rollback leaves.
 func policyAlarms(s *Site, l Look) []Alarm {
+	if l.File != nil && l.File.Unread != nil && s.PolicyChanged(l.File) {
+		return []Alarm{{
+			Kind: AlarmPolicyChanged, Name: l.File.Path,
+			Text:   fmt.Sprintf("generation %d was made from it, and it cannot be read any more: %v", l.Generation, l.File.Unread),
+			WayOut: "put it back: apply needs it; what is in force stays",
+		}}
+	}
 	if !s.PolicyChanged(l.File) || !l.File.Changed.After(l.Made) {
 		return nil
 	}
@@ -161,9 +176,18 @@ func policyAlarms(s *Site, l Look) []Alarm {
 	}}
 }
 
-// PolicyChanged reports whether a policy file has another text than the site's
-// policy; nil is a file that is not known.
-func (s *Site) PolicyChanged(f *File) bool { return f != nil && f.Text != s.Text }
+// PolicyChanged reports whether a policy file has another text than the site's policy, or
+// is the one that it was read from and cannot be read any more; nil is a file that is not
+// known.
+func (s *Site) PolicyChanged(f *File) bool {
+	switch {
+	case f == nil:
+		return false
+	case f.Unread != nil:
+		return f.Path == s.Source
+	}
+	return f.Text != s.Text
+}
 
 // cutAlarms are about networks inside that were cut off by what has come over the
 // host since the policy was applied. Those before were accepted then.
@@ -172,16 +196,47 @@ func cutAlarms(s *Site, l Look) []Alarm {
 		return nil
 	}
 	var alarms []Alarm
-	accepted := l.Accepted.Cuts()
-	for _, n := range s.Cuts() {
-		if !slices.Contains(accepted, n) {
-			alarms = append(alarms, Alarm{
-				Kind: AlarmCutInside, Name: n.String(), Text: "phones there cannot reach their provider since this host forwards",
-				WayOut: "list the network under trusted.addresses, or only what leads outside in interfaces, and run ringfence apply",
-			})
+	add := func(n ruleset.Network, text string) {
+		alarms = append(alarms, Alarm{
+			Kind: AlarmCutInside, Name: n.String(), Text: text,
+			WayOut: "list the network under trusted.addresses, or only what leads outside in interfaces, and run ringfence apply",
+		})
+	}
+	if s.Host.Forwards {
+		accepted := l.Accepted.Cuts().Networks
+		for _, n := range s.Cuts().Networks {
+			if !slices.Contains(accepted, n) {
+				add(n, "phones there cannot reach their provider since this host forwards")
+			}
+		}
+		return alarms
+	}
+	if s.Policy.Monitor || s.Policy.Unknown.Accept {
+		return nil
+	}
+	accepted := uncovered(l.Accepted)
+	for _, n := range uncovered(s) {
+		switch {
+		case slices.Contains(accepted, n):
+		case renumbered(s, l.Accepted, n):
+			add(n, "phones there cannot reach this host since the interface has other addresses")
+		case len(seen(s, n)) > 0:
+			add(n, "phones there cannot reach this host: the network has come since the policy was applied")
 		}
 	}
 	return alarms
+}
+
+// renumbered reports whether a network has taken the place of one on the same interface
+// whose phones were let in.
+func renumbered(s, accepted *Site, n ruleset.Network) bool {
+	letIn := func(s *Site) bool {
+		open := uncovered(s)
+		return slices.ContainsFunc(s.Host.OwnNetworks(), func(own ruleset.Network) bool {
+			return own.Interface == n.Interface && own.Prefix.Addr().Is4() == n.Prefix.Addr().Is4() && !slices.Contains(open, own)
+		})
+	}
+	return letIn(accepted) && !letIn(s)
 }
 
 // askedAtLeast is how often names must be asked for, and answered: once a day, with an

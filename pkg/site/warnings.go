@@ -9,7 +9,6 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
-	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/signature"
@@ -45,6 +44,16 @@ func banWarnings(s *Site) []notice.Notice {
 	return warnings
 }
 
+// FileWarnings are about what is valid in a policy file but may not be meant, each with
+// its place.
+func FileWarnings(p *policy.Policy) []notice.Notice {
+	var warnings []notice.Notice
+	for _, doubt := range p.Doubts {
+		warnings = append(warnings, notice.Warningf(notice.PolicyDoubt, "%s", doubt.Error()))
+	}
+	return warnings
+}
+
 // PolicyWarnings returns the warnings that do not depend on the host.
 func PolicyWarnings(p *policy.Policy) []notice.Notice {
 	var warnings []notice.Notice
@@ -55,23 +64,30 @@ func PolicyWarnings(p *policy.Policy) []notice.Notice {
 		warnings = append(warnings, notice.Warningf(notice.AcceptsScanners, "unknown.action is accept, and signatures.engine is off: every source that is not banned passes, scanners too"))
 	}
 	for _, own := range p.Signatures.Deny {
-		s := signature.Signature{Name: own.Name, Header: own.Header, Match: signature.Match(own.Match), Value: own.Value, Class: signature.Ban}
-		lint, found := signature.Check(s)
+		lint, found := signature.Check(signatureOf(own))
 		if !found {
 			continue
 		}
-		n := notice.Warningf(notice.MatchesPhones, "signatures.deny: %s %s", s.Name, lintText(s, lint))
-		n.About = s.Name
+		n := notice.Warningf(notice.MatchesPhones, "signatures.deny: %s %s", own.Name, lintText(lint))
+		n.About = own.Name
 		warnings = append(warnings, n)
 	}
 	return warnings
 }
 
-func lintText(s signature.Signature, lint signature.Lint) string {
+func signatureOf(own policy.Signature) signature.Signature {
+	var all []signature.Condition
+	for _, c := range own.Conditions {
+		all = append(all, signature.Condition{Header: c.Header, Match: signature.Match(c.Match), Value: c.Value})
+	}
+	return signature.New(own.Name, signature.Ban, all...)
+}
+
+func lintText(lint signature.Lint) string {
 	switch {
 	case lint.Text != "":
-		return fmt.Sprintf("matches what ordinary phones send (%s: %q), which are then taken for scanners", s.Header, lint.Text)
-	case s.Match == signature.Contains:
+		return fmt.Sprintf("matches what ordinary phones send (%s: %q), which are then taken for scanners", lint.Of.Header, lint.Text)
+	case lint.Of.Match == signature.Contains:
 		return fmt.Sprintf("looks for only %s anywhere in a header, which an ordinary phone may send too: use prefix or exact, or at least %d",
 			notice.Count(lint.Length, "character"), lint.Least)
 	}
@@ -81,8 +97,8 @@ func lintText(s signature.Signature, lint signature.Lint) string {
 
 // CutWarnings reports which inside phones the site cuts off from their provider.
 func CutWarnings(s *Site) []notice.Notice {
-	if inside := s.Cuts(); len(inside) > 0 {
-		return []notice.Notice{notice.Warningf(notice.CutInside, "%s", plan.CutText(inside))}
+	if inside := s.Cuts(); len(inside.Networks) > 0 {
+		return []notice.Notice{notice.Warningf(notice.CutInside, "%s", inside)}
 	}
 	return nil
 }
@@ -104,12 +120,20 @@ func ClassifierWarnings(s *Site) []notice.Notice {
 	case s.Host.Engine != "" || why == nil:
 	case len(s.Policy.Unknown.RequireUserAgent) > 0:
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
-			"unknown phones are dropped, because the classifier does not read their User-Agent: %v", why)}
+			"unknown phones %s, because the classifier does not read their User-Agent: %v", s.dropped(), why)}
 	case s.Policy.Unknown.Accept:
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
 			"unknown.action is accept, and scanners are not recognised: %v; every source that is not banned passes", why)}
 	}
 	return nil
+}
+
+// dropped is what happens to what the rules drop.
+func (s *Site) dropped() string {
+	if s.Policy.Monitor {
+		return "would be dropped"
+	}
+	return "are dropped"
 }
 
 // NameNotices say what is wrong with the names in a site's memory beside the alarms, with one
