@@ -85,7 +85,10 @@ func classifier(f Facts) []Finding {
 		return nil
 	}
 	var found []Finding
-	const why = "scanners are not recognised: they are dropped as unknown, or pass where unknown.action is accept"
+	why := "scanners are not recognised: they are dropped as unknown, or pass where unknown.action is accept"
+	if f.Site.Policy.Monitor {
+		why = "scanners are not recognised: of what they send it is not known that it would be dropped for that"
+	}
 	for _, text := range f.NotAttached {
 		found = append(found, Finding{
 			Name: "classifier-refused", Severity: notice.Warning, Finding: "the kernel has refused the classifier: " + text, Why: why,

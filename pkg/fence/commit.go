@@ -189,6 +189,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	f.note(ctx, c.tables, p)
 	f.isUp(down)
 	if pending == nil {
+		f.recordMoves(c.before, s, newest.Number, command)
 		return p, newest.Number, nil
 	}
 	err = pending.Finish()

@@ -131,6 +131,9 @@ type Policy struct {
 // enter takes the lock for a command that changes the fence, and cleans up after an
 // earlier command that was killed.
 func (f *session) enter(ctx context.Context, command string) (leave func(), err error) {
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
 	unlock, err := journal.Lock(ctx, f.RunDir, command)
 	if err != nil {
 		return nil, err
@@ -213,6 +216,7 @@ func (f *session) readHost(s *site.Site) error {
 	}
 	s.Host = h
 	readNeighbours(f, s)
+	s.Host.ByHand = f.Kept(journal.AllowedFile)
 	f.engine.probe(s)
 	return nil
 }

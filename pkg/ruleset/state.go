@@ -150,6 +150,21 @@ type Set struct {
 	Foreign string `json:"foreign,omitempty"`
 }
 
+// Room returns the size that a set of addresses gets, 0 for none. With a size, the kernel
+// keeps single IPv4 addresses in a table that is faster to search (nft_hash). The size
+// leaves room for others, and is one of few, because a set has to be made again for
+// another size.
+func (s Set) Room() uint32 {
+	if s.Key != IPv4 || s.Interval {
+		return 0
+	}
+	room := uint32(1024)
+	for int(room) < len(s.Elements)+len(s.Elements)/2 {
+		room *= 4
+	}
+	return room
+}
+
 // SameFrame reports whether both sets have the same type, flags and size. The kernel
 // cannot change any of these in an existing set.
 func (s Set) SameFrame(o Set) bool {

@@ -1,6 +1,9 @@
 package signature
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Finding is one signature that matches a message, and the place of the match.
 type Finding struct {
@@ -39,7 +42,7 @@ func (a *Automaton) Explain(message []byte) Explanation {
 	e := Explanation{Request: true, Result: Result{Mark: None}}
 	message = message[:start+len(text)]
 	headers, _ := lineEnd(message, start)
-	fields := append([]field{requestField(message, start, headers)}, fieldsOf(message, headers)...)
+	fields := append([]field{requestField(message, start, headers)}, a.fieldsOf(message, headers)...)
 	for _, s := range a.signatures {
 		e.Findings = append(e.Findings, findingsOf(s, fields, message)...)
 	}
@@ -117,8 +120,9 @@ type field struct {
 	// each of its bytes.
 	value string
 	at    []int
-	// end is the index after the value's last line, -1 if the message ends before it.
-	end int
+	// begin is the index of its first byte, end that after the value's last line, -1 if the
+	// message ends before it.
+	begin, end int
 }
 
 func requestField(message []byte, start, headers int) field {
@@ -129,9 +133,11 @@ func requestField(message []byte, start, headers int) field {
 }
 
 // fieldsOf splits a message into headers (RFC 3261 section 7.3.1), up to the empty line
-// or the end of the message.
-func fieldsOf(message []byte, at int) []field {
-	var fields []field
+// or the end of the message. A carriage return alone is a line break to some servers and
+// white space to others: a header is there with what follows it, too, up to the next one
+// that signatures are about.
+func (a *Automaton) fieldsOf(message []byte, at int) []field {
+	var fields, open []field // open go on behind carriage returns
 	for at < len(message) {
 		end, complete := lineEnd(message, at)
 		if line := string(message[at:end]); line == "\n" || line == "\r\n" {
@@ -140,10 +146,28 @@ func fieldsOf(message []byte, at int) []field {
 		for complete && end < len(message) && isBlank(message[end]) {
 			end, complete = lineEnd(message, end)
 		}
-		fields = append(fields, newField(message, at, end, complete))
+		f := newField(message, at, end, complete)
+		fields = append(fields, f)
+		if a.asksFor(f.of) {
+			open = []field{f}
+		} else {
+			for _, o := range open {
+				fields = append(fields, o.goingOn(message, end, complete))
+			}
+		}
+		if message[end-1] == '\n' {
+			open = nil
+		}
 		at = end
 	}
 	return fields
+}
+
+// asksFor reports whether anything is looked for in a header.
+func (a *Automaton) asksFor(of string) bool {
+	wants := func(c Condition) bool { return !c.isRequestLine() && header(c.Header) == of }
+	return of == userAgent && a.RequiresUserAgent() ||
+		slices.ContainsFunc(a.signatures, func(s Signature) bool { return slices.ContainsFunc(s.Conditions(), wants) })
 }
 
 // lineEnd returns where the next line begins, and whether there is a line break
@@ -165,7 +189,7 @@ func lineEnd(message []byte, at int) (int, bool) {
 }
 
 func newField(message []byte, at, end int, complete bool) field {
-	f := field{end: -1}
+	f := field{begin: at, end: -1}
 	if complete {
 		f.end = end
 	}
@@ -180,6 +204,11 @@ func newField(message []byte, at, end int, complete bool) field {
 	}
 	f.take(message, at+colon+1, end)
 	return f
+}
+
+// goingOn is the same header with all up to another end.
+func (f *field) goingOn(message []byte, end int, complete bool) field {
+	return newField(message, f.begin, end, complete)
 }
 
 // take adds the bytes of a value in their normal form.

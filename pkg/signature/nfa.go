@@ -161,11 +161,18 @@ func (n *nfa) enter(to []position, header string) []position {
 // start returns the positions before the first byte of the request line.
 func (n *nfa) start() []position { return n.enter([]position{inRequest}, RequestLine) }
 
-// step returns the positions after a byte, sorted.
+// step returns the positions after a byte, sorted. Behind a carriage return that no line
+// feed follows, a header may go on, as Kamailio reads it, or another may begin, as pjsip
+// does: both are followed, until the name of another header that signatures are about is
+// over.
 func (n *nfa) step(from []position, b byte, to []position) []position {
 	b = fold(b)
 	to = to[:0]
+	enters := b == ':' && slices.ContainsFunc(from, n.endsName)
 	for _, p := range from {
+		if enters && n.isValue(p) {
+			continue
+		}
 		switch p {
 		case ended:
 			to = append(to, ended)
@@ -189,6 +196,16 @@ func (n *nfa) step(from []position, b byte, to []position) []position {
 	}
 	slices.SortFunc(to, cmp.Compare[position])
 	return slices.Compact(to)
+}
+
+// endsName reports whether a colon behind a position begins the value of a header.
+func (n *nfa) endsName(p position) bool {
+	return p >= firstNode && n.nodes[p.node()].kind == name && n.nodes[p.node()].header != ""
+}
+
+// isValue reports whether a position is in the value of a header.
+func (n *nfa) isValue(p position) bool {
+	return p >= firstNode && (n.nodes[p.node()].kind == beginning || n.nodes[p.node()].kind == anywhere)
 }
 
 // lineOr is the position behind a byte in a line: the line itself, or its break.
@@ -294,6 +311,8 @@ func (n *nfa) breakStep(to []position, p position, b byte) []position {
 		to = append(to, p)
 	case stands >= atReturn && b == '\n':
 		to = append(to, where(index, stands-atReturn+atBreak))
+	case stands >= atReturn:
+		to = n.nodeStep(to, where(index, stands%atBreak), b)
 	}
 	return to
 }

@@ -208,6 +208,9 @@ __noinline int read_header(__u32 at)
 		line = found;
 		c = byte_at(m, line + 1);
 		if (!is_blank(c) && !is_break(c)) {
+			/* Behind a carriage return alone, a header may go on. */
+			if (byte_at(m, line) == '\r')
+				return TOO_MUCH;
 			enum outcome outcome = read_from(m, line + 1, configuration.line);
 
 			if (m->walked < at)

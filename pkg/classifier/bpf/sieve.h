@@ -141,6 +141,9 @@ __noinline int read_next(void)
 		start = line_start(m, at);
 		if (start < m->headers || is_blank(byte_at(m, start)) || is_break(byte_at(m, start)))
 			return read_header(at);
+		/* Behind a carriage return alone, a header may go on. */
+		if (byte_at(m, start - 1) == '\r')
+			return TOO_MUCH;
 		walked = at;
 	}
 	end = start;
