@@ -47,3 +47,14 @@ type Error struct {
 func ErrorOf(err error, hint string) Error {
 	return Error{Error: strings.ReplaceAll(err.Error(), "\n", "; "), Hint: hint, Mistakes: []string{}}
 }
+
+// Version is the object that version prints.
+type Version struct {
+	Version string `json:"version"`
+	Go      string `json:"go"` // the version of Go that it was built with
+}
+
+// Files is the object that man prints: what it has written.
+type Files struct {
+	Files []string `json:"files"`
+}
