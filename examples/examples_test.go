@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ringfence/ringfence/pkg/cli"
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
@@ -19,7 +20,11 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-func TestMain(m *testing.M) { os.Exit(labtest.Main(m, nil)) }
+func TestMain(m *testing.M) {
+	os.Exit(labtest.Main(m, map[string]func() int{
+		"ringfence": func() int { return cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr) },
+	}))
+}
 
 var update = flag.Bool("update", false, "rewrite the golden listings")
 

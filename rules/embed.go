@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-//go:embed providers/*.yaml phones/*.yaml signatures/*.yaml
+//go:embed providers/*.yaml phones/*.yaml signatures/*.yaml schema/*.json
 var files embed.FS
 
 // Providers reads all shipped providers, by name.
@@ -44,9 +44,25 @@ func Phones() (map[string][]byte, error) {
 	return phones, nil
 }
 
+// Schemas returns the JSON schemas (draft 2020-12) of the objects that commands print, by
+// name.
+func Schemas() (map[string][]byte, error) {
+	shipped, err := readAll("schema", ".json")
+	if err != nil {
+		return nil, err
+	}
+	schemas := map[string][]byte{}
+	for file, data := range shipped {
+		schemas[strings.TrimSuffix(path.Base(file), ".json")] = data
+	}
+	return schemas, nil
+}
+
 // read returns the shipped files of a folder.
-func read(folder string) (map[string][]byte, error) {
-	found, err := fs.Glob(files, folder+"/*.yaml")
+func read(folder string) (map[string][]byte, error) { return readAll(folder, ".yaml") }
+
+func readAll(folder, extension string) (map[string][]byte, error) {
+	found, err := fs.Glob(files, folder+"/*"+extension)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", folder, err)
 	}

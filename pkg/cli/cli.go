@@ -81,7 +81,23 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	} else if out.err != nil {
 		err = errors.Join(err, fmt.Errorf("write output: %w", out.err))
 	}
+	if asksForJSON(args) {
+		a.output = "json" // a wrong flag may have ended the reading of flags before
+	}
 	return a.fail(err)
+}
+
+// asksForJSON reports whether arguments have the flag for it.
+func asksForJSON(args []string) bool {
+	for i, arg := range args {
+		switch {
+		case arg == "-ojson", arg == "-o=json", arg == "--output=json":
+			return true
+		case (arg == "-o" || arg == "--output") && i+1 < len(args) && args[i+1] == "json":
+			return true
+		}
+	}
+	return false
 }
 
 // checkedWriter records write errors, so that incomplete output is not taken for

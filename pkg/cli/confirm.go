@@ -17,6 +17,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 // defaultWindow is the time for a confirmation if none is named.
@@ -54,9 +55,7 @@ func runConfirm(ctx context.Context, a *app, number int) error {
 		return err
 	}
 	if a.json() {
-		return a.writeJSON(struct {
-			Generation int `json:"generation"`
-		}{generation})
+		return a.writeJSON(report.Confirmed{Generation: generation})
 	}
 	output.Printf(a.stdout, "Generation %d is confirmed.\n", generation)
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/report"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
@@ -38,15 +39,22 @@ func (a *app) fail(err error) int {
 	if status, ok := errors.AsType[statusError](err); ok {
 		return int(status)
 	}
-	if mistakes, ok := errors.AsType[policy.Mistakes](err); ok {
-		for _, m := range mistakes {
-			a.say("error", mistakeText(m))
-		}
-		return exitError
+	object := report.ErrorOf(err, hint(err, fence.OwnRights()))
+	mistakes, _ := errors.AsType[policy.Mistakes](err)
+	for _, m := range mistakes {
+		a.say("error", mistakeText(m))
+		object.Mistakes = append(object.Mistakes, mistakeText(m))
 	}
-	a.say("error", err.Error())
-	if hint := hint(err, fence.OwnRights()); hint != "" {
-		a.say("hint", hint)
+	if len(mistakes) == 0 {
+		a.say("error", err.Error())
+	}
+	if object.Hint != "" {
+		a.say("hint", object.Hint)
+	}
+	if a.json() && !a.stdout.Wrote {
+		if err := a.writeJSON(object); err == nil {
+			_ = a.stdout.Flush() // the exit status says that something is wrong
+		}
 	}
 	if _, ok := errors.AsType[*plan.Refusal](err); ok {
 		return exitRefused
