@@ -22,7 +22,7 @@ import (
 // is first needed. Callers must not change what they get.
 var (
 	providers = sync.OnceValues(rules.Providers)
-	lists     = sync.OnceValues(rules.SignatureLists)
+	lists     = sync.OnceValues(readLists)
 	makers    = sync.OnceValues(readMakers)
 	available = sync.OnceValues(readAvailable)
 )
