@@ -229,7 +229,7 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 	}
 	c := fence.Config{
 		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: wayOutText, Log: a.log,
-		Watchdog: a.startWatchdog,
+		Watchdog: a.startWatchdog, Unwatch: stopWatchdog,
 	}
 	if isTerminal(a.stderr) {
 		c.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }

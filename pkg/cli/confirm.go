@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,40 +56,6 @@ func runConfirm(ctx context.Context, a *app, number int) error {
 	}
 	fmt.Fprintf(a.stdout, "Generation %d is confirmed.\n", generation)
 	return nil
-}
-
-// watchdogCommand is what --confirm starts in a session of its own.
-func watchdogCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "watchdog ID", Hidden: true, Args: cobra.ExactArgs(1),
-		Short: "Undo a change that nobody confirms (started by --confirm)",
-		RunE: func(c *cobra.Command, args []string) error {
-			// The terminal that the change was made from may hang up.
-			signal.Ignore(syscall.SIGHUP, syscall.SIGINT)
-			return a.fence().WatchUnconfirmed(c.Context(), args[0])
-		},
-	}
-}
-
-// startWatchdog starts a process in a session of its own, which no signal to this one or
-// to its terminal reaches.
-func (a *app) startWatchdog(id string) error {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
-	args := []string{
-		"ringfence", "--policy", absolute(a.policyPath), "--state-dir", absolute(a.stateDir),
-		"--run-dir", absolute(a.runDir), "watchdog", id,
-	}
-	process, err := os.StartProcess("/proc/self/exe", args, &os.ProcAttr{
-		Dir: "/", Files: []*os.File{null, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},
-	})
-	if err != nil {
-		return err
-	}
-	return process.Release()
 }
 
 // addConfirmFlag adds the flag that asks for a confirmation.

@@ -37,6 +37,16 @@ type Pending struct {
 	Deadline   time.Time
 }
 
+// Watch is what a watchdog waits for: that a generation is confirmed, or that the time for
+// it is over.
+type Watch struct {
+	ID         string
+	Generation int
+	Window     time.Duration
+}
+
+func watchOf(u *journal.Unconfirmed) Watch { return Watch{u.ID, u.Generation, time.Duration(u.Window)} }
+
 // unconfirmedLeft returns the time until the deadline, by the clock that no program
 // changes. After a reboot there is none.
 func unconfirmedLeft(u *journal.Unconfirmed, now resolve.Moment) time.Duration {
@@ -115,21 +125,28 @@ func (f *committer) prepareUnconfirmed(
 	return u, err
 }
 
-// begun writes the mark and starts the watchdog, before the kernel is changed.
-func (f *committer) begun(u *journal.Unconfirmed) error {
+// begun starts the watchdog and writes the mark, before the kernel is changed. The watchdog
+// comes first: a mark that nobody watches might stay.
+func (f *committer) begun(ctx context.Context, u *journal.Unconfirmed) error {
 	if u == nil {
 		return nil
 	}
-	if err := f.SetUnconfirmed(*u); err != nil {
-		return err
+	if f.Watchdog != nil {
+		if err := f.Watchdog(ctx, watchOf(u)); err != nil {
+			return fmt.Errorf("start the watchdog that undoes the change: %w", err)
+		}
 	}
-	if f.Watchdog == nil {
-		return nil
+	return f.SetUnconfirmed(*u)
+}
+
+// unwatch ends the watchdog. It would also end by itself.
+func (f *session) unwatch(ctx context.Context, u *journal.Unconfirmed) {
+	if f.Unwatch == nil {
+		return
 	}
-	if err := f.Watchdog(u.ID); err != nil {
-		return errors.Join(fmt.Errorf("start the watchdog that undoes the change: %w", err), f.ClearUnconfirmed())
+	if err := f.Unwatch(ctx, watchOf(u)); err != nil {
+		f.Log.Info("stop the watchdog", "error", err)
 	}
-	return nil
 }
 
 // recoverUnconfirmed ends what a generation was waiting for: it is undone after the
@@ -271,6 +288,7 @@ func (f *Fence) Confirm(ctx context.Context, number int) (int, error) {
 		return 0, errors.Join(err, f.SetUnconfirmed(*u))
 	}
 	f.inForce = true
+	f.unwatch(ctx, u)
 	return u.Generation, nil
 }
 
@@ -305,27 +323,34 @@ func (f *Fence) Undo(ctx context.Context, id string) error {
 // watchEvery is how often a watchdog looks whether its generation is confirmed.
 const watchEvery = time.Second
 
-// WatchUnconfirmed waits until the generation that waits for a confirmation with this ID is
-// confirmed or undone, and undoes it after the deadline.
-func (f *Fence) WatchUnconfirmed(ctx context.Context, id string) error {
+// WatchUnconfirmed waits until a generation is confirmed or undone, and undoes it after the
+// deadline. It may be called before the generation is made.
+func (f *Fence) WatchUnconfirmed(ctx context.Context, w Watch) error {
+	start, seen := f.Now(), false
 	for {
 		u, err := f.Unconfirmed()
-		if err == nil && (u == nil || u.ID != id) {
+		marked := err == nil && u != nil && u.ID == w.ID
+		if err == nil && !marked && seen {
 			return nil
 		}
-		wait := watchEvery
-		if err == nil {
-			wait = min(wait, unconfirmedLeft(u, f.Now()))
+		seen = seen || marked
+		left := w.Window - f.Now().Since(start)
+		if marked {
+			left = unconfirmedLeft(u, f.Now())
 		}
-		if wait > 0 {
-			if !sleep(ctx, wait) {
-				return ctx.Err()
+		if left > 0 {
+			if sleep(ctx, min(left, watchEvery)) {
+				continue
 			}
-			continue
+			if u, err := f.Unconfirmed(); err == nil && (u == nil || u.ID != w.ID) {
+				return nil // who confirms also ends this
+			}
+			return ctx.Err()
 		}
 		leave, err := f.enter(ctx, "watchdog")
 		if err == nil {
 			leave()
+			seen = true // if it was made at all
 			continue
 		}
 		f.Log.Error("undo what was not confirmed", "error", err)
