@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -102,8 +101,13 @@ func awaitConfirmation(ctx context.Context, a *app, p *fence.Pending) error {
 	if keep {
 		return runConfirm(ctx, a, p.Generation)
 	}
-	if err := a.fence().Undo(ctx, p.ID); err != nil {
+	kept, err := a.fence().Undo(ctx, *p)
+	switch {
+	case err != nil:
 		return err
+	case kept:
+		fmt.Fprintf(a.stdout, "Generation %d was confirmed elsewhere.\n", p.Generation)
+		return nil
 	}
 	return fmt.Errorf("not confirmed: generation %d was undone", p.Generation)
 }
@@ -116,21 +120,18 @@ func pendingText(p *fence.Pending) string {
 	return fmt.Sprintf("generation %d is undone in %s unless you run ringfence confirm", p.Generation, p.Left.Round(time.Second))
 }
 
-// askToKeep counts down and shows which packets were let through, until the user has
+// askToKeep counts down and shows how many packets were let through, until the user has
 // answered or the time is over.
 func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err error) {
-	answered := make(chan string, 1)
-	go func() {
-		line, err := bufio.NewReader(a.stdin).ReadString('\n')
-		if err != nil && errors.Is(err, io.EOF) && line == "" {
-			return // nobody is there: the time decides
-		}
-		answered <- strings.ToLower(strings.TrimSpace(line))
-	}()
+	answers := make(chan string)
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	go readAnswers(reading, a.stdin, answers)
 	f := a.work
 	before, _ := f.LetThrough(ctx)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	fmt.Fprintln(a.stderr, "Is your phone registered? Type y to keep the change, n to undo it at once.")
 	defer fmt.Fprintln(a.stderr)
 	for {
 		now, err := f.Pending()
@@ -144,14 +145,33 @@ func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err er
 		if err != nil {
 			passed = before
 		}
-		fmt.Fprintf(a.stderr, "\r%3d s left, %s of providers and trusted let through. Is your phone registered? Type y: ",
+		// A terminal may have only 80 columns, and the line is written over itself.
+		fmt.Fprintf(a.stderr, "\r%5d s left, %s of providers and trusted let through: ",
 			int(now.Left.Round(time.Second).Seconds()), notice.Count(int(passed-min(before, passed)), "packet"))
 		select {
 		case <-ctx.Done():
-			return false, fmt.Errorf("interrupted: generation %d is undone in %s unless you run: ringfence confirm", p.Generation, now.Left.Round(time.Second))
-		case answer := <-answered:
-			return answer == "y" || answer == "yes", nil
+			return false, fmt.Errorf("interrupted: generation %d is undone in %s unless you run: ringfence confirm",
+				p.Generation, now.Left.Round(time.Second))
+		case answer := <-answers:
+			switch answer {
+			case "y", "yes":
+				return true, nil
+			case "n", "no":
+				return false, nil
+			}
 		case <-tick.C:
+		}
+	}
+}
+
+// readAnswers sends each line that is typed. At the end of the input nobody is there, and
+// the time decides.
+func readAnswers(ctx context.Context, r io.Reader, answers chan<- string) {
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		select {
+		case <-ctx.Done():
+			return
+		case answers <- strings.ToLower(strings.TrimSpace(lines.Text())):
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -50,6 +51,7 @@ func serve(t *testing.T, site *site, args ...string) *service {
 	t.Helper()
 	s := &service{site: site, ended: make(chan struct{})}
 	socket := filepath.Join(site.folder, "notify")
+	os.Remove(socket) // of an earlier service
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	labtest.Must(t, err)
 	t.Cleanup(func() { systemd.Close() })

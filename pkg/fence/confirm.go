@@ -305,19 +305,23 @@ func nothingPending(f *session) error {
 	return errors.New("no generation waits for a confirmation")
 }
 
-// Undo undoes the generation that waits for a confirmation with this ID, at once. It
-// does nothing if there is none.
-func (f *Fence) Undo(ctx context.Context, id string) error {
+// Undo undoes a generation that waits for a confirmation, at once. kept says that it does
+// not wait any more, because it was confirmed.
+func (f *Fence) Undo(ctx context.Context, p Pending) (kept bool, err error) {
 	leave, err := f.enter(ctx, "undo")
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer leave()
 	u, err := f.Unconfirmed()
-	if u == nil || err != nil || u.ID != id {
-		return err
+	if err != nil {
+		return false, err
 	}
-	return f.recovery().undo(ctx, u)
+	if u == nil || u.ID != p.ID {
+		numbers, err := f.Numbers()
+		return slices.Contains(numbers, p.Generation), err
+	}
+	return false, f.recovery().undo(ctx, u)
 }
 
 // watchEvery is how often a watchdog looks whether its generation is confirmed.
