@@ -83,6 +83,13 @@ func TestConfirm(t *testing.T) {
 	if r := s.refreshed(t); r.Changed || r.Generation != 1 {
 		t.Errorf("after it was undone: %+v", r)
 	}
+	if o := s.must(t, 0, "history"); !strings.Contains(o.stdout, " (not confirmed, undone)\n1 ") || !strings.Contains(o.stdout, " (in force)") {
+		t.Errorf("history says\n%s", o.stdout)
+	}
+	if o := s.must(t, 0, "history", "2"); !strings.Contains(o.stdout, "2 (not confirmed, undone)") || !strings.Contains(o.stdout, "+ providers4  192.0.2.0/24") {
+		t.Errorf("history 2 says\n%s", o.stdout)
+	}
+	reportsClearly(t, s.run(t, "rollback", "2"), 1, []string{"generation 2 was not confirmed in time and was undone"})
 	// The number is not used again.
 	if r := s.plan(t, 0, "apply"); r.Generation != 3 {
 		t.Errorf("the next generation is %d", r.Generation)
@@ -102,6 +109,9 @@ func TestConfirmFirst(t *testing.T) {
 	s.must(t, 0, "apply", "--confirm=1s")
 	labtest.Until(t, "the fence is gone", func() bool { return s.ruleset(t) == "" })
 	labtest.Until(t, "its generation is gone", func() bool { return s.run(t, "up").status == 1 })
+	if o := s.must(t, 0, "history"); !strings.Contains(o.stdout, "(not confirmed, undone)") {
+		t.Errorf("history says\n%s", o.stdout)
+	}
 }
 
 // killWatchdogs kills the watchdogs of a site, which its folder names.

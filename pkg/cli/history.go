@@ -19,7 +19,9 @@ func historyCommand(a *app) *cobra.Command {
 		Short: "Show the generations: when, by whom, what changed",
 		Long: `history lists the stored generations, the newest first: when and by whom
 each was made, by which command, and what it changed in the rules of the one
-before. A generation is made by apply and by rollback; refresh makes none.
+before. A generation is made by apply and by rollback; refresh makes none. One that
+was not confirmed in time is marked as undone: the next one changes the rules of the
+one before it.
 
 With N it shows one generation with each of its changes and its policy.`,
 		Example: `  ringfence history
@@ -53,12 +55,13 @@ type pastGeneration struct {
 	Version    string    `json:"version,omitempty"`
 	Source     string    `json:"source,omitempty"`
 	InForce    bool      `json:"in_force"`
+	Undone     bool      `json:"undone,omitempty"`
 	Summary    string    `json:"summary,omitempty"`
 	Damaged    string    `json:"damaged,omitempty"`
 }
 
 func reportGeneration(g fence.Generation) pastGeneration {
-	r := pastGeneration{Generation: g.Number, InForce: g.InForce}
+	r := pastGeneration{Generation: g.Number, InForce: g.InForce, Undone: g.Undone}
 	if g.Damaged != nil {
 		r.Damaged = g.Damaged.Error()
 	}
@@ -93,16 +96,20 @@ func runHistory(a *app) error {
 			case g.Damaged != "":
 				fmt.Fprintf(w, "%d\t%s\n", g.Generation, a.alarm(g.Damaged))
 			default:
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.Summary, inForce(g.InForce))
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.Summary, g.standing())
 			}
 		}
 	})
 	return nil
 }
 
-func inForce(yes bool) string {
-	if yes {
+// standing says in brackets whether a generation is in force, or was undone.
+func (g pastGeneration) standing() string {
+	switch {
+	case g.InForce:
 		return " (in force)"
+	case g.Undone:
+		return " (not confirmed, undone)"
 	}
 	return ""
 }
@@ -126,7 +133,7 @@ func runGeneration(a *app, number int) error {
 		}{g, changes, past.Entry.Policy})
 	}
 	table(a.stdout, func(w io.Writer) {
-		fmt.Fprintf(w, "generation\t%d%s\n", g.Generation, inForce(g.InForce))
+		fmt.Fprintf(w, "generation\t%d%s\n", g.Generation, g.standing())
 		fmt.Fprintf(w, "made\t%s (%s), by %s\n", g.Time.Local().Format(time.DateTime), notice.Ago(g.Time), g.User)
 		fmt.Fprintf(w, "command\t%s\n", g.Command)
 		fmt.Fprintf(w, "version\t%s\n", g.Version)

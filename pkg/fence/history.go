@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -17,6 +18,8 @@ import (
 type Generation struct {
 	Number  int
 	InForce bool
+	// Undone says that it was not confirmed and does not count.
+	Undone bool
 	// Damaged says why nothing else is known, nil if it is.
 	Damaged error
 	Entry   *journal.Entry // nil if it is damaged
@@ -29,35 +32,57 @@ func (f *Fence) History() ([]Generation, error) {
 	if err != nil {
 		return nil, err
 	}
+	undone, err := f.Undone()
+	if err != nil {
+		return nil, err
+	}
 	down, err := f.down()
 	if err != nil {
 		return nil, err
 	}
 	var all []Generation
 	var before *ruleset.State
-	for i, n := range numbers {
-		g := Generation{Number: n, InForce: i == len(numbers)-1 && down == nil}
-		var state *ruleset.State
-		if g.Entry, err = f.Entry(n); err == nil {
-			state = &ruleset.State{}
-			if err := json.Unmarshal(g.Entry.State, state); err != nil {
-				return nil, fmt.Errorf("read rules of generation %d: %w", n, err)
-			}
-		} else if isDamaged(err) {
-			g.Damaged = err
-		} else {
+	for _, n := range slices.Sorted(slices.Values(slices.Concat(numbers, undone))) {
+		g := Generation{Number: n, Undone: slices.Contains(undone, n)}
+		g.InForce = !g.Undone && n == numbers[len(numbers)-1] && down == nil
+		state, err := readGeneration(f, &g)
+		if err != nil {
 			return nil, err
 		}
-		if i == 0 && n == 1 {
+		if len(all) == 0 && n == 1 {
 			before = &ruleset.State{} // there was nothing
 		}
 		if state != nil && before != nil {
 			g.Plan = plan.Diff(withStages(before, state), state)
 		}
-		before = state
+		if !g.Undone {
+			before = state
+		}
 		all = append(all, g)
 	}
 	return all, nil
+}
+
+// readGeneration reads the entry of a generation and returns its rules, nil if it is
+// damaged.
+func readGeneration(f *Fence, g *Generation) (*ruleset.State, error) {
+	read := f.Entry
+	if g.Undone {
+		read = f.UndoneEntry
+	}
+	var err error
+	if g.Entry, err = read(g.Number); isDamaged(err) {
+		g.Damaged = err
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	state := &ruleset.State{}
+	if err := json.Unmarshal(g.Entry.State, state); err != nil {
+		return nil, fmt.Errorf("read rules of generation %d: %w", g.Number, err)
+	}
+	return state, nil
 }
 
 // withStages returns before with the stages of after's chains if before has none at all:
@@ -88,8 +113,12 @@ func (f *Fence) Generation(number int) (*Generation, error) {
 	if len(all) == 0 {
 		return nil, journal.ErrNone
 	}
-	for i, g := range all {
+	var before *journal.Entry
+	for _, g := range all {
 		if g.Number != number {
+			if !g.Undone {
+				before = g.Entry
+			}
 			continue
 		}
 		if g.Entry == nil {
@@ -99,7 +128,7 @@ func (f *Fence) Generation(number int) (*Generation, error) {
 			if b := f.backendOf("", g.Entry.Policy); b != policy.BackendAuto && f.Backend != nil {
 				g.Plan.Have.Place = f.Backend(b).Describe().Place
 			}
-			explain(f, g, all[max(i-1, 0)].Entry)
+			explain(f, g, before)
 		}
 		return &g, nil
 	}
@@ -112,7 +141,7 @@ func explain(f *Fence, g Generation, before *journal.Entry) {
 	will := originsThen(&f.session, g.Entry)
 	var was ruleset.Origins
 	why := ""
-	if before != nil && before != g.Entry {
+	if before != nil {
 		was = originsThen(&f.session, before)
 		now, nowErr := f.siteThen(g.Entry)
 		then, thenErr := f.siteThen(before)

@@ -70,7 +70,10 @@ func (j Journal) path(name string) string { return filepath.Join(j.Folder, "jour
 var entryName = regexp.MustCompile(`^([0-9]{8})\.json$`)
 
 // Numbers lists the generations that are kept, oldest first.
-func (j Journal) Numbers() ([]int, error) {
+func (j Journal) Numbers() ([]int, error) { return j.numbered(entryName) }
+
+// numbered lists the numbers in the names of the files that have such a name.
+func (j Journal) numbered(name *regexp.Regexp) ([]int, error) {
 	files, err := os.ReadDir(j.path(""))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -80,7 +83,7 @@ func (j Journal) Numbers() ([]int, error) {
 	}
 	var numbers []int
 	for _, f := range files {
-		if m := entryName.FindStringSubmatch(f.Name()); m != nil {
+		if m := name.FindStringSubmatch(f.Name()); m != nil {
 			n, err := strconv.Atoi(m[1])
 			if err == nil {
 				numbers = append(numbers, n)
@@ -200,7 +203,6 @@ func (p *Pending) Finish() error {
 		// If this fails, the next generation tries again.
 		_ = os.Remove(p.journal.path(entryFile(numbers[0])))
 		numbers = numbers[1:]
-		dropUndone(p.journal, numbers[0])
 	}
 	return nil
 }
