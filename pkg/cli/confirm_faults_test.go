@@ -65,6 +65,7 @@ func (s *site) stands(t *testing.T) bool {
 func TestConfirmKilled(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+	t.Cleanup(func() { killWatchdogs(t, s) })
 	s.must(t, 0, "apply")
 	s.write(t, otherStatic)
 	var undone lateness
@@ -103,6 +104,7 @@ func TestConfirmEverythingKilled(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+			t.Cleanup(func() { killWatchdogs(t, s) })
 			s.must(t, 0, "apply")
 			s.write(t, otherStatic)
 			var undone lateness
@@ -143,6 +145,7 @@ func TestConfirmEverythingKilled(t *testing.T) {
 func TestConfirmHangUp(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+	t.Cleanup(func() { killWatchdogs(t, s) })
 	s.must(t, 0, "apply")
 	s.write(t, otherStatic)
 	var undone lateness
@@ -159,7 +162,10 @@ func TestConfirmHangUp(t *testing.T) {
 		deadline, pending := s.deadline(t)
 		labtest.Must(t, master.Close())
 		cmd.Wait() // its status tells nothing
-		labtest.Until(t, "the change is undone", func() bool { return s.with(t, "203.0.113.0/24") })
+		labtest.Until(t, "the change is undone", func() bool {
+			_, still := s.deadline(t)
+			return !still && s.with(t, "203.0.113.0/24")
+		})
 		if pending {
 			undone.add(deadline)
 		}

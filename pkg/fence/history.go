@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 
@@ -66,12 +67,16 @@ func (f *Fence) History() ([]Generation, error) {
 // readGeneration reads the entry of a generation and returns its rules, nil if it is
 // damaged.
 func readGeneration(f *Fence, g *Generation) (*ruleset.State, error) {
-	read := f.Entry
-	if g.Undone {
-		read = f.UndoneEntry
-	}
 	var err error
-	if g.Entry, err = read(g.Number); isDamaged(err) {
+	if !g.Undone {
+		g.Entry, err = f.Entry(g.Number)
+		g.Undone = errors.Is(err, fs.ErrNotExist) // meanwhile
+	}
+	if g.Undone {
+		g.InForce = false
+		g.Entry, err = f.UndoneEntry(g.Number)
+	}
+	if isDamaged(err) {
 		g.Damaged = err
 		return nil, nil
 	}

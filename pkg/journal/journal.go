@@ -110,14 +110,21 @@ func (j Journal) Entry(number int) (*Entry, error) {
 // Newest reads the newest generation. The error is ErrNone if there is none. If the
 // newest one is damaged, Newest fails: an older one would be another policy.
 func (j Journal) Newest() (*Entry, error) {
-	numbers, err := j.Numbers()
-	if err != nil {
-		return nil, err
+	for last := 0; ; {
+		numbers, err := j.Numbers()
+		if err != nil {
+			return nil, err
+		}
+		if len(numbers) == 0 {
+			return nil, ErrNone
+		}
+		newest := numbers[len(numbers)-1]
+		entry, err := j.Entry(newest)
+		if !errors.Is(err, fs.ErrNotExist) || newest == last {
+			return entry, err
+		}
+		last = newest // another run has undone it meanwhile
 	}
-	if len(numbers) == 0 {
-		return nil, ErrNone
-	}
-	return j.Entry(numbers[len(numbers)-1])
 }
 
 // NewestReadable reads the newest generation that can be read. It also returns the
