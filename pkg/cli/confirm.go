@@ -132,7 +132,12 @@ func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err er
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	fmt.Fprintln(a.stderr, "Is your phone registered? Type y to keep the change, n to undo it at once.")
-	defer fmt.Fprintln(a.stderr)
+	answered := false // then the line has ended
+	defer func() {
+		if !answered {
+			fmt.Fprintln(a.stderr)
+		}
+	}()
 	for {
 		now, err := f.Pending()
 		if err != nil {
@@ -153,11 +158,9 @@ func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err er
 			return false, fmt.Errorf("interrupted: generation %d is undone in %s unless you run: ringfence confirm",
 				p.Generation, now.Left.Round(time.Second))
 		case answer := <-answers:
-			switch answer {
-			case "y", "yes":
-				return true, nil
-			case "n", "no":
-				return false, nil
+			keep = answer == "y" || answer == "yes"
+			if answered = keep || answer == "n" || answer == "no"; answered {
+				return keep, nil
 			}
 		case <-tick.C:
 		}

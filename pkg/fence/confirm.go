@@ -131,6 +131,10 @@ func (f *committer) begun(ctx context.Context, u *journal.Unconfirmed) error {
 		return nil
 	}
 	if f.Watchdog != nil {
+		// The watchdog is given the folder, which may be new.
+		if err := f.MakeFolder(); err != nil {
+			return err
+		}
 		if err := f.Watchdog(ctx, watchOf(u)); err != nil {
 			return fmt.Errorf("start the watchdog that undoes the change: %w", err)
 		}

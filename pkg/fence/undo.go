@@ -57,7 +57,11 @@ func (f recovery) undo(ctx context.Context, u *journal.Unconfirmed) error {
 	if err := f.SetAsideUnconfirmed(u); err != nil {
 		return err
 	}
-	f.Notice.Warn(notice.Undone, "generation %d was not confirmed in time and was undone: %s", u.Generation, back)
+	why := "was not confirmed in time and was undone"
+	if unconfirmedLeft(u, f.Now()) > 0 {
+		why = "was undone"
+	}
+	f.Notice.Warn(notice.Undone, "generation %d %s: %s", u.Generation, why, back)
 	return nil
 }
 

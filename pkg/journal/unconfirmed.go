@@ -27,6 +27,9 @@ type Unconfirmed struct {
 // UnconfirmedFile is the file that marks the newest generation as unconfirmed.
 func (j Journal) UnconfirmedFile() string { return j.path("unconfirmed.json") }
 
+// MakeFolder makes the state folder if it is not there.
+func (j Journal) MakeFolder() error { return makeFolder(j.Folder) }
+
 // SetUnconfirmed marks a generation as unconfirmed, before it is committed.
 func (j Journal) SetUnconfirmed(u Unconfirmed) error { return seal(j.UnconfirmedFile(), u) }
 
