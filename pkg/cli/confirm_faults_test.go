@@ -29,9 +29,9 @@ func (l *lateness) add(deadline time.Time) {
 	}
 }
 
-func (l *lateness) log(t *testing.T) {
+func (l *lateness) report(t *testing.T, fault string) {
 	t.Helper()
-	t.Logf("%d undone, the latest %s after its deadline, %d of them more than 2 s", l.of, l.worst.Round(time.Millisecond), l.late)
+	labtest.Report(t, "P1", fault, l.of, "0 fences left standing; %d stood for more than 2 s, the longest %s", l.late, l.worst.Round(time.Millisecond))
 }
 
 // deadline returns that of the change that waits for a confirmation, and whether there is
@@ -69,7 +69,7 @@ func TestConfirmKilled(t *testing.T) {
 	s.must(t, 0, "apply")
 	s.write(t, otherStatic)
 	var undone lateness
-	defer undone.log(t)
+	defer undone.report(t, "SIGKILL of apply --confirm at a random time")
 	for range labtest.Count(10, 500) {
 		s.stopped(t, syscall.SIGKILL, time.Duration(rand.Int64N(int64(150*time.Millisecond))), "apply", "--confirm=1s")
 		deadline, pending := s.deadline(t)
@@ -97,9 +97,9 @@ func TestConfirmEverythingKilled(t *testing.T) {
 		service, watchdog bool // what is killed
 		repeat            int
 	}{
-		{"the service", true, false, labtest.Count(1, 100)},
-		{"the watchdog", false, true, labtest.Count(1, 20)},
-		{"both", true, true, labtest.Count(2, 100)},
+		{"the service while it runs beside the watchdog", true, false, labtest.Count(1, 100)},
+		{"the watchdog beside the service", false, true, labtest.Count(1, 20)},
+		{"everything of ringfence's", true, true, labtest.Count(2, 100)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -108,7 +108,7 @@ func TestConfirmEverythingKilled(t *testing.T) {
 			s.must(t, 0, "apply")
 			s.write(t, otherStatic)
 			var undone lateness
-			defer undone.log(t)
+			defer undone.report(t, "SIGKILL of "+test.name)
 			for range test.repeat {
 				daemon := serve(t, s)
 				s.must(t, 0, "apply", "--confirm=1s")
@@ -149,7 +149,7 @@ func TestConfirmHangUp(t *testing.T) {
 	s.must(t, 0, "apply")
 	s.write(t, otherStatic)
 	var undone lateness
-	defer undone.log(t)
+	defer undone.report(t, "its terminal hangs up")
 	for range labtest.Count(3, 100) {
 		cmd, master := onTerminal(t, s, "apply", "--yes", "--confirm=2s")
 		said := make([]byte, 1<<16)

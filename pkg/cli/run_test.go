@@ -54,6 +54,7 @@ func serve(t *testing.T, site *site, args ...string) *service {
 	os.Remove(socket) // of an earlier service
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	labtest.Must(t, err)
+	labtest.Must(t, os.Chmod(socket, 0o777)) // the service may be another user's
 	t.Cleanup(func() { systemd.Close() })
 	go func() {
 		buf := make([]byte, 4096)

@@ -142,14 +142,16 @@ func TestNoPacketSlipsThroughAChange(t *testing.T) {
 				lab.End{Host: outside, Interface: "eth0", Addresses: []string{"192.0.2.100/24", "192.0.2.200/24"}})
 			labtest.AddNeighbour(t, outside, "eth0", pbx, "eth0", "192.0.2.10")
 			apply(t, pbx, f, compiled(t, "providers: [{name: a, addresses: [192.0.2.100]}]", hosts()["plain"]))
+			changes := labtest.Count(20, 500)
 			lost, leaked, sent := flooded(t, pbx, outside, func() {
-				for i := range labtest.Count(20, 500) {
+				for i := range changes {
 					prefix := []string{"192.0.2.100", "192.0.2.96/28", "192.0.2.64/26, 192.0.2.128/28"}[i%3]
 					interfaces := []string{"[eth0]", "[]", "[eth0, eth1]"}[i/2%3]
 					apply(t, pbx, f, compiled(t, "interfaces: "+interfaces+"\nproviders: [{name: a, addresses: ["+prefix+"]}]", hosts()["plain"]))
 				}
 			})
 			t.Logf("%d packets of each: %d of the provider's lost, %d of the stranger's arrived", sent, lost, leaked)
+			labtest.Report(t, "P2", "addresses and rules changed under two floods, "+string(f), changes, "%d leaked, %d lost, of %d packets each", leaked, lost, sent)
 			if lost != 0 || leaked != 0 {
 				t.Errorf("of %d packets each, %d of the provider's were lost and %d of the stranger's arrived", sent, lost, leaked)
 			}
