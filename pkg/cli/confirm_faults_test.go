@@ -71,7 +71,7 @@ func TestConfirmKilled(t *testing.T) {
 	var undone lateness
 	defer undone.report(t, "SIGKILL of apply --confirm at a random time")
 	for range labtest.Count(10, 500) {
-		s.stopped(t, syscall.SIGKILL, time.Duration(rand.Int64N(int64(150*time.Millisecond))), "apply", "--confirm=1s")
+		s.stopped(t, syscall.SIGKILL, time.Duration(rand.Int64N(int64(400*time.Millisecond))), "apply", "--confirm=1s")
 		deadline, pending := s.deadline(t)
 		labtest.Until(t, "what was confirmed is in force", func() bool {
 			_, still := s.deadline(t)
