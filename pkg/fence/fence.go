@@ -54,6 +54,9 @@ type World struct {
 	Network   func() (host.Facts, error)
 	Condition func(stateFolder string) host.Condition
 	Others    func(ctx context.Context) (ruleset.Others, error)
+	// MakeSaved makes what the rules that the host saves need to be loaded at boot; nil
+	// makes nothing.
+	MakeSaved func(ctx context.Context) error
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }

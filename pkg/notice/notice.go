@@ -52,6 +52,7 @@ const (
 	Undone                Code = "undone"                  // a generation that was not confirmed
 	NoKernelTimeout       Code = "no-kernel-timeout"       // only processes can undo a generation
 	BanHasNoEffect        Code = "ban-has-no-effect"       // an address of bans.addresses that a name stands for
+	SavedRules            Code = "saved-rules"             // rules that the host saves, with ringfence's
 	RulesAsCompiled       Code = "rules-as-compiled"       // a policy that this version cannot read
 )
 
