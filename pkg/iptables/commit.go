@@ -171,6 +171,9 @@ func (c *change) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := c.arm(ctx); err != nil {
+		return err
+	}
 	for _, w := range allPlaces() {
 		if _, wanted := c.layout[w]; !wanted || c.isInForce(w) {
 			continue

@@ -153,11 +153,10 @@ func (e encoder) statement(p *parts, s ruleset.Statement, rest []ruleset.Stateme
 		if s.Set != portSet && len(s.In) == 0 {
 			return fmt.Errorf("no ports of set %s", s.Set)
 		}
-		list := e.ports
 		if len(s.In) > 0 {
-			list = s.In
+			return p.destination(s.In, 0)
 		}
-		return p.destination(list)
+		return e.portSet(p)
 	case ruleset.Connection:
 		p.connection(s)
 	case ruleset.Count:
@@ -212,14 +211,28 @@ func (p *parts) source(s ruleset.Source) {
 // portSet is the set of the fenced ports.
 const portSet = "ports"
 
-// destination adds ports. A match takes fifteen of one protocol.
-func (p *parts) destination(list []ruleset.Element) error {
+// portSet adds the fenced ports, and what makes them run out if they have a lifetime.
+func (e encoder) portSet(p *parts) error {
+	lifetime := time.Duration(0)
+	for _, port := range e.ports {
+		lifetime = port.Timeout
+	}
+	if err := p.destination(e.ports, lifetime); err != nil || lifetime == 0 {
+		return err
+	}
+	p.match(armedMatch(e.v6))
+	return nil
+}
+
+// destination adds ports, all with the same lifetime. A match takes fifteen of one
+// protocol.
+func (p *parts) destination(list []ruleset.Element, lifetime time.Duration) error {
 	p.match(portMark)
 	for len(list) > 0 {
 		var ports []string
 		protocol := list[0].Protocol
 		for len(list) > 0 && list[0].Protocol == protocol && len(ports) < mostPorts {
-			if list[0].Timeout != 0 || list[0].Foreign != "" {
+			if list[0].Timeout != lifetime || list[0].Foreign != "" {
 				return fmt.Errorf("iptables has no form for the port %s", list[0])
 			}
 			ports = append(ports, strconv.Itoa(int(list[0].Port)))

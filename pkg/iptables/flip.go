@@ -190,6 +190,9 @@ func (c *change) clean(ctx context.Context) error {
 		if set, ok := c.want.Sets[strings.TrimPrefix(name, setPrefix)]; ok && set.Key != ruleset.Service {
 			continue
 		}
+		if isArmedSet(name) && lifetimeOf(c.want) > 0 {
+			continue
+		}
 		errs = append(errs, c.destroySet(ctx, name))
 	}
 	for _, name := range c.made {

@@ -57,6 +57,9 @@ func MakeSaved(ctx context.Context, texts []string) error {
 
 // savedHeader is what a set is made like of which nothing but the name is known.
 func savedHeader(name string) (setHeader, error) {
+	if isArmedSet(name) {
+		return armedHeader(name == armedName(true)), nil
+	}
 	name = strings.TrimPrefix(name, setPrefix)
 	s := ruleset.Set{Key: ruleset.IPv4}
 	if strings.HasSuffix(name, "6") {

@@ -37,7 +37,7 @@ func (k *Kernel) look(ctx context.Context) (*view, error) {
 		return nil, err
 	}
 	for name, h := range v.headers {
-		if h.timeout {
+		if h.timeout && !isArmedSet(name) {
 			continue
 		}
 		if v.elements[name], err = conn.elements(ctx, name); err != nil {
