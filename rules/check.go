@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/source"
 )
 
 // ReadProvider reads and checks a file about a provider. The name of the
@@ -213,9 +214,9 @@ func (c *checker) provenance(p Provider) {
 	if _, err := time.Parse(time.DateOnly, p.Checked); err != nil {
 		c.mistake(at("checked"), "checked is %q: write the day when the data was last compared with its source, such as \"2026-11-22\"", p.Checked)
 	}
-	if !slices.Contains([]Confidence{High, Medium, Low}, p.Confidence) {
+	if !p.Confidence.Valid() {
 		c.mistake(at("confidence"), "confidence is %q: write high (read where the provider publishes it), medium (a good source at second hand) or low", p.Confidence)
-	} else if p.Confidence == Low && p.Caveat == "" {
+	} else if p.Confidence == source.Low && p.Caveat == "" {
 		c.mistake(at("confidence"), "with low confidence a caveat must say why")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/source"
 )
 
 // Provider is one file of providers/: a preset that a policy can name.
@@ -34,10 +35,10 @@ type Provider struct {
 	Media string `yaml:"media"`
 	// Source is where the data stands, Checked the day when it was last read
 	// there, as 2006-01-02.
-	Source     string     `yaml:"source"`
-	Checked    string     `yaml:"checked"`
-	Confidence Confidence `yaml:"confidence"`
-	Caveat     string     `yaml:"caveat"` // what its user should know
+	Source     string            `yaml:"source"`
+	Checked    string            `yaml:"checked"`
+	Confidence source.Confidence `yaml:"confidence"`
+	Caveat     string            `yaml:"caveat"` // what its user should know
 }
 
 // Kind is what a provider's servers are known by.
@@ -49,18 +50,6 @@ const (
 	ByNameAndAddress Kind = "dns+cidr"
 	ByAddress        Kind = "cidr"
 	Template         Kind = "template"
-)
-
-// Confidence is how sure a datum is: high = read where the provider itself
-// publishes it; medium = a good source at second hand; low = one weak or old
-// source.
-type Confidence string
-
-// The degrees of confidence.
-const (
-	High   Confidence = "high"
-	Medium Confidence = "medium"
-	Low    Confidence = "low"
 )
 
 // Prefixes are the provider's addresses.
@@ -127,7 +116,7 @@ const staleAfter = 180 * 24 * time.Hour
 // confidence, and that nobody has looked for more than 180 days.
 func (p Provider) Warnings(now time.Time) []string {
 	var warnings []string
-	if p.Confidence == Low {
+	if p.Confidence == source.Low {
 		warnings = append(warnings, fmt.Sprintf("preset %s has low confidence: %s", p.Name, p.Caveat))
 	}
 	checked, err := time.Parse(time.DateOnly, p.Checked)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ringfence/ringfence/pkg/host/dump"
+
 	"github.com/vishvananda/netlink"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -24,7 +26,7 @@ type Attached struct {
 // List returns all of ringfence's filters, by interface.
 func List() ([]Attached, error) {
 	var list []Attached
-	links, err := whole(netlink.LinkList)
+	links, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ringfence/ringfence/pkg/host/dump"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -44,19 +46,8 @@ func linkOf(name string) (netlink.Link, error) {
 	return link, nil
 }
 
-// whole reads a list from the kernel until no change interrupts it.
-func whole[T any](read func() ([]T, error)) ([]T, error) {
-	const tries = 20
-	for try := 1; ; try++ {
-		list, err := read()
-		if try == tries || !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return list, err
-		}
-	}
-}
-
 func filtersOf(link netlink.Link, side uint32) ([]netlink.Filter, error) {
-	list, err := whole(func() ([]netlink.Filter, error) { return netlink.FilterList(link, side) })
+	list, err := dump.Whole(func() ([]netlink.Filter, error) { return netlink.FilterList(link, side) })
 	if err != nil {
 		return nil, fmt.Errorf("list filters of %s: %w", link.Attrs().Name, linkError(err))
 	}

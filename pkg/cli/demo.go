@@ -84,7 +84,7 @@ func runDemo(ctx context.Context, a *app, chosen string, without bool) (err erro
 func demoOptions(a *app, chosen string, without bool) demo.Options {
 	machine := fence.System(a.log, nil)
 	o := demo.Options{
-		Backend: chosen, WithoutClassifier: without, Out: a.stdout, Progress: a.progress, Fold: fold, Run: runOnHost,
+		Backend: chosen, WithoutClassifier: without, Out: a.stdout, Progress: a.progress, Run: runOnHost,
 		Good: func(text string) string { return a.coloured(color.FgGreen, text) },
 		Bad:  func(text string) string { return a.coloured(color.FgYellow, text) }, Wrong: a.alarm,
 		Counters: machine.Backend(policy.Backend(cmp.Or(chosen, string(policy.BackendAuto)))), Classifier: machine.Classifier,

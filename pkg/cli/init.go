@@ -211,7 +211,7 @@ func presetLines(preset rules.Provider, values string) ([]string, error) {
 	}
 	lines := []string{fmt.Sprintf("# %s; from %s, %s", preset.Title, preset.Source, preset.Checked)}
 	if preset.Caveat != "" {
-		lines = append(lines, strings.Split(fold("# "+preset.Caveat, 76, "# "), "\n")...)
+		lines = append(lines, strings.Split(notice.Fold("# "+preset.Caveat, 76, "# "), "\n")...)
 	}
 	return append(lines, preset.PolicyLines(with)...), nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/source"
 	"github.com/ringfence/ringfence/rules"
 )
 
@@ -80,7 +81,7 @@ type providerReport struct {
 	Media      string             `json:"media,omitempty"`
 	Source     string             `json:"source"`
 	Checked    string             `json:"checked"`
-	Confidence rules.Confidence   `json:"confidence"`
+	Confidence source.Confidence  `json:"confidence"`
 	Caveat     string             `json:"caveat,omitempty"`
 	Policy     string             `json:"policy"` // what to write into a policy
 	Warnings   []string           `json:"warnings"`

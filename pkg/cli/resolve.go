@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -35,51 +33,6 @@ Exit status: 0 every name has an address and no question failed, 4 otherwise.`,
   ringfence resolve sip:sip.example.net:5061 -o json`,
 		RunE: func(c *cobra.Command, names []string) error { return runResolve(c.Context(), a, names) },
 	}
-}
-
-// resolvedName is the object that resolve prints for one name.
-type resolvedName struct {
-	Name      string             `json:"name"`
-	Addresses []resolvedAddress  `json:"addresses"`
-	Rejected  []resolve.Rejected `json:"rejected"`
-	Failures  []resolve.Problem  `json:"failures"`
-	Tree      []treeNode         `json:"tree"`
-	// Cut are the limits beyond which there is more.
-	Cut []resolve.CutBy `json:"cut,omitempty"`
-}
-
-type resolvedAddress struct {
-	Address netip.Addr `json:"address"`
-	Via     string     `json:"via"`
-	TTL     int64      `json:"ttl"`
-}
-
-type treeNode struct {
-	Question string       `json:"question"`
-	Type     resolve.Type `json:"type"`
-	Aliases  []string     `json:"aliases,omitempty"`
-	NoName   bool         `json:"no_such_name,omitempty"`
-	// Server is the name server that says so, "" for the host's own file.
-	Server  string       `json:"server,omitempty"`
-	Records []treeRecord `json:"records"`
-	Error   string       `json:"error,omitempty"`
-	// Again says that the children are where the question stands before.
-	Again    bool       `json:"again,omitempty"`
-	Children []treeNode `json:"children,omitempty"`
-}
-
-type treeRecord struct {
-	Text    string     `json:"text"`
-	TTL     int64      `json:"ttl"`
-	Address netip.Addr `json:"address,omitzero"`
-	Target  string     `json:"target,omitempty"`
-	// Priority and Weight are the order and preference of a NAPTR record.
-	Priority uint16 `json:"priority,omitempty"`
-	Weight   uint16 `json:"weight,omitempty"`
-	Port     uint16 `json:"port,omitempty"`
-	Service  string `json:"service,omitempty"`
-	// Rejected is why the record leads to no allowed address.
-	Rejected string `json:"rejected,omitempty"`
 }
 
 func runResolve(ctx context.Context, a *app, names []string) error {
@@ -112,10 +65,10 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 	if err != nil {
 		return err
 	}
-	var resolved []resolvedName
+	var resolved []resolve.Report
 	for i, r := range found.Results {
 		r.Roots = views[i].Narrow(r.Roots, r.Target)
-		resolved = append(resolved, describe(r, found.Known[i], found.Failures, found.AddressFilter))
+		resolved = append(resolved, resolve.ReportOf(r, found.Known[i], found.Failures, found.AddressFilter))
 	}
 	if a.json() {
 		err = a.writeJSON(resolved)
@@ -128,56 +81,13 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 	return err
 }
 
-func describe(r resolve.Result, known resolve.Known, problems []resolve.Problem, filter resolve.AddressFilter) resolvedName {
-	n := resolvedName{
-		Name: r.Target.Name, Addresses: []resolvedAddress{}, Rejected: []resolve.Rejected{}, Failures: []resolve.Problem{},
-		Tree: treeOf(r.Roots, filter, map[resolve.Question]bool{}), Cut: r.Cut,
-	}
-	n.Rejected = append(n.Rejected, known.Rejected...)
-	for _, k := range known.Addresses {
-		n.Addresses = append(n.Addresses, resolvedAddress{k.Address, k.Via, k.TTL})
-	}
-	for _, p := range problems {
-		if p.Target == r.Target {
-			n.Failures = append(n.Failures, p)
-		}
-	}
-	return n
-}
-
-// treeOf describes nodes. What several records lead to is described once.
-func treeOf(nodes []*resolve.Node, filter resolve.AddressFilter, seen map[resolve.Question]bool) []treeNode {
-	var tree []treeNode
-	for _, n := range nodes {
-		t := treeNode{
-			Question: n.Question.Name, Type: n.Question.Type, Aliases: n.Aliases, NoName: n.NoName,
-			Server: n.Server, Records: []treeRecord{}, Again: seen[n.Question],
-		}
-		if seen[n.Question] = true; !t.Again {
-			t.Children = treeOf(n.Children, filter, seen)
-		}
-		for _, r := range n.Records {
-			record := treeRecord{r.String(), int64(r.TTL / time.Second), r.Address, r.Target, r.Priority, r.Weight, r.Port, r.Service, r.Unused()}
-			if why := filter.RejectFrom(n.Question, r.Address); r.Address.IsValid() && why != "" {
-				record.Rejected = "it " + why
-			}
-			t.Records = append(t.Records, record)
-		}
-		if n.Err != nil {
-			t.Error = n.Err.Error()
-		}
-		tree = append(tree, t)
-	}
-	return tree
-}
-
-func writeResolved(a *app, resolved []resolvedName) {
+func writeResolved(a *app, resolved []resolve.Report) {
 	for i, n := range resolved {
 		if i > 0 {
 			fmt.Fprintln(a.stdout)
 		}
 		w := treeWriter{Writer: a.stdout, seen: map[string]bool{}}
-		servers := serversOf(n.Tree)
+		servers := n.Servers()
 		w.named = len(servers) > 1
 		fmt.Fprintln(w, n.Name)
 		w.write(n.Tree, "  ")
@@ -223,19 +133,6 @@ func ttlText(seconds int64) string {
 	return fmt.Sprintf("TTL %d s", seconds)
 }
 
-// serversOf are the name servers that have answered something in a tree, sorted.
-func serversOf(tree []treeNode) []string {
-	var servers []string
-	for _, n := range tree {
-		servers = append(servers, serversOf(n.Children)...)
-		if n.Server != "" {
-			servers = append(servers, n.Server)
-		}
-	}
-	slices.Sort(servers)
-	return slices.Compact(servers)
-}
-
 // treeWriter prints one line for each question and each record. What several records
 // lead to is printed once.
 type treeWriter struct {
@@ -244,7 +141,7 @@ type treeWriter struct {
 	named bool // name the server that has answered
 }
 
-func (w treeWriter) write(tree []treeNode, indent string) {
+func (w treeWriter) write(tree []resolve.TreeNode, indent string) {
 	for _, n := range tree {
 		line := n.Question + " " + string(n.Type)
 		again := w.seen[line] && len(n.Records) > 0

@@ -64,14 +64,10 @@ func (d *Daemon) watchHost(ctx context.Context) <-chan host.Change {
 
 // wait waits, and reports whether the context has not ended.
 func wait(ctx context.Context, length time.Duration) bool {
-	timer := time.NewTimer(length)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	timed, cancel := context.WithTimeout(ctx, length)
+	defer cancel()
+	<-timed.Done()
+	return ctx.Err() == nil
 }
 
 // feedTable restores the table at once when another program has changed it, and has

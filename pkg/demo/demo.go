@@ -29,9 +29,6 @@ type Options struct {
 	Progress func(format string, args ...any)
 	// Good, Bad and Wrong colour an outcome.
 	Good, Bad, Wrong func(text string) string
-	// Fold breaks a line that is longer than width and indents the lines after the
-	// first.
-	Fold func(line string, width int, indent string) string
 	// Run runs a ringfence command on a host, with its files in a folder, and returns
 	// its output. Every exit status but 0 is an error.
 	Run func(ctx context.Context, h *lab.Namespace, folder string, args []string) (output string, err error)

@@ -28,7 +28,7 @@ func (d *Demo) command(ctx context.Context, h *lab.Namespace, args ...string) er
 	}
 	d.printf("\n%s# ringfence %s", h.Name, strings.Join(args, " "))
 	for line := range strings.Lines(output) {
-		d.printf("%s", d.Fold("  "+strings.TrimSuffix(line, "\n"), width, "        "))
+		d.printf("%s", notice.Fold("  "+strings.TrimSuffix(line, "\n"), width, "        "))
 	}
 	return nil
 }

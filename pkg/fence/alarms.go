@@ -20,10 +20,10 @@ import (
 
 // lookFor collects the inputs for the alarms of a site. newest is its generation, have
 // what the kernel holds. What cannot be read is treated as not known.
-func (f *session) lookFor(ctx context.Context, kernel backend.Kernel, s *site.Site, newest *journal.Entry, have *ruleset.State) site.Look {
+func lookFor(ctx context.Context, f *session, kernel backend.Kernel, s *site.Site, newest *journal.Entry, have *ruleset.State) site.Look {
 	l := site.Look{
 		Now: f.Now(), Words: f.Words, Place: kernel.Describe().Place, Table: have,
-		Generation: newest.Number, Made: newest.Time, File: f.policyFile(), Earlier: f.recorded(),
+		Generation: newest.Number, Made: newest.Time, File: policyFile(f.PolicyFile), Earlier: f.records().notices(),
 	}
 	if accepted, err := f.siteOf(newest, s.Memory); err == nil {
 		l.Accepted = accepted
@@ -33,14 +33,19 @@ func (f *session) lookFor(ctx context.Context, kernel backend.Kernel, s *site.Si
 		if l.Counters, err = kernel.Counters(ctx); err != nil {
 			f.Log.Info("read counters", "error", err)
 		}
-		l.Counts = f.counts()
+		l.Counts = f.records().counts()
 		l.Before = f.Classifier.Before(have.Classifier.Interfaces())
 	}
 	return l
 }
 
+// records are what earlier runs have found, so that a user hears what is new.
+type records struct{ *session }
+
+func (f *session) records() records { return records{f} }
+
 // counts returns what an earlier run has found in the counters that must not grow.
-func (f *session) counts() site.Counts {
+func (f records) counts() site.Counts {
 	var counts site.Counts
 	if err := journal.ReadCounts(f.Journal, &counts); err != nil {
 		f.Log.Info("read earlier counts", "error", err)
@@ -49,9 +54,9 @@ func (f *session) counts() site.Counts {
 	return counts
 }
 
-// recordCounts stores what a look has found in the counters that must not grow. The lock
+// keepCounts stores what a look has found in the counters that must not grow. The lock
 // is held.
-func (f *session) recordCounts(l site.Look) {
+func (f records) keepCounts(l site.Look) {
 	next := l.Counts.Next(l.Counters, l.Now.Time)
 	if len(l.Counts) == 0 && len(next) == 0 || maps.Equal(l.Counts, next) {
 		return
@@ -62,11 +67,11 @@ func (f *session) recordCounts(l site.Look) {
 }
 
 // policyFile reads the policy file. It returns nil if that cannot be read.
-func (f *session) policyFile() *site.File {
-	if f.PolicyFile == "" {
+func policyFile(path string) *site.File {
+	if path == "" {
 		return nil
 	}
-	file, err := os.Open(f.PolicyFile)
+	file, err := os.Open(path)
 	if err != nil {
 		return nil
 	}
@@ -79,7 +84,7 @@ func (f *session) policyFile() *site.File {
 	if err != nil {
 		return nil
 	}
-	found := &site.File{Path: f.PolicyFile, Text: string(text), Changed: info.ModTime()}
+	found := &site.File{Path: path, Text: string(text), Changed: info.ModTime()}
 	if status, ok := info.Sys().(*syscall.Stat_t); ok {
 		// A file that was moved or copied here may have kept an older time.
 		if changed := time.Unix(status.Ctim.Unix()); changed.After(found.Changed) {
@@ -89,8 +94,8 @@ func (f *session) policyFile() *site.File {
 	return found
 }
 
-// recorded returns the notices of earlier runs. Without them all notices are new.
-func (f *session) recorded() notice.Record {
+// notices returns the notices of earlier runs. Without them all notices are new.
+func (f records) notices() notice.Record {
 	var record notice.Record
 	if err := journal.ReadNotices(f.Journal, &record); err != nil {
 		f.Log.Info("read earlier notices", "error", err)
@@ -99,25 +104,25 @@ func (f *session) recorded() notice.Record {
 	return record
 }
 
-// record stores the notices that were found and returns those that are new to the user.
+// keep stores the notices that were found and returns those that are new to the user.
 // The lock is held. Notices that cannot be stored are shown again next time.
-func (f *session) record(found []notice.Notice) (news []notice.Notice) {
-	before := f.recorded()
+func (f records) keep(found []notice.Notice) (news []notice.Notice) {
+	before := f.notices()
 	next, news := before.Next(found, f.Now().Time, true)
-	f.keepRecord(before, next)
+	f.write(before, next)
 	return news
 }
 
-// recordAlarms stores the present alarms without showing them to the user. The lock is
+// keepAlarms stores the present alarms without showing them to the user. The lock is
 // held.
-func (f *session) recordAlarms(alarms []site.Alarm) {
-	before := f.recorded()
+func (f records) keepAlarms(alarms []site.Alarm) {
+	before := f.notices()
 	isAlarm := func(r notice.Recorded) bool { return r.Code == notice.Standing }
 	next, _ := before.Next(alarmNotices(alarms), f.Now().Time, false)
-	f.keepRecord(before, append(next, slices.DeleteFunc(slices.Clone(before), isAlarm)...))
+	f.write(before, append(next, slices.DeleteFunc(slices.Clone(before), isAlarm)...))
 }
 
-func (f *session) keepRecord(before, next notice.Record) {
+func (f records) write(before, next notice.Record) {
 	if len(before) == 0 && len(next) == 0 || reflect.DeepEqual(before, next) {
 		return
 	}

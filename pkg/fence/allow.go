@@ -28,8 +28,13 @@ func (a allowance) left(now resolve.Moment) time.Duration {
 	return (time.Duration(a.Lasts) - now.Since(a.Made)).Truncate(time.Millisecond)
 }
 
-// allowances returns those that have not expired.
-func (f *session) allowances() ([]allowance, error) {
+// allowances are the addresses that are allowed by hand, as they are stored.
+type allowances struct{ *session }
+
+func (f *session) allowances() allowances { return allowances{f} }
+
+// list returns those that have not expired.
+func (f allowances) list() ([]allowance, error) {
 	var list []allowance
 	err := journal.ReadAllowed(f.Journal, &list)
 	now := f.Now()
@@ -59,7 +64,7 @@ func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration)
 			return err
 		}
 		made := allowance{Address: addr, Made: f.Now(), Lasts: resolve.Span(b.Left), By: b.Why}
-		if err := f.rewriteAllowances(addr, &made); err != nil {
+		if err := f.allowances().rewrite(addr, &made); err != nil {
 			f.Notice.Warn(notice.StateUnsaved, "%s is allowed, but will not be after the table is created again: %v", addr, err)
 		}
 		return nil
@@ -67,10 +72,10 @@ func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration)
 	return b, err
 }
 
-// rewriteAllowances stores all allowances, with the given one in place of that for
+// rewrite stores all allowances, with the given one in place of that for
 // addr, or without any for addr if with is nil.
-func (f *session) rewriteAllowances(addr netip.Addr, with *allowance) error {
-	list, err := f.allowances()
+func (f allowances) rewrite(addr netip.Addr, with *allowance) error {
+	list, err := f.list()
 	if isDamaged(err) {
 		f.Notice.Warn(notice.StateDamaged, "%v; continuing without it", err)
 		err = nil
@@ -88,11 +93,11 @@ func (f *session) rewriteAllowances(addr netip.Addr, with *allowance) error {
 // Disallow ends what Allow began. It reports whether there was such an allowance.
 func (f *Fence) Disallow(ctx context.Context, addr netip.Addr) (was bool, err error) {
 	err = f.changeBans(ctx, "disallow", func(kernel backend.Kernel) error {
-		before, _ := f.allowances()
+		before, _ := f.allowances().list()
 		was = slices.ContainsFunc(before, func(a allowance) bool { return a.Address == addr })
 		// On disk first: an allowance left there would return with the next table.
 		if was {
-			if err := f.rewriteAllowances(addr, nil); err != nil {
+			if err := f.allowances().rewrite(addr, nil); err != nil {
 				return err
 			}
 		}
@@ -123,10 +128,10 @@ func isByHand(list []ByHand, addr netip.Addr) bool {
 	return slices.ContainsFunc(list, func(b ByHand) bool { return b.Address == addr })
 }
 
-// restoreAllowances adds the allowances that are missing from the kernel, because the
+// restore adds the allowances that are missing from the kernel, because the
 // table was removed or another program removed them. The lock is held.
-func (f *session) restoreAllowances(ctx context.Context, kernel backend.Kernel) error {
-	list, err := f.allowances()
+func (f allowances) restore(ctx context.Context, kernel backend.Kernel) error {
+	list, err := f.list()
 	if err != nil || len(list) == 0 {
 		return err
 	}

@@ -63,7 +63,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 		return nil, err
 	}
 	defer leave()
-	if err := f.refusePending(); err != nil {
+	if err := refusePending(&f.session); err != nil {
 		return nil, err
 	}
 	before, newest, err := f.background(s, true)
@@ -85,10 +85,10 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 	if applied.Pending, err = f.Pending(); err != nil {
 		return nil, err
 	}
-	alarms := s.Alarms(site.Look{Now: f.Now(), Words: f.Words, Generation: generation, Table: p.Want, Earlier: f.recorded()})
-	applied.Notices = slices.Concat(s.Warnings(), s.NameNotices(alarms), alarmNotices(alarms))
-	applied.Partly = s.NeedsSomebody(alarms)
-	f.record(applied.Notices)
+	alarms := s.Alarms(site.Look{Now: f.Now(), Words: f.Words, Generation: generation, Table: p.Want, Earlier: f.records().notices()})
+	applied.Notices = slices.Concat(s.Warnings(), site.NameNotices(s.Memory, alarms), alarmNotices(alarms))
+	applied.Partly = site.NeedsSomebody(s.Memory, alarms)
+	f.records().keep(applied.Notices)
 	return applied, nil
 }
 
@@ -96,7 +96,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 // already does is not refused: it was accepted when that was made, or the host has
 // changed since.
 func (f *committer) guards(s *site.Site, o ApplyOptions, newest *journal.Entry) ([]plan.Guard, error) {
-	foreign, err := f.foreignTable(o.Adopt)
+	foreign, err := foreignTable(&f.session, o.Adopt)
 	if err != nil {
 		return nil, err
 	}

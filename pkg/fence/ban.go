@@ -42,7 +42,7 @@ func (f *Fence) Ban(ctx context.Context, addr netip.Addr, lasts time.Duration, a
 		if isByHand(byHand, addr) {
 			return notice.WithHint(fmt.Errorf("%s is allowed by hand, so a ban would have no effect", addr), "end that first: ringfence disallow %s", addr)
 		}
-		if refusal := f.refusesBan(have, addr); refusal != nil && !allowProtected {
+		if refusal := refusesBan(f, have, addr); refusal != nil && !allowProtected {
 			return refusal
 		}
 		return kernel.Ban(ctx, backend.Banned{Address: addr, Left: b.Left, Comment: b.Why})
@@ -96,7 +96,7 @@ func (f *session) changeBans(ctx context.Context, command string, change func(ke
 
 // refusesBan is the guard for addresses that must not be banned: those that may reach
 // the SIP ports, and those that this host needs.
-func (f *Fence) refusesBan(have *ruleset.State, addr netip.Addr) error {
+func refusesBan(f *Fence, have *ruleset.State, addr netip.Addr) error {
 	const allowed = "to block an allowed address, remove it from the policy"
 	for _, set := range []struct{ name, is, wayOut string }{
 		{"providers", "is allowed", allowed},
@@ -108,7 +108,7 @@ func (f *Fence) refusesBan(have *ruleset.State, addr netip.Addr) error {
 			continue
 		}
 		why := fmt.Sprintf("%s %s", addr, set.is)
-		if origin := f.originOf(name, addr); origin != "" {
+		if origin := originOf(&f.session, name, addr); origin != "" {
 			why += " (" + origin + ")"
 		}
 		return &plan.Refusal{Guard: plan.GuardProtected, Why: why, WayOut: set.wayOut}
@@ -117,7 +117,7 @@ func (f *Fence) refusesBan(have *ruleset.State, addr netip.Addr) error {
 }
 
 // originOf says why an address is in a set, "" if that is not known.
-func (f *session) originOf(set string, addr netip.Addr) string {
+func originOf(f *session, set string, addr netip.Addr) string {
 	newest, err := f.newest()
 	if newest == nil || err != nil {
 		return ""

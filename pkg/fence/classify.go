@@ -59,7 +59,7 @@ func (e *engine) classify(s *site.Site) error {
 	}
 	s.Classifier.Program, s.Classifier.Signatures = e.made.program, e.made.signatures
 	var foreign map[string]error
-	if s.Classifier.Kept == nil && s.RequiresClassifier() == "" {
+	if s.Classifier.Kept == nil && site.RequiresClassifier(s.Policy) == "" {
 		foreign = e.Foreign(s.Classified())
 	}
 	s.Classify(foreign)

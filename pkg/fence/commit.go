@@ -115,7 +115,7 @@ func (f *committer) sync(ctx context.Context, s *site.Site, c change) (*plan.Pla
 		d.Guards = c.guards
 		kernel := f.withClassifier(c.tables, s)
 		p, err := control.Controller{Kernel: kernel}.Sync(ctx, d, func(p *plan.Plan) error { return c.begin(p, d.State) })
-		if !errors.Is(err, control.ErrClassifier) || c.strict && s.RequiresClassifier() != "" {
+		if !errors.Is(err, control.ErrClassifier) || c.strict && site.RequiresClassifier(s.Policy) != "" {
 			return p, err
 		}
 		for _, line := range f.Classifier.Details(err) {
@@ -234,7 +234,7 @@ func (f *committer) beginGeneration(s *site.Site, state *ruleset.State, command 
 
 // foreignTable returns the guard against replacing another program's table. There is
 // none once a policy was applied.
-func (f *session) foreignTable(adopt bool) ([]plan.Guard, error) {
+func foreignTable(f *session, adopt bool) ([]plan.Guard, error) {
 	numbers, err := f.Numbers()
 	if adopt || err != nil || len(numbers) > 0 {
 		return nil, err

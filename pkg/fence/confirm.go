@@ -46,7 +46,7 @@ func unconfirmedLeft(u *journal.Unconfirmed, now resolve.Moment) time.Duration {
 	return max(time.Duration(u.Window)-now.Since(u.Made), 0)
 }
 
-func (f *session) pendingOf(u *journal.Unconfirmed) *Pending {
+func pendingOf(f *session, u *journal.Unconfirmed) *Pending {
 	now := f.Now()
 	left := unconfirmedLeft(u, now)
 	return &Pending{u.ID, u.Generation, u.Before, u.User, left, now.Time.Add(left)}
@@ -58,7 +58,7 @@ func (f *session) Pending() (*Pending, error) {
 	if u == nil || err != nil || u.Confirmed {
 		return nil, err
 	}
-	return f.pendingOf(u), nil
+	return pendingOf(f, u), nil
 }
 
 // errPending refuses what cannot be done while a generation waits for a confirmation.
@@ -70,7 +70,7 @@ func errPending(p *Pending) error {
 }
 
 // refusePending returns an error if a generation waits for a confirmation.
-func (f *session) refusePending() error {
+func refusePending(f *session) error {
 	p, err := f.Pending()
 	if err == nil && p != nil {
 		err = errPending(p)
@@ -134,7 +134,7 @@ func (f *committer) begun(u *journal.Unconfirmed) error {
 
 // recoverUnconfirmed ends what a generation was waiting for: it is undone after the
 // deadline, and a confirmation that was interrupted is completed. The lock is held.
-func (f *session) recoverUnconfirmed(ctx context.Context) error {
+func (f recovery) recoverUnconfirmed(ctx context.Context) error {
 	u, err := f.Unconfirmed()
 	if isDamaged(err) {
 		f.Notice.Warn(notice.StateDamaged, "%v; the newest generation counts as confirmed", f.SetUnconfirmedAside(err))
@@ -152,7 +152,7 @@ func (f *session) recoverUnconfirmed(ctx context.Context) error {
 }
 
 // dropOrphan removes the mark of a generation that never came to be.
-func (f *session) dropOrphan() error {
+func (f recovery) dropOrphan() error {
 	u, err := f.Unconfirmed()
 	if u == nil || err != nil {
 		return err
@@ -166,7 +166,7 @@ func (f *session) dropOrphan() error {
 
 // undo puts back what was in force before an unconfirmed generation. It can be repeated
 // if it was killed: the mark is the last thing to go.
-func (f *session) undo(ctx context.Context, u *journal.Unconfirmed) error {
+func (f recovery) undo(ctx context.Context, u *journal.Unconfirmed) error {
 	f.keeping = true
 	defer func() { f.keeping = false }()
 	down, err := f.down()
@@ -203,7 +203,7 @@ func (f *session) undo(ctx context.Context, u *journal.Unconfirmed) error {
 }
 
 // putBack brings the kernel to an earlier generation, with the saved addresses.
-func (f *session) putBack(ctx context.Context, number int) error {
+func (f recovery) putBack(ctx context.Context, number int) error {
 	entry, err := f.Entry(number)
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (f *session) putBack(ctx context.Context, number int) error {
 	before := f.choice
 	f.choice = f.backendOf("", entry.Policy)
 	defer func() { f.choice = before }()
-	c := &committer{*f}
+	c := &committer{*f.session}
 	saved, err := c.asSaved(entry)
 	if err != nil {
 		return err
@@ -226,7 +226,7 @@ func (f *session) putBack(ctx context.Context, number int) error {
 
 // complete takes the lifetimes off the ports of a confirmed generation, and removes the
 // mark.
-func (f *session) complete(ctx context.Context, u *journal.Unconfirmed) error {
+func (f recovery) complete(ctx context.Context, u *journal.Unconfirmed) error {
 	f.keeping = true
 	defer func() { f.keeping = false }()
 	down, err := f.down()
@@ -255,7 +255,7 @@ func (f *Fence) Confirm(ctx context.Context, number int) (int, error) {
 	case err != nil:
 		return 0, err
 	case u == nil:
-		return 0, f.nothingPending()
+		return 0, nothingPending(&f.session)
 	case number != 0 && number != u.Generation:
 		return 0, fmt.Errorf("generation %d does not wait for a confirmation: generation %d does", number, u.Generation)
 	case number == 0 && u.User != f.User:
@@ -266,7 +266,7 @@ func (f *Fence) Confirm(ctx context.Context, number int) (int, error) {
 	if err := f.SetUnconfirmed(*u); err != nil {
 		return 0, err
 	}
-	if err := f.complete(ctx, u); err != nil {
+	if err := f.recovery().complete(ctx, u); err != nil {
 		u.Confirmed = false
 		return 0, errors.Join(err, f.SetUnconfirmed(*u))
 	}
@@ -275,7 +275,7 @@ func (f *Fence) Confirm(ctx context.Context, number int) (int, error) {
 }
 
 // nothingPending says why there is nothing to confirm.
-func (f *session) nothingPending() error {
+func nothingPending(f *session) error {
 	number, err := f.NextNumber()
 	undone, undoneErr := f.LastUndone()
 	if err := errors.Join(err, undoneErr); err != nil {
@@ -299,7 +299,7 @@ func (f *Fence) Undo(ctx context.Context, id string) error {
 	if u == nil || err != nil || u.ID != id {
 		return err
 	}
-	return f.undo(ctx, u)
+	return f.recovery().undo(ctx, u)
 }
 
 // watchEvery is how often a watchdog looks whether its generation is confirmed.
@@ -337,14 +337,10 @@ func (f *Fence) WatchUnconfirmed(ctx context.Context, id string) error {
 
 // sleep waits, and reports whether the context has not ended.
 func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	timed, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-timed.Done()
+	return ctx.Err() == nil
 }
 
 // LetThrough returns how many packets of providers and trusted networks have passed.

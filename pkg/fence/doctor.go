@@ -40,13 +40,13 @@ func (f *Fence) Examine(ctx context.Context) ([]doctor.Finding, error) {
 	if attached, err := f.Classifier.Observe(); err == nil {
 		facts.Attached = attached.Interfaces()
 	}
-	for _, r := range f.recorded() {
+	for _, r := range f.records().notices() {
 		if r.Code == notice.ClassifierNotAttached || r.Code == notice.ClassifierNotReplaced {
 			facts.NotAttached = append(facts.NotAttached, r.Text)
 		}
 	}
 	if facts.Site != nil {
-		facts.Silent = f.silentServers(ctx, facts.Site)
+		facts.Silent = silentServers(ctx, &f.session, facts.Site)
 	}
 	return doctor.Examine(facts), nil
 }
@@ -56,7 +56,7 @@ const serverTime = 5 * time.Second
 
 // silentServers asks each name server of a site for one of its names, and says which do
 // not answer. That there is no such name is an answer.
-func (f *session) silentServers(ctx context.Context, s *site.Site) map[string]string {
+func silentServers(ctx context.Context, f *session, s *site.Site) map[string]string {
 	targets := site.Targets(s.Policy)
 	if len(targets) == 0 {
 		return nil

@@ -133,13 +133,9 @@ func (f *session) enter(ctx context.Context, command string) (leave func(), err 
 		return nil, err
 	}
 	f.Sweep()
-	for _, recover := range []func(context.Context) error{
-		f.recoverUnconfirmed, f.recoverGeneration, f.recoverDown, func(context.Context) error { return f.dropOrphan() },
-	} {
-		if err := recover(ctx); err != nil {
-			unlock()
-			return nil, err
-		}
+	if err := f.recovery().all(ctx); err != nil {
+		unlock()
+		return nil, err
 	}
 	return unlock, nil
 }
@@ -169,7 +165,7 @@ func (f *session) Probe(ctx context.Context) error { return f.kernel(true).Probe
 // an error.
 func (f *session) note(ctx context.Context, k backend.Kernel, p *plan.Plan) {
 	err := k.Note(p)
-	if err := f.restoreAllowances(ctx, k); err != nil {
+	if err := f.allowances().restore(ctx, k); err != nil {
 		f.Notice.Warn(notice.NotAllowedAgain, "addresses that were allowed by hand may not be allowed now: %v", err)
 	}
 	if err := errors.Join(err, f.saveSnapshot(k)); err != nil {

@@ -99,7 +99,7 @@ func (f *Fence) Generation(number int) (*Generation, error) {
 			if b := f.backendOf("", g.Entry.Policy); b != policy.BackendAuto && f.Backend != nil {
 				g.Plan.Have.Place = f.Backend(b).Describe().Place
 			}
-			f.explain(g, all[max(i-1, 0)].Entry)
+			explain(f, g, all[max(i-1, 0)].Entry)
 		}
 		return &g, nil
 	}
@@ -108,12 +108,12 @@ func (f *Fence) Generation(number int) (*Generation, error) {
 }
 
 // explain gives the changes of a generation their reasons.
-func (f *Fence) explain(g Generation, before *journal.Entry) {
-	will := f.originsThen(g.Entry)
+func explain(f *Fence, g Generation, before *journal.Entry) {
+	will := originsThen(&f.session, g.Entry)
 	var was ruleset.Origins
 	why := ""
 	if before != nil && before != g.Entry {
-		was = f.originsThen(before)
+		was = originsThen(&f.session, before)
 		now, nowErr := f.siteThen(g.Entry)
 		then, thenErr := f.siteThen(before)
 		if nowErr == nil && thenErr == nil {
@@ -125,7 +125,7 @@ func (f *Fence) explain(g Generation, before *journal.Entry) {
 
 // originsThen says where a generation's addresses came from when it was made. It is
 // empty if this version cannot read the policy.
-func (f *session) originsThen(e *journal.Entry) ruleset.Origins {
+func originsThen(f *session, e *journal.Entry) ruleset.Origins {
 	s, err := f.siteThen(e)
 	if err != nil {
 		return ruleset.Origins{}

@@ -273,8 +273,8 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 	default:
 		r.restorer.remember(r.newest.Number, o.Plan.Want)
 	}
-	look := f.lookFor(ctx, r.kernel, s, r.newest, o.Plan.Want)
-	f.recordCounts(look)
+	look := lookFor(ctx, &f.session, r.kernel, s, r.newest, o.Plan.Want)
+	f.records().keepCounts(look)
 	alarms := s.Alarms(look)
 	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)
 	o.Notices = s.HostWarnings()
@@ -284,7 +284,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		})
 	}
 	o.Notices = append(o.Notices, alarmNotices(alarms)...)
-	f.recordAlarms(alarms)
+	f.records().keepAlarms(alarms)
 	return nil
 }
 

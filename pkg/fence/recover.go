@@ -14,9 +14,25 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
+// recovery completes or undoes what earlier runs have left that were killed, or that
+// nobody has confirmed. The lock is held.
+type recovery struct{ *session }
+
+func (f *session) recovery() recovery { return recovery{f} }
+
+// all leaves nothing to complete or to undo.
+func (f recovery) all(ctx context.Context) error {
+	for _, recover := range []func(context.Context) error{f.recoverUnconfirmed, f.recoverGeneration, f.recoverDown} {
+		if err := recover(ctx); err != nil {
+			return err
+		}
+	}
+	return f.dropOrphan()
+}
+
 // recoverGeneration handles a generation that was begun by a run that was killed: if
 // the kernel has its rules, it gets its number; otherwise it is discarded.
-func (f *session) recoverGeneration(ctx context.Context) error {
+func (f recovery) recoverGeneration(ctx context.Context) error {
 	pending, err := f.Interrupted()
 	if pending == nil || err != nil {
 		return err
@@ -62,7 +78,7 @@ func (f *session) recoverGeneration(ctx context.Context) error {
 }
 
 // clear removes the table and the classifier from the kernel, if they are there.
-func (f *session) clear(ctx context.Context) error {
+func (f recovery) clear(ctx context.Context) error {
 	nothing := control.Desired{State: &ruleset.State{}}
 	kernel := f.kernel(true)
 	_, err := control.Controller{Kernel: f.withClassifier(kernel, nil)}.Sync(ctx, nothing, func(*plan.Plan) error { return nil })
@@ -87,7 +103,7 @@ func (s store) nearerTo(have, state *ruleset.State) bool {
 
 // recoverDown handles a fence that a run was taking down or putting up when it was
 // killed: what that run had begun in the kernel decides.
-func (f *session) recoverDown(ctx context.Context) error {
+func (f recovery) recoverDown(ctx context.Context) error {
 	down, err := f.down()
 	if down == nil || err != nil || down.Phase == journal.Resting {
 		return err

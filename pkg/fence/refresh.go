@@ -46,8 +46,8 @@ const refreshTries = 3
 // way, so that not every run has to show them.
 func (f *Fence) Refresh(ctx context.Context, o RefreshOptions) (*Refreshed, error) {
 	show, heard := f.Notice, &notices{}
-	f.hear(heard.add)
-	defer f.hear(show)
+	f.Notice, f.notice = heard.add, heard.add
+	defer func() { f.Notice, f.notice = show, show }()
 	r, err := f.refresh(ctx, o, heard)
 	if err != nil || r.Idle != "" {
 		show.Send(*heard...)
@@ -60,20 +60,17 @@ type notices []notice.Notice
 
 func (list *notices) add(n notice.Notice) { *list = append(*list, n) }
 
-// hear sends later notices elsewhere.
-func (f *session) hear(to notice.Func) { f.Notice, f.notice = to, to }
-
 func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (*Refreshed, error) {
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
 	}
 	for range refreshTries {
-		if why, err := f.whyDown(ctx); why != "" || err != nil {
-			return f.idle(why, err)
+		if why, err := whyDown(ctx, f); why != "" || err != nil {
+			return idle(f, why, err)
 		}
-		newest, err := f.generationOrKilled(ctx)
+		newest, err := generationOrKilled(ctx, f)
 		if errors.Is(err, journal.ErrLocked) {
-			return f.idle(fmt.Sprintf("Nothing was done: %v.", err), nil)
+			return idle(f, fmt.Sprintf("Nothing was done: %v.", err), nil)
 		}
 		if err != nil {
 			return nil, err
@@ -86,7 +83,7 @@ func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (
 			return nil, err
 		}
 		remembered := f.peekMemory(newest)
-		large, err := s.Mentioned(o.Large, remembered)
+		large, err := site.Mentioned(s.Policy, o.Large, remembered)
 		if err != nil {
 			return nil, err
 		}
@@ -97,18 +94,18 @@ func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (
 		refreshed, err := f.refreshFrom(ctx, newest, s, heard)
 		if errors.Is(err, journal.ErrLocked) {
 			// The next run of cron will do it.
-			return f.idle(fmt.Sprintf("Nothing was done: %v.", err), nil)
+			return idle(f, fmt.Sprintf("Nothing was done: %v.", err), nil)
 		}
 		if err != nil || refreshed != nil {
 			return refreshed, err
 		}
 	}
 	// The runs that made the newer generations have put them into force.
-	return f.idle(fmt.Sprintf("Nothing was done: a newer generation was made %d times while names were asked for.", refreshTries), nil)
+	return idle(f, fmt.Sprintf("Nothing was done: a newer generation was made %d times while names were asked for.", refreshTries), nil)
 }
 
 // idle returns the result of a refresh that did nothing.
-func (f *Fence) idle(why string, err error) (*Refreshed, error) {
+func idle(f *Fence, why string, err error) (*Refreshed, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +114,7 @@ func (f *Fence) idle(why string, err error) (*Refreshed, error) {
 }
 
 // whyDown says that the fence was taken down on purpose, if it was.
-func (f *Fence) whyDown(ctx context.Context) (string, error) {
+func whyDown(ctx context.Context, f *Fence) (string, error) {
 	down, err := f.down()
 	if err == nil && down != nil && down.Phase != journal.Resting {
 		// Another run is working on it, or was killed while it did.
@@ -140,7 +137,7 @@ func (f *Fence) whyDown(ctx context.Context) (string, error) {
 
 // generationOrKilled is like generation. It also works if the very first apply was
 // killed before its generation got a number.
-func (f *Fence) generationOrKilled(ctx context.Context) (*journal.Entry, error) {
+func generationOrKilled(ctx context.Context, f *Fence) (*journal.Entry, error) {
 	newest, err := f.generation()
 	if !errors.Is(err, journal.ErrNone) {
 		return newest, err
@@ -196,15 +193,15 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 	f.note(ctx, c.tables, p)
 	logNames(f.Log, s.Memory)
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
-	look := f.lookFor(ctx, c.tables, s, from, p.Want)
-	f.recordCounts(look)
+	look := lookFor(ctx, &f.session, c.tables, s, from, p.Want)
+	f.records().keepCounts(look)
 	alarms := s.Alarms(look)
-	r.Alarms, r.Partly = len(alarms), s.NeedsSomebody(alarms) || unsaved != nil
-	r.Notices = slices.Concat(*heard, s.HostWarnings(), s.NameNotices(alarms), alarmNotices(alarms))
+	r.Alarms, r.Partly = len(alarms), site.NeedsSomebody(s.Memory, alarms) || unsaved != nil
+	r.Notices = slices.Concat(*heard, s.HostWarnings(), site.NameNotices(s.Memory, alarms), alarmNotices(alarms))
 	if unsaved != nil {
 		r.Notices = append(r.Notices, notice.Warningf(notice.StateUnsaved, "the kernel is up to date, but the addresses could not be saved: %v", unsaved))
 	}
-	r.News = f.record(r.Notices)
+	r.News = f.records().keep(r.Notices)
 	return r, nil
 }
 

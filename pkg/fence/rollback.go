@@ -33,7 +33,7 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string, window
 		return nil, err
 	}
 	defer leave()
-	if err := f.refusePending(); err != nil {
+	if err := refusePending(&f.session); err != nil {
 		return nil, err
 	}
 	newest, err := f.newestOrDamaged()
@@ -73,7 +73,7 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string, window
 	return &RolledBack{
 		Applied: Applied{
 			Plan: p, Generation: generation, New: generation != numberOf(newest), Pending: pending,
-			Notices: append(s.Warnings(), s.CutWarnings()...),
+			Notices: append(s.Warnings(), site.CutWarnings(s)...),
 		},
 		Target: target.Number, Source: target.Source, Text: target.Policy,
 	}, nil

@@ -110,7 +110,7 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := f.siteOfNow(newest)
+	s, err := siteOfNow(f, newest)
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +126,8 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	r.Differences = len(drift.Changes)
 	r.site = s
 	r.describe(s, newest, origins)
-	f.describeEngine(r, s, have)
-	look := f.lookFor(ctx, kernel, s, newest, have)
+	describeEngine(f, r, s, have)
+	look := lookFor(ctx, &f.session, kernel, s, newest, have)
 	r.PolicyChanged = s.PolicyChanged(look.File)
 	if down == nil {
 		look.Drift, r.Fenced = drift, have.Exists && len(s.FencedInterfaces()) > 0
@@ -135,13 +135,13 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	r.Alarms = s.Alarms(look)
 	r.Notices = append(r.Notices, s.Warnings()...)
 	if look.Accepted != nil {
-		r.Notices = append(r.Notices, look.Accepted.CutWarnings()...)
+		r.Notices = append(r.Notices, site.CutWarnings(look.Accepted)...)
 	}
 	return r, nil
 }
 
 // siteOfNow is the site of an entry with the saved addresses and the host as they are now.
-func (f *Fence) siteOfNow(e *journal.Entry) (*site.Site, error) {
+func siteOfNow(f *Fence, e *journal.Entry) (*site.Site, error) {
 	memory, err := f.recall(false, e)
 	if err != nil {
 		return nil, err
@@ -206,7 +206,7 @@ func leftOut(m resolve.Memory) []LeftOut {
 }
 
 // describeEngine says what recognises scanners and what it has matched.
-func (f *Fence) describeEngine(r *Status, s *site.Site, have *ruleset.State) {
+func describeEngine(f *Fence, r *Status, s *site.Site, have *ruleset.State) {
 	switch {
 	case s.Policy.Signatures.Engine == policy.EngineOff:
 		r.EngineWhy = "the policy switches it off"

@@ -144,7 +144,7 @@ func (f *committer) putUp(ctx context.Context, tables backend.Kernel, s saved, b
 	before := *s.site
 	p, err := f.sync(ctx, s.site, change{tables: tables, before: &before, begin: begin})
 	if err == nil {
-		f.Notice.Send(s.site.ClassifierWarnings()...)
+		f.Notice.Send(site.ClassifierWarnings(s.site)...)
 	}
 	return p, err
 }
@@ -197,7 +197,7 @@ func (f *Fence) Down(ctx context.Context, adopt bool) (*Restored, error) {
 		return nil, err
 	}
 	d := control.Desired{State: &ruleset.State{}}
-	if d.Guards, err = f.foreignTable(adopt); err != nil {
+	if d.Guards, err = foreignTable(&f.session, adopt); err != nil {
 		return nil, err
 	}
 	begun, now := false, journal.Down{Time: time.Now(), User: f.User}

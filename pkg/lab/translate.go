@@ -64,7 +64,5 @@ func translate(conn *nftables.Conn, outside string, forwards []Forward) {
 }
 
 func interfaceIs(key expr.MetaKey, name string) []expr.Any {
-	padded := make([]byte, unix.IFNAMSIZ)
-	copy(padded, name)
-	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Register: 1, Data: padded}}
+	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Register: 1, Data: binaryutil.PutString(name)}}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ringfence/ringfence/pkg/phone"
+	"github.com/ringfence/ringfence/pkg/source"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens")
@@ -294,7 +295,7 @@ func TestNeverChallenges(t *testing.T) {
 				if l.Unconfirmed != "" && !strings.Contains(strings.ToLower(flat), strings.ToLower("not confirmed: "+l.Unconfirmed)) {
 					t.Errorf("%q is not said to be unconfirmed", l.Key)
 				}
-				if l.Confidence == phone.Low && l.Unconfirmed == "" {
+				if l.Confidence == source.Low && l.Unconfirmed == "" {
 					t.Errorf("%s has low confidence, and nothing is said of it", l.Key)
 				}
 				if len(l.Sources) == 0 || l.Means == "" || l.Firmware == "" {

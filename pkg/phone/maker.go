@@ -9,6 +9,8 @@
 // the text goes.
 package phone
 
+import "github.com/ringfence/ringfence/pkg/source"
+
 // Maker is what is known about the phones of one maker.
 type Maker struct {
 	Name string `yaml:"-"` // the name of its file
@@ -103,23 +105,12 @@ type Setting struct {
 	// Optional is a reason not to want it. The line is then written as a comment.
 	Optional string `yaml:"optional"`
 	// Unconfirmed is what could not be confirmed about it.
-	Unconfirmed string     `yaml:"unconfirmed"`
-	Sources     []string   `yaml:"sources"`
-	Confidence  Confidence `yaml:"confidence"`
+	Unconfirmed string            `yaml:"unconfirmed"`
+	Sources     []string          `yaml:"sources"`
+	Confidence  source.Confidence `yaml:"confidence"`
 	// Page is where to find it on the phone's web page.
 	Page string `yaml:"page"`
 }
-
-// Confidence says how reliable an entry is.
-type Confidence string
-
-// The degrees of confidence: from the maker's document or the same in many places; from
-// a good source at second hand; from one weak source.
-const (
-	High   Confidence = "high"
-	Medium Confidence = "medium"
-	Low    Confidence = "low"
-)
 
 // Family is a group of models of a maker that have the same settings.
 type Family struct {

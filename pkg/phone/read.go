@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/ringfence/ringfence/pkg/source"
 )
 
 // Read reads and checks the files about makers. Their keys are the makers' names. It
@@ -92,9 +94,9 @@ func (m *Maker) checkSetting(s Setting) error {
 		return fmt.Errorf("means is missing")
 	case len(s.Sources) == 0:
 		return fmt.Errorf("source is missing")
-	case !slices.Contains([]Confidence{High, Medium, Low}, s.Confidence):
+	case !s.Confidence.Valid():
 		return fmt.Errorf("confidence is %q, want high, medium or low", s.Confidence)
-	case s.Confidence == Low && s.Unconfirmed == "":
+	case s.Confidence == source.Low && s.Unconfirmed == "":
 		return fmt.Errorf("low confidence: unconfirmed must say what is not confirmed")
 	case !slices.Contains([]string{"", "account"}, s.Per):
 		return fmt.Errorf("per is %q, want account or nothing", s.Per)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ringfence/ringfence/pkg/source"
 )
 
 // Options describe the phone that a snippet is for, and how it is used.
@@ -42,15 +44,15 @@ type Snippet struct {
 type Line struct {
 	Group []string `json:"group,omitempty"`
 	// Key is empty for a setting that only the web page has.
-	Key         string     `json:"key,omitempty"`
-	Value       string     `json:"value,omitempty"`
-	Means       string     `json:"means"`
-	Firmware    string     `json:"firmware"`
-	Optional    string     `json:"optional,omitempty"`
-	Unconfirmed string     `json:"unconfirmed,omitempty"`
-	Sources     []string   `json:"sources"` // the titles of the sources
-	Confidence  Confidence `json:"confidence"`
-	Page        string     `json:"page,omitempty"`
+	Key         string            `json:"key,omitempty"`
+	Value       string            `json:"value,omitempty"`
+	Means       string            `json:"means"`
+	Firmware    string            `json:"firmware"`
+	Optional    string            `json:"optional,omitempty"`
+	Unconfirmed string            `json:"unconfirmed,omitempty"`
+	Sources     []string          `json:"sources"` // the titles of the sources
+	Confidence  source.Confidence `json:"confidence"`
+	Page        string            `json:"page,omitempty"`
 
 	account int
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/ringfence/ringfence/pkg/notice"
 )
 
 // Write writes the snippet in the maker's format. Comments say what each line does, for
@@ -87,7 +89,7 @@ const commentWidth = 96
 func (w *writer) comment(paragraphs ...string) {
 	var lines []string
 	for _, text := range paragraphs {
-		lines = append(lines, wrap(text, commentWidth)...)
+		lines = append(lines, strings.Split(notice.Fold(text, commentWidth, ""), "\n")...)
 	}
 	if w.form.Format == XML {
 		lines = []string{strings.Join(lines, "\n     ")}
@@ -211,9 +213,7 @@ func tag(key string) string {
 func (s Snippet) Text(steps bool) string {
 	var out strings.Builder
 	paragraph := func(indent, text string) {
-		for _, line := range wrap(text, commentWidth-len(indent)) {
-			out.WriteString(indent + line + "\n")
-		}
+		out.WriteString(notice.Fold(indent+text, commentWidth, indent) + "\n")
 	}
 	paragraph("", s.intro()+".")
 	for _, caveat := range s.Caveats {
@@ -282,22 +282,4 @@ func (s Snippet) Steps() []string {
 		steps = append(steps, "It is not known where the page has these settings; look for similar ones, or use provisioning: "+strings.Join(without, ", "))
 	}
 	return steps
-}
-
-// wrap breaks a text into lines of at most width characters where possible.
-func wrap(text string, width int) []string {
-	var lines []string
-	line := ""
-	for word := range strings.FieldsSeq(text) {
-		switch {
-		case line == "":
-			line = word
-		case len(line)+1+len(word) > width:
-			lines = append(lines, line)
-			line = word
-		default:
-			line += " " + word
-		}
-	}
-	return append(lines, line)
 }

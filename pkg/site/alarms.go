@@ -91,13 +91,13 @@ type File struct {
 // kind of alarm is a new function here: pure, and silent about what the look does
 // not know.
 var alarmSources = []func(*Site, Look) []Alarm{
-	(*Site).tableAlarms,
-	(*Site).linkAlarms,
-	(*Site).countAlarms,
-	(*Site).policyAlarms,
-	(*Site).cutAlarms,
-	(*Site).dnsAlarms,
-	(*Site).nameAlarms,
+	tableAlarms,
+	linkAlarms,
+	countAlarms,
+	policyAlarms,
+	cutAlarms,
+	dnsAlarms,
+	nameAlarms,
 }
 
 // Alarms are all that stand now: what refresh, run and status show.
@@ -123,7 +123,7 @@ func Interrupted(place string, now time.Time) Alarm {
 }
 
 // tableAlarms are about the kernel.
-func (s *Site) tableAlarms(l Look) []Alarm {
+func tableAlarms(s *Site, l Look) []Alarm {
 	switch {
 	case l.Drift == nil || l.Drift.Empty():
 		return nil
@@ -150,7 +150,7 @@ func (s *Site) tableAlarms(l Look) []Alarm {
 
 // policyAlarms are about a policy file that is newer than the generation. An older
 // one that differs is what a rollback leaves.
-func (s *Site) policyAlarms(l Look) []Alarm {
+func policyAlarms(s *Site, l Look) []Alarm {
 	if !s.PolicyChanged(l.File) || !l.File.Changed.After(l.Made) {
 		return nil
 	}
@@ -167,7 +167,7 @@ func (s *Site) PolicyChanged(f *File) bool { return f != nil && f.Text != s.Text
 
 // cutAlarms are about networks inside that were cut off by what has come over the
 // host since the policy was applied. Those before were accepted then.
-func (s *Site) cutAlarms(l Look) []Alarm {
+func cutAlarms(s *Site, l Look) []Alarm {
 	if l.Accepted == nil {
 		return nil
 	}
@@ -190,12 +190,12 @@ const askedAtLeast = 25 * time.Hour
 
 // dnsAlarms are about names that nobody asks for, or that no name server knows. After
 // dns.stale_alarm each name has an alarm of its own.
-func (s *Site) dnsAlarms(l Look) []Alarm {
-	names := s.nameAlarms(l)
+func dnsAlarms(s *Site, l Look) []Alarm {
+	names := nameAlarms(s, l)
 	if slices.ContainsFunc(names, func(a Alarm) bool { return a.Kind == AlarmKind(resolve.AlarmStale) }) {
 		return nil
 	}
-	unasked, unanswered := s.silence(l.Now)
+	unasked, unanswered := silence(s, l.Now)
 	switch {
 	case unasked >= askedAtLeast:
 		return []Alarm{{
@@ -215,7 +215,7 @@ func (s *Site) dnsAlarms(l Look) []Alarm {
 
 // silence is for how long nobody has asked for any name, and for how long there was no
 // good answer that an address hangs on; 0 if there are none.
-func (s *Site) silence(now resolve.Moment) (unasked, unanswered time.Duration) {
+func silence(s *Site, now resolve.Moment) (unasked, unanswered time.Duration) {
 	const never = time.Duration(math.MaxInt64)
 	unasked, unanswered = never, never
 	for _, k := range s.Memory.Names {
@@ -248,7 +248,7 @@ func longText(d time.Duration) string {
 }
 
 // nameAlarms are about single names.
-func (s *Site) nameAlarms(l Look) []Alarm {
+func nameAlarms(s *Site, l Look) []Alarm {
 	var alarms []Alarm
 	for _, a := range s.Memory.Alarms(s.Settings(), l.Now) {
 		alarms = append(alarms, Alarm{

@@ -43,11 +43,11 @@ func (s *Site) WantsClassifier() bool {
 
 // RequiresClassifier returns why a policy cannot do without the classifier, "" if
 // it can.
-func (s *Site) RequiresClassifier() string {
+func RequiresClassifier(p *policy.Policy) string {
 	switch {
-	case s.Policy.Signatures.Engine == policy.EngineBPF:
+	case p.Signatures.Engine == policy.EngineBPF:
 		return "signatures.engine is bpf"
-	case len(s.Policy.Unknown.RequireUserAgent) > 0:
+	case len(p.Unknown.RequireUserAgent) > 0:
 		return "unknown.require_user_agent needs the classifier"
 	}
 	return ""
@@ -59,7 +59,7 @@ func (s *Site) LacksClassifier() string {
 	if s.Host.Engine != "" || s.Policy.Signatures.Engine == policy.EngineOff {
 		return ""
 	}
-	return s.RequiresClassifier()
+	return RequiresClassifier(s.Policy)
 }
 
 // Classify decides where the program should be attached. foreign says on which
@@ -75,7 +75,7 @@ func (s *Site) Classify(foreign map[string]error) {
 		return
 	}
 	wanted := s.Classified()
-	if s.RequiresClassifier() == "" {
+	if RequiresClassifier(s.Policy) == "" {
 		// An interface that another program occupies should not keep scanners from
 		// being recognised on the others.
 		c.Unavailable = foreign
@@ -126,13 +126,13 @@ func (s *Site) KeepAttached(attached ruleset.Classifier, otherPolicy bool) bool 
 		case there == wanted:
 			watched++
 		case there == "":
-		case otherPolicy || s.RequiresClassifier() != "":
+		case otherPolicy || RequiresClassifier(s.Policy) != "":
 			return false
 		default:
 			watched++
 		}
 	}
-	if watched == 0 || s.RequiresClassifier() != "" && watched < len(c.Desired) {
+	if watched == 0 || RequiresClassifier(s.Policy) != "" && watched < len(c.Desired) {
 		return false
 	}
 	c.Kept = attached

@@ -43,7 +43,7 @@ func (c Counts) Next(counters map[string]uint64, now time.Time) Counts {
 const countedFor = time.Hour
 
 // countAlarms are about packets that the table has counted and that should not be.
-func (s *Site) countAlarms(l Look) []Alarm {
+func countAlarms(s *Site, l Look) []Alarm {
 	var alarms []Alarm
 	counts := l.Counts.Next(l.Counters, l.Now.Time)
 	grown := func(counter string) (string, bool) {

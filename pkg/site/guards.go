@@ -42,14 +42,14 @@ func (s *Site) Guards(a Allowances) []plan.Guard {
 	}
 	guards := []plan.Guard{plan.EmptyProvider(a.Empty, failedProviders(s.Policy, s.Memory.Refresh.Failures))}
 	if !a.CutInside && !s.Policy.Unknown.Accept {
-		guards = append(guards, plan.CutInside(s.inside(a.Cut), s.Policy.Trusted.Addresses))
+		guards = append(guards, plan.CutInside(inside(s, a.Cut), s.Policy.Trusted.Addresses))
 	}
 	return guards
 }
 
 // inside returns the inside networks that the site would cut off, without those that
 // were accepted.
-func (s *Site) inside(accepted []ruleset.Network) []ruleset.Network {
+func inside(s *Site, accepted []ruleset.Network) []ruleset.Network {
 	return slices.DeleteFunc(plan.FindInside(s.Host, s.judges, s.Policy.Allowed()), func(n ruleset.Network) bool {
 		return slices.Contains(accepted, n)
 	})
@@ -66,7 +66,7 @@ func (s *Site) Cuts() []ruleset.Network {
 	if s.Policy.Monitor || s.Policy.Unknown.Accept {
 		return nil
 	}
-	return s.inside(nil)
+	return inside(s, nil)
 }
 
 // failedProviders says, by provider, why its names have no address.

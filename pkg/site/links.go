@@ -31,7 +31,7 @@ func (s *Site) FencedInterfaces() []string {
 }
 
 // linkAlarms are about interfaces.
-func (s *Site) linkAlarms(Look) []Alarm { return s.LinkAlarms() }
+func linkAlarms(s *Site, _ Look) []Alarm { return s.LinkAlarms() }
 
 // LinkAlarms say which of the listed interfaces fence nothing, and what leads outside
 // and is not fenced. It is what the host looks like, whatever the kernel holds.
@@ -42,7 +42,7 @@ func (s *Site) LinkAlarms() []Alarm {
 	})
 	for _, pattern := range s.Policy.Interfaces {
 		if !slices.ContainsFunc(s.Host.Interfaces, func(i ruleset.Interface) bool { return policy.Matches(pattern, i.Name) }) {
-			alarms = append(alarms, s.absent(pattern, open))
+			alarms = append(alarms, absent(s, pattern, open))
 		}
 	}
 	for _, i := range s.Host.Interfaces {
@@ -65,7 +65,7 @@ func (s *Site) LinkAlarms() []Alarm {
 
 // absent is the alarm of an entry of interfaces that means none. open are those that
 // lead outside and are not fenced.
-func (s *Site) absent(pattern string, open []string) Alarm {
+func absent(s *Site, pattern string, open []string) Alarm {
 	a := Alarm{
 		Kind: AlarmInterfaceAbsent, Name: pattern, Text: "no interface is called that now: until there is one, it fences nothing",
 		WayOut: "bring it up, or correct interfaces in the policy and run ringfence apply",
@@ -84,7 +84,7 @@ func (s *Site) absent(pattern string, open []string) Alarm {
 }
 
 // interfaceWarnings say what is fenced otherwise than it seems.
-func (s *Site) interfaceWarnings() []notice.Notice {
+func interfaceWarnings(s *Site) []notice.Notice {
 	var warnings []notice.Notice
 	for _, name := range s.Host.Outside {
 		if s.Policy.Trusts(name) {
@@ -94,7 +94,7 @@ func (s *Site) interfaceWarnings() []notice.Notice {
 		}
 	}
 	for _, i := range s.Host.Interfaces {
-		if guests := s.guests(i); len(guests) > 0 {
+		if guests := guests(s, i); len(guests) > 0 {
 			n := notice.Warningf(notice.Guests, "%s", guestsText(i, guests, s.Host.BridgeFilter))
 			n.About = i.Name
 			warnings = append(warnings, n)
@@ -105,7 +105,7 @@ func (s *Site) interfaceWarnings() []notice.Notice {
 
 // guests are the interfaces of virtual machines and containers that a bridge, or a card
 // that shares itself, joins with the outside past the rules.
-func (s *Site) guests(at ruleset.Interface) []string {
+func guests(s *Site, at ruleset.Interface) []string {
 	const device = "device"
 	var ports, guests []string
 	uplink := slices.Contains(s.Host.Outside, at.Name) || slices.ContainsFunc(s.Policy.Interfaces, func(p string) bool { return policy.Matches(p, at.Name) })

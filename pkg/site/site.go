@@ -213,14 +213,14 @@ func (s *Site) Size() string {
 
 // Mentioned reads names. Each must be in the policy, or must be asked for because of
 // such a name.
-func (s *Site) Mentioned(names []string, memory resolve.Memory) ([]string, error) {
+func Mentioned(p *policy.Policy, names []string, memory resolve.Memory) ([]string, error) {
 	var known []string
 	for _, name := range names {
 		r, ok := policy.ParseRegistrar(name)
 		asked := slices.ContainsFunc(memory.Names, func(k resolve.Known) bool {
 			return slices.ContainsFunc(k.Questions, func(q resolve.KnownAnswer) bool { return q.Name == r.Host })
 		})
-		if !ok || r.Host == "" || !asked && !slices.ContainsFunc(Targets(s.Policy), func(t resolve.Target) bool { return t.Name == r.Host }) {
+		if !ok || r.Host == "" || !asked && !slices.ContainsFunc(Targets(p), func(t resolve.Target) bool { return t.Name == r.Host }) {
 			return nil, fmt.Errorf("the policy has no name %q, and none leads to it", name)
 		}
 		known = append(known, r.Host)

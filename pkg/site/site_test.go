@@ -81,7 +81,7 @@ func TestClassify(t *testing.T) {
 	if got := s.Classifier.Desired.Interfaces(); !slices.Equal(got, []string{"lan"}) || s.ClassifierObstacle() == nil {
 		t.Errorf("the classifier is wanted on %v (%v)", got, s.ClassifierObstacle())
 	}
-	if got := codes(s.ClassifierWarnings()); !slices.Equal(got, []notice.Code{notice.ClassifierUnavailable}) {
+	if got := codes(site.ClassifierWarnings(s)); !slices.Equal(got, []notice.Code{notice.ClassifierUnavailable}) {
 		t.Errorf("warnings: %v", got)
 	}
 	s = newSite(t, "", router())
@@ -116,7 +116,7 @@ func TestWarnings(t *testing.T) {
 	if got, want := codes(s.Warnings()), []notice.Code{notice.NobodyAllowed}; !slices.Equal(got, want) {
 		t.Errorf("warnings %v, want %v", got, want)
 	}
-	if got := codes(s.CutWarnings()); !slices.Equal(got, []notice.Code{notice.CutInside}) {
+	if got := codes(site.CutWarnings(s)); !slices.Equal(got, []notice.Code{notice.CutInside}) {
 		t.Errorf("warnings of cut networks: %v", got)
 	}
 	if n := len(s.Guards(site.Allowances{})); n != 2 {

@@ -22,12 +22,12 @@ func (s *Site) Warnings() []notice.Notice {
 
 // HostWarnings are those that change with the host.
 func (s *Site) HostWarnings() []notice.Notice {
-	return slices.Concat(s.interfaceWarnings(), s.ClassifierWarnings(), s.banWarnings())
+	return slices.Concat(interfaceWarnings(s), ClassifierWarnings(s), banWarnings(s))
 }
 
 // banWarnings are about addresses of bans.addresses that a name of the policy stands for
 // now: what is allowed is asked first.
-func (s *Site) banWarnings() []notice.Notice {
+func banWarnings(s *Site) []notice.Notice {
 	if len(s.Policy.Bans.Addresses) == 0 {
 		return nil
 	}
@@ -80,7 +80,7 @@ func lintText(s signature.Signature, lint signature.Lint) string {
 }
 
 // CutWarnings reports which inside phones the site cuts off from their provider.
-func (s *Site) CutWarnings() []notice.Notice {
+func CutWarnings(s *Site) []notice.Notice {
 	if inside := s.Cuts(); len(inside) > 0 {
 		return []notice.Notice{notice.Warningf(notice.CutInside, "%s", plan.CutText(inside))}
 	}
@@ -88,7 +88,7 @@ func (s *Site) CutWarnings() []notice.Notice {
 }
 
 // ClassifierWarnings say why nobody is recognised, where somebody should be.
-func (s *Site) ClassifierWarnings() []notice.Notice {
+func ClassifierWarnings(s *Site) []notice.Notice {
 	why := s.ClassifierObstacle()
 	switch {
 	case s.Policy.Signatures.Engine == policy.EngineOff:
@@ -112,19 +112,19 @@ func (s *Site) ClassifierWarnings() []notice.Notice {
 	return nil
 }
 
-// NameNotices say what is wrong with the policy's names beside the alarms, with one
+// NameNotices say what is wrong with the names in a site's memory beside the alarms, with one
 // notice for all questions of a name that failed for one reason.
-func (s *Site) NameNotices(alarms []Alarm) []notice.Notice {
-	notices := RejectedNotices(s.Memory)
-	notices = append(notices, FailureNotices(slices.DeleteFunc(slices.Clone(s.Memory.Refresh.Failures), func(p resolve.Problem) bool {
+func NameNotices(m resolve.Memory, alarms []Alarm) []notice.Notice {
+	notices := RejectedNotices(m)
+	notices = append(notices, FailureNotices(slices.DeleteFunc(slices.Clone(m.Refresh.Failures), func(p resolve.Problem) bool {
 		return slices.ContainsFunc(alarms, func(alarm Alarm) bool { return alarm.Name == p.Name && alarm.Type == p.Type })
 	}))...)
-	return append(notices, quarantineNotices(s.Memory)...)
+	return append(notices, quarantineNotices(m)...)
 }
 
 // NeedsSomebody reports whether a name has failed or an alarm stands.
-func (s *Site) NeedsSomebody(alarms []Alarm) bool {
-	return len(s.Memory.Refresh.Failures)+len(alarms) > 0
+func NeedsSomebody(m resolve.Memory, alarms []Alarm) bool {
+	return len(m.Refresh.Failures)+len(alarms) > 0
 }
 
 // Words returns the text for the way out of an alarm. A nil Words returns none.

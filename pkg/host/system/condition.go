@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ringfence/ringfence/pkg/host/dump"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -147,7 +149,7 @@ func legacyTables() []string {
 var shapingKinds = []string{"htb", "hfsc", "cake", "tbf", "cbq", "prio", "drr", "qfq"}
 
 func links(c *host.Condition) error {
-	list, err := again(netlink.LinkList)
+	list, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("read interfaces: %w", err)
 	}
@@ -158,7 +160,7 @@ func links(c *host.Condition) error {
 			c.XDP = append(c.XDP, link.Attrs().Name)
 		}
 	}
-	queues, err := again(func() ([]netlink.Qdisc, error) { return netlink.QdiscList(nil) })
+	queues, err := dump.Whole(func() ([]netlink.Qdisc, error) { return netlink.QdiscList(nil) })
 	if err != nil {
 		return fmt.Errorf("read queues: %w", err)
 	}
@@ -172,7 +174,7 @@ func links(c *host.Condition) error {
 }
 
 func marks(c *host.Condition) error {
-	list, err := again(func() ([]netlink.Rule, error) { return netlink.RuleList(netlink.FAMILY_ALL) })
+	list, err := dump.Whole(func() ([]netlink.Rule, error) { return netlink.RuleList(netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("read routing rules: %w", err)
 	}

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ringfence/ringfence/pkg/host/dump"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -63,11 +65,11 @@ func Links() (ruleset.Host, error) {
 // Facts reads what the kernel states.
 func Facts() (host.Facts, error) {
 	var f host.Facts
-	links, err := again(netlink.LinkList)
+	links, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		return f, fmt.Errorf("read interfaces: %w", err)
 	}
-	addresses, err := again(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	addresses, err := dump.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return f, fmt.Errorf("read addresses: %w", err)
 	}
@@ -83,10 +85,10 @@ func Facts() (host.Facts, error) {
 		slices.SortFunc(l.Addresses, netip.Prefix.Compare)
 		f.Links = append(f.Links, l)
 	}
-	if f.Routes, err = again(routes); err != nil {
+	if f.Routes, err = dump.Whole(routes); err != nil {
 		return f, fmt.Errorf("read routes: %w", err)
 	}
-	if f.Rules, err = again(rules); err != nil {
+	if f.Rules, err = dump.Whole(rules); err != nil {
 		return f, fmt.Errorf("read routing rules: %w", err)
 	}
 	f.Forwards, f.BridgeFilter = forwards(f.Links), bridgeFilter()
@@ -104,18 +106,6 @@ func linkOf(link netlink.Link) host.Link {
 		l.Table = vrf.Table
 	}
 	return l
-}
-
-// again repeats a dump that was interrupted by a change.
-func again[T any](dump func() (T, error)) (T, error) {
-	result, err := dump()
-	for range 10 {
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-		result, err = dump()
-	}
-	return result, err
 }
 
 func prefix(n *net.IPNet) (netip.Prefix, bool) {

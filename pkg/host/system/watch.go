@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ringfence/ringfence/pkg/host/dump"
+
 	"github.com/mdlayher/netlink"
 	rtnetlink "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -43,7 +45,7 @@ func Watch(ctx context.Context, files []string) (<-chan host.Change, error) {
 	}
 	_ = conn.SetReadBuffer(watchBuffer)
 	// Read the names after joining the groups, so that no change is missed.
-	links, err := again(rtnetlink.LinkList)
+	links, err := dump.Whole(rtnetlink.LinkList)
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("read interfaces: %w", err)
