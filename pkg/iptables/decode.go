@@ -283,6 +283,9 @@ func (d decoder) match(w *words, i *item, protocol ruleset.Protocol) ([]ruleset.
 		return one(ruleset.FirstFragment{})
 	case w.take("-m addrtype --src-type UNICAST"):
 		return one(ruleset.Unicast{})
+	case w.take(payloadMatch):
+		s, ok := payload(w)
+		return []ruleset.Statement{s}, ok
 	case w.take("-m conntrack"):
 		var statements []ruleset.Statement
 		if w.take("--ctstate DNAT") {
@@ -306,6 +309,23 @@ func (d decoder) match(w *words, i *item, protocol ruleset.Protocol) ([]ruleset.
 		return []ruleset.Statement{ruleset.Source{V6: d.v6, Not: negated, Set: name}}, ours && w.take("src")
 	}
 	return nil, false
+}
+
+// payload reads a text between quotes, in which single spaces may be, and how it is
+// looked for.
+func payload(w *words) (ruleset.Payload, bool) {
+	text := w.next()
+	ends := func() bool {
+		plain := strings.NewReplacer(`\\`, "", `\"`, "").Replace(text)
+		return len(plain) > 1 && strings.HasSuffix(plain, `"`)
+	}
+	for !ends() && len(*w) > 0 {
+		text += " " + w.next()
+	}
+	if !ends() || text[0] != '"' {
+		return "", false
+	}
+	return ruleset.Payload(strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(text[1 : len(text)-1])), w.take(payloadHow)
 }
 
 // target reads what a line does.

@@ -27,6 +27,7 @@ func FuzzDecode(f *testing.F) {
 		"-p udp -m multiport --dports 5060 -m set --match-set ringfence-armed4 src -j RINGFENCE-@-sip\n-p udp -m multiport --dports 5060 -j MARK --set-xmark 0x0/0xf000000",
 		"-p udp -m multiport --dports 5060 -j RINGFENCE-@-sip\n-p udp -m multiport --dports 5060 -m set --match-set ringfence-armed4 src -j RINGFENCE-@-sip",
 		"-m string --string \"x\" --algo kmp -j DROP\n-s",
+		`-m string --string "a \"b\\" c" --algo kmp --icase -g RINGFENCE-@-scanner4` + "\n-m string --string \"a  b\" --algo kmp --icase -j DROP",
 	} {
 		f.Add(seed, false, false)
 		f.Add(seed, true, true)

@@ -180,6 +180,8 @@ func (p *parts) plain(s ruleset.Statement) error {
 		p.services = []service{{protocol: "! -p 255"}}
 	case ruleset.Mark:
 		p.match(fmt.Sprintf("-m mark %s--mark 0x%x/0x%x", not(s.Not), s.Bits.Of(s.Class), markMask(s.Bits)))
+	case ruleset.Payload:
+		p.match(payloadMatch + `"` + payloadEscapes.Replace(string(s)) + `"` + payloadHow)
 	case ruleset.Unicast:
 		p.match("-m addrtype --src-type UNICAST")
 	case ruleset.SetMark:
@@ -355,3 +357,12 @@ func not(n bool) string {
 
 // isFamily reports whether a prefix is of a family.
 func isFamily(p netip.Prefix, v6 bool) bool { return p.Addr().Is6() == v6 }
+
+// The match of a text, as iptables writes it. kmp also finds a text that is split over
+// parts of a packet's buffer, which bm does not.
+const (
+	payloadMatch = "-m string --string "
+	payloadHow   = " --algo kmp --icase"
+)
+
+var payloadEscapes = strings.NewReplacer(`"`, `\"`, `\`, `\\`)

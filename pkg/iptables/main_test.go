@@ -51,8 +51,12 @@ unknown: {action: accept, allow_replies: true, require_user_agent: [Yealink]}
 	"bans: {addresses: [0.0.0.0/0, '::/0']}",
 	"bans: {addresses: [0.0.0.0/1, 128.0.0.0/1]}",
 	"signatures: {mark: 0x00f00000}\nunknown: {action: accept, require_user_agent: [Yealink]}",
+	looksForTexts + "unknown: {action: accept}",
+	looksForTexts + "mode: monitor",
 	"ports: {udp: [" + manyPorts + "], tcp: [" + manyPorts + "]}",
 }
+
+const looksForTexts = "backend: iptables\nsignatures: {engine: string}\n"
 
 const manyPorts = "5060, 5061, 5062, 5063, 5064, 5065, 5066, 5067, 5068, 5069, 5070, 5071, 5072, 5073, 5074, 5075, 5080, 5081, 65535"
 
@@ -70,10 +74,14 @@ func hosts() map[string]ruleset.Host {
 
 func compiled(t testing.TB, text string, host ruleset.Host) *ruleset.State {
 	t.Helper()
-	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\n"+text), policy.Available{Engines: []policy.Engine{policy.EngineBPF}})
+	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\n"+text), policy.Available{
+		Engines:  []policy.Engine{policy.EngineBPF, policy.EngineString},
+		Backends: []policy.Backend{policy.BackendIPTables},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.Signatures.Texts = []string{"friendly-scanner", `"the metasploit has you"`, `a \ "b\"`, "<sip:|@;x>"}
 	state, _ := compile.State(p, nil, host)
 	return state
 }
