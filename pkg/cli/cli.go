@@ -118,7 +118,7 @@ iptables. It touches nothing else.`,
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.policyPath, "policy", fromEnv("RINGFENCE_POLICY", defaultPolicy), "the policy `file`")
+	flags.StringVar(&a.policyPath, "policy", fromEnv("RINGFENCE_POLICY", fence.DefaultPolicy), "the policy `file`")
 	flags.StringVar(&a.stateDir, "state-dir", fromEnv("RINGFENCE_STATE_DIR", "/var/lib/ringfence"), "the `folder` of addresses and generations")
 	flags.StringVar(&a.runDir, "run-dir", fromEnv("RINGFENCE_RUN_DIR", "/run/ringfence"), "the `folder` of the lock")
 	flags.StringVarP(&a.output, "output", "o", "text", "text or json")
@@ -127,7 +127,7 @@ iptables. It touches nothing else.`,
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), confirmCommand(a), watchdogCommand(a), rollbackCommand(a), historyCommand(a),
 		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), doctorCommand(a), resolveCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
-		demoCommand(a), versionCommand(a),
+		demoCommand(a), versionCommand(a), manCommand(a),
 	)
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	a.complete(root)

@@ -1,25 +1,17 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"maps"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/net/publicsuffix"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
-	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
-	"github.com/ringfence/ringfence/rules"
 )
 
 func initCommand(a *app) *cobra.Command {
@@ -46,12 +38,15 @@ begins in monitor mode, which drops nothing.`,
 }
 
 func runInit(a *app, names []string) error {
-	if _, err := os.Lstat(a.policyPath); err == nil {
-		return alreadyThere(a)
+	if err := fence.NoPolicy(a.policyPath); err != nil {
+		return err
 	}
-	providers, err := draftProviders(a, names)
+	providers, warnings, err := catalog.Entries(names, time.Now())
 	if err != nil {
 		return err
+	}
+	for _, warning := range warnings {
+		a.warn(warning)
 	}
 	world := a.fence().World
 	h, err := world.Host()
@@ -67,7 +62,7 @@ func runInit(a *app, names []string) error {
 	if _, err := catalog.Parse(a.policyPath, []byte(text)); err != nil {
 		return fmt.Errorf("draft policy: %w", err)
 	}
-	if err := writeNewPolicy(a, text); err != nil {
+	if err := fence.WritePolicy(a.policyPath, text); err != nil {
 		return err
 	}
 	if a.json() {
@@ -75,159 +70,6 @@ func runInit(a *app, names []string) error {
 	}
 	printDraft(a, draft)
 	return nil
-}
-
-func alreadyThere(a *app) error {
-	return notice.WithHint(fmt.Errorf("%s exists already: nothing was written", a.policyPath),
-		"to write a draft to another file: ringfence --policy FILE init")
-}
-
-// defaultPolicy is the usual policy.
-const defaultPolicy = "/etc/ringfence/policy.yaml"
-
-// check needs no root: the policy is for everybody to read.
-const (
-	policyMode   = 0o644
-	policyFolder = 0o755
-)
-
-// makePolicyFolder makes the folder of the usual policy. Any other one has to be there:
-// a path with a mistake in it makes no folders.
-func makePolicyFolder(path string) error {
-	folder := filepath.Dir(path)
-	if path != defaultPolicy {
-		return nil
-	}
-	err := os.Mkdir(folder, policyFolder)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err == nil {
-		err = os.Chmod(folder, policyFolder)
-	}
-	if err != nil {
-		return fmt.Errorf("make folder: %w", err)
-	}
-	return nil
-}
-
-// writeNewPolicy writes a file that must not exist yet, completely or not at all.
-func writeNewPolicy(a *app, text string) error {
-	if err := makePolicyFolder(a.policyPath); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(a.policyPath, os.O_WRONLY|os.O_CREATE|os.O_EXCL, policyMode)
-	if errors.Is(err, fs.ErrExist) {
-		return alreadyThere(a)
-	}
-	if folder := filepath.Dir(a.policyPath); errors.Is(err, fs.ErrNotExist) {
-		return notice.WithHint(fmt.Errorf("write policy: there is no folder %s", folder), "to make it: mkdir -p %s", folder)
-	}
-	if err != nil {
-		return fmt.Errorf("write policy: %w", err)
-	}
-	// Whatever root's umask is.
-	err = f.Chmod(policyMode)
-	if err == nil {
-		_, err = f.WriteString(text)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("write policy: %w", err), os.Remove(a.policyPath))
-	}
-	return nil
-}
-
-// draftProviders returns the entries of a policy for the providers on the command line,
-// each as its lines.
-func draftProviders(a *app, texts []string) ([][]string, error) {
-	presets, err := catalog.Providers()
-	if err != nil {
-		return nil, err
-	}
-	taken := map[string]bool{}
-	var entries [][]string
-	for _, text := range texts {
-		name, values, _ := strings.Cut(text, ":")
-		if preset, ok := presets[name]; ok {
-			if taken[name] {
-				return nil, fmt.Errorf("--provider %s is given twice", name)
-			}
-			taken[name] = true
-			lines, err := presetLines(preset, values)
-			if err != nil {
-				return nil, err
-			}
-			for _, warning := range preset.Warnings(time.Now()) {
-				a.warn(warning)
-			}
-			entries = append(entries, lines)
-			continue
-		}
-		r, ok := policy.ParseRegistrar(text)
-		if !ok || !r.Address.IsValid() && !strings.Contains(r.Host, ".") {
-			return nil, notice.WithHint(fmt.Errorf("there is no preset %q: the presets are %s", text, strings.Join(slices.Sorted(maps.Keys(presets)), ", ")),
-				"or give the registrar's name as your phones have it: ringfence init --provider sip.provider.example")
-		}
-		short := providerNameOf(r)
-		for base, n := short, 2; taken[short]; n++ {
-			short = fmt.Sprintf("%s-%d", base, n)
-		}
-		taken[short] = true
-		entries = append(entries, []string{
-			"- name: " + short,
-			fmt.Sprintf("  registrars: [%q]", text),
-			"  # Servers that call you and have no DNS record; the provider's help pages list them.",
-			"  addresses: []",
-		})
-	}
-	return entries, nil
-}
-
-// presetLines returns a preset's entry, with values for its parameters, such as
-// "trunk=mycompany".
-func presetLines(preset rules.Provider, values string) ([]string, error) {
-	with := map[string]string{}
-	for value := range strings.SplitSeq(values, ",") {
-		key, v, _ := strings.Cut(value, "=")
-		known := slices.ContainsFunc(preset.Parameters, func(p policy.Parameter) bool { return p.Name == key })
-		if value != "" && !known {
-			return nil, notice.WithHint(fmt.Errorf("preset %s has no parameter %q", preset.Name, key), "see ringfence providers show %s", preset.Name)
-		}
-		with[key] = v
-	}
-	var missing, example []string
-	for _, p := range preset.Parameters {
-		if with[p.Name] == "" {
-			missing = append(missing, fmt.Sprintf("%s (%s)", p.Name, p.Means))
-		}
-		example = append(example, p.Name+"="+p.Example)
-	}
-	if len(missing) > 0 {
-		return nil, notice.WithHint(fmt.Errorf("preset %s needs %s", preset.Name, strings.Join(missing, ", ")),
-			"write it like this: --provider %s:%s", preset.Name, strings.Join(example, ","))
-	}
-	lines := []string{fmt.Sprintf("# %s; from %s, %s", preset.Title, preset.Source, preset.Checked)}
-	if preset.Caveat != "" {
-		lines = append(lines, strings.Split(notice.Fold("# "+preset.Caveat, 76, "# "), "\n")...)
-	}
-	return append(lines, preset.PolicyLines(with)...), nil
-}
-
-// providerNameOf makes a provider's name from a registrar's: "acme" from
-// sip.acme.example and from sip.acme.co.uk.
-func providerNameOf(r policy.Registrar) string {
-	domain, err := publicsuffix.EffectiveTLDPlusOne(r.Host)
-	if err != nil {
-		return "provider"
-	}
-	name, _, _ := strings.Cut(domain, ".")
-	if name = strings.Trim(strings.ReplaceAll(name, "_", "-"), "-"); name == "" {
-		return "provider"
-	}
-	return name
 }
 
 func draftReport(path string, d policy.Draft) any {

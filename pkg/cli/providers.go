@@ -17,7 +17,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
-	"github.com/ringfence/ringfence/pkg/source"
 	"github.com/ringfence/ringfence/rules"
 )
 
@@ -68,42 +67,14 @@ func oneArgument(what string) cobra.PositionalArgs {
 	}
 }
 
-// providerReport is the object that providers prints for one provider.
-type providerReport struct {
-	Name       string             `json:"name"`
-	Title      string             `json:"title"`
-	Kind       rules.Kind         `json:"kind"`
-	Parameters []policy.Parameter `json:"parameters"`
-	Registrars []string           `json:"registrars"`
-	Addresses  []string           `json:"addresses"`
-	Records    []string           `json:"records"`
-	Ports      string             `json:"ports,omitempty"`
-	Media      string             `json:"media,omitempty"`
-	Source     string             `json:"source"`
-	Checked    string             `json:"checked"`
-	Confidence source.Confidence  `json:"confidence"`
-	Caveat     string             `json:"caveat,omitempty"`
-	Policy     string             `json:"policy"` // what to write into a policy
-	Warnings   []string           `json:"warnings"`
-}
-
-func reportProvider(p rules.Provider, now time.Time) providerReport {
-	return providerReport{
-		p.Name, p.Title, p.Kind, append([]policy.Parameter{}, p.Parameters...),
-		append([]string{}, p.Registrars...), append([]string{}, p.Addresses...), append([]string{}, p.Records...),
-		p.Ports, p.Media, p.Source, p.Checked, p.Confidence, p.Caveat,
-		strings.Join(p.PolicyLines(p.Examples()), "\n"), append([]string{}, p.Warnings(now)...),
-	}
-}
-
 func runProviders(a *app) error {
 	known, err := catalog.Providers()
 	if err != nil {
 		return err
 	}
-	reports := []providerReport{}
+	reports := []catalog.Provider{}
 	for _, name := range slices.Sorted(maps.Keys(known)) {
-		reports = append(reports, reportProvider(known[name], time.Now()))
+		reports = append(reports, catalog.Describe(known[name], time.Now()))
 	}
 	if a.json() {
 		return a.writeJSON(reports)
@@ -111,26 +82,11 @@ func runProviders(a *app) error {
 	table(a.stdout, func(w io.Writer) {
 		fmt.Fprintln(w, "NAME\tPROVIDER\tKNOWN BY\tCONFIDENCE\tCHECKED")
 		for _, r := range reports {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Title, r.knownBy(), r.Confidence, r.Checked)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Title, r.KnownBy(), r.Confidence, r.Checked)
 		}
 	})
 	fmt.Fprintln(a.stdout, "\nringfence providers show NAME shows the rest.")
 	return nil
-}
-
-// knownBy counts the names and addresses of a provider's servers.
-func (r providerReport) knownBy() string {
-	var parts []string
-	if n := len(r.Registrars); n > 0 {
-		parts = append(parts, notice.Count(n, "name"))
-	}
-	if n := len(r.Addresses); n > 0 {
-		parts = append(parts, notice.Count(n, "prefix"))
-	}
-	for _, p := range r.Parameters {
-		parts = append(parts, "and your "+p.Name)
-	}
-	return strings.Join(parts, ", ")
 }
 
 func runShowProvider(a *app, name string) error {
@@ -142,7 +98,7 @@ func runShowProvider(a *app, name string) error {
 	if !ok {
 		return notice.WithHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; any other provider can be written by hand")
 	}
-	r := reportProvider(p, time.Now())
+	r := catalog.Describe(p, time.Now())
 	if a.json() {
 		return a.writeJSON(r)
 	}
@@ -151,14 +107,14 @@ func runShowProvider(a *app, name string) error {
 		fmt.Fprintf(a.stdout, "      %s\n", line)
 	}
 	fmt.Fprintln(a.stdout)
-	table(a.stdout, func(w io.Writer) { r.write(w) })
+	table(a.stdout, func(w io.Writer) { writeProvider(w, r) })
 	for _, warning := range r.Warnings {
 		a.warn(warning)
 	}
 	return nil
 }
 
-func (r providerReport) write(w io.Writer) {
+func writeProvider(w io.Writer, r catalog.Provider) {
 	row := func(what, text string) {
 		if text != "" {
 			fmt.Fprintf(w, "%s\t%s\n", what, text)
@@ -207,11 +163,11 @@ func runCheckProvider(a *app, path string) error {
 		return err
 	}
 	compile.State(checked, nil, ruleset.Host{})
-	r := reportProvider(p, time.Now())
+	r := catalog.Describe(p, time.Now())
 	if a.json() {
 		return a.writeJSON(r)
 	}
-	fmt.Fprintf(a.stdout, "%s is valid: %s. In a policy:\n\n", path, r.knownBy())
+	fmt.Fprintf(a.stdout, "%s is valid: %s. In a policy:\n\n", path, r.KnownBy())
 	for line := range strings.SplitSeq(r.Policy, "\n") {
 		fmt.Fprintf(a.stdout, "    %s\n", line)
 	}

@@ -203,7 +203,7 @@ func (t table) ownSources() (v4, v6 []netip.Prefix) {
 
 // spoofExceptions returns the rules for sources that look forged and are not: the
 // policy lists them as asymmetric, or this host has two interfaces in one network, only
-// one of which is the way back.
+// one of which is the reverse path.
 func (t table) spoofExceptions() []ruleset.Rule {
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
@@ -227,7 +227,7 @@ func (t table) spoofExceptions() []ruleset.Rule {
 	return rules
 }
 
-// sharedNetworks are the networks, of those that are judged by their way back, that an
+// sharedNetworks are the networks, of those that are judged by the reverse path, that an
 // interface has together with another one: answers leave by one of the two, whichever a
 // packet came in by.
 func sharedNetworks(link ruleset.Interface, all []ruleset.Interface, judged *netipx.IPSet) []netip.Prefix {

@@ -204,7 +204,7 @@ func savedRules(f Facts) []Finding {
 	return found
 }
 
-// equalCost are equal routes over several links, of which the look at the way back knows
+// equalCost are equal routes over several links, of which the reverse-path check knows
 // one only.
 func equalCost(f Facts) []Finding {
 	names := map[int]string{}

@@ -47,7 +47,7 @@ func (f *session) records() records { return records{f} }
 // counts returns what an earlier run has found in the counters that must not grow.
 func (f records) counts() site.Counts {
 	var counts site.Counts
-	if err := journal.ReadCounts(f.Journal, &counts); err != nil {
+	if err := journal.Read(f.Journal, journal.CountsFile, &counts); err != nil {
 		f.Log.Info("read earlier counts", "error", err)
 		return nil
 	}
@@ -61,7 +61,7 @@ func (f records) keepCounts(l site.Look) {
 	if len(l.Counts) == 0 && len(next) == 0 || maps.Equal(l.Counts, next) {
 		return
 	}
-	if err := f.WriteCounts(next); err != nil {
+	if err := journal.Write(f.Journal, journal.CountsFile, next); err != nil {
 		f.Log.Info("save the counts", "error", err)
 	}
 }
@@ -97,7 +97,7 @@ func policyFile(path string) *site.File {
 // notices returns the notices of earlier runs. Without them all notices are new.
 func (f records) notices() notice.Record {
 	var record notice.Record
-	if err := journal.ReadNotices(f.Journal, &record); err != nil {
+	if err := journal.Read(f.Journal, journal.NoticesFile, &record); err != nil {
 		f.Log.Info("read earlier notices", "error", err)
 		return nil
 	}
@@ -126,7 +126,7 @@ func (f records) write(before, next notice.Record) {
 	if len(before) == 0 && len(next) == 0 || reflect.DeepEqual(before, next) {
 		return
 	}
-	if err := f.WriteNotices(next); err != nil {
+	if err := journal.Write(f.Journal, journal.NoticesFile, next); err != nil {
 		f.Log.Info("save the notices", "error", err)
 	}
 }

@@ -36,7 +36,7 @@ func (f *session) allowances() allowances { return allowances{f} }
 // list returns those that have not expired.
 func (f allowances) list() ([]allowance, error) {
 	var list []allowance
-	err := journal.ReadAllowed(f.Journal, &list)
+	err := journal.Read(f.Journal, journal.AllowedFile, &list)
 	now := f.Now()
 	return slices.DeleteFunc(list, func(a allowance) bool { return a.left(now) < ShortestBan }), err
 }
@@ -87,7 +87,7 @@ func (f allowances) rewrite(addr netip.Addr, with *allowance) error {
 	if with != nil {
 		list = append(list, *with)
 	}
-	return f.WriteAllowed(list)
+	return journal.Write(f.Journal, journal.AllowedFile, list)
 }
 
 // Disallow ends what Allow began. It reports whether there was such an allowance.
@@ -106,7 +106,7 @@ func (f *Fence) Disallow(ctx context.Context, addr netip.Addr) (was bool, err er
 		case errors.Is(err, backend.ErrNoFence) && was:
 			return nil
 		case err != nil && was:
-			return errors.Join(err, f.WriteAllowed(before))
+			return errors.Join(err, journal.Write(f.Journal, journal.AllowedFile, before))
 		}
 		was = was || inKernel
 		return err

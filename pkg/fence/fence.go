@@ -176,7 +176,7 @@ func (f *session) note(ctx context.Context, k backend.Kernel, p *plan.Plan) {
 // saveSnapshot saves what the back end knows, if that is new.
 func (f *session) saveSnapshot(k backend.Kernel) error {
 	if snapshot, changed := k.Snapshot(); changed {
-		return f.WriteKernel(snapshot)
+		return journal.Write(f.Journal, journal.KernelFile, snapshot)
 	}
 	return nil
 }

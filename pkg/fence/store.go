@@ -117,7 +117,7 @@ func (s store) peekMemory(newest *journal.Entry) resolve.Memory {
 // lastHost returns the facts of the host that the rules were last compiled with.
 func (s store) lastHost(newest *journal.Entry) ruleset.Host {
 	last := newest.Host
-	if err := s.ReadHost(&last); err != nil {
+	if err := journal.Read(s.Journal, journal.HostFile, &last); err != nil {
 		s.notice.Warn(notice.StateDamaged, "%v; using those of the newest generation", err)
 	}
 	return last
@@ -133,16 +133,16 @@ func (s store) keep(of *site.Site) error {
 
 func (s store) keepHost(h ruleset.Host) error {
 	var last ruleset.Host
-	if err := s.ReadHost(&last); err == nil && reflect.DeepEqual(last, h) {
+	if err := journal.Read(s.Journal, journal.HostFile, &last); err == nil && reflect.DeepEqual(last, h) {
 		return nil
 	}
-	return s.WriteHost(h)
+	return journal.Write(s.Journal, journal.HostFile, h)
 }
 
 // snapshot returns what the kernel was last given, nil if not known.
 func (s store) snapshot() (backend.Snapshot, error) {
 	var snapshot backend.Snapshot
-	err := journal.ReadKernel(s.Journal, &snapshot)
+	err := journal.Read(s.Journal, journal.KernelFile, &snapshot)
 	return snapshot, err
 }
 

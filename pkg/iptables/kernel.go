@@ -105,7 +105,7 @@ func (k *Kernel) Restore(backend.Snapshot) error { return nil }
 // Forget does nothing: Observe always reads everything.
 func (k *Kernel) Forget() {}
 
-// Note notes that the plan is in force.
+// Note records that the plan is in force.
 func (k *Kernel) Note(*plan.Plan) error { return nil }
 
 // Snapshot returns nothing.

@@ -200,7 +200,7 @@ func (p *Pending) Finish() error {
 		// If this fails, the next generation tries again.
 		_ = os.Remove(p.journal.path(entryFile(numbers[0])))
 		numbers = numbers[1:]
-		p.journal.dropUndone(numbers[0])
+		dropUndone(p.journal, numbers[0])
 	}
 	return nil
 }

@@ -289,21 +289,21 @@ func TestLock(t *testing.T) {
 // and the value read into is not touched.
 func TestSeals(t *testing.T) {
 	j := journal.Journal{Folder: t.TempDir()}
-	must(t, j.WriteKernel(map[string]string{"state": "that"}))
+	must(t, journal.Write(j, journal.KernelFile, map[string]string{"state": "that"}))
 	path := filepath.Join(j.Folder, "journal", "kernel.json")
 	content, err := os.ReadFile(path)
 	must(t, err)
 	for _, damaged := range []string{"", "null", "{}", "[]", strings.Replace(string(content), "that", "this", 1), string(content[:len(content)-4])} {
 		must(t, os.WriteFile(path, []byte(damaged), 0o640))
 		known := map[string]string{"kept": "as it was"}
-		err := journal.ReadKernel(j, &known)
+		err := journal.Read(j, journal.KernelFile, &known)
 		if _, ok := errors.AsType[*journal.Damaged](err); !ok || known["kept"] != "as it was" || len(known) != 1 {
 			t.Errorf("%q: read %v with %v", damaged, known, err)
 		}
 	}
 	must(t, os.Remove(path))
 	known := map[string]string{"kept": "as it was"}
-	if err := journal.ReadKernel(j, &known); err != nil || known["kept"] != "as it was" {
+	if err := journal.Read(j, journal.KernelFile, &known); err != nil || known["kept"] != "as it was" {
 		t.Errorf("nothing: read %v with %v", known, err)
 	}
 }

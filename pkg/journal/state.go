@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 func (j Journal) addressesPath() string { return filepath.Join(j.Folder, "addresses.json") }
@@ -71,50 +69,25 @@ func (j Journal) WriteAddresses(memory any) error {
 	return write(j.addressesPath(), bytes.TrimSuffix(data.Bytes(), []byte("\n")))
 }
 
-// ReadKernel reads into known what the kernel was last given. known is not changed if
-// there is no such file, or if the file is damaged, which is an error.
-func ReadKernel[T any](j Journal, known *T) error {
-	return ifThere(unseal(j.path("kernel.json"), known))
-}
+// File is a small file that a run leaves for the next one. A program that finds none, or a
+// damaged one, does without it.
+type File string
 
-// WriteKernel records what the kernel was just given.
-func (j Journal) WriteKernel(known any) error { return seal(j.path("kernel.json"), known) }
+// The files.
+const (
+	KernelFile  File = "kernel.json"  // what the kernel was last given
+	HostFile    File = "host.json"    // the facts of the host that the rules in the kernel were compiled with
+	NoticesFile File = "notices.json" // what earlier runs have found and may hold still
+	CountsFile  File = "counts.json"  // what an earlier run has found in counters
+	AllowedFile File = "allowed.json" // what is allowed by hand
+)
 
-// ReadHost reads the facts of the host that the rules in the kernel were compiled with.
-// host is not changed if they are not known.
-func (j Journal) ReadHost(host *ruleset.Host) error {
-	return ifThere(unseal(j.path("host.json"), host))
-}
+// Read reads a file into value. value is not changed if there is no such file, or if the
+// file is damaged, which is an error.
+func Read[T any](j Journal, f File, value *T) error { return ifThere(unseal(j.path(string(f)), value)) }
 
-// WriteHost records the facts of the host that the rules are compiled with.
-func (j Journal) WriteHost(host ruleset.Host) error { return seal(j.path("host.json"), host) }
-
-// ReadNotices reads what earlier runs have found and may hold still into notices, which
-// stay as they are if there are none.
-func ReadNotices[T any](j Journal, notices *T) error {
-	return ifThere(unseal(j.path("notices.json"), notices))
-}
-
-// WriteNotices notes what was found and may hold still.
-func (j Journal) WriteNotices(notices any) error { return seal(j.path("notices.json"), notices) }
-
-// ReadCounts reads what an earlier run has found in counters into counts, which stay as
-// they are if none has.
-func ReadCounts[T any](j Journal, counts *T) error {
-	return ifThere(unseal(j.path("counts.json"), counts))
-}
-
-// WriteCounts records what was found in counters.
-func (j Journal) WriteCounts(counts any) error { return seal(j.path("counts.json"), counts) }
-
-// ReadAllowed reads what is allowed by hand into allowed, which stays as it is if nothing
-// is.
-func ReadAllowed[T any](j Journal, allowed *T) error {
-	return ifThere(unseal(j.path("allowed.json"), allowed))
-}
-
-// WriteAllowed notes what is allowed by hand.
-func (j Journal) WriteAllowed(allowed any) error { return seal(j.path("allowed.json"), allowed) }
+// Write writes a file, completely or not at all.
+func Write[T any](j Journal, f File, value T) error { return seal(j.path(string(f)), value) }
 
 // Down says that the fence was taken down on purpose.
 type Down struct {

@@ -102,7 +102,7 @@ func (j Journal) NextNumber() (int, error) {
 }
 
 // dropUndone removes what was undone before the oldest generation that is kept.
-func (j Journal) dropUndone(oldest int) {
+func dropUndone(j Journal, oldest int) {
 	paths, _ := filepath.Glob(j.path("*.undone.json"))
 	for _, path := range paths {
 		m := undoneName.FindStringSubmatch(filepath.Base(path))

@@ -72,7 +72,7 @@ func (k *Kernel) Restore(s backend.Snapshot) error {
 // Forget makes the next Observe read the whole table.
 func (k *Kernel) Forget() { k.Known = nil }
 
-// Note notes that the plan is in force.
+// Note records that the plan is in force.
 func (k *Kernel) Note(p *plan.Plan) error {
 	id := k.after(p)
 	if id == 0 || expires(p.Want) {

@@ -87,7 +87,7 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 		}
 		switch {
 		case before != after || errors.Is(err, errInterrupted):
-			// What was there when it was listed may be gone when it is read, so an
+			// An object that was listed may be gone when it is read, so an
 			// error means nothing either.
 			before = after
 		case err != nil:
@@ -222,7 +222,7 @@ func removing(err error) error {
 	return nil
 }
 
-// doAnyway does steps as one transaction at whatever generation the kernel is.
+// doAnyway does steps as one transaction, whatever the generation of the kernel is.
 func doAnyway(ctx context.Context, steps []step) error {
 	b, err := newBatch(nil)
 	for _, step := range steps {

@@ -40,13 +40,13 @@ type member struct {
 }
 
 // members returns the members of both families' sets, sorted; none without a table.
-func (k *Kernel) members(ctx context.Context, kind string) ([]member, error) {
+func members(ctx context.Context, kind string) ([]member, error) {
 	r, err := newReader()
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
-	var members []member
+	var list []member
 	for _, set := range []string{kind + "4", kind + "6"} {
 		points, err := r.elements(ctx, set)
 		if errors.Is(err, unix.ENOENT) {
@@ -57,20 +57,20 @@ func (k *Kernel) members(ctx context.Context, kind string) ([]member, error) {
 		}
 		for _, p := range points {
 			if a, ok := addressOf(p.key); ok {
-				members = append(members, member{a, p.expires, p.comment})
+				list = append(list, member{a, p.expires, p.comment})
 			}
 		}
 	}
-	slices.SortFunc(members, func(a, b member) int { return a.address.Compare(b.address) })
-	return members, nil
+	slices.SortFunc(list, func(a, b member) int { return a.address.Compare(b.address) })
+	return list, nil
 }
 
 // Bans returns all addresses that are banned for a time, sorted; none without a
 // table.
 func (k *Kernel) Bans(ctx context.Context) ([]Banned, error) {
-	members, err := k.members(ctx, bannedSet)
+	list, err := members(ctx, bannedSet)
 	var bans []Banned
-	for _, m := range members {
+	for _, m := range list {
 		bans = append(bans, Banned{Address: m.address, Left: m.left, Comment: m.comment})
 	}
 	return bans, err
@@ -79,20 +79,20 @@ func (k *Kernel) Bans(ctx context.Context) ([]Banned, error) {
 // Ban bans an address for a time of whole milliseconds, and restarts the time if it is banned
 // already. Its error wraps ErrNoFence or ErrFull where these are the cause.
 func (k *Kernel) Ban(ctx context.Context, b Banned) error {
-	return k.add(ctx, bannedSet, member{b.Address, b.Left, b.Comment})
+	return addMember(ctx, k, bannedSet, member{b.Address, b.Left, b.Comment})
 }
 
 // Unban ends the ban of an address. It reports whether there was one.
 func (k *Kernel) Unban(ctx context.Context, a netip.Addr) (was bool, err error) {
-	return k.remove(ctx, bannedSet, a)
+	return removeMember(ctx, k, bannedSet, a)
 }
 
 // Allowances returns all addresses that are allowed by hand, sorted; none without a
 // table.
 func (k *Kernel) Allowances(ctx context.Context) ([]backend.Allowed, error) {
-	members, err := k.members(ctx, allowedSet)
+	list, err := members(ctx, allowedSet)
 	var allowed []backend.Allowed
-	for _, m := range members {
+	for _, m := range list {
 		allowed = append(allowed, backend.Allowed{Address: m.address, Left: m.left, Comment: m.comment})
 	}
 	return allowed, err
@@ -101,12 +101,12 @@ func (k *Kernel) Allowances(ctx context.Context) ([]backend.Allowed, error) {
 // Allow lets an address in for a time of whole milliseconds, and restarts the time if it
 // is let in already. Its error wraps ErrNoFence or ErrFull where these are the cause.
 func (k *Kernel) Allow(ctx context.Context, a backend.Allowed) error {
-	return k.add(ctx, allowedSet, member{a.Address, a.Left, a.Comment})
+	return addMember(ctx, k, allowedSet, member{a.Address, a.Left, a.Comment})
 }
 
 // Disallow ends that, and reports whether it was so.
 func (k *Kernel) Disallow(ctx context.Context, a netip.Addr) (was bool, err error) {
-	if was, err = k.remove(ctx, allowedSet, a); err != nil || !was {
+	if was, err = removeMember(ctx, k, allowedSet, a); err != nil || !was {
 		return was, err
 	}
 	have, err := k.Observe(ctx)
@@ -125,11 +125,11 @@ func (k *Kernel) Disallow(ctx context.Context, a netip.Addr) (was bool, err erro
 	return was, nil
 }
 
-// memberTries is how often a change is tried again because somebody else was faster.
+// memberTries is how often a change is tried again because another program was faster.
 const memberTries = 5
 
-func (k *Kernel) add(ctx context.Context, kind string, m member) error {
-	return k.changeMember(ctx, kind, m.address, func(conn *nftables.Conn, set *nftables.Set, there bool) (bool, error) {
+func addMember(ctx context.Context, k *Kernel, kind string, m member) error {
+	return changeMember(ctx, k, kind, m.address, func(conn *nftables.Conn, set *nftables.Set, there bool) (bool, error) {
 		element := nftables.SetElement{Key: m.address.AsSlice(), Timeout: m.left, Comment: m.comment}
 		if there {
 			// Older kernels leave the lifetime of an element that is there.
@@ -141,8 +141,8 @@ func (k *Kernel) add(ctx context.Context, kind string, m member) error {
 	})
 }
 
-func (k *Kernel) remove(ctx context.Context, kind string, a netip.Addr) (was bool, err error) {
-	err = k.changeMember(ctx, kind, a, func(conn *nftables.Conn, set *nftables.Set, there bool) (bool, error) {
+func removeMember(ctx context.Context, k *Kernel, kind string, a netip.Addr) (was bool, err error) {
+	err = changeMember(ctx, k, kind, a, func(conn *nftables.Conn, set *nftables.Set, there bool) (bool, error) {
 		was = there
 		if !there {
 			return false, nil
@@ -156,7 +156,7 @@ func (k *Kernel) remove(ctx context.Context, kind string, a netip.Addr) (was boo
 // element may run out, or be added by a packet, between looking and changing: then it
 // looks again. What is known of the kernel stays known: members are no part of its
 // state.
-func (k *Kernel) changeMember(ctx context.Context, kind string, a netip.Addr, f func(conn *nftables.Conn, set *nftables.Set, there bool) (queued bool, err error)) error {
+func changeMember(ctx context.Context, k *Kernel, kind string, a netip.Addr, f func(conn *nftables.Conn, set *nftables.Set, there bool) (queued bool, err error)) error {
 	set := &nftables.Set{
 		Table: &nftables.Table{Name: ruleset.Table, Family: nftables.TableFamilyINet}, Name: setOfFamily(kind, a), HasTimeout: true,
 	}

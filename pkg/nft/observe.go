@@ -26,7 +26,7 @@ type observation struct {
 func (r *reader) genID(ctx context.Context) (uint64, error) {
 	b, err := r.get(ctx, unix.NFT_MSG_GETGEN)
 	if errors.Is(err, unix.EINVAL) {
-		// nfnetlink is there, but nobody in it answers for nftables.
+		// nfnetlink is there, but nf_tables is not.
 		return 0, ErrUnsupported
 	}
 	if err != nil {
@@ -167,8 +167,8 @@ func (o *observation) chains(ctx context.Context) error {
 var hooks = []string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
 
 // stagePriorities are the priorities of the stages at the hook prerouting, which all
-// packets pass that are delivered or forwarded later. Linux 5.10 takes the look at the
-// way back (fib) nowhere else (nft_fib_validate). What others hang at raw is at -300,
+// packets pass that are delivered or forwarded later. Linux 5.10 allows the lookup of the
+// reverse path (fib) nowhere else (nft_fib_validate). Chains named raw are usually at -300,
 // connection tracking at -200, the translation of destinations at -100
 // (linux/netfilter_ipv4.h).
 var stagePriorities = map[ruleset.Stage]int32{
@@ -183,7 +183,8 @@ type baseChain struct {
 	priority           int32
 }
 
-// stage is that of the chain, or for one that is not as ours are what nft calls it.
+// stage is that of the chain; for a chain of another program it is the name that nft has
+// for its priority.
 func (c baseChain) stage() ruleset.Stage {
 	if c.hook == "" {
 		return ""

@@ -75,7 +75,7 @@ func (c *checker) bannedAddresses(list []scalar, allowed *allowList) []netip.Pre
 
 // prefix reads an address or a prefix. Host bits are cleared, and an IPv4-mapped IPv6
 // address becomes the IPv4 address.
-func (c *checker) prefix(s scalar) (netip.Prefix, bool) {
+func (c *scalars) prefix(s scalar) (netip.Prefix, bool) {
 	p, err := netip.ParsePrefix(s.text)
 	if err != nil {
 		a, err := netip.ParseAddr(s.text)

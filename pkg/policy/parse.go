@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net/netip"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -40,7 +37,7 @@ func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 		return nil, Mistakes{{File: name, Line: 1, Col: 1, Text: fmt.Sprintf("the policy has %d lines and list entries, and no more than %d are read: list prefixes instead of single addresses", n, maxEntries)}}
 	}
 	f, mistakes := readFile(data)
-	c := checker{available: available, mistakes: mistakes}
+	c := checker{scalars{mistakes}, available}
 	var p *Policy
 	if f != nil {
 		p = c.policy(f)
@@ -78,12 +75,8 @@ func controlCharacters(name, text string) Mistakes {
 
 // checker turns the file as written into a Policy and collects what is wrong.
 type checker struct {
+	scalars
 	available Available
-	mistakes  Mistakes
-}
-
-func (c *checker) mistake(at scalar, format string, args ...any) {
-	c.mistakes = append(c.mistakes, Mistake{Line: max(at.line, 1), Col: max(at.col, 1), Text: fmt.Sprintf(format, args...)})
 }
 
 func (c *checker) policy(f *file) *Policy {
@@ -93,7 +86,7 @@ func (c *checker) policy(f *file) *Policy {
 		c.mistake(f.Version, "version %q is not known here: this ringfence reads version 1", f.Version.text)
 	}
 	p := &Policy{
-		Monitor:    choice(c, f.Mode, "mode", "enforce", "monitor") == "monitor",
+		Monitor:    choice(&c.scalars, f.Mode, "mode", "enforce", "monitor") == "monitor",
 		Backend:    c.backend(f.Backend),
 		Interfaces: c.interfaces(f.Interfaces, "\"*\" is every interface: write interfaces: [] for that", "%q fences lo, which this host uses to talk to itself: leave it out"),
 		Ports:      c.ports(f),
@@ -128,18 +121,6 @@ func (c *checker) countNames(p *Policy) {
 	}
 }
 
-// choice returns the written word, or the first one where none was written.
-func choice(c *checker, s scalar, key string, words ...string) string {
-	if !s.written() {
-		return words[0]
-	}
-	if !slices.Contains(words, s.text) {
-		c.mistake(s, "%s is %q: write %s", key, s.text, strings.Join(words, " or "))
-		return words[0]
-	}
-	return s.text
-}
-
 func (c *checker) backend(s scalar) Backend {
 	if b := Backend(s.text); slices.Contains([]Backend{BackendNFTables, BackendIPTables}, b) && !slices.Contains(c.available.Backends, b) {
 		c.mistake(s, "this version has no back end %s: write auto, or leave backend out", b)
@@ -149,7 +130,7 @@ func (c *checker) backend(s scalar) Backend {
 	for _, b := range c.available.Backends {
 		words = append(words, string(b))
 	}
-	return Backend(choice(c, s, "backend", words...))
+	return Backend(choice(&c.scalars, s, "backend", words...))
 }
 
 // interfaces reads names and prefixes of interfaces. all and lo are what is wrong with
@@ -182,99 +163,12 @@ func isPrintable(s string) bool {
 	return true
 }
 
-// words returns the texts of a list and reports empty and repeated ones.
-func (c *checker) words(list []scalar, what string) []string {
-	texts := make([]string, len(list))
-	first := map[string]int{}
-	for i, s := range list {
-		texts[i] = s.text
-		if s.text == "" {
-			c.mistake(s, "an empty %s: remove it", what)
-		} else if line, ok := first[s.text]; ok {
-			c.mistake(s, "%s %q is already listed in line %d: remove one", what, s.text, line)
-		} else {
-			first[s.text] = s.line
-		}
-	}
-	return texts
-}
-
 func (c *checker) ports(f *file) Ports {
 	p := Ports{UDP: c.portList(f.Ports.UDP), TCP: c.portList(f.Ports.TCP)}
 	if f.Ports.UDP != nil && len(*f.Ports.UDP) == 0 && f.Ports.TCP != nil && len(*f.Ports.TCP) == 0 {
 		c.mistake(f.place("ports"), "ports.udp and ports.tcp are both empty, so nothing would be fenced: list a port")
 	}
 	return p
-}
-
-func (c *checker) portList(list *[]scalar) []uint16 {
-	if list == nil {
-		return []uint16{5060, 5061}
-	}
-	var ports []uint16
-	first := map[uint16]int{}
-	for _, s := range *list {
-		port, ok := parsePort(s.text)
-		if !ok {
-			c.mistake(s, "%q is not a port: write a decimal number from 1 to 65535", s.text)
-			continue
-		}
-		if line, ok := first[port]; ok {
-			c.mistake(s, "port %d is already listed in line %d: remove one", port, line)
-			continue
-		}
-		first[port] = s.line
-		ports = append(ports, port)
-	}
-	return ports
-}
-
-var digits = regexp.MustCompile(`^[0-9]+$`)
-
-// parsePort reads a decimal port, which may have leading zeros.
-func parsePort(text string) (uint16, bool) {
-	if !digits.MatchString(text) {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(text, 10, 16)
-	return uint16(n), err == nil && n > 0
-}
-
-func (c *checker) number(s scalar, key string, byDefault, least, most uint64) uint64 {
-	if !s.written() {
-		return byDefault
-	}
-	n, err := strconv.ParseUint(s.text, 10, 64)
-	if err != nil || !digits.MatchString(s.text) || n < least || n > most {
-		c.mistake(s, "%s is %q: write a decimal number from %d to %d", key, s.text, least, most)
-		return byDefault
-	}
-	return n
-}
-
-func (c *checker) duration(s scalar, key string, byDefault, least, most time.Duration) time.Duration {
-	if !s.written() {
-		return byDefault
-	}
-	d, err := ParseDuration(s.text)
-	if err != nil {
-		c.mistake(s, "%s is %v", key, err)
-		return byDefault
-	}
-	if d < least || d > most {
-		c.mistake(s, "%s is %s: write a time from %s to %s", key, s.text, DurationText(least), DurationText(most))
-		return byDefault
-	}
-	return d
-}
-
-var zeroUnits = regexp.MustCompile(`([hm])0[ms](0s)?$`)
-
-// DurationText writes a time without zero units: 24h instead of 24h0m0s.
-func DurationText(d time.Duration) string { return zeroUnits.ReplaceAllString(d.String(), "$1") }
-
-func (c *checker) flag(s scalar, key string) bool {
-	return choice(c, s, key, "false", "true") == "true"
 }
 
 func (c *checker) dns(f dnsFile) DNS {
@@ -296,34 +190,9 @@ func (c *checker) dns(f dnsFile) DNS {
 	return d
 }
 
-// nameServers reads the addresses of name servers.
-func (c *checker) nameServers(list []scalar) []netip.AddrPort {
-	c.words(list, "name server")
-	var servers []netip.AddrPort
-	for _, s := range list {
-		server, ok := parseServer(s.text)
-		switch {
-		case s.text == "":
-		case !ok:
-			c.mistake(s, "%q is not the address of a name server: write one like 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53", s.text)
-		default:
-			servers = append(servers, server)
-		}
-	}
-	return servers
-}
-
-func parseServer(text string) (netip.AddrPort, bool) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		text = netip.AddrPortFrom(a, 53).String()
-	}
-	a, err := netip.ParseAddrPort(text)
-	return a, err == nil && a.Port() != 0 && !a.Addr().IsUnspecified() && !a.Addr().IsMulticast()
-}
-
 func (c *checker) unknown(f unknownFile, engine Engine) Unknown {
 	u := Unknown{
-		Accept:           choice(c, f.Action, "unknown.action", "drop", "accept") == "accept",
+		Accept:           choice(&c.scalars, f.Action, "unknown.action", "drop", "accept") == "accept",
 		AllowReplies:     c.flag(f.AllowReplies, "unknown.allow_replies"),
 		RequireUserAgent: c.words(f.RequireUserAgent, "User-Agent"),
 	}

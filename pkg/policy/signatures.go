@@ -65,7 +65,7 @@ func (c *checker) engine(s scalar) Engine {
 		c.mistake(s, "this version has no engine %s: write %s", e, strings.Join(words, " or "))
 		return EngineAuto
 	}
-	return Engine(choice(c, s, "signatures.engine", words...))
+	return Engine(choice(&c.scalars, s, "signatures.engine", words...))
 }
 
 const defaultMark = 0x0f000000

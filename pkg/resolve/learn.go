@@ -92,7 +92,7 @@ func (o *observation) learn() (Known, []Problem) {
 	if len(problems) > 0 {
 		next.Failures = k.Failures + 1
 	}
-	next.Next = Span(o.next(next.Failures, len(next.Quarantined) > 0))
+	next.Next = Span(nextLookup(o, next.Failures, len(next.Quarantined) > 0))
 	return next, problems
 }
 
@@ -194,7 +194,7 @@ func (o *observation) sources(a KnownAddress, s *sighting, confirmed bool) []Sou
 		if slices.ContainsFunc(sources, func(o Source) bool { return o.Question == old.Question }) {
 			continue
 		}
-		ages, limit := o.verdict(old.Question)
+		ages, limit := verdicts{o}.of(old.Question)
 		switch {
 		case !ages || !confirmed:
 			old.UnheardFor += Span(o.passed)

@@ -12,10 +12,10 @@ const (
 	longestWait = 15 * time.Minute
 )
 
-// next returns how long after this lookup the name should be asked for again: as long
+// nextLookup returns how long after this lookup the name should be asked for again: as long
 // as its answers are valid, within the limits of the policy, or sooner if something
 // failed, at first soon and then less and less often.
-func (o *observation) next(failures int, waiting bool) time.Duration {
+func nextLookup(o *observation, failures int, waiting bool) time.Duration {
 	wait := o.settings.Max
 	for _, s := range o.found {
 		wait = min(wait, s.ttl)
@@ -28,15 +28,15 @@ func (o *observation) next(failures int, waiting bool) time.Duration {
 	if failures > 0 {
 		retry := min(firstRetry<<min(failures-1, 10), longestWait)
 		if len(o.found) == 0 || retry < wait {
-			return min(retry+o.jitter(retry/10), longestWait)
+			return min(retry+jitter(o, retry/10), longestWait)
 		}
 	}
-	return wait + o.jitter(wait/10)
+	return wait + jitter(o, wait/10)
 }
 
 // jitter returns a time of at most most. It differs by name, lookup and host, so that
 // not all ask at the same moment.
-func (o *observation) jitter(most time.Duration) time.Duration {
+func jitter(o *observation, most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0
 	}

@@ -98,7 +98,7 @@ func (o *observation) lacks(a KnownAddress) bool {
 		return false
 	}
 	for _, s := range o.known.sources(a) {
-		if ages, _ := o.verdict(s.Question); !ages {
+		if ages, _ := (verdicts{o}).of(s.Question); !ages {
 			return false
 		}
 	}

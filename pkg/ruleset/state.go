@@ -34,7 +34,7 @@ type State struct {
 	ForeignObjects []ForeignObject `json:"strangers,omitempty"`
 	// Place is where a back end has it, as users see it; "" is a table of nftables.
 	Place string `json:"-"`
-	// Others are the places of fences that other back ends have left. Nobody wants any.
+	// Others are the places of fences that other back ends have left. None is wanted.
 	Others []string `json:"-"`
 	// Classifier marks packets before the table sees them.
 	Classifier Classifier `json:"classifier,omitempty"`

@@ -118,7 +118,7 @@ func (s *Site) Alarms(l Look) []Alarm {
 func Interrupted(place string, now time.Time) Alarm {
 	return Alarm{
 		Kind: AlarmInterrupted, Name: place, Since: now, Text: "the first ringfence apply has not ended, or was killed",
-		WayOut: "if it was killed, ringfence refresh makes good what it has done",
+		WayOut: "if it was killed, ringfence refresh completes it or removes what it has left",
 	}
 }
 
@@ -214,7 +214,7 @@ func dnsAlarms(s *Site, l Look) []Alarm {
 }
 
 // silence is for how long nobody has asked for any name, and for how long there was no
-// good answer that an address hangs on; 0 if there are none.
+// good answer that an address depends on; 0 if there are none.
 func silence(s *Site, now resolve.Moment) (unasked, unanswered time.Duration) {
 	const never = time.Duration(math.MaxInt64)
 	unasked, unanswered = never, never
