@@ -16,7 +16,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-func TestMain(m *testing.M) { os.Exit(labtest.Main(m, nil)) }
+func TestMain(m *testing.M) {
+	os.Exit(labtest.Main(m, map[string]func() int{"change": changeAndDie}))
+}
 
 // bothFlavours runs a test in each flavour, on a host of its own.
 func bothFlavours(t *testing.T, test func(t *testing.T, h *lab.Namespace, f iptables.Flavour)) {
@@ -74,16 +76,22 @@ func hosts() map[string]ruleset.Host {
 
 func compiled(t testing.TB, text string, host ruleset.Host) *ruleset.State {
 	t.Helper()
+	s, err := stateOf(text, host)
+	labtest.Must(t, err)
+	return s
+}
+
+func stateOf(text string, host ruleset.Host) (*ruleset.State, error) {
 	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\n"+text), policy.Available{
 		Engines:  []policy.Engine{policy.EngineBPF, policy.EngineString},
 		Backends: []policy.Backend{policy.BackendIPTables},
 	})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	p.Signatures.Texts = []string{"friendly-scanner", `"the metasploit has you"`, `a \ "b\"`, "<sip:|@;x>"}
 	state, _ := compile.State(p, nil, host)
-	return state
+	return state, nil
 }
 
 // difference plans the way to a state in the host.
