@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -98,6 +97,7 @@ func TestNeighbours(t *testing.T) {
 
 func beside(t *testing.T, n neighbour, flavour string) {
 	flood := labtest.NewFlood(t)
+	flood.Lossy = true
 	labtest.Must(t, flood.PBX.Set("ipv4/ip_forward", "1"))
 	run := hermit(t, flood.PBX, strings.TrimPrefix(flavour, "iptables-"))
 	run(n.start)
@@ -106,13 +106,13 @@ func beside(t *testing.T, n neighbour, flavour string) {
 	}
 	s := newSite(t, flood.PBX, "version: 1\ninterfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.100, '2001:db8::100']}]\n")
 	s.must(t, 0, "apply")
-	r := serve(t, s)
+	r := serve(t, s, "--log-level", "debug")
 	var gone time.Duration
 	rounds := labtest.Count(2, 10)
 	flooded := flood.During(t, func() {
 		for range rounds {
 			before := strings.Count(r.log(), wasCorrected)
-			run(n.reload)
+			t.Log(run("set -x; " + n.reload + "; iptables -t raw -S; readlink -f /usr/sbin/iptables"))
 			start := time.Now()
 			if n.removes {
 				r.until(t, "it says that the fence was corrected", func() bool { return strings.Count(r.log(), wasCorrected) > before })
@@ -179,6 +179,6 @@ func hermit(t *testing.T, h *lab.Namespace, flavour string) func(script string) 
 	})
 	return func(script string) string {
 		t.Helper()
-		return labtest.Run(t, h, "nsenter", "--mount", "--target", strconv.Itoa(cmd.Process.Pid), "sh", "-ec", fmt.Sprintf("exec 2>&1\n%s", script))
+		return labtest.Run(t, h, "nsenter", "--mount", "--target", strconv.Itoa(cmd.Process.Pid), "sh", "-ec", "exec 2>&1; export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/bus\n"+script)
 	}
 }

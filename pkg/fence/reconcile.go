@@ -150,7 +150,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, full bool) (Outcome, error) 
 			return err
 		}
 		o.HostChanged = !o.Plan.Empty() && !o.New && !r.site.AsksTheSame(&s)
-		r.site.Host = s.Host
+		r.site.Host, r.site.Classifier.Desired = s.Host, s.Classifier.Desired
 		return nil
 	})
 	return o, err
@@ -345,7 +345,7 @@ func (r *Reconciler) Learn(ctx context.Context, answers []resolve.Result) (Outco
 		if err := r.sync(ctx, &s, &o, func() { r.save(s.Whole(), r.fence.Now()) }); err != nil {
 			return err
 		}
-		r.site.Host = s.Host
+		r.site.Host, r.site.Classifier.Desired = s.Host, s.Classifier.Desired
 		return nil
 	})
 	return o, err
