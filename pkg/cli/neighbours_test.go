@@ -45,11 +45,11 @@ var neighbours = []neighbour{
 	{
 		name: "firewalld", program: "firewalld", keeps: "IN_public", removes: true,
 		start: `sed -i 's/^FirewallBackend=.*/FirewallBackend=iptables/' /etc/firewalld/firewalld.conf
-			echo '<busconfig><type>system</type><listen>unix:path=/run/bus</listen><policy context="default"><allow send_destination="*"/><allow own="*"/><allow user="*"/></policy></busconfig>' >/run/bus.conf
+			echo '<busconfig><type>system</type><listen>unix:path=/run/bus</listen><policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/><allow user="*"/></policy></busconfig>' >/run/bus.conf
 			dbus-daemon --config-file=/run/bus.conf --nofork >/run/bus.log 2>&1 & echo $! >/run/bus.pid
 			until [ -S /run/bus ]; do :; done
 			firewalld --nofork --nopid >/run/firewalld.log 2>&1 & echo $! >/run/firewalld.pid
-			until firewall-cmd --state; do kill -0 $(cat /run/firewalld.pid); done
+			until firewall-cmd --state; do kill -0 $(cat /run/firewalld.pid) || { cat /run/firewalld.log; false; }; done
 			firewall-cmd --permanent --add-port 5060/udp; firewall-cmd --reload`,
 		reload: "firewall-cmd --reload; firewall-cmd --complete-reload",
 		stop:   "kill $(cat /run/firewalld.pid); while kill -0 $(cat /run/firewalld.pid) 2>/dev/null; do :; done; kill $(cat /run/bus.pid)",
@@ -106,13 +106,13 @@ func beside(t *testing.T, n neighbour, flavour string) {
 	}
 	s := newSite(t, flood.PBX, "version: 1\ninterfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.100, '2001:db8::100']}]\n")
 	s.must(t, 0, "apply")
-	r := serve(t, s, "--log-level", "debug")
+	r := serve(t, s)
 	var gone time.Duration
 	rounds := labtest.Count(2, 10)
 	flooded := flood.During(t, func() {
 		for range rounds {
 			before := strings.Count(r.log(), wasCorrected)
-			t.Log(run("set -x; " + n.reload + "; iptables -t raw -S; readlink -f /usr/sbin/iptables"))
+			run(n.reload)
 			start := time.Now()
 			if n.removes {
 				r.until(t, "it says that the fence was corrected", func() bool { return strings.Count(r.log(), wasCorrected) > before })
@@ -163,6 +163,7 @@ func hermit(t *testing.T, h *lab.Namespace, flavour string) func(script string) 
 	const enter = `mkdir "$1/up" "$1/work" "$1/run"
 		mount -t overlay -o lowerdir=/etc,upperdir="$1/up",workdir="$1/work" none /etc
 		mount --bind "$1/run" /run
+		mount -t tmpfs none /var/log
 		for p in iptables ip6tables; do for s in "" -save -restore; do ln -sf "$(command -v $p-$2$s)" /etc/alternatives/$p$s; done; done
 		touch "$1/ready"; read -r end`
 	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-ec", enter, "sh", own, flavour)
