@@ -18,9 +18,7 @@ func switchedOn(t *testing.T) *signature.Automaton {
 	var list []signature.Signature
 	for _, s := range shipped(t) {
 		if !s.Off {
-			list = append(list, signature.Signature{
-				Name: s.Name, Header: s.Header, Match: signature.Match(s.Match()), Value: s.Value(), Class: signature.Class(s.Class),
-			})
+			list = append(list, compiled(s))
 		}
 	}
 	a, err := signature.Compile(list, nil)
@@ -63,6 +61,12 @@ func TestScannersAreRecognised(t *testing.T) {
 		{"User-Agent: SipReg", "sipreg"},
 		{"User-Agent: SipRegistrar 2", ""},
 		{"User-Agent: VOIP", ""},
+		{"User-Agent: VOIP\r\nVia: SIP/2.0/UDP 203.0.113.66:49618;branch=z9hG4bK-d87543-987333414-1--d87543-;rport", "voip-d87543"},
+		{"v: SIP/2.0/UDP 203.0.113.66:49618;branch=z9hG4bK-d87543-987333414-1--d87543-;rport\r\nUser-Agent: voip", "voip-d87543"},
+		{"Via: SIP/2.0/UDP 203.0.113.66:49618;branch=z9hG4bK-d87543-987333414-1--d87543-;rport\r\nUser-Agent: X-Lite release 1103d", ""},
+		{"Via: SIP/2.0/UDP 203.0.113.66:49618;branch=z9hG4bK-d8754z-987333414-1--d8754z-;rport\r\nUser-Agent: VOIP", ""},
+		{"Via: SIP/2.0/UDP 203.0.113.66:49618;branch=z9hG4bK-d87543-987333414-1--d87543-;rport\r\nUser-Agent: VOIP phone", ""},
+		{"Subject: branch=z9hG4bK-d87543-\r\nUser-Agent: VOIP", ""},
 	} {
 		if got := a.Match(with(test.header)); got.Signature != test.want {
 			t.Errorf("%s: %v, want %q", test.header, got, test.want)

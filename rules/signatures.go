@@ -21,34 +21,50 @@ type SignatureList struct {
 }
 
 // Signature is one entry of a list: what a scanner writes into one header, or
-// into the request line ("request-line"), in any case.
+// into the request line ("request-line"), in any case, or into several.
 type Signature struct {
-	Name   string `yaml:"name"`
-	Header string `yaml:"header"` // in lower case; the long form also stands for the compact one
-	// One of these is written.
-	Contains string `yaml:"contains"`
-	Prefix   string `yaml:"prefix"`
-	Exact    string `yaml:"exact"`
-	Class    string `yaml:"class"` // ban or label
+	Name      string `yaml:"name"`
+	Condition `yaml:",inline"`
+	// All are the conditions of a signature that has several.
+	All   []Condition `yaml:"all"`
+	Class string      `yaml:"class"` // ban or label
 	// Off is set if the signature is listed, but not looked for.
 	Off    bool   `yaml:"off"`
 	Source string `yaml:"source"` // where the text is known from
 	Note   string `yaml:"note"`
 }
 
+// Condition is what a signature wants of a header.
+type Condition struct {
+	Header string `yaml:"header"` // in lower case; the long form also stands for the compact one
+	// One of these is written.
+	Contains string `yaml:"contains"`
+	Prefix   string `yaml:"prefix"`
+	Exact    string `yaml:"exact"`
+}
+
+// Conditions are what the signature wants: one condition, or several that must all be
+// true.
+func (s Signature) Conditions() []Condition {
+	if len(s.All) > 0 {
+		return s.All
+	}
+	return []Condition{s.Condition}
+}
+
 // Match is how the text is compared: contains, prefix or exact.
-func (s Signature) Match() string {
+func (c Condition) Match() string {
 	switch {
-	case s.Contains != "":
+	case c.Contains != "":
 		return "contains"
-	case s.Prefix != "":
+	case c.Prefix != "":
 		return "prefix"
 	}
 	return "exact"
 }
 
 // Value is the text.
-func (s Signature) Value() string { return s.Contains + s.Prefix + s.Exact }
+func (c Condition) Value() string { return c.Contains + c.Prefix + c.Exact }
 
 // SignatureLists reads all shipped lists, by name.
 func SignatureLists() (map[string]SignatureList, error) {
@@ -102,22 +118,41 @@ var (
 const LeastContained = 8
 
 func (s Signature) check() error {
-	written := slices.DeleteFunc([]string{s.Contains, s.Prefix, s.Exact}, func(v string) bool { return v == "" })
 	switch {
 	case !signatureName.MatchString(s.Name):
 		return fmt.Errorf("name is %q, want lower-case letters, digits and hyphens", s.Name)
-	case !headerName.MatchString(s.Header):
-		return fmt.Errorf("header is %q, want a header's long name in lower case", s.Header)
-	case len(written) != 1:
-		return errors.New("want one of contains, prefix and exact")
-	case strings.TrimSpace(written[0]) != written[0]:
-		return fmt.Errorf("%q has white space at its ends", written[0])
-	case s.Contains != "" && len(s.Contains) < LeastContained:
-		return fmt.Errorf("contains is %q, want at least %d characters, or prefix or exact", s.Contains, LeastContained)
+	case len(s.All) > 0 && s.Condition != Condition{}:
+		return errors.New("want either all, or a header")
+	case len(s.All) == 1:
+		return errors.New("want at least two conditions under all")
+	}
+	long := false
+	for _, c := range s.Conditions() {
+		if err := c.check(); err != nil {
+			return err
+		}
+		long = long || c.Contains == "" || len(c.Contains) >= LeastContained
+	}
+	switch {
+	case !long:
+		return fmt.Errorf("contains is %q, want at least %d characters, or prefix or exact", s.Conditions()[0].Contains, LeastContained)
 	case s.Class != "ban" && s.Class != "label":
 		return fmt.Errorf("class is %q, want ban or label", s.Class)
 	case s.Source == "" || s.Note == "":
 		return errors.New("want a source and a note")
+	}
+	return nil
+}
+
+func (c Condition) check() error {
+	written := slices.DeleteFunc([]string{c.Contains, c.Prefix, c.Exact}, func(v string) bool { return v == "" })
+	switch {
+	case !headerName.MatchString(c.Header):
+		return fmt.Errorf("header is %q, want a header's long name in lower case", c.Header)
+	case len(written) != 1:
+		return errors.New("want one of contains, prefix and exact")
+	case strings.TrimSpace(written[0]) != written[0]:
+		return fmt.Errorf("%q has white space at its ends", written[0])
 	}
 	return nil
 }

@@ -177,6 +177,9 @@ type Classifier interface {
 type Program interface {
 	// On returns the classifier with the program attached to the interfaces.
 	On(interfaces []string) ruleset.Classifier
+	// Prepare does what takes long before the program can be attached. It need not be
+	// called.
+	Prepare() error
 }
 
 // Errors that a user can do something about.

@@ -34,11 +34,20 @@ func SignaturesOf(p *policy.Policy) ([]Signature, error) {
 	}
 	for _, s := range p.Signatures.Deny {
 		wanted = append(wanted, Signature{
-			Signature: signature.Signature{Name: s.Name, Header: s.Header, Match: signature.Match(s.Match), Value: s.Value, Class: signature.Ban},
+			Signature: own(s),
 			Source:    "the policy",
 		})
 	}
 	return wanted, nil
+}
+
+// own is a signature that a policy has of its own.
+func own(s policy.Signature) signature.Signature {
+	var all []signature.Condition
+	for _, c := range s.Conditions {
+		all = append(all, signature.Condition{Header: c.Header, Match: signature.Match(c.Match), Value: c.Value})
+	}
+	return signature.New(s.Name, signature.Ban, all...)
 }
 
 // Signatures returns all signatures of all lists, sorted by name.
@@ -59,11 +68,17 @@ func Signatures() ([]Signature, error) {
 
 func shipped(list string, s rules.Signature) Signature {
 	return Signature{
-		Signature: signature.Signature{
-			Name: s.Name, Header: s.Header, Match: signature.Match(s.Match()), Value: s.Value(), Class: signature.Class(s.Class),
-		},
-		List: list, Source: s.Source, Note: s.Note,
+		Signature: compiled(s),
+		List:      list, Source: s.Source, Note: s.Note,
 	}
+}
+
+func compiled(s rules.Signature) signature.Signature {
+	var all []signature.Condition
+	for _, c := range s.Conditions() {
+		all = append(all, signature.Condition{Header: c.Header, Match: signature.Match(c.Match()), Value: c.Value()})
+	}
+	return signature.New(s.Name, signature.Class(s.Class), all...)
 }
 
 // AutomatonOf returns the automaton for the signatures and the required User-Agents of

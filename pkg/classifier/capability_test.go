@@ -73,6 +73,7 @@ func TestLeastPrivilege(t *testing.T) {
 		}
 		return c.Finish()
 	})
+	labtest.Report(t, "P13", "the classifier with CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON alone", 1, "loads, attaches, detaches")
 	if got := tc(t, h, "eth0"); got != clean {
 		t.Errorf("left\n%s", got)
 	}
@@ -112,6 +113,7 @@ func TestCapabilities(t *testing.T) {
 			}
 		}
 	}
+	labtest.Report(t, "P13", "one of the three capabilities missing", 4, "each time the error names it")
 }
 
 // TestRefusal: of a program that the verifier refuses, the error says so, and what the

@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -31,6 +32,9 @@ type Program struct {
 	automaton *signature.Automaton
 	reading   ruleset.Reading
 	name      string
+
+	mu       sync.Mutex
+	prepared *Loaded // nil if Prepare was not called
 }
 
 // New makes a program. It is not in the kernel yet.
@@ -39,7 +43,7 @@ func New(automaton *signature.Automaton, reading ruleset.Reading) *Program {
 	hash := sha256.New()
 	hash.Write(_ProgramBytes)
 	for _, part := range []any{
-		*p.configuration(), p.next(), p.events(), p.shortcuts(), automaton.Table().Classes, automaton.Sieve().Groups, automaton.Sieve().Names, p.portBits(), *signature.Versions,
+		*p.configuration(), p.next(), p.events(), p.rows(), p.shortcuts(), automaton.Table().Classes, automaton.Sieve().Groups, automaton.Sieve().Names, p.portBits(), *signature.Versions,
 	} {
 		// Always little-endian, so that only the code differs between machines.
 		if err := binary.Write(hash, binary.LittleEndian, part); err != nil {
@@ -106,10 +110,18 @@ func (p *Program) events() []programEvent {
 	events := make([]programEvent, t.Sink)
 	for i, e := range t.Events {
 		events[int(t.Event)+i] = programEvent{
-			Signature: e.Signature, Ends: number(e.Ends) + number(e.Return), Ban: number(e.Ban), Allowed: number(e.Allowed),
+			Conditions: e.Conditions, Signature: e.Signature, Ends: number(e.Ends) + number(e.Return), Ban: number(e.Ban), Allowed: number(e.Allowed),
 		}
 	}
 	return events
+}
+
+func (p *Program) rows() []programRow {
+	var rows []programRow
+	for _, r := range p.automaton.Table().Rows {
+		rows = append(rows, programRow{Need: r.Need, Signature: r.Signature, Ban: number(r.Ban)})
+	}
+	return rows
 }
 
 func (p *Program) shortcuts() []programShortcut {
@@ -159,11 +171,34 @@ func (p *Program) portBits() [2][1 << 13]uint8 {
 type Loaded struct {
 	*Program
 	objects *ebpf.Collection
+	shared  bool // with others, so that it is not closed
+}
+
+// Prepare loads the program into the kernel and keeps it there for as long as p is in use:
+// then Load costs nothing.
+func (p *Program) Prepare() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.prepared != nil {
+		return nil
+	}
+	l, err := p.load()
+	p.prepared = l
+	return err
 }
 
 // Load loads the program into the kernel. It marks nothing until it is attached. The
 // error wraps ErrPermission or ErrUnsupported where that is the cause.
 func (p *Program) Load() (*Loaded, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.prepared != nil {
+		return &Loaded{p, p.prepared.objects, true}, nil
+	}
+	return p.load()
+}
+
+func (p *Program) load() (*Loaded, error) {
 	spec, err := loadProgram()
 	if err != nil {
 		return nil, fmt.Errorf("read classifier: %w", err)
@@ -178,7 +213,7 @@ func (p *Program) Load() (*Loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load classifier: %w", kernelError(err, memlock))
 	}
-	l := &Loaded{p, objects}
+	l := &Loaded{p, objects, false}
 	// This keeps the names as long as the program.
 	if err := l.program().BindMap(objects.Maps[programMapSignatures]); err != nil {
 		l.Close()
@@ -193,6 +228,7 @@ func (p *Program) fill(spec *ebpf.CollectionSpec) error {
 		programVarConfiguration:  p.configuration(),
 		programVarNext:           p.next(),
 		programVarEvents:         p.events(),
+		programVarRows:           p.rows(),
 		programVarShortcuts:      p.shortcuts(),
 		programVarClasses:        p.classes(),
 		programVarGroups:         s.Groups,
@@ -226,4 +262,8 @@ func (p *Program) fill(spec *ebpf.CollectionSpec) error {
 func (l *Loaded) program() *ebpf.Program { return l.objects.Programs[programProgRingfence] }
 
 // Close closes the program. Where it is attached, it stays.
-func (l *Loaded) Close() { l.objects.Close() }
+func (l *Loaded) Close() {
+	if !l.shared {
+		l.objects.Close()
+	}
+}

@@ -35,8 +35,9 @@ func kernelError(err, memlock error) error {
 	switch {
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("%w: it has no eBPF (CONFIG_BPF_SYSCALL) (%w)", ErrUnsupported, err)
-	case errors.Is(err, unix.EPERM), refusal(err) && (inUserNamespace() || missing() != ""):
-		// Without CAP_PERFMON the verifier refuses what it would otherwise accept.
+	case errors.Is(err, unix.EPERM), (refusal(err) || errors.As(err, &verdict)) && (inUserNamespace() || missing() != ""):
+		// Without CAP_PERFMON the verifier refuses what it would otherwise accept, or finds
+		// it too complex.
 		return fmt.Errorf("%w: %s", ErrPermission, reason(memlock))
 	case errors.As(err, &verdict):
 		return &refused{verdict}

@@ -16,6 +16,15 @@ func ethernet(kind uint16, payload []byte) []byte {
 	return slices.Concat([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}, binary.BigEndian.AppendUint16(nil, kind), payload)
 }
 
+// tagged puts tags of VLAN 0 before what an Ethernet frame holds.
+func tagged(tags []uint16, frame []byte) []byte {
+	head := slices.Clone(frame[:12])
+	for _, tag := range tags {
+		head = append(binary.BigEndian.AppendUint16(head, tag), 0, 0)
+	}
+	return append(head, frame[12:]...)
+}
+
 func ipv4(protocol byte, options, payload []byte) []byte {
 	header := make([]byte, 20)
 	header[0] = 0x40 | byte(5+len(options)/4)

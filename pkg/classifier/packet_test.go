@@ -2,6 +2,7 @@ package classifier_test
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/ringfence/ringfence/pkg/classifier"
@@ -62,6 +63,16 @@ func TestWhichPackets(t *testing.T) {
 		{"64 of them", ethernet(ipv6Type, ipv6(udp, datagram(5060, scan), many(64)...)), yes},
 		{"more than are read", ethernet(ipv6Type, ipv6(udp, datagram(5060, scan), many(65)...)), untouched},
 		{"ESP", ethernet(ipv6Type, ipv6(50, datagram(5060, scan))), untouched},
+
+		{"a tag of a VLAN", tagged([]uint16{vlanType}, plain(scan)), yes},
+		{"a tag of a VLAN, TCP by IPv6", tagged([]uint16{vlanType}, ethernet(ipv6Type, ipv6(tcp, segment(5060, nil, scan)))), yes},
+		{"tags of 802.1ad and 802.1Q", tagged([]uint16{0x88a8, vlanType}, plain(scan)), yes},
+		{"tags, IPv4 and TCP options", tagged([]uint16{vlanType, vlanType}, ethernet(ipv4Type, ipv4(tcp, make([]byte, 8), segment(5062, make([]byte, 12), scan)))), yes},
+		{"tags, extension headers", tagged([]uint16{vlanType, vlanType}, ethernet(ipv6Type, ipv6(udp, datagram(5060, scan), hopByHop, destination))), yes},
+		{"tags, another port", tagged([]uint16{vlanType, vlanType}, ethernet(ipv4Type, ipv4(udp, nil, datagram(5070, scan)))), untouched},
+		{"32 tags", tagged(slices.Repeat([]uint16{vlanType}, 32), plain(scan)), yes},
+		{"more tags than are read", tagged(slices.Repeat([]uint16{vlanType}, 40), plain(scan)), untouched},
+		{"tags and nothing behind", tagged([]uint16{vlanType, vlanType}, ethernet(vlanType, []byte{0, 0})), untouched},
 
 		{"ARP", ethernet(0x0806, ipv4(udp, nil, datagram(5060, scan))), untouched},
 		{"IPv6 that says it is IPv4", ethernet(ipv4Type, ipv6(udp, datagram(5060, scan))), untouched},

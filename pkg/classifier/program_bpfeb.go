@@ -39,12 +39,13 @@ type programConfiguration struct {
 }
 
 type programEvent struct {
-	_         structs.HostLayout
-	Signature uint16
-	Ends      uint8
-	Ban       uint8
-	Allowed   uint8
-	Unused    [3]uint8
+	_          structs.HostLayout
+	Conditions uint64
+	Signature  uint16
+	Ends       uint8
+	Ban        uint8
+	Allowed    uint8
+	Unused     [3]uint8
 }
 
 type programFlow struct {
@@ -64,6 +65,8 @@ type programMessage struct {
 	Sieved    uint32
 	Walked    uint32
 	Kept      uint32
+	_         [4]byte
+	Found     uint64
 	Signature uint16
 	Ban       uint8
 	Allowed   uint8
@@ -74,6 +77,14 @@ type programMessage struct {
 type programName struct {
 	_    structs.HostLayout
 	Text [64]uint8
+}
+
+type programRow struct {
+	_         structs.HostLayout
+	Need      uint64
+	Signature uint16
+	Ban       uint8
+	Unused    [5]uint8
 }
 
 type programShortcut struct {
@@ -103,6 +114,7 @@ const (
 	programVarNames          = "names"
 	programVarNext           = "next"
 	programVarPorts          = "ports"
+	programVarRows           = "rows"
 	programVarShortcuts      = "shortcuts"
 	programVarVersionClasses = "version_classes"
 	programVarVersionNext    = "version_next"
@@ -175,6 +187,7 @@ type programVariableSpecs struct {
 	Names          *ebpf.VariableSpec `ebpf:"names"`
 	Next           *ebpf.VariableSpec `ebpf:"next"`
 	Ports          *ebpf.VariableSpec `ebpf:"ports"`
+	Rows           *ebpf.VariableSpec `ebpf:"rows"`
 	Shortcuts      *ebpf.VariableSpec `ebpf:"shortcuts"`
 	VersionClasses *ebpf.VariableSpec `ebpf:"version_classes"`
 	VersionNext    *ebpf.VariableSpec `ebpf:"version_next"`
@@ -228,6 +241,7 @@ type programVariables struct {
 	Names          *ebpf.Variable `ebpf:"names"`
 	Next           *ebpf.Variable `ebpf:"next"`
 	Ports          *ebpf.Variable `ebpf:"ports"`
+	Rows           *ebpf.Variable `ebpf:"rows"`
 	Shortcuts      *ebpf.Variable `ebpf:"shortcuts"`
 	VersionClasses *ebpf.Variable `ebpf:"version_classes"`
 	VersionNext    *ebpf.Variable `ebpf:"version_next"`

@@ -245,6 +245,7 @@ func TestNoPacketSlipsThroughASwap(t *testing.T) {
 	got := watched(t, pbx)
 	t.Logf("%d swaps, %d packets of each in %.1f s: %d of the scanner's unmarked, %d of the phone's marked",
 		swaps, sent, time.Since(start).Seconds(), got["unmarked"], got["benign_marked"])
+	labtest.Report(t, "P2", "the classifier swapped under two floods", swaps, "%d of a scanner's packets unmarked, of %d", got["unmarked"], sent)
 	if got["marked"] != sent || got["unmarked"] != 0 || got["benign_marked"] != 0 || got["benign_unmarked"] != sent || sent == 0 {
 		t.Errorf("%v", got)
 	}

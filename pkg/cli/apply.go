@@ -52,7 +52,8 @@ alarm.`,
 	addConfirmFlag(c, &window)
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask, also on a terminal")
 	addEmptyFlag(c, &o.Allow.Empty)
-	c.Flags().BoolVar(&o.Allow.CutInside, "allow-cut-inside", false, "go on although phones inside may lose their provider")
+	c.Flags().BoolVar(&o.Allow.CutInside, "allow-cut-inside", false, "go on although phones inside may lose their provider or this host")
+	c.Flags().BoolVar(&o.Allow.CutLive, "allow-cut-live", false, "go on although calls or registrations that are up now would end")
 	addAdoptFlag(c, &o.Adopt)
 	return c
 }

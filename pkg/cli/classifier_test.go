@@ -140,12 +140,20 @@ func TestWatchedInterfaces(t *testing.T) {
 	labtest.Run(t, h, "ip", "link", "add", "br0", "type", "bridge")
 	labtest.Run(t, h, "ip", "link", "add", "port", "type", "veth", "peer", "name", "eth1")
 	labtest.Run(t, h, "ip", "link", "set", "port", "master", "br0")
+	filterBridges(t, h, "0")
 	everywhere := strings.Replace(openPolicy, "interfaces: [eth0]\n", "", 1)
 	s := newSite(t, h, everywhere)
 	s.must(t, 0, "apply")
 	if v := s.recognised(t); !strings.HasSuffix(v.Why, "signatures on br0, eth0, eth1") {
 		t.Errorf("where unknown phones may call, there are %s", v.Why)
 	}
+	// With br_netfilter rules see what comes in by a port before the bridge has it.
+	labtest.Must(t, h.Set("bridge/bridge-nf-call-iptables", "1"))
+	s.must(t, 0, "refresh")
+	if v := s.recognised(t); !strings.HasSuffix(v.Why, "signatures on eth0, eth1, port") {
+		t.Errorf("with br_netfilter there are %s", v.Why)
+	}
+	labtest.Must(t, h.Set("bridge/bridge-nf-call-iptables", "0"))
 	s.write(t, strings.Replace(everywhere, "unknown: {action: accept}\n", "", 1))
 	s.must(t, 0, "apply", "--allow-cut-inside")
 	if v := s.recognised(t); !strings.HasSuffix(v.Why, "signatures on eth0") {

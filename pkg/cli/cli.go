@@ -213,7 +213,7 @@ func (a *app) prepare() error {
 	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil || strings.ContainsAny(a.logLevel, "+-") {
 		return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
 	}
-	a.log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+	a.log = slog.New(warnings{slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}), a})
 	return nil
 }
 

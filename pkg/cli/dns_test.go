@@ -162,13 +162,15 @@ func TestNoWayToTCP(t *testing.T) {
 		t.Errorf("apply says %s", o.stderr)
 	}
 	p.intact(t, "apply")
+	labtest.Report(t, "P6", "a truncated answer, and nobody listens by TCP", 1, "0 good addresses removed")
 }
 
 // TestNoResolverAtBoot: the name server comes up after the host.
 func TestNoResolverAtBoot(t *testing.T) {
 	p := newPatient(t, "127.0.0.2")
 	p.must(t, 0, "apply")
-	for range labtest.Count(2, 200) {
+	rounds := labtest.Count(2, 200)
+	for range rounds {
 		labtest.Run(t, p.host, "nft", "flush", "ruleset")
 		p.write(t, strings.Replace(patientPolicy, "SERVERS", "127.0.0.1", 1)) // where nobody is
 		p.must(t, 0, "up")
@@ -181,6 +183,7 @@ func TestNoResolverAtBoot(t *testing.T) {
 		p.intact(t, "refresh")
 		labtest.Must(t, names.Close())
 	}
+	labtest.Report(t, "P6", "no name server at boot", rounds, "0 good addresses removed")
 }
 
 // TestOneOfTwoServersLies, and is asked first: the other one is asked at once.
@@ -191,7 +194,8 @@ func TestOneOfTwoServersLies(t *testing.T) {
 	known, err := os.ReadFile(filepath.Join(p.state(), "addresses.json"))
 	labtest.Must(t, err)
 	lie := labtest.Lie("198.18.6.6", "10.0.0.1", "127.0.0.1", "2001:db8:ffff::6", "::1")(p.honest)
-	for range labtest.Count(3, 200) {
+	rounds := labtest.Count(3, 200)
+	for range rounds {
 		p.names.To(lie)
 		o := p.must(t, 4, "refresh")
 		p.intact(t, "a lie")
@@ -209,6 +213,7 @@ func TestOneOfTwoServersLies(t *testing.T) {
 		p.must(t, 0, "refresh")
 		p.intact(t, "the truth")
 	}
+	labtest.Report(t, "P6", "one of two name servers lies", rounds, "0 good addresses removed, 0 bad ones added")
 }
 
 // TestMoreAddressesThanAnybodyNeeds are taken when somebody says so, once, and

@@ -70,7 +70,7 @@ var dnsFaults = []dnsFault{
 func TestDNSFaults(t *testing.T) {
 	var refreshes atomic.Int64
 	t.Cleanup(func() {
-		t.Logf("%d kinds of faults: after %d refreshes no good address was gone and no other was there", len(dnsFaults), refreshes.Load())
+		labtest.Report(t, "P6", fmt.Sprintf("refreshes with %d kinds of DNS faults", len(dnsFaults)), int(refreshes.Load()), "0 good addresses removed, 0 bad ones added")
 	})
 	for _, f := range dnsFaults {
 		t.Run(f.name, func(t *testing.T) {

@@ -51,6 +51,9 @@ func (a *app) fail(err error) int {
 	if _, ok := errors.AsType[*plan.Refusal](err); ok {
 		return exitRefused
 	}
+	if errors.Is(err, fence.ErrUnrecorded) {
+		return exitPartly
+	}
 	return exitError
 }
 

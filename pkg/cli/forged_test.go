@@ -29,7 +29,10 @@ raw4 = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 raw6 = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
 me4, me6, pbx4, pbx6 = sys.argv[1:5]
 def udp(name, **k): return UDP(sport=5060, dport=5060) / Raw(name)
-def out(p): (raw6 if IPv6 in p else raw4).sendto(bytes(p), (p.dst, 0)) # the kernel finds the way
+sent = set()
+def out(p, shape=None): # those of one shape are counted once
+    sent.add(shape or len(sent))
+    (raw6 if IPv6 in p else raw4).sendto(bytes(p), (p.dst, 0)) # the kernel finds the way
 class UDPLite(Packet):
     fields_desc = [ShortField("sport", 5060), ShortField("dport", 5060), ShortField("cov", 8), XShortField("chksum", 0)]
 def sctp(): return SCTP(sport=5060, dport=5060) / SCTPChunkInit()
@@ -56,22 +59,49 @@ out(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrFragment(offset=0, m=0, id=9) / udp("ato
 out(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)]) / TCP(sport=5555, dport=5060, flags="S"))
 # Fragments: in order, in reverse, tiny.
 for pieces in (fragment(IP(src=me4, dst=pbx4, id=7) / udp(long), 600), list(reversed(fragment(IP(src=me4, dst=pbx4, id=8) / udp(long), 600))), fragment(IP(src=me4, dst=pbx4, id=9) / udp(long), 8)):
-    for p in pieces: out(p)
+    for p in pieces: out(p, "id %d" % pieces[0].id)
 six = fragment6(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrFragment(id=77) / udp(long), 1280)
-for p in six: out(p)
-for p in reversed(fragment6(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrFragment(id=78) / udp(long), 1280)): out(p)
+for p in six: out(p, "in order")
+for p in reversed(fragment6(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrFragment(id=78) / udp(long), 1280)): out(p, "in reverse")
+# Fragments that overlap: the second one writes another port over the first one's, or the
+# same again.
+def overlap(id, first, second, at):
+    for offset, more, part in ((0, 1, first), (at, 0, second)):
+        out(IP(src=me4, dst=pbx4, proto=17, id=id, frag=offset, flags=more) / Raw(part), id)
+        out(IPv6(src=me6, dst=pbx6, nh=44) / IPv6ExtHdrFragment(nh=17, offset=offset, m=more, id=id) / Raw(part), "6 %d" % id)
+other, sip = (bytes(UDP(sport=5060, dport=port, len=40) / Raw("o" * 24)) for port in (9999, 5060))
+overlap(101, other, sip[:] + b"o" * 8, 0)
+overlap(102, sip, other + b"o" * 8, 0)
+overlap(103, sip, b"O" * 32, 1)
+overlap(104, sip, b"O" * 24, 3)
 # Fragments whose transport header begins in the second one, in order and reversed.
 def split(name, id, nh, upper):
     first = IPv6(src=me6, dst=pbx6, nh=44) / IPv6ExtHdrFragment(nh=60, offset=0, m=1, id=id) / Raw(bytes([60, 0, 1, 4, 0, 0, 0, 0]))
     second = IPv6(src=me6, dst=pbx6, nh=44) / IPv6ExtHdrFragment(nh=60, offset=1, m=0, id=id) / Raw(bytes([nh, 0, 1, 4, 0, 0, 0, 0]) + upper)
     return [first, second]
 def whole(upper): return bytes(IPv6(bytes(IPv6(src=me6, dst=pbx6) / upper)).payload)
-for p in split("split", 91, 17, whole(udp("split chain"))): out(p)
-for p in reversed(split("split", 92, 17, whole(udp("split chain reversed")))): out(p)
-for p in split("split", 93, 6, whole(TCP(sport=5556, dport=5060, flags="S"))): out(p)
+for p in split("split", 91, 17, whole(udp("split chain"))): out(p, "split")
+for p in reversed(split("split", 92, 17, whole(udp("split chain reversed")))): out(p, "split reversed")
+for p in split("split", 93, 6, whole(TCP(sport=5556, dport=5060, flags="S"))): out(p, "split TCP")
 # A SYN with odd flags, and a TCP packet out of the blue.
 out(IP(src=me4, dst=pbx4) / TCP(sport=5555, dport=5060, flags="SECU"))
 out(IP(src=me4, dst=pbx4) / TCP(sport=5555, dport=5060, flags="A") / Raw("INVITE"))
+for flags in ("", "F", "FSRPAUEC", "R", "SA"):
+    out(IP(src=me4, dst=pbx4) / TCP(sport=5557, dport=5060, flags=flags) / Raw("INVITE"))
+out(IPv6(src=me6, dst=pbx6) / TCP(sport=5557, dport=5061, flags="S") / Raw("INVITE"))
+# UDP with odd headers, and what the other port of SIP gets.
+out(IP(src=me4, dst=pbx4) / UDP(sport=5060, dport=5060, chksum=0) / Raw("no checksum"))
+out(IP(src=me4, dst=pbx4) / UDP(sport=0, dport=5060) / Raw("port 0"))
+out(IP(src=me4, dst=pbx4) / UDP(sport=5060, dport=5060))
+out(IP(src=me4, dst=pbx4, ttl=255, tos=0xff) / udp("ttl and tos"))
+out(IP(src=me4, dst=pbx4, flags="evil") / udp("evil bit"))
+out(IPv6(src=me6, dst=pbx6, fl=0xfffff, tc=0xff) / udp("flow label"))
+out(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrHopByHop(options=[RouterAlert()]) / udp("router alert"))
+many = IPv6(src=me6, dst=pbx6)
+for _ in range(12): many = many / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)])
+out(many / udp("twelve headers"))
+out(IPv6(src=me6, dst=pbx6) / IPv6ExtHdrRouting(type=4, segleft=0, addresses=[pbx6]) / udp("routing header"))
+print(len(sent))
 # The last one is for a port that nobody fences.
 out(IP(src=me4, dst=pbx4) / UDP(sport=5060, dport=9) / Raw("end"))
 `
@@ -213,10 +243,13 @@ func testForgedAndOddPackets(t *testing.T) {
 	labtest.Must(t, phone.Route("default", "fd00::1"))
 	script := filepath.Join(t.TempDir(), "forge.py")
 	labtest.Must(t, os.WriteFile(script, []byte(forge), 0o644))
+	shapes := 0
 	attack := func(wants ...string) []string {
 		e := listenRaw(t, w.pbx)
 		defer e.close()
-		labtest.Run(t, stranger, "/usr/bin/python3", script, v4, v6, pbx4, pbx6)
+		said := labtest.Run(t, stranger, "/usr/bin/python3", script, v4, v6, pbx4, pbx6)
+		_, err := fmt.Sscan(said, &shapes)
+		labtest.Must(t, err)
 		<-e.end
 		// Of packets of several kinds, the last may be there before another one.
 		until(t, fmt.Sprintf("all of %q arrive", wants), func() bool { return e.has(wants) })
@@ -229,11 +262,14 @@ func testForgedAndOddPackets(t *testing.T) {
 		"forged 2001:db8:5::50", "forged 2001:db8:5::1", "split chain", "split chain reversed",
 		"SCTP", "SCTP over IPv6", "UDP-Lite", "UDP-Lite over IPv6", "DCCP", "TCP", "TCP over IPv6",
 		"options", "destination options", "hop by hop", "two headers", "atomic fragment", "fragments",
+		"no checksum", "port 0", "", "ttl and tos", "evil bit", "flow label", "twelve headers",
 	)
 
 	s := newSite(t, w.pbx, "version: 1\nproviders: [{name: acme, addresses: ["+edge1+"]}]\ntrusted: {addresses: [192.168.1.0/24, 'fd00::/64', 'fe80::/10', '2001:db8:5::/64']}\n")
 	s.must(t, 0, "apply")
-	if got := attack(); len(got) != 0 {
+	got := attack()
+	labtest.Report(t, "P8", labtest.Over("shapes of forged, odd and cut packets from strangers", backendOf(t)), shapes, "%d arrived", len(got))
+	if len(got) != 0 {
 		t.Errorf("behind the fence there arrived %q", got)
 	}
 

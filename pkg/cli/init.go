@@ -26,7 +26,9 @@ never replaces a policy.
 
 A provider is one of the presets that ringfence ships (ringfence providers lists
 them) or the registrar's name as your phones have it. Without one the policy
-begins in monitor mode, which drops nothing.`,
+begins in monitor mode, which drops nothing. So it does where a SIP server listens
+on a public address and no network of phones is connected: phones may be anywhere
+then, and enforce would drop those that you have not listed.`,
 		Example: `  ringfence init
   ringfence init --provider telnyx --provider sip.provider.example
   ringfence init --provider twilio:trunk=mycompany`,
@@ -83,6 +85,7 @@ func draftReport(path string, d policy.Draft) any {
 	return struct {
 		Path       string             `json:"path"`
 		Monitor    bool               `json:"monitor"`
+		Exposed    []ruleset.Listener `json:"exposed"`
 		Forwards   bool               `json:"forwards"`
 		Outside    []string           `json:"outside"`
 		Interfaces []string           `json:"interfaces"`
@@ -90,7 +93,7 @@ func draftReport(path string, d policy.Draft) any {
 		Inside     []string           `json:"inside"`
 		Servers    []ruleset.Listener `json:"servers"`
 	}{
-		path, d.Monitor, d.Host.Forwards, append([]string{}, d.Host.Outside...), append([]string{}, d.Interfaces...),
+		path, d.Monitor, append([]ruleset.Listener{}, d.Exposed...), d.Host.Forwards, append([]string{}, d.Host.Outside...), append([]string{}, d.Interfaces...),
 		networks(d.Trusted), networks(d.Inside), append([]ruleset.Listener{}, d.Servers...),
 	}
 }
@@ -112,7 +115,13 @@ func printDraft(a *app, d policy.Draft) {
 		}
 		fmt.Fprintf(w, "  SIP server\t%s\n", none(serverTexts(d.Servers), "none listens now"))
 	})
-	if d.Monitor {
+	switch {
+	case len(d.Exposed) > 0:
+		fmt.Fprintf(a.stdout, `It drops nothing yet (mode: monitor): %s can be reached from everywhere, and no
+network of phones is connected, so enforce would drop every phone that is not
+listed. ringfence status counts what it would drop; then write enforce.
+`, strings.Join(serverTexts(d.Exposed), ", "))
+	case d.Monitor:
 		fmt.Fprintln(a.stdout, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")
 	}
 	fmt.Fprintln(a.stdout, "Read it, then: ringfence diff")

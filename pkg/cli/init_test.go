@@ -34,6 +34,36 @@ func resolvable(t *testing.T, h *lab.Namespace) {
 	t.Cleanup(func() { server.Close() })
 }
 
+// TestInitExposed: where a SIP server listens on a public address and no network of phones
+// is connected, the draft drops nothing although it has a provider, and says why.
+func TestInitExposed(t *testing.T) {
+	w := newWorld(t)
+	e := listen(t, w.pbx, 5060, pbx4)
+	s := newSite(t, w.pbx, "")
+	draft := func(args ...string) (text string, o outcome) {
+		t.Helper()
+		labtest.Must(t, os.Remove(s.policyFile()))
+		o = s.must(t, 0, append([]string{"init", "--provider", "sip.acme.example"}, args...)...)
+		content, err := os.ReadFile(s.policyFile())
+		labtest.Must(t, err)
+		return string(content), o
+	}
+	text, o := draft()
+	if !strings.Contains(text, "\nmode: monitor\n") || !strings.Contains(text, "# A SIP server listens on a public address of this host (TCP 5060, UDP 5060)") {
+		t.Errorf("the draft is\n%s", text)
+	}
+	if !strings.Contains(o.stdout, "UDP 5060") || !strings.Contains(o.stdout, "can be reached from everywhere") {
+		t.Errorf("init says\n%s", o.stdout)
+	}
+	if _, o = draft("-o", "json"); !strings.Contains(o.stdout, `"monitor": true`) {
+		t.Errorf("init says\n%s", o.stdout)
+	}
+	labtest.Must(t, e.Close())
+	if text, _ = draft(); !strings.Contains(text, "\nmode: enforce\n") {
+		t.Errorf("nothing listens, and the draft is\n%s", text)
+	}
+}
+
 // TestInit drafts a policy on real hosts; each passes check and is accepted by
 // apply as it is, and the second init refuses to overwrite it.
 func TestInit(t *testing.T) {

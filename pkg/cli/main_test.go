@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,6 +50,8 @@ type site struct {
 	shared *site
 	// environment is added to that of the tests.
 	environment []string
+	// as is whose process it is, nil for that of the tests.
+	as *syscall.SysProcAttr
 }
 
 func newSite(t *testing.T, h *lab.Namespace, policy string) *site {
@@ -109,6 +112,7 @@ func (s *site) command(t *testing.T, args ...string) *exec.Cmd {
 		cmd.Env = os.Environ()
 	}
 	cmd.Env = append(cmd.Env, s.environment...)
+	cmd.SysProcAttr = s.as
 	return cmd
 }
 

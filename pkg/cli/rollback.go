@@ -93,10 +93,16 @@ func printRolledBack(a *app, r *fence.RolledBack) {
 		fmt.Fprintf(a.stdout, "Generation %d is in force, with the policy of generation %d: %s.\n", r.Generation, r.Target, notice.Count(len(r.Plan.Changes), "change"))
 	}
 	// Reading anything but a regular file, such as standard input, might never end.
-	if info, err := os.Stat(r.Source); err != nil || !info.Mode().IsRegular() {
+	info, err := os.Stat(r.Source)
+	if err != nil || !info.Mode().IsRegular() {
 		return
 	}
-	if text, err := os.ReadFile(r.Source); err == nil && string(text) != r.Text {
+	same := info.Size() == int64(len(r.Text)) // a file of any other size is not read
+	if same {
+		text, err := os.ReadFile(r.Source)
+		same = err != nil || string(text) == r.Text
+	}
+	if !same {
 		fmt.Fprintf(a.stdout, "The policy file %s differs from it: correct the file before the next apply.\n", r.Source)
 	}
 }

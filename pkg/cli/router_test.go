@@ -148,7 +148,11 @@ func TestCutInside(t *testing.T) {
 	s.must(t, 0, "apply")
 	registers(t, o, edge1, phone4)
 	s.write(t, routerPolicyBase)
-	s.must(t, 0, "apply", "--allow-cut-inside")
+	// The phone has just registered.
+	if o := s.must(t, 3, "apply", "--allow-cut-inside"); !strings.Contains(o.stderr, "cut-live") || !strings.Contains(o.stderr, phone4+" (UDP 5060)") {
+		t.Errorf("the refusal says\n%s", o.stderr)
+	}
+	s.must(t, 0, "apply", "--allow-cut-inside", "--allow-cut-live")
 	// What was accepted once is not asked for again; what is new is.
 	s.write(t, routerPolicyBase+"bans: {size: 100}\n")
 	s.must(t, 0, "apply")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -52,6 +53,7 @@ func serve(t *testing.T, site *site, args ...string) *service {
 	socket := filepath.Join(site.folder, "notify")
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	labtest.Must(t, err)
+	labtest.Must(t, os.Chmod(socket, 0o777)) // the service may be another user's
 	t.Cleanup(func() { systemd.Close() })
 	go func() {
 		buf := make([]byte, 4096)

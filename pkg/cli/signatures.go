@@ -1,20 +1,16 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
-	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
@@ -31,39 +27,38 @@ accept, the source of one of class ban is banned; one of class label is only
 counted. As root it also shows how many packets have matched.`,
 		Example: `  ringfence signatures
   ringfence signatures --all              also those that are off
-  ringfence signatures test message.txt   what would this message match?`,
+  ringfence signatures test message.txt   what would this message match?
+  ringfence signatures test scan.pcap     and each packet of a capture?`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runSignatures(c.Context(), a, all) },
 	}
 	c.Flags().BoolVar(&all, "all", false, "also those that are off or left out")
-	c.AddCommand(&cobra.Command{
-		Use:   "test FILE|-",
-		Short: "Show which signatures a SIP message matches, and where",
-		Long: `test reads a SIP message from a file, or from standard input (-), and says which
-signatures it matches, in which line and column, and how the kernel would treat
-it. It changes nothing and needs no root.
-
-Exit status: 0 it was read, whatever it matches; 1 error.`,
-		Example: `  ringfence signatures test message.txt
-  tshark -r scan.pcap -T fields -e udp.payload | xxd -r -p | ringfence signatures test -`,
-		RunE: func(c *cobra.Command, args []string) error { return runTestMessage(c.Context(), a, args) },
-	})
+	c.AddCommand(signaturesTestCommand(a))
 	return c
 }
 
 // listedSignature is the object that signatures prints for one signature.
 type listedSignature struct {
-	Name   string          `json:"name"`
+	Name string `json:"name"`
+	// Header, Match and Value are there for a signature with one condition, All for one
+	// with several.
+	Header string            `json:"header,omitempty"`
+	Match  signature.Match   `json:"match,omitempty"`
+	Value  string            `json:"value,omitempty"`
+	All    []listedCondition `json:"all,omitempty"`
+	Class  signature.Class   `json:"class"`
+	On     bool              `json:"on"`
+	List   string            `json:"list,omitempty"`
+	Source string            `json:"source"`
+	Note   string            `json:"note,omitempty"`
+	// Packets is how many packets matched, null if that is not known.
+	Packets *uint64 `json:"packets"`
+}
+
+type listedCondition struct {
 	Header string          `json:"header"`
 	Match  signature.Match `json:"match"`
 	Value  string          `json:"value"`
-	Class  signature.Class `json:"class"`
-	On     bool            `json:"on"`
-	List   string          `json:"list,omitempty"`
-	Source string          `json:"source"`
-	Note   string          `json:"note,omitempty"`
-	// Packets is how many packets matched, null if that is not known.
-	Packets *uint64 `json:"packets"`
 }
 
 func runSignatures(ctx context.Context, a *app, all bool) error {
@@ -81,7 +76,13 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 	}
 	list := []listedSignature{}
 	add := func(k catalog.Signature, on bool) {
-		s := listedSignature{k.Name, k.Header, k.Match, k.Value, k.Class, on, k.List, k.Source, k.Note, nil}
+		s := listedSignature{
+			Name: k.Name, Header: k.Header, Match: k.Match, Value: k.Value,
+			Class: k.Class, On: on, List: k.List, Source: k.Source, Note: k.Note,
+		}
+		for _, c := range k.All {
+			s.All = append(s.All, listedCondition(c))
+		}
 		if n, ok := hits[k.Name]; ok && on {
 			s.Packets = &n
 		}
@@ -104,6 +105,12 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 	if a.json() {
 		return a.writeJSON(list)
 	}
+	a.listSignatures(list)
+	return nil
+}
+
+// listSignatures prints a line for each condition.
+func (a *app) listSignatures(list []listedSignature) {
 	table(a.stdout, func(w io.Writer) {
 		fmt.Fprintln(w, "NAME\tCLASS\tHEADER\tMATCH\tPACKETS")
 		for _, s := range list {
@@ -114,10 +121,16 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 			case s.Packets != nil:
 				packets = fmt.Sprint(*s.Packets)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s %q\t%s\n", s.Name, s.Class, s.Header, s.Match, s.Value, packets)
+			first := listedCondition{s.Header, s.Match, s.Value}
+			if len(s.All) > 0 {
+				first = s.All[0]
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s %q\t%s\n", s.Name, s.Class, first.Header, first.Match, first.Value, packets)
+			for _, also := range s.All[min(1, len(s.All)):] {
+				fmt.Fprintf(w, "  and\t\t%s\t%s %q\t\n", also.Header, also.Match, also.Value)
+			}
 		}
 	})
-	return nil
 }
 
 // policyOrNone returns the policy, or if there is none, one with the defaults.
@@ -127,104 +140,4 @@ func policyOrNone(ctx context.Context, a *app) (*policy.Policy, error) {
 		return catalog.Parse("default", []byte("version: 1\n"))
 	}
 	return p.Policy, err
-}
-
-// testedMessage is the object that signatures test prints.
-type testedMessage struct {
-	Request  bool             `json:"request"`
-	Verdict  string           `json:"verdict"`
-	Named    string           `json:"named,omitempty"` // the signature that decides
-	Findings []messageFinding `json:"findings"`
-}
-
-type messageFinding struct {
-	Signature string          `json:"signature"`
-	Class     signature.Class `json:"class"`
-	Header    string          `json:"header"`
-	Line      int             `json:"line"`
-	Column    int             `json:"column"`
-	Text      string          `json:"text"`
-}
-
-func runTestMessage(ctx context.Context, a *app, args []string) error {
-	if len(args) != 1 {
-		return notice.WithHint(errors.New("signatures test needs one file, or - for standard input"), "for example: ringfence signatures test message.txt")
-	}
-	message, err := readMessage(a, args[0])
-	if err != nil {
-		return err
-	}
-	p, err := policyOrNone(ctx, a)
-	if err != nil {
-		return err
-	}
-	automaton, err := catalog.AutomatonOf(p)
-	if err != nil {
-		return err
-	}
-	e := automaton.Explain(message)
-	t := testedMessage{Request: e.Request, Named: e.Result.Signature, Verdict: verdictText(e, automaton, len(message)), Findings: []messageFinding{}}
-	for _, f := range e.Findings {
-		header := f.Header
-		if header == "" {
-			header = signature.RequestLine
-		}
-		t.Findings = append(t.Findings, messageFinding{
-			f.Signature.Name, f.Signature.Class, header, f.Line, f.Column, strings.TrimRight(string(message[f.From:f.To]), "\r\n"),
-		})
-	}
-	slices.SortStableFunc(t.Findings, func(a, b messageFinding) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
-	if a.json() {
-		return a.writeJSON(t)
-	}
-	fmt.Fprintln(a.stdout, t.Verdict)
-	table(a.stdout, func(w io.Writer) {
-		for _, f := range t.Findings {
-			fmt.Fprintf(w, "  %d:%d\t%s\t%s\t%s: %q\n", f.Line, f.Column, f.Signature, f.Class, f.Header, f.Text)
-		}
-	})
-	return nil
-}
-
-// maxMessage is how much of a message is read: no UDP datagram is larger.
-const maxMessage = 65535
-
-func readMessage(a *app, path string) ([]byte, error) {
-	from := a.stdin
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("read message: %w", err)
-		}
-		defer f.Close()
-		from = f
-	}
-	message, err := io.ReadAll(io.LimitReader(from, maxMessage))
-	if err != nil {
-		return nil, fmt.Errorf("read message: %w", err)
-	}
-	return message, nil
-}
-
-// verdictText says how the kernel would treat a message.
-func verdictText(e signature.Explanation, automaton *signature.Automaton, length int) string {
-	switch {
-	case e.Result.Mark == signature.Scanner:
-		return fmt.Sprintf("It comes from a scanner: %s.", e.Result.Signature)
-	case !e.Request:
-		return "It is not a SIP request, so it is not checked."
-	case e.Result.Mark == signature.NotAllowed:
-		return "Its User-Agent is not one of those that the policy requires."
-	case e.Result.Mark == signature.Allowed:
-		return fmt.Sprintf("Its User-Agent is one of those that the policy requires: %s.", e.Allowed)
-	case e.Result.Signature != "":
-		return fmt.Sprintf("It is only counted: %s.", e.Result.Signature)
-	}
-	verdict := fmt.Sprintf("It matches none of %s.", notice.Count(len(automaton.Signatures()), "signature"))
-	if length > signature.MaxLength {
-		verdict += fmt.Sprintf(" Only the first %d bytes are read.", signature.MaxLength)
-	}
-	return verdict
 }

@@ -15,7 +15,8 @@ import (
 func override(r *plan.Refusal) string {
 	flag := map[string]string{
 		plan.GuardForeignTable: "--adopt", plan.GuardEmptyProvider: "--allow-empty",
-		plan.GuardCutInside: "--allow-cut-inside", plan.GuardProtected: "--allow-protected",
+		plan.GuardCutInside: "--allow-cut-inside", plan.GuardCutLive: "--allow-cut-live",
+		plan.GuardProtected: "--allow-protected",
 	}[r.Guard]
 	if len(r.Subjects) == 0 {
 		return flag

@@ -98,7 +98,7 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 				text, verdict = text+"\nmode: monitor", pass
 			}
 			as := strings.NewReplacer("VERDICT", verdict, "PASS", pass, "ALLOWED", friend)
-			s, _ := compile.State(parse(t, text), nil, ruleset.Host{Engine: test.engine})
+			s, _ := compile.State(parse(t, text), nil, ruleset.Host{Engine: test.engine, ByHand: true})
 			got := strings.Replace(rules(s.Chains["sip"]), "meta nfproto ipv6 goto sip6\n", "", 1)
 			if diff := cmp.Diff(as.Replace(test.want), got); diff != "" {
 				t.Error(diff)
@@ -127,27 +127,47 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 }
 
 // TestEmptySets: no rule looks into a set that is always empty, and each set that may
-// be filled at run time has one.
+// be filled at run time has one. That of what is allowed by hand has none until that
+// happens first.
 func TestEmptySets(t *testing.T) {
-	const byHand = "ip saddr @allowed4 goto from_allowed4\n"
-	for policy, want := range map[string]string{
-		"": "meta nfproto ipv6 goto sip6\n" + byHand + `counter name "dropped_unknown" drop`,
-		`providers: [{name: a, addresses: ["2001:db8::1"]}]`: "meta nfproto ipv6 goto sip6\n" + byHand + `counter name "dropped_unknown" drop`,
-		"providers: [{name: a, registrars: [sip.a.example]}]\ntrusted: {hosts: [office.example]}": `ip saddr @providers4 counter name "allowed_provider" accept
-ip saddr @trusted4 counter name "allowed_trusted" accept
-meta nfproto ipv6 goto sip6
-` + byHand + `counter name "dropped_unknown" drop`,
-		"unknown: {action: accept}\nbans: {addresses: [\"2001:db8::1\"]}": `meta nfproto ipv6 goto sip6
-` + byHand + `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
-ip saddr @banned4 jump from_banned4
-counter name "allowed_unknown" accept`,
+	const (
+		provider = `ip saddr @providers4 counter name "allowed_provider" accept` + "\n"
+		v6       = "meta nfproto ipv6 goto sip6\n"
+		byHand   = "ip saddr @allowed4 goto from_allowed4\n"
+		unknown  = `counter name "dropped_unknown" drop`
+	)
+	for _, test := range []struct{ policy, never, once string }{
+		{"", unknown, v6 + byHand + unknown},
+		{"providers: [{name: a, addresses: [192.0.2.1]}]", provider + unknown, provider + v6 + byHand + unknown},
+		{`providers: [{name: a, addresses: ["2001:db8::1"]}]`, v6 + unknown, v6 + byHand + unknown},
+		{
+			policy: "providers: [{name: a, registrars: [sip.a.example]}]\ntrusted: {hosts: [office.example]}",
+			never:  provider + "ip saddr @trusted4 counter name \"allowed_trusted\" accept\n" + v6 + unknown,
+			once:   provider + "ip saddr @trusted4 counter name \"allowed_trusted\" accept\n" + v6 + byHand + unknown,
+		},
+		{"bans: {addresses: [\"2001:db8::1\"]}", v6 + unknown, v6 + byHand + unknown},
+		{
+			policy: "unknown: {action: accept}\nbans: {addresses: [\"2001:db8::1\"]}",
+			never:  v6 + accepts,
+			once:   v6 + byHand + accepts,
+		},
 	} {
-		s, _ := compile.State(parse(t, policy), nil, ruleset.Host{})
-		if diff := cmp.Diff(want, rules(s.Chains["sip"])); diff != "" {
-			t.Errorf("%s: %s", policy, diff)
+		for byHand, want := range map[bool]string{false: test.never, true: test.once} {
+			s, _ := compile.State(parse(t, test.policy), nil, ruleset.Host{ByHand: byHand})
+			if diff := cmp.Diff(want, rules(s.Chains["sip"])); diff != "" {
+				t.Errorf("%s, somebody was allowed by hand: %t: %s", test.policy, byHand, diff)
+			}
+			if _, ok := s.Chains["from_allowed4"]; ok != byHand {
+				t.Errorf("%s: there is a chain that no rule leads to, or none that one leads to", test.policy)
+			}
 		}
 	}
 }
+
+// accepts is the end of the rules for IPv4 of a policy that accepts strangers.
+const accepts = `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
+ip saddr @banned4 jump from_banned4
+counter name "allowed_unknown" accept`
 
 // TestForgedSources: which sources must come in by the interface by which answers
 // leave, and which need not.
@@ -215,7 +235,7 @@ func TestMarkNeverLeaves(t *testing.T) {
 	const cleared = "meta mark set meta mark & 0xf0ffffff"
 	const goes = "meta l4proto . th dport @ports iifname \"eth0\" goto sip"
 	p := parse(t, "interfaces: [eth0]\nports: {udp: [5060], tcp: []}")
-	with, _ := compile.State(p, nil, ruleset.Host{Engine: "bpf"})
+	with, _ := compile.State(p, nil, ruleset.Host{Engine: "bpf", ByHand: true})
 	if got, want := rules(with.Chains["pass"]), cleared+" accept"; got != want {
 		t.Errorf("pass is %q, want %q", got, want)
 	}

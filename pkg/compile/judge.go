@@ -12,9 +12,10 @@ import (
 
 // judge makes the chains that judge a packet to a fenced port: allow, block, ban,
 // default. With the ban before the allowance, one forged packet would shut a registrar
-// out. A packet costs the rules that it passes, so each family has a chain of its own,
-// which packets of IPv6 take behind what allows those of IPv4, and what only some packets
-// need is behind what picks them.
+// out. A packet costs the rules that it passes, so each family has a chain of its own
+// where their rules differ, which packets of IPv6 take behind what allows those of IPv4.
+// What only some packets need is behind what picks them, and there are no rules for what
+// cannot be.
 func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	v4 := family{table: t, origins: o, chains: chains, chain: "sip"}
 	if t.policy.Unknown.AllowReplies {
@@ -27,12 +28,14 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 		v4.count("allowed_trusted", ruleset.InInterface{Name: name})
 	}
 	v4.allowed()
-	v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"})
-	v4.others()
 	v6 := v4
 	v6.v6, v6.chain = true, "sip6"
-	v6.allowed()
-	v6.others()
+	if v4.isOwn() || v6.isOwn() || v6.allows() {
+		v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: v6.chain})
+		v6.allowed()
+		v6.others()
+	}
+	v4.others()
 }
 
 // family compiles the chains for one address family.
@@ -69,15 +72,33 @@ func (f family) unprotected() ruleset.Source {
 
 func (f family) from(kind string) ruleset.Source { return ruleset.Source{V6: f.v6, Set: f.set(kind)} }
 
+// isOwn reports whether others has rules that are about the family.
+func (f family) isOwn() bool { return f.host.ByHand || f.policy.Unknown.Accept || f.holds("blocked") }
+
+// allows reports whether allowed has rules.
+func (f family) allows() bool { return f.mayHold("providers") || f.mayHold("trusted") }
+
+// mayHold reports whether the policy puts an address into the family's set of a kind, or
+// has a name that may.
+func (f family) mayHold(kind string) bool {
+	names := len(f.policy.Trusted.Hosts) > 0
+	if kind == "providers" {
+		names = slices.ContainsFunc(f.policy.Providers, namesHosts)
+	}
+	return names || f.holds(kind)
+}
+
 // allowed lets in who is allowed.
 func (f family) allowed() {
-	f.allow("allowed_provider", "providers", slices.ContainsFunc(f.policy.Providers, namesHosts))
-	f.allow("allowed_trusted", "trusted", len(f.policy.Trusted.Hosts) > 0)
+	f.allow("allowed_provider", "providers")
+	f.allow("allowed_trusted", "trusted")
 }
 
 // others judges everybody else.
 func (f family) others() {
-	f.allowByHand()
+	if f.host.ByHand {
+		f.allowByHand()
+	}
 	if f.policy.Unknown.Accept {
 		// Unknown sources may be allowed below, so own addresses must be checked here.
 		f.forged()
@@ -129,9 +150,9 @@ func (f family) holds(kind string) bool { return len(f.origins.Sets[f.set(kind)]
 // allow lets the members of a set pass. There is no rule for a set that is empty and
 // that no name can fill. Members with an address of this side may be forged, so a
 // separate chain checks them.
-func (f family) allow(counter, kind string, names bool) {
+func (f family) allow(counter, kind string) {
 	switch {
-	case !names && !f.holds(kind):
+	case !f.mayHold(kind):
 	case f.mayBeForged(kind):
 		f.allowUnlessForged(counter, kind)
 	default:
@@ -149,7 +170,15 @@ func (f family) allowUnlessForged(counter, kind string) {
 // allowByHand lets in what somebody has allowed for a time. It comes before bans, so
 // that a phone which was banned a moment before is let in at once. Nobody knows yet
 // which addresses these will be, so they may be of this side.
+//
+// Packets pay for the lookup, so there is none where nobody was ever allowed by hand.
 func (f family) allowByHand() { f.allowUnlessForged("allowed_by_hand", "allowed") }
+
+// LetsInByHand reports whether a table has the rules for what is allowed by hand.
+func LetsInByHand(s *ruleset.State) bool {
+	_, ok := s.Chains["from_allowed4"]
+	return ok
+}
 
 // mayBeForged reports whether a set holds an address that only comes in by some
 // interfaces.
@@ -167,7 +196,7 @@ func (f family) forged() {
 		own = v6
 	}
 	source := ruleset.Source{V6: f.v6, In: own}
-	if len(f.spoofExceptions()) == 0 {
+	if len(f.spoofExceptions(false, true)) == 0 {
 		f.count("dropped_spoofed", source, ruleset.ReversePathMissing{})
 	} else {
 		f.rule(source, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"})
@@ -204,12 +233,12 @@ func (t table) ownSources() (v4, v6 []netip.Prefix) {
 // spoofExceptions returns the rules for sources that look forged and are not: the
 // policy lists them as asymmetric, or this host has two interfaces in one network, only
 // one of which is the reverse path.
-func (t table) spoofExceptions() []ruleset.Rule {
+func (t table) spoofExceptions(families ...bool) []ruleset.Rule {
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
 	var rules []ruleset.Rule
 	back := ruleset.Verdict{Kind: ruleset.Return}
-	for _, is6 := range []bool{false, true} {
+	for _, is6 := range families {
 		if len(t.policy.Trusted.Asymmetric) > 0 {
 			rules = append(rules, ruleset.NewRule(family{v6: is6}.from("asymmetric"), back))
 		}

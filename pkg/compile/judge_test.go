@@ -29,9 +29,13 @@ func TestJudgement(t *testing.T) {
 		text := randomPolicy(r)
 		p := parse(t, text)
 		engine := []string{"", "bpf"}[r.IntN(2)]
-		s, _ := compile.State(p, nil, ruleset.Host{Engine: engine})
-		byHand := randomAddress(r)
-		allowByHand(s, byHand)
+		host := ruleset.Host{Engine: engine, ByHand: r.IntN(2) == 0}
+		s, _ := compile.State(p, nil, host)
+		var byHand netip.Addr
+		if host.ByHand {
+			byHand = randomAddress(r)
+			allowByHand(s, byHand)
+		}
 		for range 50 {
 			packet := packet{source: randomAddress(r), noWayBack: r.IntN(2) == 0}
 			if engine == "bpf" {

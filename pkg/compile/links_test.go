@@ -47,6 +47,35 @@ func TestFollowed(t *testing.T) {
 	}
 }
 
+// TestUnseenOnBridges: with br_netfilter what is read on the ports of a bridge comes in by
+// the bridge.
+func TestUnseenOnBridges(t *testing.T) {
+	host := links("br0 bridge", "eth0 device", "tap0 tun", "eth1 device")
+	host.Interfaces[1].Master, host.Interfaces[2].Master = "br0", "br0"
+	host.Engine, host.Classified = "bpf", []string{"eth0", "eth1", "tap0"}
+	for filtered, want := range map[bool]string{
+		true:  "iifname \"br0\" counter name \"unseen\"\niifname \"eth1\" counter name \"unseen\"",
+		false: "iifname \"eth0\" counter name \"unseen\"\niifname \"eth1\" counter name \"unseen\"\niifname \"tap0\" counter name \"unseen\"",
+	} {
+		host.BridgeFilter = filtered
+		s, _ := compile.State(parse(t, ""), nil, host)
+		if got := rules(s.Chains["unseen"]); got != want {
+			t.Errorf("br_netfilter %t: got\n%swant\n%s", filtered, got, want)
+		}
+	}
+}
+
+// TestTranslation: what is translated to a fenced port is judged behind that, and a rule
+// about connections is only where something translates.
+func TestTranslation(t *testing.T) {
+	for _, host := range []ruleset.Host{{}, {Forwards: true}, {Translates: true}} {
+		s, _ := compile.State(parse(t, ""), nil, host)
+		if _, judged := s.Chains["after_dnat"]; judged != (host.Forwards || host.Translates) {
+			t.Errorf("forwards %t, translates %t: judged behind the translation: %t", host.Forwards, host.Translates, judged)
+		}
+	}
+}
+
 // TestTrustedInterfaces: what comes in by them is let in before anything else is looked
 // at, for both families, and behind nothing but answers.
 func TestTrustedInterfaces(t *testing.T) {

@@ -59,12 +59,13 @@ func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 const mostByHand = 65535
 
 // addressSet is a set that holds ranges only where there are any. Single addresses are
-// found faster without, and one that comes or goes costs the same in a set of any size
-// (rhashtable). It has no auto-merge: the kernel refuses to delete one element out of a
-// merged one.
+// found faster without, and one that comes or goes costs the same in a set of any size.
+// It has no auto-merge: the kernel refuses to delete one element out of a merged one.
 func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
 	ranges := slices.ContainsFunc(list, func(p netip.Prefix) bool { return !ruleset.Canonical(p).IsSingleIP() })
-	return ruleset.Set{Key: key, Interval: ranges, Elements: ruleset.Addresses(list)}
+	s := ruleset.Set{Key: key, Interval: ranges, Elements: ruleset.Addresses(list)}
+	s.Size = s.Room()
+	return s
 }
 
 func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
@@ -92,12 +93,17 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	}
 	chains["prerouting"] = t.prerouting(interfaces)
 	t.judge(chains, o)
-	if exceptions := t.spoofExceptions(); len(exceptions) > 0 && leadTo(chains, "spoofed") {
+	if !leadTo(chains, "allowed") {
+		delete(chains, "allowed")
+	}
+	if families := askedIn(chains, "spoofed"); len(families) > 0 {
+		exceptions := t.spoofExceptions(families...)
 		chains["spoofed"] = ruleset.Chain{Rules: append(exceptions, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
 	}
-	if t.host.Forwards {
+	if t.host.Forwards || t.host.Translates {
 		// A fenced port behind one that is not fenced: the translation of the
-		// destination happens after prerouting has looked at the port.
+		// destination happens after prerouting has looked at the port. Elsewhere a rule
+		// about connections would switch connection tracking on.
 		chains["after_dnat"] = ruleset.Chain{Stage: ruleset.BeforeFilter, Rules: t.afterDNAT(interfaces)}
 	}
 	return chains
@@ -107,12 +113,40 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 func leadTo(chains map[string]ruleset.Chain, name string) bool {
 	for _, c := range chains {
 		for _, r := range c.Rules {
-			if slices.Contains(r.Statements(), ruleset.Statement(ruleset.Verdict{Kind: ruleset.Jump, Chain: name})) {
+			statements := r.Statements()
+			if v, ok := statements[len(statements)-1].(ruleset.Verdict); ok && v.Chain == name {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// askedIn returns the families, each as whether it is IPv6, whose rules about sources lead
+// to a chain.
+func askedIn(chains map[string]ruleset.Chain, name string) []bool {
+	var found [2]bool
+	for _, c := range chains {
+		for _, r := range c.Rules {
+			statements := r.Statements()
+			v, ends := statements[len(statements)-1].(ruleset.Verdict)
+			source, about := statements[0].(ruleset.Source)
+			switch {
+			case !ends || !about || v.Chain != name:
+			case source.V6:
+				found[1] = true
+			default:
+				found[0] = true
+			}
+		}
+	}
+	var families []bool
+	for i, there := range found {
+		if there {
+			families = append(families, i == 1)
+		}
+	}
+	return families
 }
 
 func (t table) prerouting(interfaces []ruleset.InInterface) ruleset.Chain {
@@ -157,14 +191,15 @@ func (t table) afterDNAT(interfaces []ruleset.InInterface) []ruleset.Rule {
 func (t table) unseen() []ruleset.Rule {
 	var rules []ruleset.Rule
 	count := ruleset.Count("unseen")
+	classified := t.classified()
 	if len(t.policy.Interfaces) == 0 {
-		for _, name := range t.host.Classified {
+		for _, name := range classified {
 			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, count))
 		}
 		return rules
 	}
 	for _, name := range Fenced(t.policy, t.host) {
-		if !slices.Contains(t.host.Classified, name) && !t.policy.Trusts(name) {
+		if !slices.Contains(classified, name) && !t.policy.Trusts(name) {
 			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, ruleset.Verdict{Kind: ruleset.Return}))
 		}
 	}
@@ -172,6 +207,17 @@ func (t table) unseen() []ruleset.Rule {
 		rules = append(rules, ruleset.NewRule(in, count))
 	}
 	return rules
+}
+
+// classified are the interfaces by which rules see packets come in that the classifier
+// has read, sorted.
+func (t table) classified() []string {
+	var names []string
+	for _, name := range t.host.Classified {
+		names = append(names, t.host.SeenAs(name))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // unread counts what the classifier had no time for.

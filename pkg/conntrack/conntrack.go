@@ -36,11 +36,24 @@ func ForgetAddresses(in *ruleset.State, gone *netipx.IPSet) error {
 		f.ports = append(f.ports, e.Port)
 	}
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f); err != nil {
+		if err := deleteMatching(family, f); err != nil {
 			return fmt.Errorf("delete connection-tracking entries of removed addresses: %w", err)
 		}
 	}
 	return nil
+}
+
+// tries is how often the entries are looked through again. Where many connections come
+// and go, the kernel often says that its list has changed while it was read.
+const tries = 20
+
+func deleteMatching(family netlink.InetFamily, f netlink.CustomConntrackFilter) (err error) {
+	for range tries {
+		if _, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 func passesReplies(s *ruleset.State) bool {

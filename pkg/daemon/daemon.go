@@ -27,14 +27,16 @@ type Daemon struct {
 	// Check is the interval at which everything is checked without an event; 0 means
 	// one minute.
 	Check time.Duration
-	// Poll is the interval at which the state folder is checked, and watching is tried
-	// again, while changes are not reported; 0 means one second.
+	// Poll is the interval at which counters are read and, while changes are not
+	// reported, the state folder is checked and watching is tried again; 0 means one
+	// second.
 	Poll time.Duration
 
 	reconciler *fence.Reconciler
 	notices    notices
 	status     string // the status that systemd got last
 	failure    string // the last error, "" after a success
+	unheard    string // the last error of Notify that was logged
 }
 
 // New returns a daemon. Its method Notice belongs in the configuration of the fence
@@ -84,7 +86,9 @@ func (d *Daemon) Run(ctx context.Context, r *fence.Reconciler) error {
 }
 
 func (d *Daemon) notify(state string) {
-	if err := d.Notify(state); err != nil {
+	err := d.Notify(state)
+	if err != nil && d.unheard != err.Error() {
+		d.unheard = err.Error() // it says that it is alive every few seconds
 		d.log.Warn("notify systemd", "state", state, "error", err)
 	}
 }
@@ -101,6 +105,9 @@ func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
 	if e.Ask || len(e.What) > 0 && o.Failures > 0 {
 		// Others may answer now, or be within reach.
 		d.reconciler.AskAgain()
+	}
+	if o.New {
+		d.reconciler.KeepReady()
 	}
 	switch {
 	case o.Plan.Empty():

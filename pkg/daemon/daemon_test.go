@@ -140,6 +140,41 @@ func TestDoesNotWakeItself(t *testing.T) {
 	})
 }
 
+// TestCountedPacketsAreAnAlarm: what the table counts and should not is an alarm within two
+// seconds, each counter once, and packets that go on coming cause no more looks than
+// there are without them.
+func TestCountedPacketsAreAnAlarm(t *testing.T) {
+	for _, counter := range []struct{ name, alarm string }{
+		{"allowed_scanner", "allowed-scanner: allowed addresses"}, {"unseen", "unseen: eth0"},
+	} {
+		s := serve(t, func(s *service) {
+			alarms := func() int {
+				synctest.Wait()
+				return strings.Count(s.log.String(), counter.alarm)
+			}
+			s.kernel.Count("allowed_provider", 7)
+			time.Sleep(90 * time.Second)
+			if alarms() != 0 {
+				t.Errorf("an alarm without a packet:\n%s", s.log.String())
+			}
+			s.kernel.Count(counter.name, 1)
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if alarms() != 1 {
+				t.Errorf("%d alarms after two seconds:\n%s", alarms(), s.log.String())
+			}
+			s.looks = 0
+			for n := range uint64(300) {
+				s.kernel.Count(counter.name, n+2)
+				time.Sleep(time.Second)
+			}
+		})
+		if s.looks > 6 || strings.Count(s.log.String(), counter.alarm) != 1 {
+			t.Errorf("%d looks in five minutes of %s:\n%s", s.looks, counter.name, s.log.String())
+		}
+	}
+}
+
 // TestEndsWhole: when Run returns, nothing of it goes on.
 func TestEndsWhole(t *testing.T) {
 	var looks int

@@ -23,6 +23,7 @@ func (d *Daemon) feed(ctx context.Context, events chan<- Event, w watched) {
 	var running sync.WaitGroup
 	running.Go(func() { d.feedTable(ctx, box, w.table) })
 	running.Go(func() { d.feedHost(ctx, box, w.host, w.mark) })
+	running.Go(func() { d.feedCounters(ctx, box) })
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -111,6 +112,16 @@ func (d *Daemon) restored(p *plan.Plan, e Event) {
 		attributes = append(attributes, "after", time.Since(e.At).Round(100*time.Microsecond))
 	}
 	d.log.Warn("the table was not as it should be and was corrected", attributes...)
+}
+
+// feedCounters has everything looked at when packets are counted that must not come:
+// the alarm need not wait for the look of every minute.
+func (d *Daemon) feedCounters(ctx context.Context, box *inbox) {
+	for wait(ctx, cmp.Or(d.Poll, pollEvery)) {
+		if d.reconciler.Grown(ctx) {
+			box.put(Event{})
+		}
+	}
 }
 
 // feedHost turns changes of the host and of files into events: the network, what the

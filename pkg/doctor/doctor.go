@@ -86,3 +86,17 @@ func (f Facts) ports() []uint16 {
 func (f Facts) fences(link string) bool {
 	return f.Site != nil && link != "lo" && f.Site.Policy.Fences(link)
 }
+
+// carries reports whether packets that are judged come in by a link first: by its bridge or
+// bond, or by what stands on it, the rules see them later.
+func (f Facts) carries(link string) bool {
+	if f.Site == nil || f.fences(link) {
+		return f.fences(link)
+	}
+	for _, i := range f.Site.Host.Interfaces {
+		if i.Name == link && i.Master != "" && f.fences(i.Master) || i.Parent == link && f.fences(i.Name) {
+			return true
+		}
+	}
+	return false
+}

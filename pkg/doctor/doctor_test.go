@@ -59,6 +59,12 @@ func TestExamine(t *testing.T) {
 		"no generation": {func(f *doctor.Facts) { f.Site = nil }, "no-generation", "ringfence apply"},
 		"down":          {func(f *doctor.Facts) { f.Down = true }, "down", "ringfence up"},
 		"no interface":  {func(f *doctor.Facts) { f.Site.Host.Interfaces = nil }, "no-interface", "eth0, eth1"},
+		"no interface but lo": {func(f *doctor.Facts) {
+			f.Site.Policy.Interfaces, f.Site.Host.Interfaces = nil, []ruleset.Interface{{Name: "lo"}}
+		}, "no-interface", "there is no interface but lo"},
+		"no iptables": {func(f *doctor.Facts) {
+			f.Backend, f.Obstacle = "iptables-legacy", errors.New("there is no program ipset")
+		}, "no-iptables", "install iptables"},
 		"an alarm": {func(f *doctor.Facts) {
 			f.Alarms = []site.Alarm{{Kind: "drift", Name: "table", Text: "1 difference", WayOut: "refresh"}}
 		}, "drift", "table: 1 difference"},
@@ -73,9 +79,16 @@ func TestExamine(t *testing.T) {
 		"outgoing only":   {add(chain("ip filter", "output", 0, ruleset.OtherRule{Ports: sip, Drops: true})), "", ""},
 		"a flowtable":     {func(f *doctor.Facts) { f.Others.Flowtables = []string{"fast of table inet filter"} }, "flowtable", "fast of table inet filter"},
 		"XDP":             {func(f *doctor.Facts) { f.Condition.XDP = []string{"eth1"} }, "xdp", "eth1"},
-		"XDP elsewhere":   {func(f *doctor.Facts) { f.Condition.XDP = []string{"lan"} }, "", ""},
-		"a SIP helper":    {func(f *doctor.Facts) { f.Others.SIPHelpers = []string{"sip5060 of table ip raw"} }, "sip-helper", "sip5060"},
-		"the SIP module":  {func(f *doctor.Facts) { f.Condition.SIPTracking = true }, "sip-helper", "modprobe -r"},
+		"XDP below a VLAN": {func(f *doctor.Facts) {
+			f.Site.Host.Interfaces[0].Parent, f.Condition.XDP = "card", []string{"card"}
+		}, "xdp", "card"},
+		"XDP on a port": {func(f *doctor.Facts) {
+			f.Site.Host.Interfaces = append(f.Site.Host.Interfaces, ruleset.Interface{Name: "port", Master: "eth0"})
+			f.Condition.XDP = []string{"port"}
+		}, "xdp", "port"},
+		"XDP elsewhere":  {func(f *doctor.Facts) { f.Condition.XDP = []string{"lan"} }, "", ""},
+		"a SIP helper":   {func(f *doctor.Facts) { f.Others.SIPHelpers = []string{"sip5060 of table ip raw"} }, "sip-helper", "sip5060"},
+		"the SIP module": {func(f *doctor.Facts) { f.Condition.SIPTracking = true }, "sip-helper", "modprobe -r"},
 		"an automatic helper": {
 			func(f *doctor.Facts) { f.Condition.SIPTracking, f.Condition.Automatic = true, true },
 			"sip-helper", "nf_conntrack_helper=0",
@@ -90,6 +103,16 @@ func TestExamine(t *testing.T) {
 			f.Network.Links = []host.Link{{Index: 1, Name: "eth0"}, {Index: 2, Name: "eth1"}}
 			f.Network.Routes = []host.Route{{To: netip.MustParsePrefix("fd00::/8"), Hops: []host.Hop{{Link: 1}, {Link: 2}}}}
 		}, "equal-cost", "trusted.asymmetric"},
+		"equal cost, and listed": {func(f *doctor.Facts) {
+			f.Network.Links = []host.Link{{Index: 1, Name: "eth0"}, {Index: 2, Name: "eth1"}}
+			f.Network.Routes = []host.Route{{To: netip.MustParsePrefix("fd77::/64"), Hops: []host.Hop{{Link: 1}, {Link: 2}}}}
+			f.Site.Policy.Trusted.Asymmetric = []netip.Prefix{netip.MustParsePrefix("fd00::/8")}
+		}, "", ""},
+		"equal cost, and another is listed": {func(f *doctor.Facts) {
+			f.Network.Links = []host.Link{{Index: 1, Name: "eth0"}, {Index: 2, Name: "eth1"}}
+			f.Network.Routes = []host.Route{{To: netip.MustParsePrefix("fd77::/64"), Hops: []host.Hop{{Link: 1}, {Link: 2}}}}
+			f.Site.Policy.Trusted.Asymmetric = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+		}, "equal-cost", "fd77::/64"},
 		"both iptables": {func(f *doctor.Facts) {
 			f.Condition.Legacy, f.Others.Compatible = []string{"filter"}, []string{"ip filter"}
 		}, "both-iptables", "update-alternatives"},

@@ -44,11 +44,26 @@ func fence(f Facts) []Finding {
 		}}
 	case len(f.Site.FencedInterfaces()) == 0:
 		return []Finding{{
-			Name: "no-interface", Severity: notice.Alarm, Finding: "none of the policy's interfaces is there: " + strings.Join(f.Site.Policy.Interfaces, ", "),
-			Why: "nothing is fenced", WayOut: "correct interfaces in the policy (ip link shows their names), and run ringfence apply",
+			Name: "no-interface", Severity: notice.Alarm, Finding: absentText(f.Site.Policy.Interfaces),
+			Why: "nothing is fenced", WayOut: absentWayOut(f.Site.Policy.Interfaces),
 		}}
 	}
 	return nil
+}
+
+// absentText says that none of the listed interfaces is there; none listed is all but lo.
+func absentText(listed []string) string {
+	if len(listed) == 0 {
+		return "there is no interface but lo in this network namespace"
+	}
+	return "none of the policy's interfaces is there: " + strings.Join(listed, ", ")
+}
+
+func absentWayOut(listed []string) string {
+	if len(listed) == 0 {
+		return "bring one up, or run ringfence in the network namespace of the PBX (ip netns exec, nsenter); the fence is in place when one comes"
+	}
+	return "correct interfaces in the policy (ip link shows their names), and run ringfence apply"
 }
 
 // alarms are those of status.

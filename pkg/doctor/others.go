@@ -96,7 +96,7 @@ func flowtables(f Facts) []Finding {
 func express(f Facts) []Finding {
 	var found []Finding
 	for _, link := range f.Condition.XDP {
-		if f.fences(link) {
+		if f.carries(link) {
 			found = append(found, Finding{
 				Name: "xdp", Severity: notice.Warning, Finding: "an XDP program decides about packets that come in by " + link + ", before the kernel sees them",
 				Why: "what it drops or redirects (AF_XDP) never comes to ringfence", WayOut: "ip link show " + link + " names it: make sure that it passes SIP on, or take it off",
@@ -212,6 +212,10 @@ func equalCost(f Facts) []Finding {
 		names[l.Index] = l.Name
 	}
 	var found []Finding
+	asymmetric := ruleset.Union(nil)
+	if f.Site != nil {
+		asymmetric = ruleset.Union(f.Site.Policy.Trusted.Asymmetric)
+	}
 	for _, r := range f.Network.Routes {
 		var links []string
 		for _, hop := range r.Hops {
@@ -219,7 +223,7 @@ func equalCost(f Facts) []Finding {
 				links = append(links, name)
 			}
 		}
-		if !r.To.Addr().Is6() || len(links) < 2 || f.Site != nil && len(f.Site.Policy.Trusted.Asymmetric) > 0 {
+		if !r.To.Addr().Is6() || len(links) < 2 || asymmetric.ContainsPrefix(r.To) {
 			continue
 		}
 		found = append(found, Finding{

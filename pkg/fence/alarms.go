@@ -54,16 +54,17 @@ func (f records) counts() site.Counts {
 	return counts
 }
 
-// keepCounts stores what a look has found in the counters that must not grow. The lock
-// is held.
-func (f records) keepCounts(l site.Look) {
+// keepCounts stores what a look has found in the counters that must not grow, and returns
+// it. The lock is held.
+func (f records) keepCounts(l site.Look) site.Counts {
 	next := l.Counts.Next(l.Counters, l.Now.Time)
 	if len(l.Counts) == 0 && len(next) == 0 || maps.Equal(l.Counts, next) {
-		return
+		return next
 	}
 	if err := journal.Write(f.Journal, journal.CountsFile, next); err != nil {
 		f.Log.Info("save the counts", "error", err)
 	}
+	return next
 }
 
 // policyFile reads the policy file. It returns nil if that cannot be read.

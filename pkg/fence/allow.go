@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 // allowance is an address that is allowed by hand for a time. It is stored on disk,
@@ -57,8 +60,11 @@ func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration)
 		if err != nil {
 			return err
 		}
-		if contains(have.Sets["blocked"+familyOf(addr)], addr) {
+		if have.Sets["blocked"+familyOf(addr)].Contains(addr) {
 			return notice.WithHint(fmt.Errorf("%s is permanently banned by the policy", addr), "remove it from bans.addresses there, and apply")
+		}
+		if err := f.letInByHand(ctx, kernel, have); err != nil {
+			return err
 		}
 		if err := kernel.Allow(ctx, backend.Allowed{Address: addr, Left: b.Left, Comment: b.Why}); err != nil {
 			return err
@@ -70,6 +76,44 @@ func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration)
 		return nil
 	})
 	return b, err
+}
+
+// letInByHand makes the rules for what is allowed by hand, if the table has none yet: a
+// packet pays for them, so there are none while nobody ever was. That the file of the
+// allowances exists says that somebody was.
+func (f *Fence) letInByHand(ctx context.Context, kernel backend.Kernel, have *ruleset.State) error {
+	if !have.Exists || compile.LetsInByHand(have) {
+		return nil
+	}
+	if !f.Kept(journal.AllowedFile) {
+		if err := journal.Write(f.Journal, journal.AllowedFile, []allowance{}); err != nil {
+			return err
+		}
+	}
+	newest, err := f.generation()
+	if err != nil {
+		return err
+	}
+	memory, err := f.recall(false, newest)
+	if err != nil {
+		return err
+	}
+	s, err := f.siteOf(newest, memory)
+	if err != nil {
+		return err
+	}
+	if err := f.readHost(s); err != nil {
+		return err
+	}
+	s.Remember(memory, f.Now())
+	p, err := f.sync(ctx, s, change{
+		tables: kernel, before: f.siteBefore(s, newest, memory),
+		begin: func(*plan.Plan, *ruleset.State) error { return f.keepHost(s.Host) },
+	})
+	if err != nil {
+		return err
+	}
+	return kernel.Note(p)
 }
 
 // rewrite stores all allowances, with the given one in place of that for

@@ -58,6 +58,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 			return nil, err
 		}
 	}
+	f.engine.prepare(*s)
 	leave, err := f.enter(ctx, "apply")
 	if err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 		return nil, err
 	}
 	c := change{before: before, strict: true, otherPolicy: true, window: o.Confirm}
-	if c.guards, err = f.guards(s, o, newest); err != nil {
+	if c.guards, err = f.guards(ctx, s, o, newest); err != nil {
 		return nil, err
 	}
 	if o.Agree != nil {
@@ -92,17 +93,36 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 	return applied, nil
 }
 
+// readFlows reads which exchanges of SIP are up. What is not known ends unseen.
+func readFlows(ctx context.Context, f *session, s *site.Site) {
+	if f.Flows == nil || s.Policy.Monitor {
+		return
+	}
+	var err error
+	if s.Contacts.Flows, err = f.Flows(s.Policy.Ports.UDP, s.Policy.Ports.TCP); err != nil {
+		f.Log.Info("read the connections of now", "error", err)
+	}
+	allowed, err := allowedByHand(ctx, f.kernel(true))
+	if err != nil {
+		f.Log.Info("read what is allowed by hand", "error", err)
+	}
+	for _, a := range allowed {
+		s.Contacts.ByHand = append(s.Contacts.ByHand, a.Address)
+	}
+}
+
 // guards returns the guards for the change to a site. What the newest generation
 // already does is not refused: it was accepted when that was made, or the host has
 // changed since.
-func (f *committer) guards(s *site.Site, o ApplyOptions, newest *journal.Entry) ([]plan.Guard, error) {
+func (f *committer) guards(ctx context.Context, s *site.Site, o ApplyOptions, newest *journal.Entry) ([]plan.Guard, error) {
 	foreign, err := foreignTable(&f.session, o.Adopt)
 	if err != nil {
 		return nil, err
 	}
+	readFlows(ctx, &f.session, s)
 	allow := o.Allow
 	if before := f.siteBefore(s, newest, s.Whole()); before != nil {
-		before.Host = s.Host
+		before.Host, before.Contacts = s.Host, s.Contacts
 		allow = allow.As(before)
 	}
 	return append(foreign, s.Guards(allow)...), nil
@@ -129,7 +149,7 @@ func (f *committer) agree(ctx context.Context, s site.Site, o ApplyOptions) ([]p
 	if err != nil {
 		return nil, err
 	}
-	guards, err := f.guards(&s, o, newest)
+	guards, err := f.guards(ctx, &s, o, newest)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +199,7 @@ func (f *Fence) Diff(ctx context.Context, policy Policy, o DiffOptions) (*Differ
 		})
 	}
 	d.Notices = append(append(d.Notices, s.Warnings()...), alarmNotices(s.LinkAlarms())...)
-	guards, err := f.guards(s, ApplyOptions{}, newest)
+	guards, err := f.guards(ctx, s, ApplyOptions{}, newest)
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func (f *Fence) Unban(ctx context.Context, addr netip.Addr) (was bool, err error
 		if err != nil {
 			return err
 		}
-		if contains(have.Sets["blocked"+familyOf(addr)], addr) {
+		if have.Sets["blocked"+familyOf(addr)].Contains(addr) {
 			return notice.WithHint(fmt.Errorf("%s is permanently banned by the policy", addr), "remove it from bans.addresses there, and apply")
 		}
 		was, err = kernel.Unban(ctx, addr)
@@ -104,7 +104,7 @@ func refusesBan(f *Fence, have *ruleset.State, addr netip.Addr) error {
 		{"protected", "is needed by this host", "this host needs its own addresses, its gateways and its name servers for more than SIP"},
 	} {
 		name := set.name + familyOf(addr)
-		if !contains(have.Sets[name], addr) {
+		if !have.Sets[name].Contains(addr) {
 			continue
 		}
 		why := fmt.Sprintf("%s %s", addr, set.is)
@@ -149,15 +149,6 @@ func familyOf(a netip.Addr) string {
 	return "6"
 }
 
-func contains(s ruleset.Set, a netip.Addr) bool {
-	for _, e := range s.Elements {
-		if e.From.IsValid() && e.From.Compare(a) <= 0 && a.Compare(e.To) <= 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // allowsPart reports whether any address of a prefix is one of a provider or trusted.
 func allowsPart(have *ruleset.State, p netip.Prefix) bool {
 	last := ruleset.Addresses([]netip.Prefix{p})[0].To
@@ -194,12 +185,12 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 			entry.Why = "it sent what a scanner sends"
 		}
 		for _, set := range []string{"providers", "trusted"} {
-			if contains(have.Sets[set+familyOf(b.Address)], b.Address) {
+			if have.Sets[set+familyOf(b.Address)].Contains(b.Address) {
 				entry.Why += "; no effect, because the policy allows it now"
 				break
 			}
 		}
-		if contains(have.Sets["protected"+familyOf(b.Address)], b.Address) {
+		if have.Sets["protected"+familyOf(b.Address)].Contains(b.Address) {
 			entry.Why += "; no effect while this host needs it (its own, a gateway, a name server)"
 		}
 		if isByHand(byHand, b.Address) {

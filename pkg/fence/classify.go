@@ -3,7 +3,9 @@ package fence
 import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
@@ -19,6 +21,7 @@ type engine struct {
 		policy     *policy.Policy
 		program    backend.Program
 		signatures int
+		ready      *policy.Policy // the one that keepReady was called for
 	}
 }
 
@@ -42,6 +45,38 @@ func (e *engine) probe(s *site.Site) {
 // forget makes the next probe ask the kernel again.
 func (e *engine) forget() { e.probed = false }
 
+// prepare makes the program of a site ready, unless that is attached where it should be:
+// it takes a tenth of a second, for which the lock need not be held. What fails here fails
+// again when the program is attached. The site is a copy.
+func (e *engine) prepare(s site.Site) {
+	if err := e.classify(&s); err != nil || len(s.Classifier.Desired) == 0 {
+		return
+	}
+	if observed, err := e.Observe(); err == nil && !observed.Equal(s.Classifier.Desired) {
+		_ = s.Classifier.Program.Prepare()
+	}
+}
+
+// prepareFor does that for a generation.
+func prepareFor(f *session, e *journal.Entry) {
+	s, err := f.siteOf(e, resolve.Memory{})
+	if err == nil && f.readHost(s) == nil {
+		f.engine.prepare(*s)
+	}
+}
+
+// keepReady makes the program of a site ready for the next interface that needs it. The
+// site is a copy.
+func (e *engine) keepReady(s site.Site) {
+	if e.made.ready == s.Policy {
+		return
+	}
+	if err := e.classify(&s); err == nil && len(s.Classifier.Desired) > 0 {
+		_ = s.Classifier.Program.Prepare()
+		e.made.ready = s.Policy
+	}
+}
+
 // classify gives the site its program and lets it decide where to attach it. An error
 // is about the signatures.
 func (e *engine) classify(s *site.Site) error {
@@ -64,4 +99,12 @@ func (e *engine) classify(s *site.Site) error {
 	}
 	s.Classify(foreign)
 	return nil
+}
+
+// KeepReady makes ready what takes long, so that the next interface that comes need not
+// wait for it.
+func (r *Reconciler) KeepReady() {
+	if r.site != nil {
+		r.fence.engine.keepReady(*r.site)
+	}
 }

@@ -193,8 +193,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	}
 	err = pending.Finish()
 	if pending.Number == 0 {
-		return p, 0, notice.WithHint(fmt.Errorf("the rules are in force, but their generation could not be recorded: %w", err),
-			"repair the state folder and run ringfence %s again", command)
+		return p, 0, notice.WithHint(fmt.Errorf("%w: %w", ErrUnrecorded, err), "repair the state folder and run ringfence %s again", command)
 	}
 	// The generation has the same addresses, and is used if they cannot be saved here.
 	if err := errors.Join(err, f.keep(s)); err != nil {
@@ -202,6 +201,10 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	}
 	return p, pending.Number, nil
 }
+
+// ErrUnrecorded says that a change is in force, and that its generation has no number yet.
+// The next run gives it one.
+var ErrUnrecorded = errors.New("the rules are in force, but their generation could not be recorded")
 
 // toConfirm returns the mark of the generation that a change is about to make, nil if it
 // needs no confirmation.

@@ -40,6 +40,10 @@ type World struct {
 	// Host reads the facts of the host, Listeners the servers that listen on it.
 	Host      func() (ruleset.Host, error)
 	Listeners func() ([]ruleset.Listener, error)
+	// Neighbours reads the hosts on the links of this one, and Flows the exchanges of
+	// packets to ports of this host or its network that go both ways now. nil is none.
+	Neighbours func() ([]ruleset.Neighbour, error)
+	Flows      func(udp, tcp []uint16) ([]ruleset.Flow, error)
 	// Watch reports changes of what Host reads, and of files, until the context ends or
 	// nothing more can be reported; then the channel is closed. nil reports none.
 	Watch func(ctx context.Context, files []string) (<-chan host.Change, error)
@@ -132,12 +136,17 @@ func (f *session) enter(ctx context.Context, command string) (leave func(), err 
 	if err != nil {
 		return nil, err
 	}
+	taken := time.Now()
+	leave = func() {
+		unlock()
+		f.Log.Debug("released the lock", "held", time.Since(taken).Round(100*time.Microsecond))
+	}
 	f.Sweep()
 	if err := f.recovery().all(ctx); err != nil {
-		unlock()
+		leave()
 		return nil, err
 	}
-	return unlock, nil
+	return leave, nil
 }
 
 // kernel returns the back end with the snapshot of the last commit. With full it has
@@ -204,8 +213,23 @@ func (f *session) readHost(s *site.Site) error {
 		return err
 	}
 	s.Host = h
+	readNeighbours(f, s)
+	s.Host.ByHand = f.Kept(journal.AllowedFile)
 	f.engine.probe(s)
 	return nil
+}
+
+// readNeighbours reads the neighbours of a host that does not forward. Without them no
+// network counts as one of phones.
+func readNeighbours(f *session, s *site.Site) {
+	s.Contacts.Neighbours = nil
+	if f.Neighbours == nil || s.Host.Forwards {
+		return
+	}
+	var err error
+	if s.Contacts.Neighbours, err = f.Neighbours(); err != nil {
+		f.Log.Info("read neighbours", "error", err)
+	}
 }
 
 // parse reads the policy of a generation. Each text is read only once.

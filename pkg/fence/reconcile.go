@@ -33,6 +33,7 @@ type Reconciler struct {
 	unwatch context.CancelFunc // ends the last Watch
 	// restorer restores a table of nftables; nothing is remembered for other back ends.
 	restorer *Restorer
+	gauge    *gauge
 
 	// newest is the newest generation and site its site. Both are nil while there is
 	// nothing to do.
@@ -53,7 +54,9 @@ type Reconciler struct {
 
 // Reconciler returns a reconciler that has not read anything yet.
 func (f *Fence) Reconciler() *Reconciler {
-	return &Reconciler{fence: f, kernel: f.kernel(true), backend: f.chosen(), restorer: newRestorer(f)}
+	r := &Reconciler{fence: f, kernel: f.kernel(true), backend: f.chosen(), restorer: newRestorer(f)}
+	r.gauge = &gauge{kernel: f.open(r.backend), now: f.Now}
+	return r
 }
 
 // Outcome is the result of a reconciliation or of answers.
@@ -101,6 +104,7 @@ func (r *Reconciler) use(b policy.Backend) {
 		return
 	}
 	kernel := r.fence.open(b)
+	r.gauge.use(r.fence.open(b))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kernel, r.backend = kernel, b
@@ -150,7 +154,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, full bool) (Outcome, error) 
 			return err
 		}
 		o.HostChanged = !o.Plan.Empty() && !o.New && !r.site.AsksTheSame(&s)
-		r.site.Host, r.site.Classifier.Desired = s.Host, s.Classifier.Desired
+		r.site.Host, r.site.Classifier = s.Host, s.Classifier
 		return nil
 	})
 	return o, err
@@ -207,6 +211,7 @@ func (r *Reconciler) load() error {
 	}
 	if r.idle != "" {
 		r.newest, r.site = nil, nil
+		r.gauge.found(nil)
 		r.restorer.remember(0, nil)
 		return nil
 	}
@@ -274,7 +279,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		r.restorer.remember(r.newest.Number, o.Plan.Want)
 	}
 	look := lookFor(ctx, &f.session, r.kernel, s, r.newest, o.Plan.Want)
-	f.records().keepCounts(look)
+	r.gauge.found(f.records().keepCounts(look))
 	alarms := s.Alarms(look)
 	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)
 	o.Notices = s.HostWarnings()
@@ -345,7 +350,7 @@ func (r *Reconciler) Learn(ctx context.Context, answers []resolve.Result) (Outco
 		if err := r.sync(ctx, &s, &o, func() { r.save(s.Whole(), r.fence.Now()) }); err != nil {
 			return err
 		}
-		r.site.Host, r.site.Classifier.Desired = s.Host, s.Classifier.Desired
+		r.site.Host, r.site.Classifier = s.Host, s.Classifier
 		return nil
 	})
 	return o, err

@@ -91,6 +91,7 @@ func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		f.engine.prepare(*s)
 		refreshed, err := f.refreshFrom(ctx, newest, s, heard)
 		if errors.Is(err, journal.ErrLocked) {
 			// The next run of cron will do it.

@@ -28,6 +28,9 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string, window
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
 	}
+	if target, err := f.generationToGoTo(n); err == nil {
+		prepareFor(&f.session, target)
+	}
 	leave, err := f.enter(ctx, "rollback")
 	if err != nil {
 		return nil, err
@@ -61,7 +64,7 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string, window
 	if err != nil {
 		return nil, err
 	}
-	c := change{before: f.siteBefore(s, newest, memory), otherPolicy: true, window: window, guards: s.Guards(site.Allowances{Empty: allowEmpty, CutInside: true}.As(then))}
+	c := change{before: f.siteBefore(s, newest, memory), otherPolicy: true, window: window, guards: s.Guards(site.Allowances{Empty: allowEmpty, CutInside: true, CutLive: true}.As(then))}
 	p, generation, err := f.commit(ctx, s, c, newest, fmt.Sprintf("rollback %d", target.Number))
 	if err != nil {
 		return nil, err

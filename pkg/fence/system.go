@@ -31,7 +31,8 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Classifier: ebpf{},
 		Host:       func() (ruleset.Host, error) { return system.Read(log) },
 		Listeners:  system.Listeners,
-		Watch:      system.Watch, ResolverFiles: system.ResolverFiles(),
+		Neighbours: system.Neighbours, Flows: system.Flows,
+		Watch: system.Watch, ResolverFiles: system.ResolverFiles(),
 		Servers: system.NameServers,
 		Hosts:   system.Hosts,
 		Lookup: func(servers resolve.Servers) (first, again resolve.Lookup) {

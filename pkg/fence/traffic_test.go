@@ -45,10 +45,11 @@ func (u underFlood) apply(t *testing.T, b policy.Backend, networks, more string)
 }
 
 // withoutGap fails the test if a packet of a flood has met what it should not.
-func withoutGap(t *testing.T, changes int, f labtest.Flooded) {
+func withoutGap(t *testing.T, fault string, changes int, f labtest.Flooded) {
 	t.Helper()
 	t.Logf("%d changes, %d packets of each in %.1f s (%.0f + %.0f packets/s): %d of the provider's lost, %d of the stranger's arrived",
 		changes, f.Sent, f.Took.Seconds(), f.PerSecond(), f.PerSecond(), f.Lost, f.Leaked)
+	labtest.Report(t, "P2", fault, changes, "%d leaked, %d lost, of %d packets each", f.Leaked, f.Lost, f.Sent)
 	if f.Lost != 0 || f.Leaked != 0 {
 		t.Errorf("of %d packets each, %d of the provider's were lost and %d of the stranger's arrived", f.Sent, f.Lost, f.Leaked)
 	}
@@ -79,13 +80,13 @@ func TestNoPacketSlipsThroughAChange(t *testing.T) {
 			u := newUnderFlood(t)
 			u.apply(t, b, providerNetworks[0], "")
 			n := labtest.Count(20, 2000)
-			withoutGap(t, n, u.During(t, func() {
+			withoutGap(t, labtest.Over("addresses changed under floods of both families", string(b)), n, u.During(t, func() {
 				for i := range n {
 					u.apply(t, b, providerNetworks[(i+1)%len(providerNetworks)], "")
 				}
 			}))
 			n = labtest.Count(12, 100)
-			withoutGap(t, n, u.During(t, func() {
+			withoutGap(t, labtest.Over("rules changed under floods of both families", string(b)), n, u.During(t, func() {
 				for i := range n {
 					u.apply(t, b, providerNetworks[i%len(providerNetworks)], otherRules[i%len(otherRules)])
 				}
@@ -143,7 +144,7 @@ func TestNoPacketSlipsThroughAChangeOfBackEnd(t *testing.T) {
 	u.apply(t, backends[0], providerNetworks[0], "")
 	n := labtest.Count(6, 54)
 	last := backends[0]
-	withoutGap(t, n, u.During(t, func() {
+	withoutGap(t, "back end changed under floods of both families", n, u.During(t, func() {
 		for i := range n {
 			last = backends[ways[(i+1)%len(ways)]]
 			u.apply(t, last, providerNetworks[i%len(providerNetworks)], "")

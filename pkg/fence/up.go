@@ -30,6 +30,9 @@ func (f *Fence) Up(ctx context.Context) (*Restored, error) {
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
 	}
+	if newest, _, err := f.NewestReadable(); err == nil {
+		prepareFor(&f.session, newest)
+	}
 	leave, err := f.enter(ctx, "up")
 	if err != nil {
 		return nil, err
@@ -153,6 +156,7 @@ func (f *committer) putUp(ctx context.Context, tables backend.Kernel, s saved, b
 // addresses and forwarding may not be there yet.
 func both(saved, now ruleset.Host) ruleset.Host {
 	now.Forwards = now.Forwards || saved.Forwards
+	now.Translates = now.Translates || saved.Translates
 	now.Interfaces = append(now.Interfaces, saved.Interfaces...)
 	now.Gateways = append(now.Gateways, saved.Gateways...)
 	now.Outside = append(now.Outside, saved.Outside...)

@@ -100,6 +100,7 @@ func TestManyWriters(t *testing.T) {
 	if memory.Count() != writers || len(state.Sets["providers4"].Elements) != writers {
 		t.Errorf("%d addresses are remembered and %v are allowed, want %d", memory.Count(), state.Sets["providers4"].Elements, writers)
 	}
+	labtest.Report(t, "P11", "writes of 8 writers, their clocks off by up to a day", writes, "0 lost updates, 0 deadlocks")
 	t.Logf("%d writers made %d writes; tries that gave up waiting for the lock: %v", writers, writes, waited)
 }
 

@@ -6,7 +6,8 @@ type Condition struct {
 	// XDP are the links on which an XDP program decides before the kernel sees a packet.
 	XDP []string
 	// Shapers are the links whose packets another program queues, by the kind of queue,
-	// and ShaperFiles the settings of programs that want the ingress of links.
+	// and ShaperFiles the settings and interfaces of programs that want the ingress of
+	// links.
 	Shapers     map[string]string
 	ShaperFiles []string
 	// SIPTracking says that the kernel's connection tracking reads SIP

@@ -23,6 +23,8 @@ type Facts struct {
 	Rules  []Rule
 	// Forwards says that packets are forwarded between interfaces.
 	Forwards bool
+	// Translates says that rules of another program may change where packets are sent to.
+	Translates bool
 	// BridgeFilter says that packets between ports of a bridge pass the rules for IP
 	// packets too (br_netfilter).
 	BridgeFilter bool
@@ -87,7 +89,7 @@ func (r Route) Matters() bool {
 
 // Host returns what a fence needs of the facts.
 func (f Facts) Host() ruleset.Host {
-	h := ruleset.Host{Forwards: f.Forwards, BridgeFilter: f.BridgeFilter}
+	h := ruleset.Host{Forwards: f.Forwards, Translates: f.Translates, BridgeFilter: f.BridgeFilter}
 	names := map[int]string{}
 	for _, l := range f.Links {
 		names[l.Index] = l.Name

@@ -145,25 +145,3 @@ func removeTimed(ctx context.Context, kind string, a netip.Addr) (was bool, err 
 	}
 	return was, err
 }
-
-// Counters returns the packets that each counter has seen since the fence was made, in
-// all tables of both families; none without a fence.
-func (k *Kernel) Counters(ctx context.Context) (map[string]uint64, error) {
-	t, err := k.tool()
-	if err != nil {
-		return nil, err
-	}
-	counters := map[string]uint64{}
-	for _, w := range allPlaces() {
-		saved, err := t.save(ctx, w)
-		if err != nil {
-			return nil, err
-		}
-		for name, chain := range saved {
-			if counter, ok := counterOf(name); ok && len(chain.packets) > 0 {
-				counters[counter] += chain.packets[0]
-			}
-		}
-	}
-	return counters, nil
-}

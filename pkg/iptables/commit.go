@@ -21,8 +21,9 @@ import (
 //	flip     adds elements, leads packets to the new chains, deletes elements
 //	clean    deletes what is no longer used
 //
-// If the first fails, what it made is deleted; if the second does, packets are led back.
-// What the third leaves is seen by the next observation.
+// If one of the first two fails, the rest is done from what is there, and if that fails
+// too, what was there before is put back. What the third leaves is seen by the next
+// observation.
 func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
 	t, err := k.tool()
 	if err != nil {
@@ -41,8 +42,18 @@ func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
 	}
 	defer conn.close()
 	c := change{kernel: k, tool: t, sets: conn, have: have, want: p.Want}
-	if err := c.commit(ctx); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
+	}
+	k.changing()
+	// What has been begun is not cancelled.
+	if err := c.commit(context.WithoutCancel(ctx)); err != nil {
+		if errors.Is(err, errInterrupted) {
+			return err
+		}
+		if err := c.mend(context.WithoutCancel(ctx), p.Have, err); err != nil {
+			return err
+		}
 	}
 	if err := conntrack.Forget(p); err != nil && k.Log != nil {
 		k.Log.Warn("forget removed addresses", "error", err)
@@ -66,7 +77,7 @@ func (k *Kernel) Tidy(ctx context.Context) error {
 	}
 	defer conn.close()
 	c := change{kernel: k, tool: t, sets: conn, have: have, want: &ruleset.State{}}
-	return c.commit(ctx)
+	return c.commit(context.WithoutCancel(ctx))
 }
 
 // change is one way from what is to what should be.
@@ -101,43 +112,72 @@ func (c *change) commit(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := ctx.Err(); err != nil {
+	if err := c.prepare(ctx); err != nil {
 		return err
-	}
-	// What has been begun is not cancelled.
-	ctx = context.WithoutCancel(ctx)
-	switch err := c.prepare(ctx); {
-	case errors.Is(err, errInterrupted):
-		return err
-	case err != nil:
-		return errors.Join(c.explain(ctx, err), c.undo(ctx))
 	}
 	if err := c.flip(ctx); err != nil {
 		return err
 	}
-	if err := c.clean(ctx); err != nil && c.kernel.Log != nil {
-		c.kernel.Log.Warn("delete what is no longer used; the next refresh tries again", "error", err)
+	if err := c.clean(ctx); err != nil && !errors.Is(err, errInterrupted) {
+		c.cleanAgain(ctx, err)
 	}
 	return nil
 }
 
-// errInterrupted is what a test interrupts a change with: nothing is undone then, as if
+// errInterrupted is what a test interrupts a change with: nothing is mended then, as if
 // the process had been killed.
 var errInterrupted = errors.New("interrupted")
 
-// undo deletes what prepare has made.
-func (c *change) undo(ctx context.Context) error {
-	var errs []error
-	for w := range c.next {
-		errs = append(errs, c.deleteChains(ctx, w, c.have.letter(w)))
+// mend goes on from what a failed change has left. One refused or lost message is no
+// reason to go back. If it fails again, what was there before is put back.
+func (c *change) mend(ctx context.Context, before *ruleset.State, failure error) error {
+	now, err := c.kernel.look(ctx)
+	if err != nil || now.stamp() == before.GenID {
+		return failure
 	}
-	for _, name := range c.made {
-		errs = append(errs, c.sets.destroy(ctx, name))
+	again := c.from(now, c.want)
+	if again.inOwnConnection(ctx, again.commit) == nil {
+		return nil
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("delete what was made for it: %w", err)
+	failure = again.inOwnConnection(ctx, func(ctx context.Context) error { return again.explain(ctx, failure) })
+	if now, err = c.kernel.look(ctx); err != nil {
+		return failure
 	}
-	return nil
+	back := c.from(now, before)
+	if err := back.inOwnConnection(ctx, back.commit); err != nil {
+		return errors.Join(failure, fmt.Errorf("go back to what was there before: %w", err))
+	}
+	return failure
+}
+
+// from is another change, from what is there now.
+func (c *change) from(now *view, want *ruleset.State) *change {
+	return &change{kernel: c.kernel, tool: c.tool, have: now, want: want}
+}
+
+// inOwnConnection does something with a connection to ipset of its own: on one that has
+// lost an answer, the next question gets a late one.
+func (c *change) inOwnConnection(ctx context.Context, do func(context.Context) error) error {
+	conn, err := openSets()
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	c.sets = conn
+	return do(ctx)
+}
+
+// cleanAgain tries once more to delete what is no longer used.
+func (c *change) cleanAgain(ctx context.Context, first error) {
+	now, err := c.kernel.look(ctx)
+	if err == nil {
+		rest := c.from(now, c.want)
+		rest.next, rest.layout = map[where]byte{}, c.layout
+		err = rest.inOwnConnection(ctx, rest.clean)
+	}
+	if err != nil && c.kernel.Log != nil {
+		c.kernel.Log.Warn("delete what is no longer used; the next refresh tries again", "error", errors.Join(first, err))
+	}
 }
 
 // prepare makes sets with all that they will hold, those to be swapped in too, and the

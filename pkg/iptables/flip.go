@@ -3,7 +3,6 @@ package iptables
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -23,7 +22,7 @@ func (c *change) flip(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.flipRules(ctx); err != nil {
+	if err := c.flipRules(); err != nil {
 		return err
 	}
 	for _, name := range slices.Backward(names) {
@@ -126,7 +125,7 @@ func minus(a, b []netip.Prefix) []netip.Prefix {
 
 // flipRules leads packets to the chains that are wanted, in each table where they
 // change, and away from those that are not.
-func (c *change) flipRules(ctx context.Context) error {
+func (c *change) flipRules() error {
 	// All that is new is led to before anything old goes: a fence may move from one table
 	// to another.
 	for _, act := range []func(where) error{c.leadTable, c.unleadTable} {
@@ -136,12 +135,8 @@ func (c *change) flipRules(ctx context.Context) error {
 			if wanted && !changes {
 				continue
 			}
-			err := act(w)
-			if errors.Is(err, errInterrupted) {
+			if err := act(w); err != nil {
 				return err
-			}
-			if err != nil {
-				return errors.Join(err, c.flipBack(allPlaces()), c.undo(ctx))
 			}
 		}
 	}
@@ -182,34 +177,6 @@ func oldLines(h hook) []string {
 		return h.others
 	}
 	return append([]string{"-j " + h.chain}, h.others...)
-}
-
-// flipBack leads packets to the old chains again.
-func (c *change) flipBack(done []where) error {
-	for _, w := range slices.Backward(done) {
-		stage, _ := stageChain(c.want, w.table)
-		for _, h := range c.have.hooks(w) {
-			ipt, err := c.tool.library(w.v6)
-			if err != nil {
-				return err
-			}
-			if h.chain != "" {
-				is, err := ipt.Exists(w.table, h.name, "-j", h.chain)
-				if err == nil && !is {
-					err = c.tool.lead(w, h.name, h.chain)
-				}
-				if err != nil {
-					return fmt.Errorf("lead packets back: %w", toolError(err))
-				}
-			}
-			if letter, ok := c.next[w]; ok {
-				if err := ipt.DeleteIfExists(w.table, h.name, "-j", chainPrefix+string(letter)+"-"+stage); err != nil {
-					return fmt.Errorf("lead packets back: %w", toolError(err))
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // clean deletes chains and sets that are not wanted, or are not used any more.

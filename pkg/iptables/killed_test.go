@@ -79,6 +79,7 @@ func TestSIGKILL(t *testing.T) {
 			})
 			t.Logf("%d kills before a call, %d at a random moment, %d packets of each: %d of the provider's lost, %d of the stranger's arrived",
 				kills, random, result.Sent, result.Lost, result.Leaked)
+			labtest.Report(t, "P2", labtest.Over("SIGKILL of a change", string(f)), kills+random, "%d leaked, %d lost, of %d packets each", result.Leaked, result.Lost, result.Sent)
 			if result.Lost != 0 || result.Leaked != 0 {
 				t.Error("there was a gap")
 			}

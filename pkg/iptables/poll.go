@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"iter"
 	"maps"
 	"slices"
 	"unsafe"
@@ -103,12 +104,46 @@ const (
 	entriesHead = 40 // name, size, and padding to the entries
 )
 
+// offsets are where the kernel has the parts of an entry of a table: what lies before its
+// target, its length, and its counters (struct ipt_entry and struct ip6t_entry).
+type offsets struct{ target, next, counters int }
+
+func offsetsOf(v6 bool) offsets {
+	if v6 {
+		return offsets{140, 142, 152}
+	}
+	return offsets{88, 90, 96}
+}
+
+// entries are those of a table, one after the other.
+func (s offsets) entries(table []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(table) >= s.counters+16 {
+			length := int(binary.NativeEndian.Uint16(table[s.next:]))
+			if length < s.counters+16 || length > len(table) || !yield(table[:length]) {
+				return
+			}
+			table = table[length:]
+		}
+	}
+}
+
 // readTable reads a table of the legacy flavour as the kernel keeps it, without its
 // counters. A table that the kernel has not is not made.
 func readTable(fd int, v6 bool, table string) ([]byte, error) {
-	level, next, counters := unix.SOL_IP, 90, 96
+	entries, err := rawTable(fd, v6, table)
+	of := offsetsOf(v6)
+	for e := range of.entries(entries) {
+		clear(e[of.counters-4 : of.counters+16]) // where a walk came from is the kernel's scratch
+	}
+	return entries, err
+}
+
+// rawTable is readTable with the counters.
+func rawTable(fd int, v6 bool, table string) ([]byte, error) {
+	level := unix.SOL_IP
 	if v6 {
-		level, next, counters = unix.SOL_IPV6, 142, 152
+		level = unix.SOL_IPV6
 	}
 	if !slices.Contains(legacyTables(v6), table) {
 		return nil, unix.ENOENT
@@ -125,16 +160,7 @@ func readTable(fd int, v6 bool, table string) ([]byte, error) {
 	if err := getOption(fd, level, getEntries, blob); err != nil {
 		return nil, err
 	}
-	entries := blob[entriesHead:]
-	for at := 0; at+counters+16 <= len(entries); {
-		clear(entries[at+counters-4 : at+counters+16]) // where a walk came from is the kernel's scratch
-		length := int(binary.NativeEndian.Uint16(entries[at+next:]))
-		if length == 0 {
-			break
-		}
-		at += length
-	}
-	return entries, nil
+	return blob[entriesHead:], nil
 }
 
 func getOption(fd, level, option int, value []byte) error {

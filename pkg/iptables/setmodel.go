@@ -77,6 +77,7 @@ func observedSet(h setHeader, entries []entry) ruleset.Set {
 	if !s.Dynamic {
 		s.Elements = elementsOf(entries)
 		s.Interval = slices.ContainsFunc(s.Elements, func(e ruleset.Element) bool { return e.From != e.To })
+		s.Size = s.Room() // which sets here have whatever their header says
 	}
 	return s
 }

@@ -86,6 +86,12 @@ const (
 // file is damaged, which is an error.
 func Read[T any](j Journal, f File, value *T) error { return ifThere(unseal(j.path(string(f)), value)) }
 
+// Kept reports whether there is such a file, or a damaged one that was set aside.
+func (j Journal) Kept(f File) bool {
+	found, err := filepath.Glob(j.path(string(f)) + "*")
+	return err == nil && len(found) > 0
+}
+
 // Write writes a file, completely or not at all.
 func Write[T any](j Journal, f File, value T) error { return seal(j.path(string(f)), value) }
 

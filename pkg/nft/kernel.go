@@ -124,40 +124,64 @@ func (k *Kernel) commit(ctx context.Context, p *plan.Plan, all [][]step) error {
 // commitEach does the transactions. The first changes nothing for packets unless it is
 // the only one, the second puts in force what is wanted, and the others only give sets
 // their names back. So the others need no generation, and if one fails the plan is in
-// force all the same: the next observation sees what is left. What has been begun is not
-// cancelled.
+// force all the same. What has been begun is not cancelled.
 func (k *Kernel) commitEach(ctx context.Context, p *plan.Plan, all iter.Seq[[]step]) error {
 	var first []step
 	var untidy error
 	id, i := p.GenID, 0
 	for steps := range all {
-		var err error
-		switch i {
-		case 0:
-			first = steps
-			err = transact(ctx, id, steps)
-			ctx = context.WithoutCancel(ctx)
-		case 1:
-			if err = transact(ctx, id, steps); err != nil {
-				err = errors.Join(err, undo(ctx, first))
-			}
-		default:
+		if i > 1 {
 			if untidy == nil {
 				untidy = doAnyway(ctx, steps)
 			}
+			id, i = NextGenID(id), i+1
+			continue
 		}
-		if err != nil {
+		err := transact(ctx, id, steps)
+		ctx = context.WithoutCancel(ctx)
+		switch {
+		case err == nil:
+		case !errors.Is(err, plan.ErrStale) && isAt(ctx, NextGenID(id)):
+			// The kernel has changed the rules, and the answer that says so was lost.
+			k.committed, k.reached = p, 0
+			if worse := finish(ctx, p.Want); worse != nil {
+				return commitError(errors.Join(err, worse), p.Have)
+			}
+			return nil
+		case i == 1:
+			return commitError(errors.Join(err, undo(ctx, first)), p.Have)
+		default:
 			return commitError(err, p.Have)
 		}
-		id = NextGenID(id)
-		i++
+		first = steps
+		id, i = NextGenID(id), i+1
 	}
 	k.committed, k.reached = p, id
 	if i > 2 && (untidy != nil || !isAt(ctx, id)) {
 		k.reached = 0 // nobody knows which changes in between were ours
 	}
-	if untidy != nil && k.Log != nil {
-		k.Log.Warn("give replaced sets their names back; the next refresh does it", "error", untidy)
+	if untidy == nil {
+		return nil
+	}
+	if err := finish(ctx, p.Want); err != nil && k.Log != nil {
+		k.Log.Warn("give replaced sets their names back; the next refresh does it", "error", errors.Join(untidy, err))
+	}
+	return nil
+}
+
+// finish does what is left to do of a commit, however far that came.
+func finish(ctx context.Context, want *ruleset.State) error {
+	now, err := new(Kernel).Observe(ctx)
+	if err != nil {
+		return err
+	}
+	rest := plan.Diff(now, want)
+	id := rest.GenID
+	for _, steps := range transactions(rest.Have, rest.Want) {
+		if err := transact(ctx, id, steps); err != nil {
+			return err
+		}
+		id = NextGenID(id)
 	}
 	return nil
 }

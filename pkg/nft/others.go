@@ -121,6 +121,9 @@ func (o *others) rules(ctx context.Context) error {
 		if slices.ContainsFunc(list, func(e expression) bool { return e.name == "match" || e.name == "target" }) {
 			compatible[o.Chains[i].Table] = true
 		}
+		if strings.HasPrefix(rule.Helper, "sip") {
+			o.SIPHelpers = append(o.SIPHelpers, fmt.Sprintf("%s of chain %s of table %s", rule.Helper, o.Chains[i].Name, o.Chains[i].Table))
+		}
 		o.Chains[i].Rules = append(o.Chains[i].Rules, rule)
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package nft_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,8 +81,24 @@ func TestReadOthersOfIPTables(t *testing.T) {
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "iptables-nft", "-A", "INPUT", "-p", "udp", "--dport", "5060", "-j", "DROP")
 	labtest.Run(t, h, "iptables-nft", "-t", "mangle", "-A", "PREROUTING", "-j", "MARK", "--set-xmark", "0x1000000/0xf000000")
+	labtest.Run(t, h, "iptables-nft", "-A", "FORWARD", "-p", "udp", "-m", "multiport", "--dports", "5061,6000:6010", "-j", "ACCEPT")
+	labtest.Run(t, h, "iptables-nft", "-A", "FORWARD", "-p", "udp", "-m", "multiport", "--sports", "7000", "-j", "ACCEPT")
+	labtest.Run(t, h, "iptables-nft", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "--dport", "5062", "-j", "CT", "--notrack")
 	var others ruleset.Others
 	labtest.In(t, h, func() (err error) { others, err = nft.ReadOthers(t.Context()); return err })
+	for port, want := range map[uint16]bool{5061: true, 6005: true, 6011: false, 7000: false} {
+		accepts := slices.ContainsFunc(others.Chains, func(c ruleset.OtherChain) bool {
+			return slices.ContainsFunc(c.Rules, func(r ruleset.OtherRule) bool { return r.Accepts && r.Meets([]uint16{port}) })
+		})
+		if accepts != want {
+			t.Errorf("port %d is accepted: %t, want %t", port, accepts, want)
+		}
+	}
+	if !slices.ContainsFunc(others.Chains, func(c ruleset.OtherChain) bool {
+		return slices.ContainsFunc(c.Rules, func(r ruleset.OtherRule) bool { return r.Untracked && r.Meets([]uint16{5062}) })
+	}) {
+		t.Errorf("no rule takes packets out of connection tracking: %+v", others)
+	}
 	drops, marks := false, uint32(0)
 	for _, c := range others.Chains {
 		for _, r := range c.Rules {

@@ -31,6 +31,7 @@ const (
 	GuardForeignTable  = "foreign-table"
 	GuardEmptyProvider = "empty-provider"
 	GuardCutInside     = "cut-inside"
+	GuardCutLive       = "cut-live"
 	GuardProtected     = "protected"
 )
 
@@ -117,31 +118,75 @@ func EmptyProvider(allowed []string, failed map[string]string) Guard {
 	}
 }
 
-// CutInside refuses a plan for a host that forwards when a fenced interface leads to a
-// network of the site that the policy does not trust: the phones there could no longer
-// send to their provider. trusted is what the policy lists; the refusal prints the
+// Inside are networks of the site that a fence cuts off.
+type Inside struct {
+	Networks []ruleset.Network
+	// Forwards says that the host does, so that phones there lose their provider; on
+	// others they lose the host, and Seen are some that are there.
+	Forwards bool
+	Seen     []netip.Addr
+}
+
+// CutInside refuses a plan that fences an interface which leads to a network of the site
+// that the policy does not trust. trusted is what the policy lists; the refusal prints the
 // corrected line.
-func CutInside(inside []ruleset.Network, trusted []netip.Prefix) Guard {
+func CutInside(inside Inside, trusted []netip.Prefix) Guard {
 	return func(p *Plan) error {
-		if !p.Want.Exists || len(inside) == 0 {
+		if !p.Want.Exists || len(inside.Networks) == 0 {
 			return nil
 		}
 		var networks []string
 		for _, p := range trusted {
 			networks = append(networks, yamlPrefix(p))
 		}
-		for _, i := range inside {
+		for _, i := range inside.Networks {
 			if network := yamlPrefix(i.Prefix); !slices.Contains(networks, network) {
 				networks = append(networks, network)
 			}
 		}
 		return &Refusal{
 			Guard: GuardCutInside,
-			Why:   CutText(inside),
+			Why:   inside.String(),
 			WayOut: fmt.Sprintf("write addresses: [%s] under trusted in the policy, or list only the outside interfaces in interfaces",
 				strings.Join(networks, ", ")),
 		}
 	}
+}
+
+// CutLive refuses a plan that drops what comes in by flows that are up now. flows returns
+// those, for a table that is there now or is not.
+func CutLive(flows func(fenced bool) []ruleset.Flow) Guard {
+	return func(p *Plan) error {
+		if !p.Want.Exists {
+			return nil
+		}
+		cut := flows(p.Have.Exists)
+		if len(cut) == 0 {
+			return nil
+		}
+		return &Refusal{
+			Guard: GuardCutLive,
+			Why:   "these exchange SIP with this host or its phones now, and would be dropped: " + shortList(cut, mostFlows),
+			WayOut: "list those that are yours under trusted.addresses or as a provider's addresses in the policy " +
+				"(a scanner that gets answers is among them too)",
+		}
+	}
+}
+
+// mostFlows is how many flows are named.
+const mostFlows = 100
+
+// shortList names the first of many.
+func shortList[T fmt.Stringer](items []T, most int) string {
+	var texts []string
+	for i, item := range items {
+		if i == most {
+			texts = append(texts, fmt.Sprintf("and %d more", len(items)-most))
+			break
+		}
+		texts = append(texts, item.String())
+	}
+	return strings.Join(texts, ", ")
 }
 
 // yamlPrefix writes a prefix as an entry of a YAML list.
@@ -152,26 +197,22 @@ func yamlPrefix(p netip.Prefix) string {
 	return ruleset.PrefixText(p)
 }
 
-// CutText says which phones could no longer reach their provider.
-func CutText(inside []ruleset.Network) string {
+// String says which phones are cut off.
+func (i Inside) String() string {
 	const most = 5
-	names := make([]string, 0, most+1)
-	for i, n := range inside {
-		if i == most {
-			names = append(names, fmt.Sprintf("and %d more networks", len(inside)-most))
-			break
-		}
-		names = append(names, n.String())
+	if i.Forwards {
+		return "this host forwards, and phones in " + shortList(i.Networks, most) + " could no longer reach their provider"
 	}
-	return "this host forwards, and phones in " + strings.Join(names, ", ") + " could no longer reach their provider"
+	text := "phones in " + shortList(i.Networks, most) + " could no longer reach this host"
+	if len(i.Seen) > 0 {
+		text += " (seen there: " + shortList(i.Seen, most) + ")"
+	}
+	return text
 }
 
 // FindInside returns the networks that CutInside is about: the site's own, on an
 // interface for which fenced returns true, and not wholly covered by allowed.
 func FindInside(host ruleset.Host, fenced func(name string) bool, allowed []netip.Prefix) []ruleset.Network {
-	if !host.Forwards {
-		return nil
-	}
 	trusted := ruleset.Union(allowed)
 	return slices.DeleteFunc(host.OwnNetworks(), func(n ruleset.Network) bool {
 		return !fenced(n.Interface) || trusted.ContainsPrefix(n.Prefix)

@@ -87,11 +87,14 @@ func TestCutInside(t *testing.T) {
 			"public IPv6 and other routers", dual, all, prefixes("192.168.1.0/24"),
 			"refused by guard cut-inside: this host forwards, and phones in 2001:db8:8::/64 on lan, 10.20.0.0/16 on lan could no longer reach their provider",
 		},
-		{"the host does not forward", ruleset.Host{Interfaces: host.Interfaces}, all, nil, ""},
+		{
+			"the host does not forward", ruleset.Host{Interfaces: host.Interfaces}, all, prefixes("fd00::/16"),
+			"refused by guard cut-inside: phones in 192.168.1.0/24 on lan could no longer reach this host",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := plan.Diff(&ruleset.State{}, table(nil))
-			err := p.Check(plan.CutInside(plan.FindInside(test.host, test.fenced, test.allowed), test.allowed))
+			err := p.Check(plan.CutInside(plan.Inside{Networks: plan.FindInside(test.host, test.fenced, test.allowed), Forwards: test.host.Forwards}, test.allowed))
 			got := ""
 			if err != nil {
 				got = err.Error()
@@ -100,6 +103,31 @@ func TestCutInside(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// TestCutLive: flows that would end are named, and a fence that is taken down ends none.
+func TestCutLive(t *testing.T) {
+	flow := func(from string, p ruleset.Protocol) ruleset.Flow {
+		return ruleset.Flow{From: netip.MustParseAddr(from), Protocol: p, Port: 5060}
+	}
+	guard := plan.CutLive(func(fenced bool) []ruleset.Flow {
+		if fenced {
+			return nil
+		}
+		return []ruleset.Flow{flow("192.0.2.7", ruleset.UDP), flow("2001:db8::7", ruleset.TCP)}
+	})
+	err := plan.Diff(&ruleset.State{}, table(nil)).Check(guard)
+	if refusal, ok := errors.AsType[*plan.Refusal](err); !ok || !strings.Contains(refusal.Why, "192.0.2.7 (UDP 5060), 2001:db8::7 (TCP 5060)") {
+		t.Errorf("the guard says %v", err)
+	}
+	for name, p := range map[string]*plan.Plan{
+		"a fence that drops them already": plan.Diff(table(nil), table(nil)),
+		"none that is wanted":             plan.Diff(table(nil), &ruleset.State{}),
+	} {
+		if err := p.Check(guard); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -56,21 +57,60 @@ func (c *checker) bannedAddresses(list []scalar, allowed *allowList) []netip.Pre
 			banned = append(banned, placed{p, s})
 		}
 	}
-	all := ruleset.Union(prefixes)
-	for _, a := range *allowed {
-		if !all.OverlapsPrefix(a.Prefix) {
-			continue
+	bans, allows := newOverlaps(banned), newOverlaps(*allowed)
+	for _, b := range banned {
+		if a, ok := allows.find(b.Prefix); ok {
+			c.mistake(b.at, "%s is banned here and allowed in line %d (%s): remove one of them",
+				ruleset.PrefixText(b.Prefix), a.at.line, ruleset.PrefixText(a.Prefix))
 		}
-		for _, b := range banned {
-			if b.Overlaps(a.Prefix) {
-				c.mistake(b.at, "%s is banned here and allowed in line %d (%s): remove one of them",
-					ruleset.PrefixText(b.Prefix), a.at.line, ruleset.PrefixText(a.Prefix))
-				c.mistake(a.at, "%s is allowed here and banned in line %d (%s): remove one of them",
-					ruleset.PrefixText(a.Prefix), b.at.line, ruleset.PrefixText(b.Prefix))
-			}
+	}
+	for _, a := range *allowed {
+		if b, ok := bans.find(a.Prefix); ok {
+			c.mistake(a.at, "%s is allowed here and banned in line %d (%s): remove one of them",
+				ruleset.PrefixText(a.Prefix), b.at.line, ruleset.PrefixText(b.Prefix))
 		}
 	}
 	return prefixes
+}
+
+// overlaps finds prefixes that have addresses in common with others, however many
+// there are.
+type overlaps struct {
+	sorted  []placed
+	first   map[netip.Prefix]placed
+	lengths []int // of the prefixes
+}
+
+func newOverlaps(list []placed) *overlaps {
+	o := &overlaps{sorted: slices.Clone(list), first: map[netip.Prefix]placed{}}
+	slices.SortStableFunc(o.sorted, func(a, b placed) int { return a.Addr().Compare(b.Addr()) })
+	for _, p := range list {
+		if _, ok := o.first[p.Prefix]; !ok {
+			o.first[p.Prefix] = p
+		}
+		if !slices.Contains(o.lengths, p.Bits()) {
+			o.lengths = append(o.lengths, p.Bits())
+		}
+	}
+	return o
+}
+
+// find returns a prefix that overlaps with another one: it contains that one, or lies
+// within it.
+func (o *overlaps) find(p netip.Prefix) (placed, bool) {
+	for _, bits := range o.lengths {
+		if bits > p.Bits() {
+			continue
+		}
+		if found, ok := o.first[netip.PrefixFrom(p.Addr(), bits).Masked()]; ok {
+			return found, true
+		}
+	}
+	i, _ := slices.BinarySearchFunc(o.sorted, p.Addr(), func(a placed, b netip.Addr) int { return a.Addr().Compare(b) })
+	if i < len(o.sorted) && p.Contains(o.sorted[i].Addr()) {
+		return o.sorted[i], true
+	}
+	return placed{}, false
 }
 
 // prefix reads an address or a prefix. Host bits are cleared, and an IPv4-mapped IPv6

@@ -15,8 +15,11 @@ import (
 
 // Draft is the first policy of a host.
 type Draft struct {
-	// Monitor makes a policy that drops nothing.
+	// Monitor makes a policy that drops nothing. Exposed says why, if it is not for the
+	// lack of a provider: what listens on public addresses of a host without a network
+	// of phones, so that these come from anywhere.
 	Monitor bool
+	Exposed []ruleset.Listener
 	// Interfaces are the interfaces to fence; none = all but lo.
 	Interfaces []string
 	// Trusted are the networks of phones that a fenced interface leads to.
@@ -36,7 +39,8 @@ type Draft struct {
 // only the interfaces that lead outside are fenced, so that phones inside reach their
 // provider. Private networks behind a fenced interface are assumed to be those of
 // phones. Public ones are not, because the neighbours of a rented server are strangers.
-// Without a provider the draft only monitors: otherwise it would drop every call.
+// Without a provider the draft only monitors: otherwise it would drop every call. It does
+// so too where phones can only come from addresses that nobody has listed.
 func NewDraft(host ruleset.Host, servers []ruleset.Listener, providers [][]string) Draft {
 	d := Draft{Monitor: len(providers) == 0, Providers: providers, Host: host, UDP: defaultPorts(), TCP: defaultPorts()}
 	if host.Forwards {
@@ -69,6 +73,10 @@ func NewDraft(host ruleset.Host, servers []ruleset.Listener, providers [][]strin
 			*ports = append(*ports, server.Port)
 		}
 	}
+	if len(d.Trusted)+len(d.Inside) == 0 && len(host.PublicAddresses()) > 0 {
+		d.Exposed = slices.DeleteFunc(slices.Clone(d.Servers), func(l ruleset.Listener) bool { return !l.Public })
+	}
+	d.Monitor = d.Monitor || len(d.Exposed) > 0
 	return d
 }
 
@@ -100,12 +108,20 @@ func (d Draft) Text(now time.Time) string {
 	t.line("# then run ringfence diff to see what it would do, and ringfence apply to do it.")
 	t.line("version: 1")
 	t.line("")
-	if d.Monitor {
+	switch {
+	case len(d.Exposed) > 0:
+		t.line("# A SIP server listens on a public address of this host (%s), and no", serverList(d.Exposed))
+		t.line("# network of phones is connected to it: its phones may be anywhere, and enforce")
+		t.line("# would drop each one that is not listed below. So this only monitors: nothing is")
+		t.line("# dropped, and ringfence status counts what enforce would drop. Write enforce once")
+		t.line("# your provider and your phones are listed.")
+		t.line("mode: monitor")
+	case d.Monitor:
 		t.line("# monitor drops nothing: it counts what enforce would drop (ringfence status).")
 		t.line("# Write enforce once your provider is listed below and its calls are counted as")
 		t.line("# allowed_provider.")
 		t.line("mode: monitor")
-	} else {
+	default:
 		t.line("# Not sure whom this would block? monitor drops nothing: it counts what")
 		t.line("# enforce would drop (ringfence status).")
 		t.line("mode: enforce")
@@ -124,6 +140,15 @@ func (d Draft) Text(now time.Time) string {
 	t.line("  # providers give different answers in different places.")
 	t.line("  servers: []")
 	return t.String()
+}
+
+// serverList names the ports of servers.
+func serverList(servers []ruleset.Listener) string {
+	var texts []string
+	for _, s := range servers {
+		texts = append(texts, fmt.Sprintf("%s %d", strings.ToUpper(string(s.Protocol)), s.Port))
+	}
+	return list(slices.Compact(texts))
 }
 
 func (d Draft) interfaces(t *text) {

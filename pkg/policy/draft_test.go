@@ -33,6 +33,7 @@ func TestDraft(t *testing.T) {
 		interfaces string
 		trusted    string
 		udp, tcp   string
+		monitor    bool // also with a provider
 	}{
 		{
 			name:    "a PBX in an office",
@@ -64,6 +65,42 @@ func TestDraft(t *testing.T) {
 			udp: "5060 5061 5160", tcp: "5060 5061 5080",
 		},
 		{
+			name:    "a rented server, and a PBX for everybody",
+			host:    ruleset.Host{Interfaces: []ruleset.Interface{lo, link("eth0", "198.51.100.5/24")}},
+			servers: []ruleset.Listener{{Protocol: ruleset.UDP, Port: 5060, Public: true}},
+			udp:     "5060 5061", tcp: "5060 5061", monitor: true,
+		},
+		{
+			name:    "only its IPv6 address is public",
+			host:    ruleset.Host{Interfaces: []ruleset.Interface{lo, link("ppp0", "100.64.0.7/32", "2001:db8:7::5/64", "fe80::5/64")}},
+			servers: []ruleset.Listener{{Protocol: ruleset.TCP, Port: 5060, Public: true}},
+			udp:     "5060 5061", tcp: "5060 5061", monitor: true,
+		},
+		{
+			name:    "the server's address is not public",
+			host:    ruleset.Host{Interfaces: []ruleset.Interface{lo, link("ppp0", "100.64.0.7/32")}},
+			servers: []ruleset.Listener{{Protocol: ruleset.UDP, Port: 5060, Public: true}},
+			udp:     "5060 5061", tcp: "5060 5061",
+		},
+		{
+			name:    "a server that only listens inside",
+			host:    ruleset.Host{Interfaces: []ruleset.Interface{lo, link("eth0", "198.51.100.5/24"), link("wg0", "10.8.0.1/32")}},
+			servers: []ruleset.Listener{{Protocol: ruleset.UDP, Port: 5060}},
+			udp:     "5060 5061", tcp: "5060 5061",
+		},
+		{
+			name:    "what listens to everybody is no SIP server",
+			host:    ruleset.Host{Interfaces: []ruleset.Interface{lo, link("eth0", "198.51.100.5/24")}},
+			servers: []ruleset.Listener{{Protocol: ruleset.TCP, Port: 22, Public: true}},
+			udp:     "5060 5061", tcp: "5060 5061",
+		},
+		{
+			name:    "phones are connected",
+			host:    ruleset.Host{Interfaces: []ruleset.Interface{lo, link("eth0", "198.51.100.5/24"), link("lan0", "192.168.1.5/24")}},
+			servers: []ruleset.Listener{{Protocol: ruleset.UDP, Port: 5060, Public: true}},
+			trusted: "192.168.1.0/24", udp: "5060 5061", tcp: "5060 5061",
+		},
+		{
 			name:    "a host that forwards and leads nowhere",
 			host:    ruleset.Host{Forwards: true, Interfaces: []ruleset.Interface{lo, link("a", "192.168.1.1/24"), link("b", "192.168.2.1/24", "192.168.2.2/24")}},
 			trusted: "192.168.1.0/24 192.168.2.0/24", udp: "5060 5061", tcp: "5060 5061",
@@ -90,10 +127,10 @@ func TestDraft(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%v in\n%s", err, text)
 				}
-				if inside := plan.FindInside(test.host, p.Fences, p.Allowed()); len(inside) > 0 {
+				if inside := plan.FindInside(test.host, p.Fences, p.Allowed()); len(inside) > 0 && test.host.Forwards {
 					t.Errorf("the draft cuts off %v:\n%s", inside, text)
 				}
-				if p.Monitor != (providers == nil) || len(p.Providers) != len(providers) {
+				if p.Monitor != (providers == nil || test.monitor) || len(p.Providers) != len(providers) {
 					t.Errorf("monitor is %t with %d providers, %d were given", p.Monitor, len(p.Providers), len(providers))
 				}
 				for _, got := range []struct{ what, got, want string }{
@@ -158,6 +195,24 @@ dns:
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestExposedDraftText: a draft that monitors although it has a provider says why.
+func TestExposedDraftText(t *testing.T) {
+	host := ruleset.Host{Interfaces: []ruleset.Interface{lo, link("eth0", "198.51.100.5/24")}}
+	servers := []ruleset.Listener{{Protocol: ruleset.UDP, Port: 5060, Program: "asterisk", Public: true}, {Protocol: ruleset.TCP, Port: 5060, Public: true}}
+	got := policy.NewDraft(host, servers, [][]string{{"- preset: telnyx"}}).Text(time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC))
+	const want = `
+# A SIP server listens on a public address of this host (UDP 5060, TCP 5060), and no
+# network of phones is connected to it: its phones may be anywhere, and enforce
+# would drop each one that is not listed below. So this only monitors: nothing is
+# dropped, and ringfence status counts what enforce would drop. Write enforce once
+# your provider and your phones are listed.
+mode: monitor
+`
+	if !strings.Contains(got, want) {
+		t.Errorf("the draft does not say why it monitors:\n%s", got)
 	}
 }
 

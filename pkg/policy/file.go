@@ -66,7 +66,15 @@ type signaturesFile struct {
 }
 
 type signatureFile struct {
-	Name     scalar `yaml:"name"`
+	Name     scalar           `yaml:"name"`
+	Header   scalar           `yaml:"header"`
+	Contains scalar           `yaml:"contains"`
+	Prefix   scalar           `yaml:"prefix"`
+	Exact    scalar           `yaml:"exact"`
+	All      *[]conditionFile `yaml:"all"`
+}
+
+type conditionFile struct {
 	Header   scalar `yaml:"header"`
 	Contains scalar `yaml:"contains"`
 	Prefix   scalar `yaml:"prefix"`

@@ -99,7 +99,7 @@ func TestParseWhole(t *testing.T) {
 		Trusted: policy.Trusted{Hosts: []string{"office.example.org"}, Addresses: []netip.Prefix{prefix("192.168.0.0/16")}},
 		Signatures: policy.Signatures{
 			Engine: policy.EngineAuto, Presets: []string{"scanners"}, Except: []string{"sipsak"}, Mark: 0x0f000000,
-			Deny: []policy.Signature{{Name: "bad-dialer", Header: "user-agent", Match: policy.Contains, Value: "BadDialer"}},
+			Deny: []policy.Signature{{Name: "bad-dialer", Conditions: []policy.Condition{{Header: "user-agent", Match: policy.Contains, Value: "BadDialer"}}}},
 		},
 		Bans: policy.Bans{Duration: time.Hour, Size: 65535, Addresses: []netip.Prefix{prefix("198.51.100.0/24")}},
 		DNS:  policy.DNS{Min: time.Minute, Max: time.Hour, Hold: 24 * time.Hour, StaleAlarm: 168 * time.Hour},
@@ -360,6 +360,20 @@ providers:
 10:35: want a single value for each key here, such as {trunk: mycompany}
 11:46: "trunk" was already given in line 11: put both together
 12:21: there is no preset "nobody": the presets are telnyx, twilio; or list the provider's registrars`,
+		},
+		{
+			"conditions of signatures", "version: 1\nsignatures:\n  deny:\n" +
+				"  - {name: a, all: []}\n" +
+				"  - {name: b, header: from, exact: x, all: [{header: from, exact: x}]}\n" +
+				"  - name: c\n    all:\n    - {header: 'a b', exact: x}\n    - {header: from}\n    - {header: from, contains: '', name: x}\n" +
+				"  - {name: d, all: {header: from, exact: x}}\n",
+			"4:20: a signature has from 1 to 8 conditions under all, such as {header: user-agent, exact: VOIP}\n" +
+				"5:12: a signature has either all, or a header with one of contains, prefix and exact\n" +
+				"8:7: a signature needs the header that it is about, such as header: user-agent\n" +
+				"9:7: a signature needs one of contains, prefix and exact\n" +
+				"10:32: an empty contains matches every message: write what the scanner sends\n" +
+				`10:36: unknown key "name": known here are header, contains, prefix, exact` + "\n" +
+				"11:20: want a list, such as [a, b] here",
 		},
 		{
 			"signatures", "version: 1\nsignatures:\n  presets: [spammers]\n  deny:\n  - {name: Bad, header: user agent, contains: ''}\n  - {name: a, header: from, prefix: x, exact: y}\n  - {name: a, header: from}\n",

@@ -118,9 +118,15 @@ type Signatures struct {
 	Texts []string
 }
 
-// Signature recognises a scanner by the value of one header.
+// Signature recognises a scanner by the value of a header, or of several.
 type Signature struct {
-	Name   string
+	Name string
+	// Conditions are one, or several that must all be true.
+	Conditions []Condition
+}
+
+// Condition is what a signature wants of a header.
+type Condition struct {
 	Header string // in lower case
 	Match  Match
 	Value  string

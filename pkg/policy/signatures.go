@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // headerName is a token of RFC 3261 section 25.1, in lower case.
@@ -43,7 +45,7 @@ func (c *checker) signatures(whole *file) Signatures {
 	}
 	first := map[string]int{}
 	for i, deny := range f.Deny {
-		signature := c.signature(deny, whole.place("signatures", "deny", i))
+		signature := c.signature(deny, whole, "signatures", "deny", i)
 		if slices.Contains(c.available.Signatures, signature.Name) && !slices.Contains(s.Except, signature.Name) {
 			c.mistake(deny.Name, "signature %q is already in a list: give it another name, or leave the other one out under except", signature.Name)
 		}
@@ -82,8 +84,41 @@ func (c *checker) mark(s scalar) uint32 {
 	return uint32(mark)
 }
 
-func (c *checker) signature(f signatureFile, at scalar) Signature {
-	s := Signature{Name: f.Name.text, Header: strings.ToLower(f.Header.text)}
+func (c *checker) signature(f signatureFile, whole *file, path ...any) Signature {
+	s := Signature{Name: f.Name.text}
+	at := whole.place(path...)
+	if f.Name.written() {
+		at = f.Name
+	}
+	if !providerName.MatchString(s.Name) || len(s.Name) > longestName {
+		c.mistake(at, "a signature needs a name of at most %d lower-case letters, digits and hyphens", longestName)
+	}
+	one := conditionFile{f.Header, f.Contains, f.Prefix, f.Exact}
+	if f.All == nil {
+		s.Conditions = []Condition{c.condition(one, at)}
+		return s
+	}
+	if one != (conditionFile{}) {
+		c.mistake(at, "a signature has either all, or a header with one of contains, prefix and exact")
+	}
+	if n := len(*f.All); NodeAt(whole.root, append(path, "all")...).Kind != yaml.SequenceNode {
+		return s // it is a mistake already that this is no list
+	} else if n == 0 || n > mostConditions {
+		c.mistake(whole.place(append(path, "all")...), "a signature has from 1 to %d conditions under all, such as {header: user-agent, exact: VOIP}", mostConditions)
+		return s
+	}
+	for i, condition := range *f.All {
+		s.Conditions = append(s.Conditions, c.condition(condition, whole.place(append(path, "all", i)...)))
+	}
+	return s
+}
+
+// mostConditions is how many conditions one signature may have; all of them together
+// are bounded by pkg/signature.
+const mostConditions = 8
+
+func (c *checker) condition(f conditionFile, at scalar) Condition {
+	s := Condition{Header: strings.ToLower(f.Header.text)}
 	var written []scalar
 	for _, m := range []struct {
 		match Match
@@ -93,12 +128,6 @@ func (c *checker) signature(f signatureFile, at scalar) Signature {
 			written = append(written, m.value)
 			s.Match, s.Value = m.match, m.value.text
 		}
-	}
-	if f.Name.written() {
-		at = f.Name
-	}
-	if !providerName.MatchString(s.Name) || len(s.Name) > longestName {
-		c.mistake(at, "a signature needs a name of at most %d lower-case letters, digits and hyphens", longestName)
 	}
 	if !headerName.MatchString(s.Header) {
 		c.mistake(at, "a signature needs the header that it is about, such as header: user-agent")

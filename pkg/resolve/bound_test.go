@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -104,7 +105,13 @@ func TestBoundsOfAName(t *testing.T) {
 			for range 3 {
 				test.fan.asked = 0
 				l.pass(time.Hour)
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
 				results := resolve.Inquiry{Targets: []resolve.Target{evil}, Memory: l.memory, Settings: l.settings}.Ask(t.Context(), test.fan.asker)
+				runtime.ReadMemStats(&after)
+				if used := after.TotalAlloc - before.TotalAlloc; used > 100_000_000 {
+					t.Errorf("a look takes %d bytes of memory", used)
+				}
 				if len(test.want) != min(len(results[0].Cut), 1) || len(test.want) > 0 && !slices.Contains(results[0].Cut, test.want[0]) {
 					t.Errorf("cut by %v, want %v", results[0].Cut, test.want)
 				}

@@ -16,6 +16,9 @@ type Host struct {
 	// Forwards is true if the host forwards packets between interfaces, for IPv4 or
 	// IPv6, on all interfaces or on one.
 	Forwards bool `json:"forwards"`
+	// Translates says that rules of another program may change where packets are sent to
+	// (DNAT, REDIRECT), also on a host that does not forward.
+	Translates bool `json:"translates,omitempty"`
 	// Gateways are the next hops of the default routes, of all routing tables that are
 	// used, Outside the names of the interfaces that they lead out of.
 	Gateways []netip.Addr `json:"gateways,omitempty"`
@@ -28,11 +31,49 @@ type Host struct {
 	Routed []Network `json:"routed,omitempty"`
 	// NameServers are the name servers that the host uses, without their ports.
 	NameServers []netip.Addr `json:"name_servers,omitempty"`
+	// ByHand says that somebody has been allowed by hand here, now or before.
+	ByHand bool `json:"-"`
 	// Classified are the interfaces that the classifier is attached to.
 	Classified []string `json:"-"`
 	// Engine is what can recognise scanners on this host: "bpf", or "" for
 	// nothing.
 	Engine string `json:"engine,omitempty"`
+}
+
+// SeenAs returns the interface by which rules see packets come in that are read on the
+// named one, as tc does: with br_netfilter, rules see those of a bridge's ports before the
+// bridge has received them, and call them the bridge's.
+func (h Host) SeenAs(name string) string {
+	if !h.BridgeFilter {
+		return name
+	}
+	for _, i := range h.Interfaces {
+		if i.Name == name && slices.ContainsFunc(h.Interfaces, func(m Interface) bool { return m.Name == i.Master && m.Kind == "bridge" }) {
+			return i.Master
+		}
+	}
+	return name
+}
+
+// PublicAddresses returns the addresses by which strangers can reach the host.
+func (h Host) PublicAddresses() []netip.Addr {
+	var list []netip.Addr
+	for _, i := range h.Interfaces {
+		for _, a := range i.Addresses {
+			if IsPublic(a.Addr()) {
+				list = append(list, a.Addr())
+			}
+		}
+	}
+	return list
+}
+
+// shared are addresses of providers that many customers share (RFC 6598).
+var shared = netip.MustParsePrefix("100.64.0.0/10")
+
+// IsPublic reports whether an address is one that strangers can send to.
+func IsPublic(a netip.Addr) bool {
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a)
 }
 
 // OwnNetworks returns those of all interfaces, and the private networks behind other
@@ -106,6 +147,9 @@ type Listener struct {
 	Protocol Protocol `json:"protocol"` // UDP or TCP
 	Port     uint16   `json:"port"`
 	Program  string   `json:"program,omitempty"` // "" if not known
+	// Public says that it can be reached at an address that is not private, if the host
+	// has one.
+	Public bool `json:"-"`
 }
 
 // Compare orders listeners by port, protocol and program.

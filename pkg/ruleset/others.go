@@ -35,6 +35,8 @@ type OtherRule struct {
 	Marks uint32
 	// Untracked says that it takes packets out of connection tracking.
 	Untracked bool
+	// Helper is the connection-tracking helper that it hands packets to.
+	Helper string
 }
 
 // Meets reports whether the rule looks for one of the ports.

@@ -7,7 +7,10 @@
 // present one, and pkg/plan compares them.
 package ruleset
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Table is the name of the only table that ringfence owns, in family inet.
 const Table = "ringfence"
@@ -96,6 +99,13 @@ type Chain struct {
 	Rules []Rule `json:"rules,omitempty"`
 }
 
+// Contains reports whether an address is in one of the set's elements.
+func (s Set) Contains(a netip.Addr) bool {
+	return slices.ContainsFunc(s.Elements, func(e Element) bool {
+		return e.From.IsValid() && e.From.Compare(a) <= 0 && a.Compare(e.To) <= 0
+	})
+}
+
 // SameFrame reports whether the chains differ at most in their rules.
 func (c Chain) SameFrame(o Chain) bool {
 	return c.Stage == o.Stage && c.Foreign == o.Foreign && c.Bound == o.Bound
@@ -138,6 +148,21 @@ type Set struct {
 	Elements []Element `json:"elements,omitempty"`
 	// Foreign holds attributes that ringfence never sets, as text.
 	Foreign string `json:"foreign,omitempty"`
+}
+
+// Room returns the size that a set of addresses gets, 0 for none. With a size, the kernel
+// keeps single IPv4 addresses in a table that is faster to search (nft_hash). The size
+// leaves room for others, and is one of few, because a set has to be made again for
+// another size.
+func (s Set) Room() uint32 {
+	if s.Key != IPv4 || s.Interval {
+		return 0
+	}
+	room := uint32(1024)
+	for int(room) < len(s.Elements)+len(s.Elements)/2 {
+		room *= 4
+	}
+	return room
 }
 
 // SameFrame reports whether both sets have the same type, flags and size. The kernel

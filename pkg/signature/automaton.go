@@ -1,6 +1,9 @@
 package signature
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Automaton finds all signatures in one pass over a message.
 type Automaton struct {
@@ -33,7 +36,7 @@ func (a *Automaton) Match(payload []byte) Result {
 	}
 	t := &a.table
 	r := Result{Mark: None}
-	allowed := false
+	allowed, found := false, uint64(0)
 	for state, i := t.Request, 0; i < len(text) && state != endedState; i++ {
 		state = t.Next[int(state)*MaxClasses+int(t.Classes[text[i]])]
 		if state >= t.Sink {
@@ -44,15 +47,24 @@ func (a *Automaton) Match(payload []byte) Result {
 		}
 		e := t.Events[state-t.Event]
 		allowed = allowed || e.Allowed
-		if e.Signature == 0 || i+1 < len(text) && e.goesOn(text[i+1]) {
+		if i+1 < len(text) && e.goesOn(text[i+1]) {
 			continue
 		}
-		switch name := a.signatures[e.Signature-1].Name; {
-		case e.Ban:
-			return Result{Scanner, name}
-		case r.Signature == "":
-			r.Signature = name
+		found |= e.Conditions
+		if e.Signature != 0 {
+			name := a.signatures[e.Signature-1].Name
+			if e.Ban {
+				return Result{Scanner, name}
+			}
+			r.Signature = cmp.Or(r.Signature, name)
 		}
+	}
+	if row, ok := t.conjoined(found); ok {
+		name := a.signatures[row.Signature-1].Name
+		if row.Ban {
+			return Result{Scanner, name}
+		}
+		r.Signature = cmp.Or(r.Signature, name)
 	}
 	switch {
 	case !a.RequiresUserAgent():

@@ -28,33 +28,45 @@ func Compile(list []Signature, requireUserAgent []string) (*Automaton, error) {
 	if err := check(list, requireUserAgent); err != nil {
 		return nil, err
 	}
-	classes, bytes, crossed := classify(list, requireUserAgent)
+	parts, rows, err := divide(list)
+	if err != nil {
+		return nil, err
+	}
+	nameOf := func(crossed int) string {
+		if crossed < len(parts) {
+			return fmt.Sprintf("signature %q", list[parts[crossed].of].Name)
+		}
+		return fmt.Sprintf("required User-Agent %q", requireUserAgent[crossed-len(parts)])
+	}
+	classes, bytes, crossed := classify(parts, requireUserAgent)
 	if crossed >= 0 {
 		return nil, fmt.Errorf("%w: with %s they use more than %d different bytes, which is the limit: leave some signatures out",
-			ErrTooMany, nameOf(crossed, list, requireUserAgent), MaxClasses)
+			ErrTooMany, nameOf(crossed), MaxClasses)
 	}
-	sieve, sieved := newSieve(list, requireUserAgent)
-	d := determine(newNFA(list, requireUserAgent), list, classes, bytes)
+	sieve, sieved := newSieve(parts, requireUserAgent)
+	d := determine(newNFA(parts, requireUserAgent), parts, classes, bytes)
 	if d == nil {
-		crossed := sort.Search(len(list)+len(requireUserAgent), func(i int) bool {
-			some, require := list[:min(i+1, len(list))], requireUserAgent[:max(i+1-len(list), 0)]
+		crossed := sort.Search(len(parts)+len(requireUserAgent), func(i int) bool {
+			some, require := parts[:min(i+1, len(parts))], requireUserAgent[:max(i+1-len(parts), 0)]
 			return determine(newNFA(some, require), some, classes, bytes) == nil
 		})
 		return nil, fmt.Errorf("%w: with %s they need more than %d states, which is the limit: leave some signatures out",
-			ErrTooMany, nameOf(crossed, list, requireUserAgent), MaxStates)
+			ErrTooMany, nameOf(crossed), MaxStates)
 	}
-	return &Automaton{
+	a := &Automaton{
 		signatures: slices.Clone(list),
 		required:   slices.Clone(requireUserAgent),
 		table:      d.table(requireUserAgent, sieved),
 		sieve:      sieve,
-	}, nil
+	}
+	a.table.Rows = rows
+	return a, nil
 }
 
 // classify divides the bytes into classes; bytes of one class mean the same to every
 // signature and name. It returns one byte of each class, or the index of the signature
 // for which no class was left. The required User-Agents come after the signatures.
-func classify(list []Signature, required []string) (classes [256]uint8, bytes []byte, crossed int) {
+func classify(list []part, required []string) (classes [256]uint8, bytes []byte, crossed int) {
 	own := map[byte]bool{}
 	use := func(text string) int {
 		for i := range len(text) {
@@ -119,11 +131,4 @@ func check(list []Signature, required []string) error {
 		}
 	}
 	return errors.Join(problems...)
-}
-
-func nameOf(index int, list []Signature, required []string) string {
-	if index < len(list) {
-		return fmt.Sprintf("signature %q", list[index].Name)
-	}
-	return fmt.Sprintf("required User-Agent %q", required[index-len(list)])
 }

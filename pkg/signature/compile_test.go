@@ -188,3 +188,34 @@ func BenchmarkMatch(b *testing.B) {
 		})
 	}
 }
+
+// TestTooManyConditions: each signature with several conditions takes room of its own.
+func TestTooManyConditions(t *testing.T) {
+	header := func(i int) signature.Condition {
+		return signature.Condition{Header: "user-agent", Match: signature.Exact, Value: fmt.Sprintf("agent-%d", i)}
+	}
+	via := signature.Condition{Header: "via", Match: signature.Contains, Value: "branch=z9hG4bK-x"}
+	var list []signature.Signature
+	for i := range 63 {
+		list = append(list, signature.New(fmt.Sprintf("signature-%d", i), signature.Ban, header(i), via))
+	}
+	a := compiled(t, list)
+	if got := agree(t, a, []byte(request("User-Agent: agent-62", "v: x;branch=z9hG4bK-x"))); got.Signature != "signature-62" {
+		t.Errorf("the last of 63 is %v", got)
+	}
+	list = append(list, signature.New("signature-63", signature.Ban, header(63), via))
+	if _, err := signature.Compile(list, nil); !errors.Is(err, signature.ErrTooMany) || !strings.Contains(err.Error(), `"signature-63"`) {
+		t.Errorf("65 conditions: %v", err)
+	}
+	list = list[:0]
+	for i := range 65 {
+		list = append(list, signature.New(fmt.Sprintf("signature-%d", i), signature.Ban, header(i%3), header(i%2), via))
+	}
+	if _, err := signature.Compile(list, nil); !errors.Is(err, signature.ErrTooMany) || !strings.Contains(err.Error(), `"signature-64"`) {
+		t.Errorf("65 signatures: %v", err)
+	}
+	broken := signature.New("x", signature.Ban, via, signature.Condition{Header: "a b", Match: signature.Exact, Value: "x"})
+	if _, err := signature.Compile([]signature.Signature{broken}, nil); err == nil || err.Error() != `signature "x": "a b" is not the name of a header` {
+		t.Errorf("a broken condition: %v", err)
+	}
+}

@@ -31,13 +31,18 @@ type Table struct {
 	Line, Request uint16
 	Events        []Event
 	Shortcuts     []Shortcut
+	// Rows are the signatures with several conditions. Of those whose conditions have
+	// all been found in a message, the first one counts.
+	Rows []Row
 }
 
 // Event is what reaching a state means for the message.
 type Event struct {
 	// Signature is one more than the signature's index, 0 for none.
 	Signature uint16
-	// Ends is set if the signature only matches where the header ends here: where
+	// Conditions are those that match, by their bits.
+	Conditions uint64
+	// Ends is set if what is found only matches where the header ends here: where
 	// neither a space nor a tab follows. With Return, the state is behind a carriage
 	// return, and neither may another one or a line feed follow.
 	Ends, Return bool
@@ -53,13 +58,15 @@ func (e Event) goesOn(b byte) bool {
 	return e.Ends && (isBlank(b) || e.Return && (b == '\r' || b == '\n'))
 }
 
-func (e Event) labels() bool { return e.Signature != 0 && !e.Ban && !e.Allowed }
+func (e Event) labels() bool {
+	return e.Signature != 0 && !e.Ban && !e.Allowed && e.Conditions == 0
+}
 
 // dfa is the automaton while it is made. Its states are numbered in the order in which
 // they are found.
 type dfa struct {
 	nfa     *nfa
-	list    []Signature
+	parts   []part
 	classes [256]uint8
 	bytes   []byte // one of each class
 	sets    [][]position
@@ -70,16 +77,20 @@ type dfa struct {
 
 // determine makes the DFA by the subset construction. It returns nil if there
 // are too many states.
-func determine(n *nfa, list []Signature, classes [256]uint8, bytes []byte) *dfa {
-	d := &dfa{nfa: n, list: list, classes: classes, bytes: bytes, numbers: map[string]int32{}}
+func determine(n *nfa, parts []part, classes [256]uint8, bytes []byte) *dfa {
+	d := &dfa{nfa: n, parts: parts, classes: classes, bytes: bytes, numbers: map[string]int32{}}
 	d.number([]position{ended})
 	d.number([]position{inLine})
 	d.number([]position{newLine})
 	d.number(d.nfa.start())
 	d.number([]position{inRequest})
+	signatures := 0
+	if len(parts) > 0 {
+		signatures = 1 + parts[len(parts)-1].of
+	}
 	var to []position
 	for state := 0; state < len(d.sets); state++ {
-		if len(d.sets)+len(list) > MaxStates {
+		if len(d.sets)+signatures > MaxStates {
 			return nil
 		}
 		row := make([]int32, MaxClasses)
@@ -130,8 +141,8 @@ func (d *dfa) banned(set []position) int {
 	return found
 }
 
-// found returns the signatures of a class that match at a set of positions, either at
-// once or if the header ends.
+// found returns the numbers of the parts of a class that match at a set of positions,
+// either at once or if the header ends.
 func (d *dfa) found(set []position, class Class, ends bool) []int {
 	var found []int
 	for _, p := range set {
@@ -140,16 +151,16 @@ func (d *dfa) found(set []position, class Class, ends bool) []int {
 		}
 		x := &d.nfa.nodes[p.node()]
 		ofRequests := x.kind == ofRequest || x.kind == inRequests
-		var signatures []int
+		var parts []int
 		switch {
 		case p.stance() == at && !ends:
-			signatures = x.here
+			parts = x.here
 		case (p.stance() == pastBreak || p.stance() == pastReturn) && ends != ofRequests:
-			signatures = x.ends
+			parts = x.ends
 		}
-		for _, i := range signatures {
-			if d.list[i].Class == class {
-				found = append(found, i)
+		for _, i := range parts {
+			if d.parts[i].class == class {
+				found = append(found, d.parts[i].number)
 			}
 		}
 	}
@@ -173,6 +184,14 @@ func (d *dfa) event(state int) Event {
 		e.Signature, e.Ends, e.Return, e.Ban = uint16(1+found[0]), true, behindReturn, true
 	} else if found := d.found(set, Label, true); len(found) > 0 {
 		e.Signature, e.Ends, e.Return = uint16(1+found[0]), true, behindReturn
+	}
+	// What matches at once and what needs the header's end are never found at the same
+	// byte: the one ends in text, the other in a line break.
+	for _, ends := range []bool{false, true} {
+		for _, bit := range d.found(set, condition, ends) {
+			e.Conditions |= 1 << bit
+			e.Ends, e.Return = ends, ends && behindReturn
+		}
 	}
 	return e
 }

@@ -1,6 +1,9 @@
 package signature
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Finding is one signature that matches a message, and the place of the match.
 type Finding struct {
@@ -17,9 +20,11 @@ type Finding struct {
 
 // Explanation is all that Explain finds in a message.
 type Explanation struct {
-	// Request is true for a request or the beginning of one.
-	Request  bool
-	Findings []Finding // each signature once, in the order in which they were given
+	// Request is true for a request or the beginning of one, Response for a response,
+	// Empty for white space and NUL alone.
+	Request, Response, Empty bool
+
+	Findings []Finding // each signature's conditions once, in the order in which they were given
 	// Allowed is the required User-Agent that the message has, "" for none.
 	Allowed string
 	// Result is what Match returns for the message.
@@ -32,25 +37,18 @@ type Explanation struct {
 func (a *Automaton) Explain(message []byte) Explanation {
 	start, text := begin(message), textOf(message)
 	if !isRequest(text) {
-		return Explanation{Result: a.other(message)}
+		return Explanation{Response: isResponse(text), Empty: len(text) == 0, Result: a.other(message)}
 	}
 	e := Explanation{Request: true, Result: Result{Mark: None}}
 	message = message[:start+len(text)]
 	headers, _ := lineEnd(message, start)
-	fields := append([]field{requestField(message, start, headers)}, fieldsOf(message, headers)...)
+	fields := append([]field{requestField(message, start, headers)}, a.fieldsOf(message, headers)...)
 	for _, s := range a.signatures {
-		for _, f := range fields {
-			if finding, ok := f.matches(s); ok {
-				finding.Line = 1 + strings.Count(string(message[:finding.From]), "\n")
-				finding.Column = finding.From - strings.LastIndexByte(string(message[:finding.From]), '\n')
-				e.Findings = append(e.Findings, finding)
-				break
-			}
-		}
+		e.Findings = append(e.Findings, findingsOf(s, fields, message)...)
 	}
 	for _, f := range fields {
 		for _, r := range a.required {
-			if _, ok := f.matches(Signature{Header: userAgent, Match: Prefix, Value: r}); ok && e.Allowed == "" {
+			if _, ok := f.matches(Condition{userAgent, Prefix, r}); ok && e.Allowed == "" {
 				e.Allowed = r
 			}
 		}
@@ -59,11 +57,33 @@ func (a *Automaton) Explain(message []byte) Explanation {
 	return e
 }
 
+// findingsOf are where all conditions of a signature match, nothing if one does not.
+func findingsOf(s Signature, fields []field, message []byte) []Finding {
+	var findings []Finding
+	for _, c := range s.Conditions() {
+		matches := false
+		for _, f := range fields {
+			var finding Finding
+			if finding, matches = f.matches(c); matches {
+				finding.Signature = s
+				finding.Line = 1 + strings.Count(string(message[:finding.From]), "\n")
+				finding.Column = finding.From - strings.LastIndexByte(string(message[:finding.From]), '\n')
+				findings = append(findings, finding)
+				break
+			}
+		}
+		if !matches {
+			return nil
+		}
+	}
+	return findings
+}
+
 func (a *Automaton) judge(e Explanation) Result {
 	for _, class := range []Class{Ban, Label} {
 		var first *Finding
 		for i, f := range e.Findings {
-			if f.Signature.Class == class && (first == nil || f.To < first.To) {
+			if f.Signature.Class == class && (first == nil || f.before(*first)) {
 				first = &e.Findings[i]
 			}
 		}
@@ -83,6 +103,14 @@ func (a *Automaton) judge(e Explanation) Result {
 	return e.Result
 }
 
+// before reports whether a finding counts rather than another one of its class.
+func (f Finding) before(other Finding) bool {
+	if len(f.Signature.All) == 0 && len(other.Signature.All) == 0 {
+		return f.To < other.To
+	}
+	return len(f.Signature.All) == 0 && len(other.Signature.All) > 0
+}
+
 // field is a header or the request line.
 type field struct {
 	name string // as written
@@ -92,8 +120,9 @@ type field struct {
 	// each of its bytes.
 	value string
 	at    []int
-	// end is the index after the value's last line, -1 if the message ends before it.
-	end int
+	// begin is the index of its first byte, end that after the value's last line, -1 if the
+	// message ends before it.
+	begin, end int
 }
 
 func requestField(message []byte, start, headers int) field {
@@ -104,9 +133,11 @@ func requestField(message []byte, start, headers int) field {
 }
 
 // fieldsOf splits a message into headers (RFC 3261 section 7.3.1), up to the empty line
-// or the end of the message.
-func fieldsOf(message []byte, at int) []field {
-	var fields []field
+// or the end of the message. A carriage return alone is a line break to some servers and
+// white space to others: a header is there with what follows it, too, up to the next one
+// that signatures are about.
+func (a *Automaton) fieldsOf(message []byte, at int) []field {
+	var fields, open []field // open go on behind carriage returns
 	for at < len(message) {
 		end, complete := lineEnd(message, at)
 		if line := string(message[at:end]); line == "\n" || line == "\r\n" {
@@ -115,10 +146,28 @@ func fieldsOf(message []byte, at int) []field {
 		for complete && end < len(message) && isBlank(message[end]) {
 			end, complete = lineEnd(message, end)
 		}
-		fields = append(fields, newField(message, at, end, complete))
+		f := newField(message, at, end, complete)
+		fields = append(fields, f)
+		if a.asksFor(f.of) {
+			open = []field{f}
+		} else {
+			for _, o := range open {
+				fields = append(fields, o.goingOn(message, end, complete))
+			}
+		}
+		if message[end-1] == '\n' {
+			open = nil
+		}
 		at = end
 	}
 	return fields
+}
+
+// asksFor reports whether anything is looked for in a header.
+func (a *Automaton) asksFor(of string) bool {
+	wants := func(c Condition) bool { return !c.isRequestLine() && header(c.Header) == of }
+	return of == userAgent && a.RequiresUserAgent() ||
+		slices.ContainsFunc(a.signatures, func(s Signature) bool { return slices.ContainsFunc(s.Conditions(), wants) })
 }
 
 // lineEnd returns where the next line begins, and whether there is a line break
@@ -140,7 +189,7 @@ func lineEnd(message []byte, at int) (int, bool) {
 }
 
 func newField(message []byte, at, end int, complete bool) field {
-	f := field{end: -1}
+	f := field{begin: at, end: -1}
 	if complete {
 		f.end = end
 	}
@@ -155,6 +204,11 @@ func newField(message []byte, at, end int, complete bool) field {
 	}
 	f.take(message, at+colon+1, end)
 	return f
+}
+
+// goingOn is the same header with all up to another end.
+func (f *field) goingOn(message []byte, end int, complete bool) field {
+	return newField(message, f.begin, end, complete)
 }
 
 // take adds the bytes of a value in their normal form.
@@ -175,30 +229,30 @@ func (f *field) take(message []byte, from, to int) {
 	f.value = string(value)
 }
 
-// matches compares the field with a signature.
-func (f *field) matches(s Signature) (Finding, bool) {
-	of := header(s.Header)
-	if s.isRequestLine() {
+// matches compares the field with a condition.
+func (f *field) matches(c Condition) (Finding, bool) {
+	of := header(c.Header)
+	if c.isRequestLine() {
 		of = RequestLine
 	}
 	if f.of != of {
 		return Finding{}, false
 	}
-	value := normal(s.Value)
+	value := normal(c.Value)
 	from := -1
 	switch {
-	case s.Match == Contains:
+	case c.Match == Contains:
 		from = strings.Index(f.value, value)
-	case s.Match == Prefix && strings.HasPrefix(f.value, value):
+	case c.Match == Prefix && strings.HasPrefix(f.value, value):
 		from = 0
-	case s.Match == Exact && f.value == value && f.end >= 0:
+	case c.Match == Exact && f.value == value && f.end >= 0:
 		from = 0
 	}
 	if from < 0 {
 		return Finding{}, false
 	}
-	finding := Finding{Signature: s, Header: f.name, From: f.at[from], To: f.at[from+len(value)-1] + 1}
-	if s.Match == Exact {
+	finding := Finding{Header: f.name, From: f.at[from], To: f.at[from+len(value)-1] + 1}
+	if c.Match == Exact {
 		finding.To = f.end
 	}
 	return finding, true

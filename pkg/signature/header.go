@@ -52,5 +52,5 @@ func forms(name string) []string {
 
 const userAgent = "user-agent"
 
-// isRequestLine reports whether the signature is about the request line, not a header.
-func (s Signature) isRequestLine() bool { return strings.EqualFold(s.Header, RequestLine) }
+// isRequestLine reports whether the condition is about the request line, not a header.
+func (c Condition) isRequestLine() bool { return strings.EqualFold(c.Header, RequestLine) }

@@ -26,6 +26,8 @@ const ordinary = "INVITE sip:100@pbx.example.com;transport=udp SIP/2.0\r\n" +
 
 // Lint is what Check finds in a signature that ordinary phones may match.
 type Lint struct {
+	// Of is the condition that this is about. Of several, all are as bad.
+	Of Condition
 	// Text is the part of an ordinary request that the signature matches, "" if it
 	// matches none.
 	Text string
@@ -50,14 +52,19 @@ func Check(s Signature) (Lint, bool) {
 		return Lint{}, false
 	}
 	if found := automaton.Explain([]byte(ordinary)).Findings; len(found) > 0 {
-		return Lint{Text: strings.TrimSpace(ordinary[found[0].From:found[0].To])}, true
+		return Lint{Of: s.Conditions()[0], Text: strings.TrimSpace(ordinary[found[0].From:found[0].To])}, true
 	}
-	n := utf8.RuneCountInString(s.Value)
-	switch {
-	case s.Match == Contains && n < leastContains:
-		return Lint{Length: n, Least: leastContains}, true
-	case s.Match == Prefix && n < leastPrefix:
-		return Lint{Length: n, Least: leastPrefix}, true
+	var lint Lint
+	for _, c := range s.Conditions() {
+		n := utf8.RuneCountInString(c.Value)
+		switch {
+		case c.Match == Contains && n < leastContains:
+			lint = Lint{Of: c, Length: n, Least: leastContains}
+		case c.Match == Prefix && n < leastPrefix:
+			lint = Lint{Of: c, Length: n, Least: leastPrefix}
+		default:
+			return Lint{}, false // one that is long enough is enough
+		}
 	}
-	return Lint{}, false
+	return lint, true
 }

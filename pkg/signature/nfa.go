@@ -49,8 +49,8 @@ type node struct {
 	space bool
 	// header is the header whose name ends here.
 	header string
-	// here lists the signatures whose value ends here; ends lists those whose value
-	// must be the whole value of the header.
+	// here lists the parts whose value ends here; ends lists those whose value must
+	// be the whole value of the header.
 	here, ends []int
 	// allowed is set if a required User-Agent ends here.
 	allowed bool
@@ -77,12 +77,12 @@ type nfa struct {
 // tries are the roots of the tries for a header's values; 0 is none.
 type tries struct{ beginning, anywhere int }
 
-// newNFA makes the NFA of signatures, which must be valid, and required User-Agents.
-func newNFA(list []Signature, required []string) *nfa {
+// newNFA makes the NFA of parts of signatures and required User-Agents.
+func newNFA(list []part, required []string) *nfa {
 	n := &nfa{nodes: make([]node, 1), values: map[string]tries{}}
 	n.names = n.add(name)
 	for i, s := range list {
-		end := n.value(s)
+		end := n.value(s.Condition)
 		switch s.Match {
 		case Exact:
 			n.nodes[end].ends = append(n.nodes[end].ends, i)
@@ -91,7 +91,7 @@ func newNFA(list []Signature, required []string) *nfa {
 		}
 	}
 	for _, r := range required {
-		n.nodes[n.value(Signature{Header: userAgent, Match: Prefix, Value: r})].allowed = true
+		n.nodes[n.value(Condition{userAgent, Prefix, r})].allowed = true
 	}
 	for _, header := range slices.Sorted(maps.Keys(n.values)) {
 		if header == RequestLine {
@@ -123,15 +123,15 @@ func (n *nfa) path(from int, text string) int {
 	return from
 }
 
-// value returns the node at which the signature's value ends.
-func (n *nfa) value(s Signature) int {
-	of, kinds := header(s.Header), [2]nodeKind{beginning, anywhere}
-	if s.isRequestLine() {
+// value returns the node at which the condition's value ends.
+func (n *nfa) value(c Condition) int {
+	of, kinds := header(c.Header), [2]nodeKind{beginning, anywhere}
+	if c.isRequestLine() {
 		of, kinds = RequestLine, [2]nodeKind{ofRequest, inRequests}
 	}
 	roots := n.values[of]
 	root, kind := &roots.beginning, kinds[0]
-	if s.Match == Contains {
+	if c.Match == Contains {
 		root, kind = &roots.anywhere, kinds[1]
 	}
 	if *root == 0 {
@@ -139,7 +139,7 @@ func (n *nfa) value(s Signature) int {
 		n.nodes[*root].root = true
 	}
 	n.values[of] = roots
-	return n.path(*root, normal(s.Value))
+	return n.path(*root, normal(c.Value))
 }
 
 func where(node int, s stance) position { return firstNode + position(node*stances) + position(s) }
@@ -161,11 +161,18 @@ func (n *nfa) enter(to []position, header string) []position {
 // start returns the positions before the first byte of the request line.
 func (n *nfa) start() []position { return n.enter([]position{inRequest}, RequestLine) }
 
-// step returns the positions after a byte, sorted.
+// step returns the positions after a byte, sorted. Behind a carriage return that no line
+// feed follows, a header may go on, as Kamailio reads it, or another may begin, as pjsip
+// does: both are followed, until the name of another header that signatures are about is
+// over.
 func (n *nfa) step(from []position, b byte, to []position) []position {
 	b = fold(b)
 	to = to[:0]
+	enters := b == ':' && slices.ContainsFunc(from, n.endsName)
 	for _, p := range from {
+		if enters && n.isValue(p) {
+			continue
+		}
 		switch p {
 		case ended:
 			to = append(to, ended)
@@ -189,6 +196,16 @@ func (n *nfa) step(from []position, b byte, to []position) []position {
 	}
 	slices.SortFunc(to, cmp.Compare[position])
 	return slices.Compact(to)
+}
+
+// endsName reports whether a colon behind a position begins the value of a header.
+func (n *nfa) endsName(p position) bool {
+	return p >= firstNode && n.nodes[p.node()].kind == name && n.nodes[p.node()].header != ""
+}
+
+// isValue reports whether a position is in the value of a header.
+func (n *nfa) isValue(p position) bool {
+	return p >= firstNode && (n.nodes[p.node()].kind == beginning || n.nodes[p.node()].kind == anywhere)
 }
 
 // lineOr is the position behind a byte in a line: the line itself, or its break.
@@ -294,6 +311,8 @@ func (n *nfa) breakStep(to []position, p position, b byte) []position {
 		to = append(to, p)
 	case stands >= atReturn && b == '\n':
 		to = append(to, where(index, stands-atReturn+atBreak))
+	case stands >= atReturn:
+		to = n.nodeStep(to, where(index, stands%atBreak), b)
 	}
 	return to
 }

@@ -24,11 +24,12 @@ func textOf(message []byte) []byte {
 }
 
 // isRequest reports whether a text begins with a request line: a whole line that holds,
-// behind white space, a version of SIP. A line that begins with "SIP/" is a response's.
+// behind white space, a version of SIP. To Kamailio, what begins with "SIP/2.0" and anything
+// else than a status is a method.
 // Anything else is no request: responses, keep-alives, RTP, TLS, a TCP segment out of
 // the middle of a message.
 func isRequest(text []byte) bool {
-	if len(text) >= 4 && lower(string(text[:4])) == "sip/" {
+	if isResponse(text) {
 		return false
 	}
 	if _, complete := lineEnd(text, 0); !complete {

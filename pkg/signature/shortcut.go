@@ -30,7 +30,7 @@ type shortcut struct {
 // begins. One begins where paths divide, and after another shortcut.
 func (d *dfa) shortcuts(required []string, begins func(state int32) bool) map[int]shortcut {
 	var ways []string
-	for _, s := range d.list {
+	for _, s := range d.parts {
 		if !s.isRequestLine() {
 			ways = append(ways, header(s.Header)+": "+normal(s.Value))
 		}

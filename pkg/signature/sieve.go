@@ -106,26 +106,26 @@ func groups(text string) []uint32 {
 
 // newSieve makes the sieve. sieved reports whether everything that is looked for within
 // the values of a header (or RequestLine) is found by the value itself.
-func newSieve(list []Signature, required []string) (s Sieve, sieved func(header string) bool) {
+func newSieve(list []part, required []string) (s Sieve, sieved func(header string) bool) {
 	texts, unsieved := map[text]bool{}, map[string]bool{}
 	none := func(string) bool { return false }
-	for _, signature := range list {
-		of := header(signature.Header)
+	for _, p := range list {
+		of := header(p.Header)
 		name, hasName := nameText(of)
-		value, hasValue := valueText(signature.Value)
+		value, hasValue := valueText(p.Value)
 		switch {
-		case signature.isRequestLine():
-			if signature.Match == Contains && hasValue {
+		case p.isRequestLine():
+			if p.Match == Contains && hasValue {
 				texts[value] = true
 			} else {
 				s.RequestLine = true
-				unsieved[RequestLine] = unsieved[RequestLine] || signature.Match == Contains
+				unsieved[RequestLine] = unsieved[RequestLine] || p.Match == Contains
 			}
-		case hasValue && (signature.Match == Contains || !hasName):
+		case hasValue && (p.Match == Contains || !hasName):
 			texts[value] = true
 		case hasName:
 			keepName(texts, name)
-			unsieved[of] = unsieved[of] || signature.Match == Contains
+			unsieved[of] = unsieved[of] || p.Match == Contains
 		default:
 			return Sieve{EveryHeader: true, RequestLine: true}, none
 		}

@@ -29,15 +29,24 @@ func (s *Sieve) known(text string) error {
 	return nil
 }
 
+// partsOf are the parts of valid signatures.
+func partsOf(list ...Signature) []part {
+	parts, _, err := divide(list)
+	if err != nil {
+		panic(err)
+	}
+	return parts
+}
+
 func contains(header, value string) Signature {
 	return Signature{Name: value, Header: header, Match: Contains, Value: value, Class: Ban}
 }
 
 func TestSieveKnowsTexts(t *testing.T) {
-	s, sieved := newSieve([]Signature{
+	s, sieved := newSieve(partsOf(
 		contains("from", `"sipvicious"`), contains("via", "seven77"), contains("user-agent", "friendly scanners"),
 		contains("x", "a b c longest1 d"),
-	}, []string{"Yealink"})
+	), []string{"Yealink"})
 	if s.EveryHeader || s.RequestLine {
 		t.Fatalf("%+v", s)
 	}
@@ -71,7 +80,7 @@ func TestWhatTheSieveCannotTell(t *testing.T) {
 		{contains(RequestLine, "short6"), false, true, true},
 		{prefix(RequestLine, "OPTIONS sip:nm"), false, true, false},
 	} {
-		s, sieved := newSieve([]Signature{test.signature}, nil)
+		s, sieved := newSieve(partsOf(test.signature), nil)
 		if s.EveryHeader != test.everyHeader || s.RequestLine != test.requestLine || !test.everyHeader && sieved(header(test.signature.Header)) == test.unknown {
 			t.Errorf("%+v: every header %v, request line %v, known %v", test.signature, s.EveryHeader, s.RequestLine, sieved(header(test.signature.Header)))
 		}
@@ -81,7 +90,7 @@ func TestWhatTheSieveCannotTell(t *testing.T) {
 // TestSharedGroup: if a group may be part of a header's name or of a value, the whole
 // header is read.
 func TestSharedGroup(t *testing.T) {
-	s, _ := newSieve([]Signature{contains("from", "user-agent"), {Name: "x", Header: "user-agent", Match: Exact, Value: "x", Class: Ban}}, nil)
+	s, _ := newSieve(partsOf(contains("from", "user-agent"), Signature{Name: "x", Header: "user-agent", Match: Exact, Value: "x", Class: Ban}), nil)
 	if err := s.known("user-agent"); err != nil {
 		t.Error(err)
 	}
@@ -96,11 +105,11 @@ func TestFullSieve(t *testing.T) {
 	for i := range 5_000 {
 		list = append(list, contains("from", fmt.Sprintf("%08x%08x", uint32(i)*2654435761, uint32(i)*2246822519)))
 	}
-	s, sieved := newSieve(list, nil)
+	s, sieved := newSieve(partsOf(list...), nil)
 	if !s.EveryHeader || s.Groups != nil || sieved("from") {
 		t.Errorf("5,000 texts fit into %d slots", len(s.Groups))
 	}
-	s, _ = newSieve(list[:400], nil)
+	s, _ = newSieve(partsOf(list[:400]...), nil)
 	if s.EveryHeader {
 		t.Error("400 texts do not fit")
 	}

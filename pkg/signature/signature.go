@@ -17,7 +17,7 @@ import (
 	"strings"
 )
 
-// Signature recognises a scanner by one header of a request.
+// Signature recognises a scanner by one header of a request, or by several.
 type Signature struct {
 	Name   string
 	Header string // in any case; RequestLine for the line before the headers
@@ -27,6 +27,34 @@ type Signature struct {
 	// break followed by a space.
 	Value string
 	Class Class
+	// All are the conditions of a signature with more than one, which must all be
+	// true of a request. Header, Match and Value are empty then.
+	All []Condition
+}
+
+// Condition is what a signature wants of a header. The fields are as those of
+// Signature.
+type Condition struct {
+	Header string
+	Match  Match
+	Value  string
+}
+
+// New returns a signature with one condition or several.
+func New(name string, class Class, conditions ...Condition) Signature {
+	if len(conditions) == 1 {
+		c := conditions[0]
+		return Signature{Name: name, Header: c.Header, Match: c.Match, Value: c.Value, Class: class}
+	}
+	return Signature{Name: name, Class: class, All: conditions}
+}
+
+// Conditions are what the signature wants: one condition, or those in All.
+func (s Signature) Conditions() []Condition {
+	if len(s.All) > 0 {
+		return s.All
+	}
+	return []Condition{{s.Header, s.Match, s.Value}}
 }
 
 // RequestLine is the name to use for the request line instead of a header's name (RFC
@@ -94,7 +122,8 @@ type Result struct {
 	// Signature is the name of the signature that matched, "" for none. One of class
 	// Ban takes precedence over one of class Label. Within a class it is the signature
 	// whose match ends first in the message; of those that end at the same byte, the
-	// one that was given first.
+	// one that was given first. A signature with several conditions matches at the end
+	// of the message, after all others of its class; the first one given counts.
 	Signature string
 }
 
@@ -110,17 +139,27 @@ func (s Signature) Check() error {
 		return errors.New("a signature without a name")
 	case len(s.Name) > MaxName:
 		return fmt.Errorf("signature %q: a name has at most %d bytes", s.Name, MaxName)
-	case !token.MatchString(s.Header):
-		return fmt.Errorf("signature %q: %q is not the name of a header", s.Name, s.Header)
-	case s.Match != Contains && s.Match != Prefix && s.Match != Exact:
-		return fmt.Errorf("signature %q: match is %q, want contains, prefix or exact", s.Name, s.Match)
 	case s.Class != Ban && s.Class != Label:
 		return fmt.Errorf("signature %q: class is %q, want ban or label", s.Name, s.Class)
+	case len(s.All) > 0 && s.Header+string(s.Match)+s.Value != "":
+		return fmt.Errorf("signature %q: it has a header of its own beside those of its conditions", s.Name)
 	}
-	if err := checkValue(s.Value); err != nil {
-		return fmt.Errorf("signature %q: %w", s.Name, err)
+	for _, c := range s.Conditions() {
+		if err := c.check(); err != nil {
+			return fmt.Errorf("signature %q: %w", s.Name, err)
+		}
 	}
 	return nil
+}
+
+func (c Condition) check() error {
+	switch {
+	case !token.MatchString(c.Header):
+		return fmt.Errorf("%q is not the name of a header", c.Header)
+	case c.Match != Contains && c.Match != Prefix && c.Match != Exact:
+		return fmt.Errorf("match is %q, want contains, prefix or exact", c.Match)
+	}
+	return checkValue(c.Value)
 }
 
 func checkValue(value string) error {

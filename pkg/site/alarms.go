@@ -123,7 +123,7 @@ func Interrupted(place string, now time.Time) Alarm {
 }
 
 // tableAlarms are about the kernel.
-func tableAlarms(s *Site, l Look) []Alarm {
+func tableAlarms(_ *Site, l Look) []Alarm {
 	switch {
 	case l.Drift == nil || l.Drift.Empty():
 		return nil
@@ -172,16 +172,47 @@ func cutAlarms(s *Site, l Look) []Alarm {
 		return nil
 	}
 	var alarms []Alarm
-	accepted := l.Accepted.Cuts()
-	for _, n := range s.Cuts() {
-		if !slices.Contains(accepted, n) {
-			alarms = append(alarms, Alarm{
-				Kind: AlarmCutInside, Name: n.String(), Text: "phones there cannot reach their provider since this host forwards",
-				WayOut: "list the network under trusted.addresses, or only what leads outside in interfaces, and run ringfence apply",
-			})
+	add := func(n ruleset.Network, text string) {
+		alarms = append(alarms, Alarm{
+			Kind: AlarmCutInside, Name: n.String(), Text: text,
+			WayOut: "list the network under trusted.addresses, or only what leads outside in interfaces, and run ringfence apply",
+		})
+	}
+	if s.Host.Forwards {
+		accepted := l.Accepted.Cuts().Networks
+		for _, n := range s.Cuts().Networks {
+			if !slices.Contains(accepted, n) {
+				add(n, "phones there cannot reach their provider since this host forwards")
+			}
+		}
+		return alarms
+	}
+	if s.Policy.Monitor || s.Policy.Unknown.Accept {
+		return nil
+	}
+	accepted := uncovered(l.Accepted)
+	for _, n := range uncovered(s) {
+		switch {
+		case slices.Contains(accepted, n):
+		case renumbered(s, l.Accepted, n):
+			add(n, "phones there cannot reach this host since the interface has other addresses")
+		case len(seen(s, n)) > 0:
+			add(n, "phones there cannot reach this host: the network has come since the policy was applied")
 		}
 	}
 	return alarms
+}
+
+// renumbered reports whether a network has taken the place of one on the same interface
+// whose phones were let in.
+func renumbered(s, accepted *Site, n ruleset.Network) bool {
+	letIn := func(s *Site) bool {
+		open := uncovered(s)
+		return slices.ContainsFunc(s.Host.OwnNetworks(), func(own ruleset.Network) bool {
+			return own.Interface == n.Interface && own.Prefix.Addr().Is4() == n.Prefix.Addr().Is4() && !slices.Contains(open, own)
+		})
+	}
+	return letIn(accepted) && !letIn(s)
 }
 
 // askedAtLeast is how often names must be asked for, and answered: once a day, with an

@@ -14,6 +14,8 @@ import (
 type Program interface {
 	// On returns the classifier with the program attached to the interfaces.
 	On(interfaces []string) ruleset.Classifier
+	// Prepare does what takes long before it can be attached. It need not be called.
+	Prepare() error
 }
 
 // Classifier is what is known about the classifier, and where the site wants it.
@@ -99,16 +101,22 @@ func (s *Site) Reading() ruleset.Reading {
 // Classified are the interfaces whose packets are read: the fenced ones, if any are
 // listed; else, where unknown phones are dropped anyway, those that lead outside;
 // else all. Of these, those that are present and not trusted. What comes in by the port of a
-// bridge is read on the bridge.
+// bridge is read on the bridge; with br_netfilter on the port, because rules see it before
+// the bridge has it.
 func (s *Site) Classified() []string {
 	p, h, present := s.Policy, s.Host, s.Classifier.Present
 	var names []string
 	for _, i := range h.Interfaces {
+		seen := h.SeenAs(i.Name)
+		port := seen != i.Name
+		if slices.ContainsFunc(h.Interfaces, func(o ruleset.Interface) bool { return o.Name != i.Name && h.SeenAs(o.Name) == i.Name }) {
+			continue // it is read on its ports
+		}
 		listed := len(p.Interfaces) > 0
-		outside := len(h.Outside) == 0 || slices.Contains(h.Outside, i.Name)
-		wanted := listed || i.Master == "" && (outside || p.Unknown.Accept)
+		outside := len(h.Outside) == 0 || slices.Contains(h.Outside, seen)
+		wanted := listed || (port || i.Master == "") && (outside || p.Unknown.Accept)
 		here := present == nil || slices.Contains(present, i.Name)
-		if wanted && here && s.judges(i.Name) && i.Name != "lo" && !slices.Contains(names, i.Name) {
+		if wanted && here && s.judges(seen) && i.Name != "lo" && !slices.Contains(names, i.Name) {
 			names = append(names, i.Name)
 		}
 	}

@@ -39,6 +39,15 @@ func (c Counts) Next(counters map[string]uint64, now time.Time) Counts {
 	return next
 }
 
+// Raise reports whether counters raise an alarm that these counts do not raise yet.
+func (c Counts) Raise(counters map[string]uint64, now time.Time) bool {
+	next := c.Next(counters, now)
+	return slices.ContainsFunc(alarming, func(name string) bool { return next[name].raises(now) && !c[name].raises(now) })
+}
+
+// raises reports whether the count is an alarm.
+func (c Count) raises(now time.Time) bool { return c.Packets > 0 && now.Sub(c.Grew) < countedFor }
+
 // countedFor is how long an alarm stands after a counter has grown for the last time.
 const countedFor = time.Hour
 
@@ -48,10 +57,10 @@ func countAlarms(s *Site, l Look) []Alarm {
 	counts := l.Counts.Next(l.Counters, l.Now.Time)
 	grown := func(counter string) (string, bool) {
 		c := counts[counter]
-		return notice.Count(int(min(c.Packets, 1<<53)), "packet"), c.Packets > 0 && l.Now.Time.Sub(c.Grew) < countedFor
+		return notice.Count(int(min(c.Packets, 1<<53)), "packet"), c.raises(l.Now.Time)
 	}
 	if packets, ok := grown("unseen"); ok {
-		about, why := strings.Join(s.Classifier.Desired.Interfaces(), ", "), "another program takes them first"
+		about, why := strings.Join(s.Classifier.Desired.Interfaces(), ", "), "another program takes them first, or they came while it was being attached again"
 		if names := slices.Sorted(maps.Keys(l.Before)); len(names) > 0 {
 			about = strings.Join(names, ", ")
 			var programs []string

@@ -15,10 +15,14 @@ import (
 type Allowances struct {
 	// Empty are the providers that may be without an address.
 	Empty []string
-	// CutInside lets any network inside lose its provider, Cut those that have lost
-	// it already.
+	// CutInside lets any network inside lose its provider or this host, Cut those that
+	// have lost it already.
 	CutInside bool
 	Cut       []ruleset.Network
+	// CutLive lets any flow end that is up now. Before is the site that is in force, nil
+	// for none.
+	CutLive bool
+	Before  *Site
 }
 
 // As returns the allowances together with what another site already does, so that these
@@ -31,7 +35,8 @@ func (a Allowances) As(before *Site) Allowances {
 			a.Empty = append(a.Empty, provider)
 		}
 	}
-	a.Cut = append(slices.Clone(a.Cut), before.Cuts()...)
+	a.Cut = append(slices.Clone(a.Cut), before.Cuts().Networks...)
+	a.Before = before
 	return a
 }
 
@@ -44,29 +49,21 @@ func (s *Site) Guards(a Allowances) []plan.Guard {
 	if !a.CutInside && !s.Policy.Unknown.Accept {
 		guards = append(guards, plan.CutInside(inside(s, a.Cut), s.Policy.Trusted.Addresses))
 	}
+	if !a.CutLive {
+		guards = append(guards, plan.CutLive(func(fenced bool) []ruleset.Flow {
+			if !fenced {
+				return CutLive(s, nil)
+			}
+			return CutLive(s, a.Before)
+		}))
+	}
 	return guards
-}
-
-// inside returns the inside networks that the site would cut off, without those that
-// were accepted.
-func inside(s *Site, accepted []ruleset.Network) []ruleset.Network {
-	return slices.DeleteFunc(plan.FindInside(s.Host, s.judges, s.Policy.Allowed()), func(n ruleset.Network) bool {
-		return slices.Contains(accepted, n)
-	})
 }
 
 // judges reports whether packets that come in by the named interface pass only if
 // somebody is allowed.
 func (s *Site) judges(name string) bool {
 	return compile.Fences(s.Policy, s.Host, name) && !s.Policy.Trusts(name)
-}
-
-// Cuts are the networks inside whose phones the site cuts off.
-func (s *Site) Cuts() []ruleset.Network {
-	if s.Policy.Monitor || s.Policy.Unknown.Accept {
-		return nil
-	}
-	return inside(s, nil)
 }
 
 // failedProviders says, by provider, why its names have no address.

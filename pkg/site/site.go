@@ -36,6 +36,8 @@ type Site struct {
 	Retired resolve.Memory
 	// Classifier is what is known about the classifier.
 	Classifier Classifier
+	// Contacts are the hosts that this one has to do with now.
+	Contacts Contacts
 }
 
 // keepRetired is how long a name is remembered that no policy in force uses.
@@ -159,6 +161,8 @@ func (s *Site) DiffersFrom(before *Site) string {
 	note(now.Unknown.AllowReplies != then.Unknown.AllowReplies, "unknown.allow_replies is %t, it was %t", now.Unknown.AllowReplies, then.Unknown.AllowReplies)
 	note(s.Host.Forwards && !before.Host.Forwards, "this host forwards now")
 	note(!s.Host.Forwards && before.Host.Forwards, "this host does not forward any more")
+	note(s.Host.Translates && !before.Host.Translates, "rules of another program may change where packets are sent to")
+	note(!s.Host.Translates && before.Host.Translates, "no rule changes any more where packets are sent to")
 	engine, engineThen := compile.Engine(now, s.Host), compile.Engine(then, before.Host)
 	note(engine != engineThen, "the engine is %s, it was %s", engine, engineThen)
 	return strings.Join(differences, "; ")

@@ -18,6 +18,8 @@ import (
 // program is a classifier that is only a name.
 type program string
 
+func (program) Prepare() error { return nil }
+
 func (p program) On(interfaces []string) ruleset.Classifier {
 	on := ruleset.Classifier{}
 	for _, name := range interfaces {
@@ -119,8 +121,8 @@ func TestWarnings(t *testing.T) {
 	if got := codes(site.CutWarnings(s)); !slices.Equal(got, []notice.Code{notice.CutInside}) {
 		t.Errorf("warnings of cut networks: %v", got)
 	}
-	if n := len(s.Guards(site.Allowances{})); n != 2 {
-		t.Errorf("%d guards, want 2", n)
+	if n := len(s.Guards(site.Allowances{})); n != 3 {
+		t.Errorf("%d guards, want 3", n)
 	}
 	if allow := (site.Allowances{}).As(s); len(allow.Cut) != 1 {
 		t.Errorf("allowed as before: %+v", allow)

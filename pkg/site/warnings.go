@@ -9,7 +9,6 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
-	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/signature"
@@ -55,23 +54,30 @@ func PolicyWarnings(p *policy.Policy) []notice.Notice {
 		warnings = append(warnings, notice.Warningf(notice.AcceptsScanners, "unknown.action is accept, and signatures.engine is off: every source that is not banned passes, scanners too"))
 	}
 	for _, own := range p.Signatures.Deny {
-		s := signature.Signature{Name: own.Name, Header: own.Header, Match: signature.Match(own.Match), Value: own.Value, Class: signature.Ban}
-		lint, found := signature.Check(s)
+		lint, found := signature.Check(signatureOf(own))
 		if !found {
 			continue
 		}
-		n := notice.Warningf(notice.MatchesPhones, "signatures.deny: %s %s", s.Name, lintText(s, lint))
-		n.About = s.Name
+		n := notice.Warningf(notice.MatchesPhones, "signatures.deny: %s %s", own.Name, lintText(lint))
+		n.About = own.Name
 		warnings = append(warnings, n)
 	}
 	return warnings
 }
 
-func lintText(s signature.Signature, lint signature.Lint) string {
+func signatureOf(own policy.Signature) signature.Signature {
+	var all []signature.Condition
+	for _, c := range own.Conditions {
+		all = append(all, signature.Condition{Header: c.Header, Match: signature.Match(c.Match), Value: c.Value})
+	}
+	return signature.New(own.Name, signature.Ban, all...)
+}
+
+func lintText(lint signature.Lint) string {
 	switch {
 	case lint.Text != "":
-		return fmt.Sprintf("matches what ordinary phones send (%s: %q), which are then taken for scanners", s.Header, lint.Text)
-	case s.Match == signature.Contains:
+		return fmt.Sprintf("matches what ordinary phones send (%s: %q), which are then taken for scanners", lint.Of.Header, lint.Text)
+	case lint.Of.Match == signature.Contains:
 		return fmt.Sprintf("looks for only %s anywhere in a header, which an ordinary phone may send too: use prefix or exact, or at least %d",
 			notice.Count(lint.Length, "character"), lint.Least)
 	}
@@ -81,8 +87,8 @@ func lintText(s signature.Signature, lint signature.Lint) string {
 
 // CutWarnings reports which inside phones the site cuts off from their provider.
 func CutWarnings(s *Site) []notice.Notice {
-	if inside := s.Cuts(); len(inside) > 0 {
-		return []notice.Notice{notice.Warningf(notice.CutInside, "%s", plan.CutText(inside))}
+	if inside := s.Cuts(); len(inside.Networks) > 0 {
+		return []notice.Notice{notice.Warningf(notice.CutInside, "%s", inside)}
 	}
 	return nil
 }

@@ -28,18 +28,41 @@ __noinline int take(__u32 at, __u32 state)
 	e = &events[state / 4 & ((1 << 14) - 1)];
 	if (e->allowed)
 		m->allowed = 1;
-	if (!e->signature)
-		return 0;
 	if (e->ends && at < m->length) {
 		__u8 c = byte_at(m, at);
 
 		if (is_blank(c) || (e->ends == BEHIND_RETURN && is_break(c)))
 			return 0;
 	}
+	m->found |= e->conditions;
+	if (!e->signature)
+		return 0;
 	if (e->ban || !m->signature)
 		m->signature = e->signature;
 	m->ban = e->ban;
 	return e->ban;
+}
+
+/* Takes up, at the end of the message, the first signature all of whose conditions were found. */
+__noinline int conjoin(void)
+{
+	struct message *m = message();
+
+	if (!m)
+		return 0;
+	for (int i = 0; i < ROWS; i++) {
+		__u64 need = rows[i].need;
+
+		if (!need)
+			break;
+		if ((m->found & need) != need)
+			continue;
+		if (rows[i].ban || !m->signature)
+			m->signature = rows[i].signature;
+		m->ban = rows[i].ban;
+		return 1;
+	}
+	return 0;
 }
 
 /*
@@ -185,6 +208,9 @@ __noinline int read_header(__u32 at)
 		line = found;
 		c = byte_at(m, line + 1);
 		if (!is_blank(c) && !is_break(c)) {
+			/* Behind a carriage return alone, a header may go on. */
+			if (byte_at(m, line) == '\r')
+				return TOO_MUCH;
 			enum outcome outcome = read_from(m, line + 1, configuration.line);
 
 			if (m->walked < at)

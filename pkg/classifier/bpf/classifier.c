@@ -41,6 +41,7 @@ static __always_inline enum class judge(struct message *m, __u32 length, __u32 h
 	m->headers = headers;
 	m->walked = 0;
 	m->every = m->signature = m->ban = m->allowed = 0;
+	m->found = 0;
 	if (configuration.every_header) {
 		read_all(m);
 	} else if (!configuration.request_line || !read_request(m)) {
@@ -48,6 +49,8 @@ static __always_inline enum class judge(struct message *m, __u32 length, __u32 h
 		if (read_hits(m) == TOO_MUCH)
 			read_all(m);
 	}
+	if (m->found && !m->ban)
+		conjoin();
 	if (m->signature) {
 		__u32 index = m->signature - 1;
 		__u64 *count = bpf_map_lookup_elem(&hits, &index);
@@ -77,7 +80,7 @@ static __always_inline void remember(struct __sk_buff *skb, const struct part *p
 }
 
 /* What a packet is that is no request, with a text of some length or none. */
-static __always_inline enum class other(struct __sk_buff *skb, const struct part *p, const struct message *m, __u32 text)
+static __always_inline enum class other(struct __sk_buff *skb, const struct part *p, __u32 text)
 {
 	struct flow flow;
 
@@ -85,7 +88,7 @@ static __always_inline enum class other(struct __sk_buff *skb, const struct part
 		return NONE;
 	if (text == NOT_THERE)
 		return NOT_ALLOWED;
-	if (text && is_response(m, text))
+	if (text && is_response(text))
 		return NONE;
 	/* The rest of a request may come in another fragment. */
 	if (p->partly)
@@ -131,17 +134,17 @@ static __always_inline enum class classify(struct __sk_buff *skb, struct part *p
 	enum class class;
 
 	if (!m || !find_payload(skb, p))
-		return other(skb, p, m, NOT_THERE);
+		return other(skb, p, NOT_THERE);
 	if (p->length) {
 		if (!may_read())
 			return UNREAD;
 		text = load_text(skb, p->offset, p->length);
 	}
 	if (!text || text > MAX_LENGTH)
-		return other(skb, p, m, text);
+		return other(skb, p, text);
 	headers = find_request(m, text);
 	if (!headers)
-		return other(skb, p, m, text);
+		return other(skb, p, text);
 	class = judge(m, text, headers);
 	if (configuration.require_user_agent && p->protocol == IPPROTO_TCP)
 		remember(skb, p, class);

@@ -67,6 +67,8 @@ struct transport {
 
 /* A payload, and for the way to it the transport header. */
 struct part {
+	__u32 network; /* where the network header begins */
+	__be16 kind;   /* of that header */
 	__u32 offset, end;
 	__u32 length;
 	__u8 protocol;
@@ -88,7 +90,7 @@ static __always_inline int find_transport4(struct __sk_buff *skb, struct part *p
 		struct transport transport;
 	} h;
 
-	if (!load(skb, 0, &h, sizeof(h)))
+	if (!load(skb, p->network, &h, sizeof(h)))
 		return 0;
 	if (!has_ports(h.ip.protocol))
 		return 0;
@@ -97,10 +99,12 @@ static __always_inline int find_transport4(struct __sk_buff *skb, struct part *p
 		return 0;
 	p->partly = !!(h.ip.frag_off & bpf_htons(0x2000));
 	p->protocol = h.ip.protocol;
-	p->offset = h.ip.ihl * 4;
+	p->offset = p->network + h.ip.ihl * 4;
 	p->end = bpf_ntohs(h.ip.tot_len);
+	if (p->end)
+		p->end += p->network;
 	p->transport = h.transport;
-	return p->offset == sizeof(h.ip) || load(skb, p->offset, &p->transport, sizeof(p->transport));
+	return h.ip.ihl * 4 == sizeof(h.ip) || load(skb, p->offset, &p->transport, sizeof(p->transport));
 }
 
 /*
@@ -186,11 +190,11 @@ static __always_inline int find_transport6(struct __sk_buff *skb, struct part *p
 	} h;
 	__u64 next;
 
-	if (!load(skb, 0, &h, sizeof(h)))
+	if (!load(skb, p->network, &h, sizeof(h)))
 		return 0;
 	p->protocol = h.ip.nexthdr;
-	p->offset = sizeof(h.ip);
-	p->end = sizeof(h.ip) + bpf_ntohs(h.ip.payload_len);
+	p->offset = p->network + sizeof(h.ip);
+	p->end = p->offset + bpf_ntohs(h.ip.payload_len);
 	if (!h.ip.payload_len)
 		p->end = 0;
 	p->transport = h.transport;
@@ -204,12 +208,60 @@ static __always_inline int find_transport6(struct __sk_buff *skb, struct part *p
 	return has_ports(p->protocol) && load(skb, p->offset, &p->transport, sizeof(p->transport));
 }
 
+static __always_inline int is_tag(__u32 kind)
+{
+	return kind == bpf_htons(ETH_P_8021Q) || kind == bpf_htons(ETH_P_8021AD);
+}
+
+/* The kernel takes any number of tags off a packet, if they are of VLAN 0. */
+#define TAGS 32
+
+/*
+ * Passes over the tag at an offset, if what is there is one. Returns the offset of what is
+ * behind it, with its kind in the low half; 0 if this is no tag.
+ */
+__noinline __u64 skip_tag(struct __sk_buff *skb, __u32 offset, __u32 kind)
+{
+	struct {
+		__be16 tag, kind;
+	} h;
+
+	if (!is_tag(kind) || !load(skb, offset, &h, sizeof(h)))
+		return 0;
+	return (__u64)(offset + sizeof(h)) << 16 | h.kind;
+}
+
+/*
+ * Passes over the tags of VLANs (802.1Q, 802.1ad) that are still in a packet: the first
+ * has been taken out of it. Returns as skip_tag does.
+ */
+__noinline __u64 skip_tags(struct __sk_buff *skb, __u32 kind)
+{
+	__u64 next = kind & 0xffff, behind;
+
+	for (int i = 0; i < TAGS; i++) {
+		behind = skip_tag(skb, next >> 16, next & 0xffff);
+		if (!behind)
+			break;
+		next = behind;
+	}
+	return next;
+}
+
 /* Finds the ports of a packet. Returns whether there are any. */
 static __always_inline int find_transport(struct __sk_buff *skb, struct part *p)
 {
-	if (skb->protocol == bpf_htons(ETH_P_IP))
+	p->network = 0;
+	p->kind = skb->protocol;
+	if (is_tag(p->kind)) {
+		__u64 behind = skip_tags(skb, p->kind);
+
+		p->network = behind >> 16;
+		p->kind = behind;
+	}
+	if (p->kind == bpf_htons(ETH_P_IP))
 		return find_transport4(skb, p);
-	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+	if (p->kind == bpf_htons(ETH_P_IPV6))
 		return find_transport6(skb, p);
 	return 0;
 }
@@ -291,9 +343,9 @@ static __always_inline int find_flow(struct __sk_buff *skb, const struct part *p
 	__builtin_memset(f, 0, sizeof(*f));
 	f->source_port = p->transport.source;
 	f->destination_port = p->transport.destination;
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return load(skb, offsetof(struct iphdr, saddr), f->source, 4) &&
-		       load(skb, offsetof(struct iphdr, daddr), f->destination, 4);
-	return load(skb, offsetof(struct ipv6hdr, saddr), f->source, 16) &&
-	       load(skb, offsetof(struct ipv6hdr, daddr), f->destination, 16);
+	if (p->kind == bpf_htons(ETH_P_IP))
+		return load(skb, p->network + offsetof(struct iphdr, saddr), f->source, 4) &&
+		       load(skb, p->network + offsetof(struct iphdr, daddr), f->destination, 4);
+	return load(skb, p->network + offsetof(struct ipv6hdr, saddr), f->source, 16) &&
+	       load(skb, p->network + offsetof(struct ipv6hdr, daddr), f->destination, 16);
 }

@@ -141,6 +141,9 @@ __noinline int read_next(void)
 		start = line_start(m, at);
 		if (start < m->headers || is_blank(byte_at(m, start)) || is_break(byte_at(m, start)))
 			return read_header(at);
+		/* Behind a carriage return alone, a header may go on. */
+		if (byte_at(m, start - 1) == '\r')
+			return TOO_MUCH;
 		walked = at;
 	}
 	end = start;
@@ -192,5 +195,6 @@ static __always_inline void read_all(struct message *m)
 {
 	m->every = 1;
 	m->signature = m->allowed = 0;
+	m->found = 0;
 	walk(0, configuration.request, ASKED);
 }

@@ -31,6 +31,7 @@
 #define BEHIND_RETURN 2
 
 struct event {
+	__u64 conditions; /* a bit for each */
 	__u16 signature; /* from 1, 0 is none */
 	__u8 ends, /* BEHIND_RETURN: and what it ends with may go on */
 	      ban, allowed, unused[3];
@@ -39,6 +40,17 @@ struct event {
 __u16 next[(1 << 20) + 256];
 __u8 classes[256]; /* twice the class: a column's place in its row */
 struct event events[1 << 14];
+
+/* A signature that wants several conditions; those of class ban come first. */
+#define ROWS 64
+
+struct row {
+	__u64 need; /* 0 behind the last one */
+	__u16 signature;
+	__u8 ban, unused[5];
+};
+
+struct row rows[ROWS];
 
 /* A text that leads from one state to another. */
 #define SHORTCUTS (1 << 12)
@@ -83,6 +95,7 @@ struct message {
 	__u32 sieved;  /* up to where the sieve has been */
 	__u32 walked;  /* up to where whole headers have been read */
 	__u32 kept;    /* for anything() */
+	__u64 found;   /* conditions */
 	__u16 signature;
 	__u8 ban, allowed, every;
 };

@@ -217,14 +217,32 @@ __noinline int has_version(__u32 length)
 	return state == VERSION_FOUND || (state < VERSION_FOUND && line >= 8 && line <= 10);
 }
 
+static __always_inline int is_digit(__u8 c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* Whether a text begins with "SIP/2.0", a blank and a status. */
+__noinline int is_response(__u32 length)
+{
+	struct message *m = message();
+	__u64 text;
+
+	if (!m)
+		return 0;
+	text = eight_at(m, 0);
+	return length >= 11 && ((text | 0x00202020) << 8 == 0x302e322f70697300) && is_blank(text >> 56) &&
+	       is_digit(byte_at(m, 8)) && is_digit(byte_at(m, 9)) && is_digit(byte_at(m, 10));
+}
+
 /* Finds the request line. Returns where it is over, 0 if it is no request. */
 static __always_inline __u32 find_request(struct message *m, __u32 length)
 {
-	__u64 text = eight_at(m, 0);
+	__u64 text;
 	__u32 end;
 
-	/* "SIP/", the beginning of a response. */
-	if ((__u32)(text | 0x00202020) == 0x2f706973 && length >= 4)
+	/* "SIP/", the beginning of a response, perhaps. */
+	if ((__u32)(eight_at(m, 0) | 0x00202020) == 0x2f706973 && is_response(length))
 		return 0;
 	end = first_break(m, 0, length);
 	if (end >= length)
@@ -236,20 +254,6 @@ static __always_inline __u32 find_request(struct message *m, __u32 length)
 			return end + 1;
 	}
 	return has_version(length) ? end + 1 : 0;
-}
-
-static __always_inline int is_digit(__u8 c)
-{
-	return c >= '0' && c <= '9';
-}
-
-/* Whether a text begins with "SIP/2.0", a blank and a status. */
-static __always_inline int is_response(const struct message *m, __u32 length)
-{
-	__u64 text = eight_at(m, 0);
-
-	return length >= 11 && ((text | 0x00202020) << 8 == 0x302e322f70697300) && is_blank(text >> 56) &&
-	       is_digit(byte_at(m, 8)) && is_digit(byte_at(m, 9)) && is_digit(byte_at(m, 10));
 }
 
 /* Whether an empty line ends in a word. */

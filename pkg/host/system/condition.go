@@ -22,8 +22,8 @@ import (
 // read is logged and counts as fine.
 func Condition(log *slog.Logger, stateFolder string) host.Condition {
 	c := host.Condition{
-		ShaperFiles: existing(shaperFiles), SavedRules: naming("ringfence", savedRules),
-		Runners: append(services(), naming("ringfence refresh", cronFiles)...), State: folder(stateFolder),
+		ShaperFiles: shaperSettings(), SavedRules: naming("ringfence", savedRules),
+		Runners: slices.Concat(services(), naming("ringfence refresh", cronFiles), enabledUnits()), State: folder(stateFolder),
 		SIPTracking: len(existing([]string{"/sys/module/nf_conntrack_sip"})) > 0,
 		Automatic:   isOne("/proc/sys/net/netfilter/nf_conntrack_helper"),
 		Legacy:      legacyTables(),
@@ -42,16 +42,61 @@ var shaperFiles = []string{
 	"/etc/config/sqm", "/etc/shorewall/tcdevices", "/etc/shorewall/tcinterfaces",
 }
 
+// shapingWords are what files say that put a qdisc there, by the files.
+var shapingWords = []struct {
+	word  string
+	files []string
+}{
+	{"tc qdisc", []string{
+		"/etc/network/interfaces", "/etc/network/interfaces.d/*", "/etc/network/if-up.d/*", "/etc/rc.local",
+		"/etc/NetworkManager/dispatcher.d/*", "/etc/networkd-dispatcher/routable.d/*",
+	}},
+	{"Parent=ingress", []string{"/etc/systemd/network/*.network"}},
+	{"Parent=clsact", []string{"/etc/systemd/network/*.network"}},
+	{`"bandwidth"`, []string{"/etc/cni/net.d/*.conf", "/etc/cni/net.d/*.conflist"}},
+}
+
+// shaperSettings are the files by which a program will want the ingress of a link.
+func shaperSettings() []string {
+	found := existing(shaperFiles)
+	for _, s := range shapingWords {
+		found = append(found, naming(s.word, s.files)...)
+	}
+	return found
+}
+
 // savedRules are loaded at boot by packages for iptables and nftables.
 var savedRules = []string{
 	"/etc/iptables/rules.v4", "/etc/iptables/rules.v6", "/etc/iptables/*.rules", "/etc/sysconfig/iptables", "/etc/sysconfig/ip6tables",
 	"/etc/iptables.up.rules", "/etc/nftables.conf", "/etc/sysconfig/nftables.conf",
 }
 
-// cronFiles are those of cron and of systemd's timers.
+// cronFiles are those of cron.
 var cronFiles = []string{
 	"/etc/crontab", "/etc/cron.d/*", "/etc/cron.hourly/*", "/var/spool/cron/*", "/var/spool/cron/crontabs/*", "/etc/crontabs/*",
-	"/etc/systemd/system/*.service", "/usr/lib/systemd/system/ringfence*.service", "/lib/systemd/system/ringfence*.service",
+}
+
+// unitFiles are those of systemd that may run ringfence, and enabledFolders hold what it
+// starts at boot.
+var (
+	unitFiles      = []string{"/etc/systemd/system/*.service", "/usr/lib/systemd/system/ringfence*.service"}
+	enabledFolders = []string{"/etc/systemd/system/*.wants/", "/run/systemd/system/*.wants/", "/usr/lib/systemd/system/*.wants/"}
+)
+
+// enabledUnits are the services that refresh the fence and are started at boot, or by a
+// timer that is.
+func enabledUnits() []string {
+	var found []string
+	for _, path := range append(naming("ringfence refresh", unitFiles), naming("ringfence run", unitFiles)...) {
+		unit := strings.TrimSuffix(filepath.Base(path), ".service")
+		for _, folder := range enabledFolders {
+			if len(existing([]string{folder + unit + ".service", folder + unit + ".timer"})) > 0 {
+				found = append(found, path)
+				break
+			}
+		}
+	}
+	return found
 }
 
 // SavedRules are the texts of the files of rules that are loaded at boot, of those that
@@ -158,6 +203,9 @@ func links(c *host.Condition) error {
 		names[link.Attrs().Index] = link.Attrs().Name
 		if xdp := link.Attrs().Xdp; xdp != nil && xdp.Attached {
 			c.XDP = append(c.XDP, link.Attrs().Name)
+		}
+		if link.Type() == "ifb" { // to which shapers redirect what comes in
+			c.ShaperFiles = append(c.ShaperFiles, "interface "+link.Attrs().Name)
 		}
 	}
 	queues, err := dump.Whole(func() ([]netlink.Qdisc, error) { return netlink.QdiscList(nil) })

@@ -34,7 +34,11 @@ func Listeners() ([]ruleset.Listener, error) {
 		list = append(list, l)
 	}
 	slices.SortFunc(list, ruleset.Listener.Compare)
-	return slices.Compact(list), nil
+	same := func(a, b ruleset.Listener) bool { return a.Compare(b) == 0 }
+	for i := range list {
+		list[i].Public = slices.ContainsFunc(list, func(l ruleset.Listener) bool { return l.Public && same(l, list[i]) })
+	}
+	return slices.CompactFunc(list, same), nil
 }
 
 // The states of a socket that accepts packets from any sender
@@ -44,25 +48,40 @@ const (
 	stateClose  = 7  // UDP, not connected
 )
 
-// readSockets asks the kernel by sock_diag(7).
-func readSockets(protocol ruleset.Protocol, family uint8, inodes map[string]ruleset.Listener) error {
-	ask, state := netlink.SocketDiagUDP, uint8(stateClose)
+// socketsOf asks the kernel by sock_diag(7).
+func socketsOf(protocol ruleset.Protocol, family uint8) ([]*netlink.Socket, error) {
+	ask := netlink.SocketDiagUDP
 	if protocol == ruleset.TCP {
-		ask, state = netlink.SocketDiagTCP, stateListen
+		ask = netlink.SocketDiagTCP
 	}
 	sockets, err := ask(family)
 	if family == unix.AF_INET6 && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT)) {
-		return nil // a kernel without IPv6
+		return nil, nil // a kernel without IPv6
 	}
 	if err != nil {
-		return fmt.Errorf("read %s sockets: %w", protocol, err)
+		return nil, fmt.Errorf("read %s sockets: %w", protocol, err)
+	}
+	return sockets, nil
+}
+
+// readSockets adds the sockets that accept packets from any sender, by their inodes.
+func readSockets(protocol ruleset.Protocol, family uint8, inodes map[string]ruleset.Listener) error {
+	state := uint8(stateClose)
+	if protocol == ruleset.TCP {
+		state = stateListen
+	}
+	sockets, err := socketsOf(protocol, family)
+	if err != nil {
+		return err
 	}
 	for _, s := range sockets {
 		address, ok := netip.AddrFromSlice(s.ID.Source)
 		if s.State != state || s.ID.SourcePort == 0 || !ok || address.Unmap().IsLoopback() {
 			continue
 		}
-		inodes[strconv.FormatUint(uint64(s.INode), 10)] = ruleset.Listener{Protocol: protocol, Port: s.ID.SourcePort}
+		inodes[strconv.FormatUint(uint64(s.INode), 10)] = ruleset.Listener{
+			Protocol: protocol, Port: s.ID.SourcePort, Public: address.IsUnspecified() || ruleset.IsPublic(address.Unmap()),
+		}
 	}
 	return nil
 }

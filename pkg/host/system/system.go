@@ -91,7 +91,7 @@ func Facts() (host.Facts, error) {
 	if f.Rules, err = dump.Whole(rules); err != nil {
 		return f, fmt.Errorf("read routing rules: %w", err)
 	}
-	f.Forwards, f.BridgeFilter = forwards(f.Links), bridgeFilter()
+	f.Forwards, f.BridgeFilter, f.Translates = forwards(f.Links), bridgeFilter(), translates()
 	return f, nil
 }
 

@@ -147,8 +147,8 @@ func TestReadWaysOut(t *testing.T) {
 func TestListeners(t *testing.T) {
 	h := labtest.Host(t, "pbx")
 	labtest.Must(t, h.AddAddress("lo", "192.0.2.1/32"))
-	for _, address := range []string{"192.0.2.1", "127.0.0.1", "::1"} {
-		port := map[string]uint16{"192.0.2.1": 5060, "127.0.0.1": 5061, "::1": 5062}[address]
+	labtest.Must(t, h.AddAddress("lo", "10.0.0.1/32"))
+	for address, port := range map[string]uint16{"192.0.2.1": 5060, "127.0.0.1": 5061, "::1": 5062, "10.0.0.1": 5063} {
 		listener, err := h.Listen(port, address)
 		labtest.Must(t, err)
 		defer listener.Close()
@@ -166,9 +166,11 @@ func TestListeners(t *testing.T) {
 	labtest.Must(t, in.Close())
 	labtest.Must(t, liar.Wait())
 	want := []ruleset.Listener{
-		{Protocol: ruleset.TCP, Port: 5060, Program: "exe"},
-		{Protocol: ruleset.UDP, Port: 5060, Program: "exe"},
-		{Protocol: ruleset.UDP, Port: 5070, Program: "amode1m"},
+		{Protocol: ruleset.TCP, Port: 5060, Program: "exe", Public: true},
+		{Protocol: ruleset.UDP, Port: 5060, Program: "exe", Public: true},
+		{Protocol: ruleset.TCP, Port: 5063, Program: "exe"},
+		{Protocol: ruleset.UDP, Port: 5063, Program: "exe"},
+		{Protocol: ruleset.UDP, Port: 5070, Program: "amode1m", Public: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

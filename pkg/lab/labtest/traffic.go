@@ -126,3 +126,13 @@ func (s *Source) Burst(n int) error {
 
 // Close closes the source.
 func (s *Source) Close() error { return s.conn.Close() }
+
+// Send sends a packet from the sink's own address.
+func (s *Sink) Send(to string, payload []byte) error {
+	destination, err := netip.ParseAddrPort(to)
+	if err != nil {
+		return fmt.Errorf("read address %q: %w", to, err)
+	}
+	_, err = s.conn.WriteToUDPAddrPort(payload, destination)
+	return err
+}

@@ -27,13 +27,24 @@ func (k *Kernel) Describe() backend.Description {
 // Probe always succeeds.
 func (k *Kernel) Probe(context.Context) error { return nil }
 
-// Counters returns the table's counters, all 0: no packet comes here.
+// Count sets what a counter of the table holds. It may be called while the kernel is in
+// use.
+func (k *Kernel) Count(name string, packets uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.packets == nil {
+		k.packets = map[string]uint64{}
+	}
+	k.packets[name] = packets
+}
+
+// Counters returns the table's counters, which hold what Count has set.
 func (k *Kernel) Counters(context.Context) (map[string]uint64, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	counters := map[string]uint64{}
 	for _, name := range k.state.Counters {
-		counters[name] = 0
+		counters[name] = k.packets[name]
 	}
 	return counters, nil
 }
@@ -258,6 +269,9 @@ func (program) On(interfaces []string) ruleset.Classifier {
 	}
 	return on
 }
+
+// Prepare does nothing.
+func (program) Prepare() error { return nil }
 
 // With attaches whatever the plan wants.
 func (c *Classifier) With(backend.Program) control.Classifier { return attaching{c} }

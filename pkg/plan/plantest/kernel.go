@@ -31,6 +31,7 @@ type Kernel struct {
 	state    ruleset.State
 	bans     map[netip.Addr]backend.Banned
 	allowed  map[netip.Addr]backend.Allowed
+	packets  map[string]uint64 // by counter
 	watchers []chan backend.Touched
 	noted    uint64
 	changed  bool // the snapshot is new to the next run

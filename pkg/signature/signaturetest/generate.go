@@ -10,7 +10,8 @@ import (
 )
 
 // Few returns signatures that overlap: one's value within another's, the same value in
-// several headers, white space, 8-bit bytes, short values.
+// several headers, white space, 8-bit bytes, short values, several conditions that are
+// also signatures of their own, or conditions of others.
 func Few() []signature.Signature {
 	ban, label := signature.Ban, signature.Label
 	return []signature.Signature{
@@ -33,7 +34,20 @@ func Few() []signature.Signature {
 		one("probe", signature.RequestLine, signature.Exact, "OPTIONS sip:nm SIP/2.0", ban),
 		one("options", signature.RequestLine, signature.Prefix, "OPTIONS sip:nm", label),
 		one("eight", "user-agent", signature.Contains, "h\xc3\xa9ros\xff", label),
+		several("dialer", ban, is("user-agent", signature.Exact, "VOIP"), is("v", signature.Contains, "branch=z9hG4bK-d87543-")),
+		several("counted", label, is("User-Agent", signature.Exact, "voip"), is("subject", signature.Prefix, "Perf ormance")),
+		several("prober", ban, is(signature.RequestLine, signature.Prefix, "OPTIONS sip:nm"), is("user-agent", signature.Prefix, "sipsak")),
+		several("exactly", ban, is(signature.RequestLine, signature.Exact, "INVITE sip:nm SIP/2.0"), is("from", signature.Exact, "<sip:nm@nm>"), is("to", signature.Contains, "<sip:nm2@nm2>")),
+		several("twice", label, is("contact", signature.Contains, ";tag=3206"), is("contact", signature.Prefix, "sip:nm")),
 	}
+}
+
+func several(name string, class signature.Class, all ...signature.Condition) signature.Signature {
+	return signature.Signature{Name: name, Class: class, All: all}
+}
+
+func is(header string, match signature.Match, value string) signature.Condition {
+	return signature.Condition{Header: header, Match: match, Value: value}
 }
 
 func one(name, header string, match signature.Match, value string, class signature.Class) signature.Signature {
@@ -88,10 +102,15 @@ func Mutant(r *rand.Rand, list []signature.Signature) []byte {
 	if r.IntN(12) == 0 {
 		b.WriteString(m.pick("\r\n", "\r\n\r\n", "\n", strings.Repeat("\r\n", r.IntN(70)), strings.Repeat(" ", r.IntN(9)), "\r\n \t\r", "\x00", "\x00\r\n\x00 ", strings.Repeat("\r\n", r.IntN(2000)), "x\r\n"))
 	}
-	b.WriteString(m.firstLine() + m.eol())
+	first, headers := m.conjunction()
+	if first == "" {
+		first = m.firstLine() + m.eol()
+	}
+	b.WriteString(first)
 	for range r.IntN(9) {
 		b.WriteString(m.header())
 	}
+	b.WriteString(headers)
 	if r.IntN(2) == 0 {
 		b.WriteString(m.pick("\r\n", "\n") + m.pick("v=0\r\n", "OPTIONS sip:nm SIP/2.0\r\n") + "User-Agent: " + m.value() + "\r\n\r\n")
 	}
@@ -141,8 +160,43 @@ func (m mutation) twist(s string) string {
 	return string(b)
 }
 
-func (m mutation) value() string {
+// condition is one of any of the signatures.
+func (m mutation) condition() signature.Condition {
+	all := m.list[m.r.IntN(len(m.list))].Conditions()
+	return all[m.r.IntN(len(all))]
+}
+
+// conjunction writes, now and then, what a signature with several conditions wants,
+// sometimes without one of them.
+func (m mutation) conjunction() (first, headers string) {
 	s := m.list[m.r.IntN(len(m.list))]
+	if len(s.All) == 0 {
+		return "", ""
+	}
+	left := m.r.IntN(3 * len(s.All))
+	for _, i := range m.r.Perm(len(s.All)) {
+		switch c := s.All[i]; {
+		case i == left:
+		case c.Header != signature.RequestLine:
+			before := ""
+			if c.Match == signature.Contains {
+				before = m.pick("", "x", " ")
+			}
+			headers += m.twist(c.Header) + ":" + m.gap() + before + m.twist(c.Value) + m.eol()
+		case strings.HasSuffix(c.Value, " SIP/2.0"):
+			first = m.twist(c.Value) + m.eol()
+		default:
+			first = m.twist(c.Value) + m.pick("", "x") + " SIP/2.0" + m.eol()
+		}
+		if m.r.IntN(4) == 0 {
+			headers += m.header()
+		}
+	}
+	return first, headers
+}
+
+func (m mutation) value() string {
+	s := m.condition()
 	v := s.Value
 	switch m.r.IntN(8) {
 	case 0:
@@ -156,7 +210,7 @@ func (m mutation) value() string {
 	case 4:
 		v = word(m.r, m.r.IntN(40))
 	case 5:
-		v += m.gap() + m.list[m.r.IntN(len(m.list))].Value
+		v += m.gap() + m.condition().Value
 	case 6:
 		// Another header's name inside the value, where the sieve may find it.
 		v = word(m.r, m.r.IntN(9)) + m.pick(" ", "", "\t") + s.Header + ": " + v

@@ -14,10 +14,17 @@ func Shipped() []signature.Signature {
 	var shipped []signature.Signature
 	for _, s := range lists["scanners"].Signatures {
 		if !s.Off {
-			shipped = append(shipped, signature.Signature{
-				Name: s.Name, Header: s.Header, Match: signature.Match(s.Match()), Value: s.Value(), Class: signature.Class(s.Class),
-			})
+			shipped = append(shipped, Of(s))
 		}
 	}
 	return shipped
+}
+
+// Of is a signature of a list as the automaton takes it.
+func Of(s rules.Signature) signature.Signature {
+	var all []signature.Condition
+	for _, c := range s.Conditions() {
+		all = append(all, signature.Condition{Header: c.Header, Match: signature.Match(c.Match()), Value: c.Value()})
+	}
+	return signature.New(s.Name, signature.Class(s.Class), all...)
 }

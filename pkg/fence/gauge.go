@@ -1,0 +1,49 @@
+package fence
+
+import (
+	"context"
+	"sync"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// gauge compares the counters that must not grow with what the last look has found in
+// them. It is for the time between two looks, and costs little.
+type gauge struct {
+	now func() resolve.Moment
+
+	mu sync.Mutex
+	// kernel is one of its own: the methods of a back end are called one at a time.
+	kernel backend.Kernel
+	counts site.Counts // as of the last look, nil before it
+}
+
+// use takes another back end.
+func (g *gauge) use(kernel backend.Kernel) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.kernel = kernel
+}
+
+// found takes over what a look has found.
+func (g *gauge) found(counts site.Counts) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.counts = counts
+}
+
+// Grown reports whether packets were counted that must not come, and that are an alarm
+// which the last look did not raise. It may be called beside the other methods, but not
+// twice at once.
+func (r *Reconciler) Grown(ctx context.Context) bool {
+	g := r.gauge
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.counts == nil {
+		return false
+	}
+	counters, err := g.kernel.Counters(ctx)
+	return err == nil && g.counts.Raise(counters, g.now().Time)
+}
