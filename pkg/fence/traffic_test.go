@@ -27,17 +27,25 @@ type underFlood struct {
 
 func newUnderFlood(t *testing.T) underFlood {
 	t.Helper()
+	return underFloodOn(t, labtest.NewFlood(t))
+}
+
+func underFloodOn(t testing.TB, f labtest.Flood) underFlood {
+	t.Helper()
 	folder := t.TempDir()
 	log := slog.New(slog.DiscardHandler)
-	return underFlood{labtest.NewFlood(t), fence.New(fence.Config{
+	return underFlood{f, fence.New(fence.Config{
 		StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: log,
 	}, fence.System(log, nil))}
 }
 
 // apply puts a policy into force that allows the provider, in these networks.
-func (u underFlood) apply(t *testing.T, b policy.Backend, networks, more string) {
+func (u underFlood) apply(t testing.TB, b policy.Backend, networks, more string) {
 	t.Helper()
-	text := fmt.Sprintf("version: 1\nbackend: %s\nproviders: [{name: a, addresses: [%s]}]\n%s", b, networks, more)
+	text := fmt.Sprintf("version: 1\nproviders: [{name: a, addresses: [%s]}]\n%s", networks, more)
+	if b != policy.BackendAuto {
+		text += fmt.Sprintf("\nbackend: %s\n", b)
+	}
 	labtest.In(t, u.PBX, func() error {
 		_, err := u.fence.Apply(t.Context(), policyOf(t, text), fence.ApplyOptions{})
 		return err
