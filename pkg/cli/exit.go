@@ -61,7 +61,7 @@ func (a *app) fail(err error) int {
 // those of this process.
 func hint(err error, rights fence.Rights) string {
 	if up, ok := errors.AsType[*fence.StillUp](err); ok {
-		alone := fmt.Sprintf("to remove the table alone: %s; a refresh would put it back", up.Remove)
+		alone := fmt.Sprintf("to remove the rules alone: %s; a refresh would put it back", up.Remove)
 		if more := hint(up.Err, rights); more != "" {
 			return more + "; " + alone
 		}
