@@ -12,6 +12,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -156,7 +157,7 @@ func printBan(a *app, b ban, text string) error {
 	if a.json() {
 		return a.writeJSON(b)
 	}
-	fmt.Fprintln(a.stdout, text)
+	output.Println(a.stdout, text)
 	return nil
 }
 
@@ -173,7 +174,7 @@ func runBans(ctx context.Context, a *app) error {
 		return a.writeJSON(list)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(a.stdout, "No address is banned.")
+		output.Println(a.stdout, "No address is banned.")
 		return nil
 	}
 	writeBans(a.stdout, "", list)
@@ -182,13 +183,13 @@ func runBans(ctx context.Context, a *app) error {
 
 // writeBans prints addresses with the time that is left.
 func writeBans(out io.Writer, indent string, list []ban) {
-	table(out, func(w io.Writer) {
+	output.Table(out, func(w io.Writer) {
 		for _, b := range list {
 			left := "permanently"
 			if b.Left != nil {
 				left = policy.DurationText(time.Duration(*b.Left)*time.Second) + " left"
 			}
-			fmt.Fprintf(w, "%s%s\t%s\t%s\n", indent, b.Address, left, b.Why)
+			output.Printf(w, "%s%s\t%s\t%s\n", indent, b.Address, left, b.Why)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,6 +9,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
 )
@@ -49,7 +49,7 @@ func runCheck(ctx context.Context, a *app) error {
 	}
 	names := len(compile.Names(p.Policy))
 	if a.json() {
-		a.printAll(site.PolicyWarnings(p.Policy))
+		a.printAll(append(site.FileWarnings(p.Policy), site.PolicyWarnings(p.Policy)...))
 		return a.writeJSON(struct {
 			OK        bool `json:"ok"`
 			Providers int  `json:"providers"`
@@ -57,8 +57,8 @@ func runCheck(ctx context.Context, a *app) error {
 			Addresses int  `json:"addresses"`
 		}{true, len(p.Providers), names, len(p.Allowed())})
 	}
-	fmt.Fprintf(a.stdout, "%s is valid: %s, %s to resolve, %s.\n", a.policyPath,
+	output.Printf(a.stdout, "%s is valid: %s, %s to resolve, %s.\n", a.policyPath,
 		notice.Count(len(p.Providers), "provider"), notice.Count(names, "name"), notice.Count(len(p.Allowed()), "listed prefix"))
-	a.printAll(site.PolicyWarnings(p.Policy))
+	a.printAll(append(site.FileWarnings(p.Policy), site.PolicyWarnings(p.Policy)...))
 	return nil
 }

@@ -20,20 +20,20 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
 // app is one run of the program.
 type app struct {
 	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdout, stderr *output.Writer
 
 	policyPath, stateDir, runDir string
 	output, logLevel             string
 
-	onTerminal bool         // standard output is a terminal
-	dial       resolve.Dial // connects to name servers; nil is the usual way
-	log        *slog.Logger
+	dial resolve.Dial // connects to name servers; nil is the usual way
+	log  *slog.Logger
 	// world is the environment of the command; nil is this machine.
 	world *fence.World
 	work  *fence.Fence // what the command works with, nil if it needs nothing
@@ -45,12 +45,15 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	out := &checkedWriter{Writer: stdout}
-	a := &app{stdin: stdin, stdout: out, stderr: stderr, onTerminal: isTerminal(stdout)}
+	a := &app{stdin: stdin, stdout: output.NewWriter(out, stdout), stderr: output.NewWriter(stderr, stderr)}
+	defer func() {
+		_ = a.stderr.Flush()
+	}()
 	defer func() {
 		// Users must never see a stack trace; developers can ask for one.
 		if r := recover(); r != nil {
 			if a.logLevel == "debug" {
-				fmt.Fprintf(stderr, "%s\n", debug.Stack())
+				_, _ = a.stderr.Write(debug.Stack())
 			}
 			status = a.fail(fmt.Errorf("this is a bug in ringfence: %v; please report it with the output of --log-level debug", r))
 		}
@@ -58,11 +61,12 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(out)
-	root.SetErr(stderr)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 	// A second signal kills the process at once.
 	context.AfterFunc(ctx, stop)
 	err := root.ExecuteContext(ctx)
+	_ = a.stdout.Flush() // out notes an error
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted: nothing was changed")
 		if a.inForce() {
@@ -114,7 +118,7 @@ iptables. It touches nothing else.`,
 		SilenceUsage:      true,
 		Args:              noSuchCommand,
 		Version:           version(),
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return a.prepare(c) },
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	flags := root.PersistentFlags()
@@ -122,7 +126,7 @@ iptables. It touches nothing else.`,
 	flags.StringVar(&a.stateDir, "state-dir", fromEnv("RINGFENCE_STATE_DIR", "/var/lib/ringfence"), "the `folder` of addresses and generations")
 	flags.StringVar(&a.runDir, "run-dir", fromEnv("RINGFENCE_RUN_DIR", "/run/ringfence"), "the `folder` of the lock")
 	flags.StringVarP(&a.output, "output", "o", "text", "text or json")
-	flags.StringVar(&a.logLevel, "log-level", "warn", "debug, info, warn or error")
+	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (warn, and info for ringfence run)")
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), confirmCommand(a), watchdogCommand(a), rollbackCommand(a), historyCommand(a),
 		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), doctorCommand(a), resolveCommand(a),
@@ -136,21 +140,6 @@ iptables. It touches nothing else.`,
 	})
 	root.SetHelpCommand(helpCommand(root))
 	return root
-}
-
-// complete adds shell completion.
-func (a *app) complete(root *cobra.Command) {
-	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
-		if c.Name() == "completion" {
-			c.RunE = func(*cobra.Command, []string) error {
-				return errors.New("name a shell: ringfence completion bash, zsh, fish or powershell")
-			}
-		}
-	}
-	for flag, values := range map[string][]string{"output": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"}} {
-		_ = root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	}
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {
@@ -200,7 +189,7 @@ func fromEnv(name, byDefault string) string {
 }
 
 // prepare checks the flags that all commands share.
-func (a *app) prepare() error {
+func (a *app) prepare(c *cobra.Command) error {
 	for flag, value := range map[string]string{"--policy": a.policyPath, "--state-dir": a.stateDir, "--run-dir": a.runDir} {
 		if value == "" {
 			return notice.WithHint(fmt.Errorf("%s is empty", flag), "leave it out, or name a path")
@@ -209,11 +198,23 @@ func (a *app) prepare() error {
 	if a.output != "text" && a.output != "json" {
 		return fmt.Errorf("output %q: write -o text or -o json", a.output)
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil || strings.ContainsAny(a.logLevel, "+-") {
-		return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
+	level := slog.LevelWarn
+	if c.Name() == "run" {
+		level = slog.LevelInfo // says who is allowed now, and who is not any more
 	}
-	a.log = slog.New(warnings{slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}), a})
+	if c.Flag("log-level").Changed {
+		if err := level.UnmarshalText([]byte(a.logLevel)); err != nil || strings.ContainsAny(a.logLevel, "+-") {
+			return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
+		}
+	}
+	var handler slog.Handler = slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})
+	if c.Name() != "run" {
+		handler = warnings{handler, a}
+	}
+	if a.stderr.Terminal {
+		handler = output.NewHandler(a.stderr, "ringfence", level)
+	}
+	a.log = slog.New(handler)
 	return nil
 }
 
@@ -231,8 +232,8 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: wayOutText, Log: a.log,
 		Watchdog: a.startWatchdog,
 	}
-	if isTerminal(a.stderr) {
-		c.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
+	if a.stderr.Terminal {
+		c.Progress = func(text string) { output.Println(a.stderr, text) }
 	}
 	a.work = fence.New(c, *world)
 	return a.work

@@ -19,6 +19,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/plan/plantest"
 	"github.com/ringfence/ringfence/pkg/resolve"
@@ -54,7 +55,7 @@ func newInMemory(t *testing.T) *inMemory {
 
 func (m *inMemory) run(ctx context.Context, args ...string) (status int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	a := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, world: &m.world}
+	a := &app{stdin: strings.NewReader(""), stdout: output.NewWriter(&out, &out), stderr: output.NewWriter(&errs, &errs), world: &m.world}
 	root := a.root()
 	root.SetArgs(append([]string{
 		"--policy", filepath.Join(m.folder, "policy.yaml"), "--state-dir", filepath.Join(m.folder, "state"), "--run-dir", filepath.Join(m.folder, "run"),

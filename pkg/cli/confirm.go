@@ -16,6 +16,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 // defaultWindow is the time for a confirmation if none is named.
@@ -57,7 +58,7 @@ func runConfirm(ctx context.Context, a *app, number int) error {
 			Generation int `json:"generation"`
 		}{generation})
 	}
-	fmt.Fprintf(a.stdout, "Generation %d is confirmed.\n", generation)
+	output.Printf(a.stdout, "Generation %d is confirmed.\n", generation)
 	return nil
 }
 
@@ -128,7 +129,7 @@ func awaitConfirmation(ctx context.Context, a *app, p *fence.Pending) error {
 	if p == nil {
 		return nil
 	}
-	if !isTerminal(a.stdin) || !a.onTerminal || a.json() {
+	if !isTerminal(a.stdin) || !a.stdout.Terminal || a.json() {
 		a.say("note", fmt.Sprintf("generation %d is undone in %s unless you run: ringfence confirm", p.Generation, p.Left.Round(time.Second)))
 		return nil
 	}
@@ -168,7 +169,7 @@ func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err er
 	before, _ := f.LetThrough(ctx)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	defer fmt.Fprintln(a.stderr)
+	defer output.Println(a.stderr)
 	for {
 		now, err := f.Pending()
 		if err != nil {
@@ -181,7 +182,7 @@ func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err er
 		if err != nil {
 			passed = before
 		}
-		fmt.Fprintf(a.stderr, "\r%3d s left, %s of providers and trusted let through. Is your phone registered? Type y: ",
+		output.Printf(a.stderr, output.Return()+"%3d s left, %s of providers and trusted let through. Is your phone registered? Type y: ",
 			int(now.Left.Round(time.Second).Seconds()), notice.Count(int(passed-min(before, passed)), "packet"))
 		select {
 		case <-ctx.Done():

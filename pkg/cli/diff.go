@@ -2,11 +2,11 @@ package cli
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 func diffCommand(a *app) *cobra.Command {
@@ -48,7 +48,7 @@ func runDiff(ctx context.Context, a *app, o fence.DiffOptions) error {
 	}
 	if d.Plan.Empty() {
 		if !a.json() {
-			fmt.Fprintln(a.stdout, "No changes.")
+			output.Println(a.stdout, "No changes.")
 		}
 		return nil
 	}

@@ -3,26 +3,35 @@ package cli
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
 )
 
 func historyCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var addresses bool
+	c := &cobra.Command{
 		Use:   "history [N]",
 		Short: "Show the generations: when, by whom, what changed",
 		Long: `history lists the stored generations, the newest first: when and by whom
 each was made, by which command, and what it changed in the rules of the one
 before. A generation is made by apply and by rollback; refresh makes none.
 
-With N it shows one generation with each of its changes and its policy.`,
+With N it shows one generation with each of its changes and its policy.
+
+With --addresses it lists which addresses have come and gone since by answers of
+name servers, the newest first: when, by which name, and whether ringfence
+refresh, run or apply has asked. With N only those while N was in force.`,
 		Example: `  ringfence history
+  ringfence history --addresses
   ringfence history 12      what did generation 12 change, and what is its policy?
   ringfence rollback 11     go back to the one before`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -36,12 +45,56 @@ With N it shows one generation with each of its changes and its policy.`,
 			switch {
 			case err != nil:
 				return err
+			case addresses:
+				return runMoves(a, n)
 			case n == 0:
 				return runHistory(a)
 			}
 			return runGeneration(a, n)
 		},
 	}
+	c.Flags().BoolVar(&addresses, "addresses", false, "list which addresses have come and gone")
+	return c
+}
+
+// move is the object that history --addresses prints for one address.
+type move struct {
+	Time       time.Time   `json:"time"`
+	Action     plan.Action `json:"action"`
+	Address    netip.Addr  `json:"address"`
+	Reason     string      `json:"reason"`
+	Command    string      `json:"command"`
+	Generation int         `json:"generation"`
+}
+
+// runMoves lists which addresses have come and gone, all or those of a generation.
+func runMoves(a *app, generation int) error {
+	all, err := a.fence().Moves()
+	if err != nil {
+		return err
+	}
+	list := []move{}
+	for _, m := range slices.Backward(all) {
+		action := plan.Add
+		if m.Gone {
+			action = plan.Delete
+		}
+		if generation == 0 || m.Generation == generation {
+			list = append(list, move{m.Time, action, m.Address, m.Reason, m.Command, m.Generation})
+		}
+	}
+	if a.json() {
+		return a.writeJSON(list)
+	}
+	if len(list) == 0 {
+		output.Println(a.stdout, "No address has come or gone by answers of name servers.")
+	}
+	output.Table(a.stdout, func(w io.Writer) {
+		for _, m := range list {
+			output.Printf(w, "%s\t%s\t%s %s\t%s\n", m.Time.Local().Format(time.DateTime), m.Command, sign(m.Action), m.Address, m.Reason)
+		}
+	})
+	return nil
 }
 
 // pastGeneration is the object that history prints for one generation.
@@ -54,7 +107,9 @@ type pastGeneration struct {
 	Source     string    `json:"source,omitempty"`
 	InForce    bool      `json:"in_force"`
 	Summary    string    `json:"summary,omitempty"`
-	Damaged    string    `json:"damaged,omitempty"`
+	// PolicyChanges are the keys of the policy that differ from the generation before.
+	PolicyChanges []string `json:"policy_changes,omitempty"`
+	Damaged       string   `json:"damaged,omitempty"`
 }
 
 func reportGeneration(g fence.Generation) pastGeneration {
@@ -65,10 +120,26 @@ func reportGeneration(g fence.Generation) pastGeneration {
 	if e := g.Entry; e != nil {
 		r.Time, r.User, r.Command, r.Version, r.Source = e.Time, e.User, e.Command, e.Version, e.Source
 	}
+	r.PolicyChanges = g.PolicyChanges
 	if g.Plan != nil {
 		r.Summary = plan.Changed(g.Plan)
 	}
 	return r
+}
+
+// mostPolicyChanges is how many changes of a policy the list writes out.
+const mostPolicyChanges = 3
+
+// text says in one line what a generation has changed.
+func (g pastGeneration) text() string {
+	parts := g.PolicyChanges
+	if more := len(parts) - mostPolicyChanges; more > 0 {
+		parts = append(slices.Clone(parts[:mostPolicyChanges]), notice.Count(more, "more change")+" of the policy")
+	}
+	if g.Summary != "" {
+		parts = append(slices.Clone(parts), g.Summary)
+	}
+	return strings.Join(parts, "; ")
 }
 
 func runHistory(a *app) error {
@@ -84,16 +155,16 @@ func runHistory(a *app) error {
 		return a.writeJSON(list)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(a.stdout, "There is no generation yet: write a policy and run ringfence apply.")
+		output.Println(a.stdout, "There is no generation yet: write a policy and run ringfence apply.")
 		return nil
 	}
-	table(a.stdout, func(w io.Writer) {
+	output.Table(a.stdout, func(w io.Writer) {
 		for _, g := range list {
 			switch {
 			case g.Damaged != "":
-				fmt.Fprintf(w, "%d\t%s\n", g.Generation, a.alarm(g.Damaged))
+				output.Printf(w, "%d\t%s\n", g.Generation, alarm(g.Damaged))
 			default:
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.Summary, inForce(g.InForce))
+				output.Printf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.text(), inForce(g.InForce))
 			}
 		}
 	})
@@ -125,22 +196,28 @@ func runGeneration(a *app, number int) error {
 			Policy  string        `json:"policy"`
 		}{g, changes, past.Entry.Policy})
 	}
-	table(a.stdout, func(w io.Writer) {
-		fmt.Fprintf(w, "generation\t%d%s\n", g.Generation, inForce(g.InForce))
-		fmt.Fprintf(w, "made\t%s (%s), by %s\n", g.Time.Local().Format(time.DateTime), notice.Ago(g.Time), g.User)
-		fmt.Fprintf(w, "command\t%s\n", g.Command)
-		fmt.Fprintf(w, "version\t%s\n", g.Version)
-		fmt.Fprintf(w, "policy from\t%s\n", g.Source)
+	output.Table(a.stdout, func(w io.Writer) {
+		output.Printf(w, "generation\t%d%s\n", g.Generation, inForce(g.InForce))
+		output.Printf(w, "made\t%s (%s), by %s\n", g.Time.Local().Format(time.DateTime), notice.Ago(g.Time), g.User)
+		output.Printf(w, "command\t%s\n", g.Command)
+		output.Printf(w, "version\t%s\n", g.Version)
+		output.Printf(w, "policy from\t%s\n", g.Source)
 	})
+	if len(g.PolicyChanges) > 0 {
+		fmt.Fprintln(a.stdout, "\nchanges of the policy")
+		for _, line := range g.PolicyChanges {
+			output.Printf(a.stdout, "  %s\n", line)
+		}
+	}
 	fmt.Fprintln(a.stdout, "\nchanges")
 	switch {
 	case past.Plan == nil:
-		fmt.Fprintln(a.stdout, "  not known: the generation before it is not stored any more")
+		output.Println(a.stdout, "  not known: the generation before it is not stored any more")
 	case past.Plan.Empty():
-		fmt.Fprintln(a.stdout, "  none in the rules")
+		output.Println(a.stdout, "  none in the rules")
 	default:
-		a.writePlan(a.stdout, past.Plan)
+		writePlan(a.stdout, past.Plan)
 	}
-	fmt.Fprintf(a.stdout, "\npolicy\n%s", past.Entry.Policy)
+	fmt.Fprintln(a.stdout, "\npolicy\n"+strings.TrimSuffix(past.Entry.Policy, "\n"))
 	return nil
 }

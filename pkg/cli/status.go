@@ -11,6 +11,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
@@ -110,7 +111,7 @@ func runStatus(ctx context.Context, a *app, check bool) error {
 			return err
 		}
 	case check:
-		fmt.Fprintln(a.stdout, checkText(s))
+		output.Println(a.stdout, checkText(s))
 	default:
 		a.printAll(s.Notices)
 		a.writeStatus(s, r)
@@ -140,7 +141,7 @@ func checkText(s *fence.Status) string {
 	}
 	mode := "enforced"
 	if s.Monitor {
-		mode = "in monitor mode, so nothing is dropped"
+		mode = "in monitor mode: what would be dropped passes"
 	}
 	text := fmt.Sprintf("OK: generation %d, %s", s.Generation, mode)
 	if s.Names > 0 && !s.Refresh.Time.IsZero() {

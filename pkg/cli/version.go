@@ -2,11 +2,12 @@ package cli
 
 import (
 	"cmp"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 // release is set by the linker in a release.
@@ -41,7 +42,7 @@ func versionCommand(a *app) *cobra.Command {
 			if a.json() {
 				return a.writeJSON(map[string]string{"version": version(), "go": runtime.Version()})
 			}
-			fmt.Fprintf(a.stdout, "ringfence %s (%s)\n", version(), runtime.Version())
+			output.Printf(a.stdout, "ringfence %s (%s)\n", version(), runtime.Version())
 			return nil
 		},
 	}

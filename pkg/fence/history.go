@@ -21,6 +21,8 @@ type Generation struct {
 	Damaged error
 	Entry   *journal.Entry // nil if it is damaged
 	Plan    *plan.Plan     // nil if it or the one before is not known
+	// PolicyChanges say what its policy says otherwise than the one before.
+	PolicyChanges []string
 }
 
 // History returns all stored generations, the oldest first.
@@ -54,10 +56,36 @@ func (f *Fence) History() ([]Generation, error) {
 		if state != nil && before != nil {
 			g.Plan = plan.Diff(withStages(before, state), state)
 		}
+		if i > 0 {
+			g.PolicyChanges = f.policyChanges(all[i-1].Entry, g.Entry)
+		}
 		before = state
 		all = append(all, g)
 	}
 	return all, nil
+}
+
+// mostCompared is the longest text of a policy that is read to compare it.
+const mostCompared = 1 << 20
+
+// policyChanges says what differs between the policies of two generations. It says nothing
+// if one of them is not known, or this version cannot read it.
+func (f *session) policyChanges(then, now *journal.Entry) []string {
+	if then == nil || now == nil || then.Policy == now.Policy {
+		return nil
+	}
+	if max(len(then.Policy), len(now.Policy)) > mostCompared {
+		return []string{"the policy's text has changed"}
+	}
+	was, err := f.parse(then.Source, then.Policy)
+	if err != nil {
+		return nil
+	}
+	is, err := f.parse(now.Source, now.Policy)
+	if err != nil {
+		return nil
+	}
+	return policy.Changes(was, is)
 }
 
 // withStages returns before with the stages of after's chains if before has none at all:

@@ -347,9 +347,12 @@ func (r *Reconciler) Learn(ctx context.Context, answers []resolve.Result) (Outco
 	err := r.locked(ctx, &o, func() error {
 		s := *r.site
 		s.Answers, s.Asked = answers, true
+		before := s
+		before.Memory = r.memory
 		if err := r.sync(ctx, &s, &o, func() { r.save(s.Whole(), r.fence.Now()) }); err != nil {
 			return err
 		}
+		r.fence.recordMoves(&before, &s, r.newest.Number, "run")
 		r.site.Host, r.site.Classifier = s.Host, s.Classifier
 		return nil
 	})

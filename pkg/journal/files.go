@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 )
 
 // The permissions of state files and folders. A policy reveals who a site's provider
@@ -51,9 +52,14 @@ func (n *Newer) Error() string {
 // maxFile is more than any state file of this version has.
 const maxFile = 256 << 20
 
-// read reads a state file whole. One that is too large to be one is damaged.
+// read reads a state file whole. What ringfence cannot have written is damaged: a file
+// that is too large, and a link, a pipe or a device in its place, which are not opened to
+// the end.
 func read(path string) ([]byte, error) {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, &Damaged{Path: path, Err: errors.New("it is a symbolic link")}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +67,9 @@ func read(path string) ([]byte, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() { // which the system itself refuses to read
+		return nil, &Damaged{Path: path, Err: errors.New("it is no regular file")}
 	}
 	if info.Size() > maxFile {
 		return nil, &Damaged{Path: path, Err: fmt.Errorf("it has %d bytes, and no state file has more than %d", info.Size(), maxFile)}
@@ -85,6 +94,19 @@ func makeFolder(path string) error {
 	}
 	return nil
 }
+
+// ownFolder refuses a folder where anybody may replace what is in it. One that is not there
+// will be made right.
+func ownFolder(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
+		return fmt.Errorf("everybody may write to folder %s: run chmod o-w %[1]s", path)
+	}
+	return ifThere(err)
+}
+
+// Check refuses folders where anybody may replace what is in them.
+func (j Journal) Check() error { return errors.Join(ownFolder(j.Folder), ownFolder(j.path(""))) }
 
 // write replaces a file as a whole. It writes and syncs a temporary file beside it,
 // renames that, and syncs the folder, so that after a loss of power there is either the

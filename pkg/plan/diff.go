@@ -269,9 +269,9 @@ func ruleDelta(have, want []ruleset.Rule) []string {
 		case i < len(have) && j < len(want) && have[i].String() == want[j].String():
 			i, j = i+1, j+1
 		case j == len(want) || i < len(have) && common[i+1][j] >= common[i][j+1]:
-			lines, i = append(lines, "- "+have[i].String()), i+1
+			lines, i = append(lines, "- "+have[i].Shown()), i+1
 		default:
-			lines, j = append(lines, "+ "+want[j].String()), j+1
+			lines, j = append(lines, "+ "+want[j].Shown()), j+1
 		}
 	}
 	return lines

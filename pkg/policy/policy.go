@@ -28,6 +28,8 @@ type Policy struct {
 	Signatures Signatures
 	Bans       Bans
 	DNS        DNS
+	// Doubts are about what is valid but may not be meant.
+	Doubts Mistakes
 }
 
 // Backend says what holds the rules.
