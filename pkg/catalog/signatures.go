@@ -147,7 +147,7 @@ func isText(text string) bool {
 	if len(text) < shortestText || len(text) > longestText {
 		return false
 	}
-	for _, word := range strings.Split(text, " ") {
+	for word := range strings.SplitSeq(text, " ") {
 		if word == "" || word[0] == '-' {
 			return false
 		}

@@ -391,8 +391,10 @@ func TestTextsOverIPTables(t *testing.T) {
 				agent    string
 				provider bool
 			}{
-				{phone, phone4, pbx4, "Yealink SIP-T46", false}, {phone, phone6, pbx6, "Yealink SIP-T46", false},
-				{scanner, scanner4, pbx4, "a Friendly-Scanner of sorts", false}, {scanner, scanner6, pbx6, "friendly-scanner", false},
+				{phone, phone4, pbx4, "Yealink SIP-T46", false},
+				{phone, phone6, pbx6, "Yealink SIP-T46", false},
+				{scanner, scanner4, pbx4, "a Friendly-Scanner of sorts", false},
+				{scanner, scanner6, pbx6, "friendly-scanner", false},
 				{w.provider, edge1, pbx4, "friendly-scanner", true},
 			} {
 				ask(t, from.host, from.address, from.to, "OPTIONS", from.agent)

@@ -41,8 +41,12 @@ func BenchmarkPacket(b *testing.B) {
 	}
 	var cells []*cell
 	for _, c := range []struct{ name, more string }{
-		{"none", ""}, {"nftables-bpf", "backend: nftables"}, {"legacy-bpf", "backend: iptables-legacy"}, {"nft-bpf", "backend: iptables-nft"},
-		{"legacy-string", "backend: iptables-legacy\nsignatures: {engine: string}"}, {"nft-string", "backend: iptables-nft\nsignatures: {engine: string}"},
+		{"none", ""},
+		{"nftables-bpf", "backend: nftables"},
+		{"legacy-bpf", "backend: iptables-legacy"},
+		{"nft-bpf", "backend: iptables-nft"},
+		{"legacy-string", "backend: iptables-legacy\nsignatures: {engine: string}"},
+		{"nft-string", "backend: iptables-nft\nsignatures: {engine: string}"},
 	} {
 		f := labtest.NewFlood(b)
 		labtest.Rules(b, f.PBX, "table inet end {\n\tchain prerouting {\n\t\ttype filter hook prerouting priority 0; policy drop;\n\t}\n}\n")

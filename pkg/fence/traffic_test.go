@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 	"github.com/ringfence/ringfence/pkg/policy"
@@ -161,8 +160,7 @@ func TestNoPacketSlipsThroughAChangeOfBackEnd(t *testing.T) {
 	labtest.In(t, u.PBX, func() error {
 		var left []string
 		for _, b := range backends {
-			var k backend.Kernel = fence.System(slog.New(slog.DiscardHandler), nil).Backend(b)
-			exists, err := k.Exists(t.Context())
+			exists, err := fence.System(slog.New(slog.DiscardHandler), nil).Backend(b).Exists(t.Context())
 			if err != nil {
 				return err
 			}

@@ -33,6 +33,7 @@ func changeAndDie() int {
 		if err != nil {
 			return err
 		}
+		//nolint:forbidigo // it is a process of its own
 		ctx, k := context.Background(), iptables.Killed(iptables.Flavour(os.Args[1]), n)
 		have, err := k.Observe(ctx)
 		if err != nil {
