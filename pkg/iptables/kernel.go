@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -74,6 +76,13 @@ func (k *Kernel) Probe(ctx context.Context) error {
 	if _, err := k.tool(); err != nil {
 		return err
 	}
+	// The programs open such a socket too, and some say of its failure that a module is
+	// missing.
+	socket, err := tableSocket(false)
+	if err != nil {
+		return err
+	}
+	unix.Close(socket)
 	conn, err := openSets()
 	if err != nil {
 		return err
