@@ -75,8 +75,8 @@ func TestConfirmMeanwhile(t *testing.T) {
 		if deadline, pending := s.deadline(t); !pending || deadline.IsZero() {
 			t.Fatalf("%s confirms the change", command)
 		}
-		if !s.with(t, "timeout 31s500ms") {
-			t.Errorf("%s takes the lifetimes off the ports:\n%s", command, s.ruleset(t))
+		if !runOut(s.ruleset(t)) {
+			t.Fatalf("%s takes the lifetimes off the ports:\n%s\nthe service says\n%s", command, s.ruleset(t), daemon.log())
 		}
 	}
 	daemon.until(t, "the service undoes the change", func() bool { return s.with(t, "203.0.113.0/24") && s.fenced(t) })
@@ -101,7 +101,7 @@ func TestConfirmByAccident(t *testing.T) {
 	reportsClearly(t, s.run(t, "confirm", "1"), 1, []string{"generation 1 does not wait for a confirmation: generation 2 does"})
 	waits := func(who string) {
 		t.Helper()
-		if _, pending := s.deadline(t); !pending || !s.with(t, "timeout 1m1s500ms") {
+		if _, pending := s.deadline(t); !pending || !runOut(s.ruleset(t)) {
 			t.Errorf("%s has confirmed it", who)
 		}
 	}

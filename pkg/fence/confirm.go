@@ -21,9 +21,8 @@ const (
 )
 
 // kernelGrace is how much later than the deadline the kernel takes the ports out of the
-// fence, if no process has undone the generation by then. It counts from the commit,
-// which is a little after the generation was begun, and is over 2 seconds after the
-// deadline.
+// fence, if no process has undone the generation by then. It is over 2 seconds after the
+// deadline at the latest: a commit may come up to slack after the generation was begun.
 const kernelGrace = 1500 * time.Millisecond
 
 // Pending is a generation that is undone unless it is confirmed.
