@@ -129,6 +129,9 @@ func (f *committer) begun(ctx context.Context, u *journal.Unconfirmed) error {
 	if u == nil {
 		return nil
 	}
+	if before, err := f.Unconfirmed(); err == nil && before != nil && before.ID == u.ID {
+		return nil // the change is tried again, without the classifier
+	}
 	if f.Watchdog != nil {
 		// The watchdog is given the folder, which may be new.
 		if err := f.MakeFolder(); err != nil {
@@ -138,6 +141,7 @@ func (f *committer) begun(ctx context.Context, u *journal.Unconfirmed) error {
 			return fmt.Errorf("start the watchdog that undoes the change: %w", err)
 		}
 	}
+	u.Made = f.Now() // systemd may have needed some time
 	return f.SetUnconfirmed(*u)
 }
 
