@@ -11,6 +11,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
 )
 
@@ -73,7 +74,7 @@ func runApply(ctx context.Context, a *app, o fence.ApplyOptions, yes bool) error
 	if err != nil {
 		return err
 	}
-	asked := !yes && isTerminal(a.stdin) && a.onTerminal
+	asked := !yes && isTerminal(a.stdin) && a.stdout.Terminal
 	if asked {
 		o.Agree = func(ctx context.Context, p *plan.Plan) error { return confirm(ctx, a, p) }
 	}
@@ -107,7 +108,7 @@ func partly(bad bool) error {
 
 // confirm shows the plan on the terminal and asks for confirmation.
 func confirm(ctx context.Context, a *app, p *plan.Plan) error {
-	a.writePlan(a.stderr, p)
+	writePlan(a.stderr, p)
 	fmt.Fprint(a.stderr, "Change this? [y/N] ")
 	answered := make(chan string, 1)
 	go func() {
@@ -116,7 +117,7 @@ func confirm(ctx context.Context, a *app, p *plan.Plan) error {
 	}()
 	select {
 	case <-ctx.Done():
-		fmt.Fprintln(a.stderr)
+		output.Println(a.stderr)
 		return ctx.Err()
 	case answer := <-answered:
 		if answer != "y" && answer != "yes" {
@@ -126,16 +127,24 @@ func confirm(ctx context.Context, a *app, p *plan.Plan) error {
 	}
 }
 
+// printMode says to whom it may be news that nothing is dropped.
+func printMode(a *app, applied *fence.Applied) {
+	if applied.Monitor {
+		output.Println(a.stdout, "Monitor mode: what would be dropped is counted, and passes.")
+	}
+}
+
 func printApplied(a *app, applied *fence.Applied) {
+	defer printMode(a, applied)
 	p, generation := applied.Plan, applied.Generation
 	switch {
 	case p.Empty() && !applied.New:
-		fmt.Fprintf(a.stdout, "Nothing to do: generation %d is in force.\n", generation)
+		output.Printf(a.stdout, "Nothing to do: generation %d is in force.\n", generation)
 	case p.Empty():
-		fmt.Fprintf(a.stdout, "Generation %d is in force; the rules are the same.\n", generation)
+		output.Printf(a.stdout, "Generation %d is in force; the rules are the same.\n", generation)
 	case !p.Have.Exists:
-		fmt.Fprintf(a.stdout, "Generation %d is in force.\n", generation)
+		output.Printf(a.stdout, "Generation %d is in force.\n", generation)
 	default:
-		fmt.Fprintf(a.stdout, "Generation %d is in force: %s.\n", generation, notice.Count(len(p.Changes), "change"))
+		output.Printf(a.stdout, "Generation %d is in force: %s.\n", generation, notice.Count(len(p.Changes), "change"))
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/capture"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
@@ -63,7 +64,7 @@ func testCapture(ctx context.Context, a *app, r *bufio.Reader, automaton *signat
 			totals.Signatures[t.Named]++
 		}
 		if !a.json() {
-			fmt.Fprintln(a.stdout, t.line())
+			output.Println(a.stdout, t.line())
 			return ctx.Err()
 		}
 		t.Findings = findingsIn(p.Payload, v.Explanation)
@@ -108,18 +109,18 @@ func (t testedPacket) line() string {
 }
 
 func printTotals(to io.Writer, totals captureTotals) {
-	fmt.Fprintf(to, "%s", notice.Count(totals.Packets, "packet"))
+	output.Printf(to, "%s", notice.Count(totals.Packets, "packet"))
 	separator := ": "
 	for _, c := range capture.Classes {
 		if n := totals.Verdicts[c]; n > 0 {
-			fmt.Fprintf(to, "%s%d %s", separator, n, c)
+			output.Printf(to, "%s%d %s", separator, n, c)
 			separator = ", "
 		}
 	}
-	fmt.Fprintln(to)
-	table(to, func(w io.Writer) {
+	output.Println(to)
+	output.Table(to, func(w io.Writer) {
 		for _, name := range slices.Sorted(maps.Keys(totals.Signatures)) {
-			fmt.Fprintf(w, "  %s\t%d\n", name, totals.Signatures[name])
+			output.Printf(w, "  %s\t%d\n", name, totals.Signatures[name])
 		}
 	})
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,6 +9,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/report"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
 )
@@ -49,16 +50,11 @@ func runCheck(ctx context.Context, a *app) error {
 	}
 	names := len(compile.Names(p.Policy))
 	if a.json() {
-		a.printAll(site.PolicyWarnings(p.Policy))
-		return a.writeJSON(struct {
-			OK        bool `json:"ok"`
-			Providers int  `json:"providers"`
-			Names     int  `json:"names"`
-			Addresses int  `json:"addresses"`
-		}{true, len(p.Providers), names, len(p.Allowed())})
+		a.printAll(append(site.FileWarnings(p.Policy), site.PolicyWarnings(p.Policy)...))
+		return a.writeJSON(report.Checked{OK: true, Providers: len(p.Providers), Names: names, Addresses: len(p.Allowed())})
 	}
-	fmt.Fprintf(a.stdout, "%s is valid: %s, %s to resolve, %s.\n", a.policyPath,
+	output.Printf(a.stdout, "%s is valid: %s, %s to resolve, %s.\n", a.policyPath,
 		notice.Count(len(p.Providers), "provider"), notice.Count(names, "name"), notice.Count(len(p.Allowed()), "listed prefix"))
-	a.printAll(site.PolicyWarnings(p.Policy))
+	a.printAll(append(site.FileWarnings(p.Policy), site.PolicyWarnings(p.Policy)...))
 	return nil
 }

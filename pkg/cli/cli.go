@@ -18,22 +18,23 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/hint"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
 
 // app is one run of the program.
 type app struct {
 	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdout, stderr *output.Writer
 
 	policyPath, stateDir, runDir string
 	output, logLevel             string
 
-	onTerminal bool         // standard output is a terminal
-	dial       resolve.Dial // connects to name servers; nil is the usual way
-	log        *slog.Logger
+	dial resolve.Dial // connects to name servers; nil is the usual way
+	log  *slog.Logger
 	// world is the environment of the command; nil is this machine.
 	world *fence.World
 	work  *fence.Fence // what the command works with, nil if it needs nothing
@@ -45,12 +46,15 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	out := &checkedWriter{Writer: stdout}
-	a := &app{stdin: stdin, stdout: out, stderr: stderr, onTerminal: isTerminal(stdout)}
+	a := &app{stdin: stdin, stdout: output.NewWriter(out, stdout), stderr: output.NewWriter(stderr, stderr)}
+	defer func() {
+		_ = a.stderr.Flush()
+	}()
 	defer func() {
 		// Users must never see a stack trace; developers can ask for one.
 		if r := recover(); r != nil {
 			if a.logLevel == "debug" {
-				fmt.Fprintf(stderr, "%s\n", debug.Stack())
+				_, _ = a.stderr.Write(debug.Stack())
 			}
 			status = a.fail(fmt.Errorf("this is a bug in ringfence: %v; please report it with the output of --log-level debug", r))
 		}
@@ -58,11 +62,12 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(out)
-	root.SetErr(stderr)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 	// A second signal kills the process at once.
 	context.AfterFunc(ctx, stop)
 	err := root.ExecuteContext(ctx)
+	_ = a.stdout.Flush() // out notes an error
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted: nothing was changed")
 		if a.inForce() {
@@ -77,7 +82,23 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	} else if out.err != nil {
 		err = errors.Join(err, fmt.Errorf("write output: %w", out.err))
 	}
+	if asksForJSON(args) {
+		a.output = "json" // a wrong flag may have ended the reading of flags before
+	}
 	return a.fail(err)
+}
+
+// asksForJSON reports whether arguments have the flag for it.
+func asksForJSON(args []string) bool {
+	for i, arg := range args {
+		switch {
+		case arg == "-ojson", arg == "-o=json", arg == "--output=json":
+			return true
+		case (arg == "-o" || arg == "--output") && i+1 < len(args) && args[i+1] == "json":
+			return true
+		}
+	}
+	return false
 }
 
 // checkedWriter records write errors, so that incomplete output is not taken for
@@ -114,7 +135,7 @@ iptables. It touches nothing else.`,
 		SilenceUsage:      true,
 		Args:              noSuchCommand,
 		Version:           version(),
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return a.prepare(c) },
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	flags := root.PersistentFlags()
@@ -122,7 +143,7 @@ iptables. It touches nothing else.`,
 	flags.StringVar(&a.stateDir, "state-dir", fromEnv("RINGFENCE_STATE_DIR", "/var/lib/ringfence"), "the `folder` of addresses and generations")
 	flags.StringVar(&a.runDir, "run-dir", fromEnv("RINGFENCE_RUN_DIR", "/run/ringfence"), "the `folder` of the lock")
 	flags.StringVarP(&a.output, "output", "o", "text", "text or json")
-	flags.StringVar(&a.logLevel, "log-level", "warn", "debug, info, warn or error")
+	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (warn, and info for ringfence run)")
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), confirmCommand(a), watchdogCommand(a), rollbackCommand(a), historyCommand(a),
 		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), doctorCommand(a), resolveCommand(a),
@@ -132,25 +153,10 @@ iptables. It touches nothing else.`,
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	a.complete(root)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return notice.WithHint(err, "see %s --help", c.CommandPath())
+		return notice.WithHint(hint.Flag(err), "see %s --help", c.CommandPath())
 	})
 	root.SetHelpCommand(helpCommand(root))
 	return root
-}
-
-// complete adds shell completion.
-func (a *app) complete(root *cobra.Command) {
-	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
-		if c.Name() == "completion" {
-			c.RunE = func(*cobra.Command, []string) error {
-				return errors.New("name a shell: ringfence completion bash, zsh, fish or powershell")
-			}
-		}
-	}
-	for flag, values := range map[string][]string{"output": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"}} {
-		_ = root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	}
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {
@@ -200,7 +206,7 @@ func fromEnv(name, byDefault string) string {
 }
 
 // prepare checks the flags that all commands share.
-func (a *app) prepare() error {
+func (a *app) prepare(c *cobra.Command) error {
 	for flag, value := range map[string]string{"--policy": a.policyPath, "--state-dir": a.stateDir, "--run-dir": a.runDir} {
 		if value == "" {
 			return notice.WithHint(fmt.Errorf("%s is empty", flag), "leave it out, or name a path")
@@ -209,11 +215,23 @@ func (a *app) prepare() error {
 	if a.output != "text" && a.output != "json" {
 		return fmt.Errorf("output %q: write -o text or -o json", a.output)
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil || strings.ContainsAny(a.logLevel, "+-") {
-		return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
+	level := slog.LevelWarn
+	if c.Name() == "run" {
+		level = slog.LevelInfo // says who is allowed now, and who is not any more
 	}
-	a.log = slog.New(warnings{slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}), a})
+	if c.Flag("log-level").Changed {
+		if err := level.UnmarshalText([]byte(a.logLevel)); err != nil || strings.ContainsAny(a.logLevel, "+-") {
+			return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
+		}
+	}
+	var handler slog.Handler = slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})
+	if c.Name() != "run" {
+		handler = warnings{handler, a}
+	}
+	if a.stderr.Terminal {
+		handler = output.NewHandler(a.stderr, "ringfence", level)
+	}
+	a.log = slog.New(handler)
 	return nil
 }
 
@@ -228,11 +246,11 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 		world = &here
 	}
 	c := fence.Config{
-		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: wayOutText, Log: a.log,
+		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: hint.WayOut, Log: a.log,
 		Watchdog: a.startWatchdog, Unwatch: stopWatchdog,
 	}
-	if isTerminal(a.stderr) {
-		c.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
+	if a.stderr.Terminal {
+		c.Progress = func(text string) { output.Println(a.stderr, text) }
 	}
 	a.work = fence.New(c, *world)
 	return a.work

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 // defaultWindow is the time for a confirmation if none is named.
@@ -49,11 +53,9 @@ func runConfirm(ctx context.Context, a *app, number int) error {
 		return err
 	}
 	if a.json() {
-		return a.writeJSON(struct {
-			Generation int `json:"generation"`
-		}{generation})
+		return a.writeJSON(report.Confirmed{Generation: generation})
 	}
-	fmt.Fprintf(a.stdout, "Generation %d is confirmed.\n", generation)
+	output.Printf(a.stdout, "Generation %d is confirmed.\n", generation)
 	return nil
 }
 
@@ -64,6 +66,9 @@ func addConfirmFlag(c *cobra.Command, window *string) {
 	c.Flags().Lookup("confirm").NoOptDefVal = defaultWindow
 }
 
+// looksLikeTime matches a number with a unit, even with one that there is not.
+var looksLikeTime = regexp.MustCompile(`^[0-9.]+[a-z]`)
+
 // takeWindow reads the time for a confirmation. It may be an argument of its own behind
 // the flag, and is taken out of the arguments then.
 func takeWindow(flag string, args []string) (window time.Duration, rest []string, err error) {
@@ -71,12 +76,13 @@ func takeWindow(flag string, args []string) (window time.Duration, rest []string
 		return 0, args, nil
 	}
 	for i, arg := range args {
-		if _, err := time.ParseDuration(arg); err == nil && strings.ContainsAny(arg, "hms") && flag == defaultWindow {
+		// A number alone is a generation's.
+		if flag == defaultWindow && looksLikeTime.MatchString(arg) {
 			flag, args = arg, append(append([]string{}, args[:i]...), args[i+1:]...)
 			break
 		}
 	}
-	window, err = time.ParseDuration(flag)
+	window, err = policy.ParseDuration(flag)
 	if err != nil || window < fence.ShortestWindow || window > fence.LongestWindow || window != window.Truncate(time.Second) {
 		return 0, nil, notice.WithHint(fmt.Errorf("%q is no time for a confirmation", flag),
 			"write whole seconds, from 1s to 24h, as in --confirm 60s")
@@ -90,7 +96,7 @@ func awaitConfirmation(ctx context.Context, a *app, p *fence.Pending) error {
 	if p == nil {
 		return nil
 	}
-	if !isTerminal(a.stdin) || !a.onTerminal || a.json() {
+	if !isTerminal(a.stdin) || !a.stdout.Terminal || a.json() {
 		a.say("note", fmt.Sprintf("generation %d is undone in %s unless you run: ringfence confirm", p.Generation, p.Left.Round(time.Second)))
 		return nil
 	}
@@ -131,11 +137,11 @@ func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err er
 	before, _ := f.LetThrough(ctx)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	fmt.Fprintln(a.stderr, "Is your phone registered? Type y to keep the change, n to undo it at once.")
+	output.Println(a.stderr, "Is your phone registered? Type y to keep the change, n to undo it at once.")
 	answered := false // then the line has ended
 	defer func() {
 		if !answered {
-			fmt.Fprintln(a.stderr)
+			output.Println(a.stderr)
 		}
 	}()
 	for {
@@ -151,7 +157,7 @@ func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err er
 			passed = before
 		}
 		// A terminal may have only 80 columns, and the line is written over itself.
-		fmt.Fprintf(a.stderr, "\r%5d s left, %s of providers and trusted let through: ",
+		output.Printf(a.stderr, output.Return()+"%5d s left, %s of providers and trusted let through: ",
 			int(now.Left.Round(time.Second).Seconds()), notice.Count(int(passed-min(before, passed)), "packet"))
 		select {
 		case <-ctx.Done():

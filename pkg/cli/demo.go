@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fatih/color"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 )
 
@@ -76,7 +76,7 @@ func runDemo(ctx context.Context, a *app, chosen string, without bool) (err erro
 		return err
 	}
 	if !a.json() {
-		fmt.Fprintf(a.stdout, "\nEverything was as it should be, in %.1f s. Nothing is left behind.\n", time.Since(start).Seconds())
+		output.Printf(a.stdout, "\nEverything was as it should be, in %.1f s. Nothing is left behind.\n", time.Since(start).Seconds())
 	}
 	return nil
 }
@@ -85,8 +85,8 @@ func demoOptions(a *app, chosen string, without bool) demo.Options {
 	machine := fence.System(a.log, nil)
 	o := demo.Options{
 		Backend: chosen, WithoutClassifier: without, Out: a.stdout, Progress: a.progress, Run: runOnHost,
-		Good: func(text string) string { return a.coloured(color.FgGreen, text) },
-		Bad:  func(text string) string { return a.coloured(color.FgYellow, text) }, Wrong: a.alarm,
+		Good: func(text string) string { return output.Paint(output.Green, text) },
+		Bad:  func(text string) string { return output.Paint(output.Yellow, text) }, Wrong: alarm,
 		Counters: machine.Backend(policy.Backend(cmp.Or(chosen, string(policy.BackendAuto)))), Classifier: machine.Classifier,
 	}
 	if a.json() {
@@ -99,7 +99,7 @@ func demoOptions(a *app, chosen string, without bool) demo.Options {
 // returns its output. Every exit status but 0 is an error.
 func runOnHost(ctx context.Context, h *lab.Namespace, folder string, args []string) (string, error) {
 	var out, errs bytes.Buffer
-	sub := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &errs}
+	sub := &app{stdin: strings.NewReader(""), stdout: output.NewWriter(&out, &out), stderr: output.NewWriter(&errs, &errs)}
 	sub.dial = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
 		err = h.Do(func() error {
 			conn, err = new(net.Dialer).DialContext(ctx, network, address)

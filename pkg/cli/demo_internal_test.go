@@ -8,6 +8,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/demo"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 // TestDemoNotices: if the lab does not behave as it should, the demo says where
@@ -44,7 +45,7 @@ func TestDemoNotices(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			o := demoOptions(&app{stdout: &out, stderr: &out, output: "text"}, "", false)
+			o := demoOptions(&app{stdout: output.NewWriter(&out, &out), stderr: output.NewWriter(&out, &out), output: "text"}, "", false)
 			o.Wait = sabotage.wait
 			d, err := demo.New(o)
 			t.Cleanup(func() { d.Close() })

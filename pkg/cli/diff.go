@@ -2,11 +2,12 @@ package cli
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/hint"
 	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 func diffCommand(a *app) *cobra.Command {
@@ -44,11 +45,11 @@ func runDiff(ctx context.Context, a *app, o fence.DiffOptions) error {
 	a.printAll(d.Notices)
 	if d.Refusal != nil {
 		a.warn("apply would be " + d.Refusal.Error())
-		a.say("hint", hint(d.Refusal, fence.OwnRights()))
+		a.say("hint", hint.Of(d.Refusal, fence.OwnRights()))
 	}
 	if d.Plan.Empty() {
 		if !a.json() {
-			fmt.Fprintln(a.stdout, "No changes.")
+			output.Println(a.stdout, "No changes.")
 		}
 		return nil
 	}

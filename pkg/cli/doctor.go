@@ -2,11 +2,11 @@ package cli
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 func doctorCommand(a *app) *cobra.Command {
@@ -39,18 +39,20 @@ func runDoctor(ctx context.Context, a *app) error {
 		return partly(len(found) > 0)
 	}
 	if len(found) == 0 {
-		fmt.Fprintln(a.stdout, "Nothing works against the fence here.")
+		output.Println(a.stdout, "Nothing works against the fence here.")
 		return nil
 	}
 	for i, f := range found {
 		if i > 0 {
-			fmt.Fprintln(a.stdout)
+			output.Println(a.stdout)
 		}
 		severity := string(f.Severity)
 		if f.Severity == notice.Alarm {
-			severity = a.alarm(severity)
+			severity = alarm(severity)
 		}
-		fmt.Fprintf(a.stdout, "%s: %s\n  why: %s\n  way out: %s\n", severity, plainLine(f.Finding), plainLine(f.Why), plainLine(f.WayOut))
+		output.Paragraph(a.stdout, severity+": ", plainLine(f.Finding))
+		output.Paragraph(a.stdout, "  why: ", plainLine(f.Why))
+		output.Paragraph(a.stdout, "  way out: ", plainLine(f.WayOut))
 	}
 	return partly(true)
 }

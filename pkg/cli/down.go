@@ -2,9 +2,10 @@ package cli
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 func downCommand(a *app) *cobra.Command {
@@ -32,9 +33,9 @@ func runDown(ctx context.Context, a *app, adopt bool) error {
 		return a.printPlan(r.Plan, r.Generation)
 	}
 	if r.Plan.Empty() {
-		fmt.Fprintln(a.stdout, "There was no fence. Until apply or up, refresh does not put one up.")
+		output.Println(a.stdout, "There was no fence. Until apply or up, refresh does not put one up.")
 	} else {
-		fmt.Fprintln(a.stdout, "The fence is down: ringfence drops nothing until apply or up.")
+		output.Println(a.stdout, "The fence is down: ringfence drops nothing until apply or up.")
 	}
 	return nil
 }

@@ -4,17 +4,20 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 func historyCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var addresses bool
+	c := &cobra.Command{
 		Use:   "history [N]",
 		Short: "Show the generations: when, by whom, what changed",
 		Long: `history lists the stored generations, the newest first: when and by whom
@@ -23,8 +26,13 @@ before. A generation is made by apply and by rollback; refresh makes none. One t
 was not confirmed in time is marked as undone: the next one changes the rules of the
 one before it.
 
-With N it shows one generation with each of its changes and its policy.`,
+With N it shows one generation with each of its changes and its policy.
+
+With --addresses it lists which addresses have come and gone since by answers of
+name servers, the newest first: when, by which name, and whether ringfence
+refresh, run or apply has asked. With N only those while N was in force.`,
 		Example: `  ringfence history
+  ringfence history --addresses
   ringfence history 12      what did generation 12 change, and what is its policy?
   ringfence rollback 11     go back to the one before`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -38,40 +46,37 @@ With N it shows one generation with each of its changes and its policy.`,
 			switch {
 			case err != nil:
 				return err
+			case addresses:
+				return runMoves(a, n)
 			case n == 0:
 				return runHistory(a)
 			}
 			return runGeneration(a, n)
 		},
 	}
+	c.Flags().BoolVar(&addresses, "addresses", false, "list which addresses have come and gone")
+	return c
 }
 
-// pastGeneration is the object that history prints for one generation.
-type pastGeneration struct {
-	Generation int       `json:"generation"`
-	Time       time.Time `json:"time,omitzero"`
-	User       string    `json:"user,omitempty"`
-	Command    string    `json:"command,omitempty"`
-	Version    string    `json:"version,omitempty"`
-	Source     string    `json:"source,omitempty"`
-	InForce    bool      `json:"in_force"`
-	Undone     bool      `json:"undone,omitempty"`
-	Summary    string    `json:"summary,omitempty"`
-	Damaged    string    `json:"damaged,omitempty"`
-}
-
-func reportGeneration(g fence.Generation) pastGeneration {
-	r := pastGeneration{Generation: g.Number, InForce: g.InForce, Undone: g.Undone}
-	if g.Damaged != nil {
-		r.Damaged = g.Damaged.Error()
+// runMoves lists which addresses have come and gone, all or those of a generation.
+func runMoves(a *app, generation int) error {
+	all, err := a.fence().Moves()
+	if err != nil {
+		return err
 	}
-	if e := g.Entry; e != nil {
-		r.Time, r.User, r.Command, r.Version, r.Source = e.Time, e.User, e.Command, e.Version, e.Source
+	list := report.MovesOf(all, generation)
+	if a.json() {
+		return a.writeJSON(list)
 	}
-	if g.Plan != nil {
-		r.Summary = plan.Changed(g.Plan)
+	if len(list) == 0 {
+		output.Println(a.stdout, "No address has come or gone by answers of name servers.")
 	}
-	return r
+	output.Table(a.stdout, func(w io.Writer) {
+		for _, m := range list {
+			output.Printf(w, "%s\t%s\t%s %s\t%s\n", m.Time.Local().Format(time.DateTime), m.Command, sign(m.Action), m.Address, m.Reason)
+		}
+	})
+	return nil
 }
 
 func runHistory(a *app) error {
@@ -79,24 +84,24 @@ func runHistory(a *app) error {
 	if err != nil {
 		return err
 	}
-	list := []pastGeneration{}
+	list := []report.Generation{}
 	for _, g := range slices.Backward(all) {
-		list = append(list, reportGeneration(g))
+		list = append(list, report.GenerationOf(g))
 	}
 	if a.json() {
 		return a.writeJSON(list)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(a.stdout, "There is no generation yet: write a policy and run ringfence apply.")
+		output.Println(a.stdout, "There is no generation yet: write a policy and run ringfence apply.")
 		return nil
 	}
-	table(a.stdout, func(w io.Writer) {
+	output.Table(a.stdout, func(w io.Writer) {
 		for _, g := range list {
 			switch {
 			case g.Damaged != "":
-				fmt.Fprintf(w, "%d\t%s\n", g.Generation, a.alarm(g.Damaged))
+				output.Printf(w, "%d\t%s\n", g.Generation, alarm(g.Damaged))
 			default:
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.Summary, g.standing())
+				output.Printf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.Text(), standing(g))
 			}
 		}
 	})
@@ -104,7 +109,7 @@ func runHistory(a *app) error {
 }
 
 // standing says in brackets whether a generation is in force, or was undone.
-func (g pastGeneration) standing() string {
+func standing(g report.Generation) string {
 	switch {
 	case g.InForce:
 		return " (in force)"
@@ -120,34 +125,36 @@ func runGeneration(a *app, number int) error {
 	if err != nil {
 		return err
 	}
-	g := reportGeneration(*past)
+	g := report.GenerationOf(*past)
 	if a.json() {
-		changes := []plan.Change{}
+		whole := report.WholeGeneration{Generation: g, Changes: []plan.Change{}, Policy: past.Entry.Policy}
 		if past.Plan != nil {
-			changes = append(changes, past.Plan.Changes...)
+			whole.Changes = append(whole.Changes, past.Plan.Changes...)
 		}
-		return a.writeJSON(struct {
-			pastGeneration
-			Changes []plan.Change `json:"changes"`
-			Policy  string        `json:"policy"`
-		}{g, changes, past.Entry.Policy})
+		return a.writeJSON(whole)
 	}
-	table(a.stdout, func(w io.Writer) {
-		fmt.Fprintf(w, "generation\t%d%s\n", g.Generation, g.standing())
-		fmt.Fprintf(w, "made\t%s (%s), by %s\n", g.Time.Local().Format(time.DateTime), notice.Ago(g.Time), g.User)
-		fmt.Fprintf(w, "command\t%s\n", g.Command)
-		fmt.Fprintf(w, "version\t%s\n", g.Version)
-		fmt.Fprintf(w, "policy from\t%s\n", g.Source)
+	output.Table(a.stdout, func(w io.Writer) {
+		output.Printf(w, "generation\t%d%s\n", g.Generation, standing(g))
+		output.Printf(w, "made\t%s (%s), by %s\n", g.Time.Local().Format(time.DateTime), notice.Ago(g.Time), g.User)
+		output.Printf(w, "command\t%s\n", g.Command)
+		output.Printf(w, "version\t%s\n", g.Version)
+		output.Printf(w, "policy from\t%s\n", g.Source)
 	})
+	if len(g.PolicyChanges) > 0 {
+		fmt.Fprintln(a.stdout, "\nchanges of the policy")
+		for _, line := range g.PolicyChanges {
+			output.Printf(a.stdout, "  %s\n", line)
+		}
+	}
 	fmt.Fprintln(a.stdout, "\nchanges")
 	switch {
 	case past.Plan == nil:
-		fmt.Fprintln(a.stdout, "  not known: the generation before it is not stored any more")
+		output.Println(a.stdout, "  not known: the generation before it is not stored any more")
 	case past.Plan.Empty():
-		fmt.Fprintln(a.stdout, "  none in the rules")
+		output.Println(a.stdout, "  none in the rules")
 	default:
-		a.writePlan(a.stdout, past.Plan)
+		writePlan(a.stdout, past.Plan)
 	}
-	fmt.Fprintf(a.stdout, "\npolicy\n%s", past.Entry.Policy)
+	fmt.Fprintln(a.stdout, "\npolicy\n"+strings.TrimSuffix(past.Entry.Policy, "\n"))
 	return nil
 }

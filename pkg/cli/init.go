@@ -10,7 +10,9 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/report"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -68,63 +70,39 @@ func runInit(a *app, names []string) error {
 		return err
 	}
 	if a.json() {
-		return a.writeJSON(draftReport(a.policyPath, draft))
+		return a.writeJSON(report.DraftOf(a.policyPath, draft))
 	}
 	printDraft(a, draft)
 	return nil
 }
 
-func draftReport(path string, d policy.Draft) any {
-	networks := func(list []ruleset.Network) []string {
-		texts := []string{}
-		for _, n := range list {
-			texts = append(texts, n.Prefix.String())
-		}
-		return texts
-	}
-	return struct {
-		Path       string             `json:"path"`
-		Monitor    bool               `json:"monitor"`
-		Exposed    []ruleset.Listener `json:"exposed"`
-		Forwards   bool               `json:"forwards"`
-		Outside    []string           `json:"outside"`
-		Interfaces []string           `json:"interfaces"`
-		Trusted    []string           `json:"trusted"`
-		Inside     []string           `json:"inside"`
-		Servers    []ruleset.Listener `json:"servers"`
-	}{
-		path, d.Monitor, append([]ruleset.Listener{}, d.Exposed...), d.Host.Forwards, append([]string{}, d.Host.Outside...), append([]string{}, d.Interfaces...),
-		networks(d.Trusted), networks(d.Inside), append([]ruleset.Listener{}, d.Servers...),
-	}
-}
-
 func printDraft(a *app, d policy.Draft) {
-	fmt.Fprintf(a.stdout, "Wrote %s for this host:\n", a.policyPath)
-	table(a.stdout, func(w io.Writer) {
+	output.Printf(a.stdout, "Wrote %s for this host:\n", a.policyPath)
+	output.Table(a.stdout, func(w io.Writer) {
 		none := func(texts []string, otherwise string) string {
 			if len(texts) == 0 {
 				return otherwise
 			}
 			return strings.Join(texts, ", ")
 		}
-		fmt.Fprintf(w, "  leads outside\t%s\n", none(d.Host.Outside, "no interface has a default route"))
-		fmt.Fprintf(w, "  fenced\t%s\n", none(d.Interfaces, "every interface but lo"))
-		fmt.Fprintf(w, "  trusted\t%s\n", none(texts(d.Trusted), "no private network is connected"))
+		output.Printf(w, "  leads outside\t%s\n", none(d.Host.Outside, "no interface has a default route"))
+		output.Printf(w, "  fenced\t%s\n", none(d.Interfaces, "every interface but lo"))
+		output.Printf(w, "  trusted\t%s\n", none(texts(d.Trusted), "no private network is connected"))
 		if d.Host.Forwards {
-			fmt.Fprintf(w, "  inside\t%s\n", none(texts(d.Inside), "none"))
+			output.Printf(w, "  inside\t%s\n", none(texts(d.Inside), "none"))
 		}
-		fmt.Fprintf(w, "  SIP server\t%s\n", none(serverTexts(d.Servers), "none listens now"))
+		output.Printf(w, "  SIP server\t%s\n", none(serverTexts(d.Servers), "none listens now"))
 	})
 	switch {
 	case len(d.Exposed) > 0:
-		fmt.Fprintf(a.stdout, `It drops nothing yet (mode: monitor): %s can be reached from everywhere, and no
+		output.Printf(a.stdout, `It drops nothing yet (mode: monitor): %s can be reached from everywhere, and no
 network of phones is connected, so enforce would drop every phone that is not
 listed. ringfence status counts what it would drop; then write enforce.
 `, strings.Join(serverTexts(d.Exposed), ", "))
 	case d.Monitor:
-		fmt.Fprintln(a.stdout, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")
+		output.Println(a.stdout, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")
 	}
-	fmt.Fprintln(a.stdout, "Read it, then: ringfence diff")
+	output.Println(a.stdout, "Read it, then: ringfence diff")
 }
 
 func texts[T fmt.Stringer](items []T) []string {

@@ -1,13 +1,13 @@
 package cli
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/manual"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 func manCommand(a *app) *cobra.Command {
@@ -25,9 +25,9 @@ environment the pages have that date.`,
 				return err
 			}
 			if a.json() {
-				return a.writeJSON(map[string][]string{"files": names})
+				return a.writeJSON(report.Files{Files: names})
 			}
-			fmt.Fprintf(a.stdout, "Wrote %s into %s.\n", notice.Count(len(names), "page"), args[0])
+			output.Printf(a.stdout, "Wrote %s into %s.\n", notice.Count(len(names), "page"), args[0])
 			return nil
 		},
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {

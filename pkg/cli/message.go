@@ -16,6 +16,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/capture"
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
@@ -108,10 +109,10 @@ func testMessage(a *app, from io.Reader, automaton *signature.Automaton) error {
 	if a.json() {
 		return a.writeJSON(t)
 	}
-	fmt.Fprintln(a.stdout, t.Verdict)
-	table(a.stdout, func(w io.Writer) {
+	output.Println(a.stdout, t.Verdict)
+	output.Table(a.stdout, func(w io.Writer) {
 		for _, f := range t.Findings {
-			fmt.Fprintf(w, "  %d:%d\t%s\t%s\t%s: %q\n", f.Line, f.Column, f.Signature, f.Class, f.Header, f.Text)
+			output.Printf(w, "  %d:%d\t%s\t%s\t%s: %q\n", f.Line, f.Column, f.Signature, f.Class, f.Header, f.Text)
 		}
 	})
 	return nil

@@ -1,19 +1,19 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 // say writes one line to standard error, even if the text has line breaks.
 func (a *app) say(kind, text string) {
-	fmt.Fprintf(a.stderr, "ringfence: %s: %s\n", kind, plainLine(text))
+	output.Printf(a.stderr, "ringfence: %s: %s\n", kind, plainLine(text))
 }
 
 // plainLine makes one line of a text.
-func plainLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
+func plainLine(text string) string { return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ") }
 
 // print writes a notice, and what to do about it.
 func (a *app) print(n notice.Notice) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/phone"
 )
 
@@ -52,14 +53,6 @@ not use the network.
   ringfence phone mitel --steps                            by hand, on the phone's web page`,
 		Args: oneMaker,
 		RunE: func(_ *cobra.Command, args []string) error { return runPhone(a, args, f) },
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			makers, _ := catalog.Makers()
-			var names []string
-			for _, m := range makers {
-				names = append(names, m.Name)
-			}
-			return names, cobra.ShellCompDirectiveNoFileComp
-		},
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.Model, "model", "", "the phone's `model`, such as T46S")
@@ -69,7 +62,6 @@ not use the network.
 	flags.StringVar(&f.provider, "provider", "", "the `preset` of its provider: adds the settings for SRV records if needed")
 	flags.StringVar(&f.format, "format", "", "the `form`: cfg or xml, whichever the maker has, or text for reading (default: the maker's)")
 	flags.BoolVar(&f.steps, "steps", false, "also the steps on the phone's web page")
-	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"cfg", "xml", "text"}, cobra.ShellCompDirectiveNoFileComp))
 	c.AddCommand(phoneListCommand(a))
 	return c
 }
@@ -163,12 +155,15 @@ func writeSnippet(a *app, s phone.Snippet, f phoneFlags) error {
 	if f.steps {
 		steps = s.Steps()
 	}
-	return a.writeJSON(struct {
-		phone.Snippet
-		Steps    []string `json:"steps"`
-		Text     string   `json:"text"`
-		Warnings []string `json:"warnings"`
-	}{s, steps, text, append([]string{}, phoneWarnings(s, f)...)})
+	return a.writeJSON(phoneSnippet{s, steps, text, append([]string{}, phoneWarnings(s, f)...)})
+}
+
+// phoneSnippet is the object that phone prints.
+type phoneSnippet struct {
+	phone.Snippet
+	Steps    []string `json:"steps"`
+	Text     string   `json:"text"`
+	Warnings []string `json:"warnings"`
 }
 
 // phoneWarnings says which flags have no effect here, and what they do not protect
@@ -263,12 +258,12 @@ func runPhoneList(a *app, args []string) error {
 	if a.json() {
 		return a.writeJSON(reports)
 	}
-	table(a.stdout, func(w io.Writer) {
+	output.Table(a.stdout, func(w io.Writer) {
 		fmt.Fprintln(w, "MAKER\tPHONES")
 		for _, r := range reports {
 			name := strings.Join(append([]string{r.Name}, r.Also...), ", ")
 			for _, f := range r.Families {
-				fmt.Fprintf(w, "%s\t%s\n", name, f.Title)
+				output.Printf(w, "%s\t%s\n", name, f.Title)
 				name = ""
 			}
 		}

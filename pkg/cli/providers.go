@@ -15,6 +15,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/rules"
@@ -39,10 +40,6 @@ your phones use and the addresses that the provider's help pages list.`,
 			Short: "Show everything that is known about a provider",
 			Args:  oneArgument("a provider, such as twilio"),
 			RunE:  func(_ *cobra.Command, args []string) error { return runShowProvider(a, args[0]) },
-			ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-				known, _ := catalog.Providers()
-				return slices.Sorted(maps.Keys(known)), cobra.ShellCompDirectiveNoFileComp
-			},
 		},
 		&cobra.Command{
 			Use:   "check FILE",
@@ -79,10 +76,10 @@ func runProviders(a *app) error {
 	if a.json() {
 		return a.writeJSON(reports)
 	}
-	table(a.stdout, func(w io.Writer) {
+	output.Table(a.stdout, func(w io.Writer) {
 		fmt.Fprintln(w, "NAME\tPROVIDER\tKNOWN BY\tCONFIDENCE\tCHECKED")
 		for _, r := range reports {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Title, r.KnownBy(), r.Confidence, r.Checked)
+			output.Printf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Title, r.KnownBy(), r.Confidence, r.Checked)
 		}
 	})
 	fmt.Fprintln(a.stdout, "\nringfence providers show NAME shows the rest.")
@@ -102,12 +99,12 @@ func runShowProvider(a *app, name string) error {
 	if a.json() {
 		return a.writeJSON(r)
 	}
-	fmt.Fprintf(a.stdout, "%s: %s\n\nIn the policy:\n\n    providers:\n", r.Name, r.Title)
+	output.Printf(a.stdout, "%s: %s\n\nIn the policy:\n\n    providers:\n", r.Name, r.Title)
 	for line := range strings.SplitSeq(r.Policy, "\n") {
-		fmt.Fprintf(a.stdout, "      %s\n", line)
+		output.Printf(a.stdout, "      %s\n", line)
 	}
-	fmt.Fprintln(a.stdout)
-	table(a.stdout, func(w io.Writer) { writeProvider(w, r) })
+	output.Println(a.stdout)
+	output.Table(a.stdout, func(w io.Writer) { writeProvider(w, r) })
 	for _, warning := range r.Warnings {
 		a.warn(warning)
 	}
@@ -117,7 +114,7 @@ func runShowProvider(a *app, name string) error {
 func writeProvider(w io.Writer, r catalog.Provider) {
 	row := func(what, text string) {
 		if text != "" {
-			fmt.Fprintf(w, "%s\t%s\n", what, text)
+			output.Printf(w, "%s\t%s\n", what, text)
 		}
 	}
 	rows := func(what string, texts []string) {
@@ -125,7 +122,7 @@ func writeProvider(w io.Writer, r catalog.Provider) {
 			if i > 0 {
 				what = ""
 			}
-			fmt.Fprintf(w, "%s\t%s\n", what, text)
+			output.Printf(w, "%s\t%s\n", what, text)
 		}
 	}
 	for _, p := range r.Parameters {
@@ -158,7 +155,7 @@ func runCheckProvider(a *app, path string) error {
 	}
 	text := "version: 1\nproviders:\n" + strings.Join(p.PolicyLines(p.Examples()), "\n") + "\n"
 	checked, err := policy.Parse("a policy with "+filepath.Base(path), strings.NewReader(text),
-		policy.Available{Presets: map[string]policy.Preset{p.Name: preset}, SignatureLists: []string{"scanners"}})
+		policy.Available{Presets: policy.PresetMap{p.Name: preset}, SignatureLists: []string{"scanners"}})
 	if err != nil {
 		return err
 	}
@@ -167,9 +164,9 @@ func runCheckProvider(a *app, path string) error {
 	if a.json() {
 		return a.writeJSON(r)
 	}
-	fmt.Fprintf(a.stdout, "%s is valid: %s. In a policy:\n\n", path, r.KnownBy())
+	output.Printf(a.stdout, "%s is valid: %s. In a policy:\n\n", path, r.KnownBy())
 	for line := range strings.SplitSeq(r.Policy, "\n") {
-		fmt.Fprintf(a.stdout, "    %s\n", line)
+		output.Printf(a.stdout, "    %s\n", line)
 	}
 	for _, warning := range r.Warnings {
 		a.warn(warning)

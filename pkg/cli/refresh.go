@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -50,10 +51,10 @@ func runRefresh(ctx context.Context, a *app, o fence.RefreshOptions, verbose boo
 	if a.json() {
 		err = a.printPlan(r.Plan, r.Generation)
 	} else {
-		for _, c := range r.Plan.Changes {
-			a.log.Debug("change", "action", c.Action, "kind", c.Kind, "name", c.Name, "value", c.Value, "reason", c.Reason)
+		if r.Plan.Have.Exists {
+			writePlan(a.stdout, r.Plan)
 		}
-		fmt.Fprintf(a.stdout, "Generation %d, %s: %s.%s\n", r.Generation, r.Size, plan.Summary(r.Plan), a.standing(r.Alarms))
+		output.Printf(a.stdout, "Generation %d, %s: %s.%s\n", r.Generation, r.Size, plan.Summary(r.Plan), a.standing(r.Alarms))
 	}
 	if err != nil {
 		return err
@@ -70,7 +71,7 @@ func runRefresh(ctx context.Context, a *app, o fence.RefreshOptions, verbose boo
 // error may say nothing any more.
 func (a *app) standing(alarms int) string {
 	switch {
-	case alarms == 0 || !a.onTerminal:
+	case alarms == 0 || !a.stdout.Terminal:
 		return ""
 	case alarms == 1:
 		return " 1 alarm stands: see ringfence status."
@@ -81,7 +82,7 @@ func (a *app) standing(alarms int) string {
 // printIdle says why nothing was done; programs hear only that.
 func printIdle(a *app, r *fence.Refreshed) error {
 	if !a.json() {
-		fmt.Fprintln(a.stdout, r.Idle)
+		output.Println(a.stdout, r.Idle)
 		return nil
 	}
 	a.say("note", r.Idle)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/site"
@@ -84,37 +85,37 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 func writeResolved(a *app, resolved []resolve.Report) {
 	for i, n := range resolved {
 		if i > 0 {
-			fmt.Fprintln(a.stdout)
+			output.Println(a.stdout)
 		}
 		w := treeWriter{Writer: a.stdout, seen: map[string]bool{}}
 		servers := n.Servers()
 		w.named = len(servers) > 1
-		fmt.Fprintln(w, n.Name)
+		output.Println(w, n.Name)
 		w.write(n.Tree, "  ")
 		if len(servers) > 0 {
-			fmt.Fprintln(w, "answered by "+strings.Join(servers, ", "))
+			output.Println(w, "answered by "+strings.Join(servers, ", "))
 		}
 		if len(n.Cut) > 0 {
 			var limits []string
 			for _, limit := range n.Cut {
 				limits = append(limits, string(limit))
 			}
-			fmt.Fprintf(w, "left out is what goes beyond %s\n", strings.Join(limits, ", "))
+			output.Printf(w, "left out is what goes beyond %s\n", strings.Join(limits, ", "))
 		}
-		fmt.Fprintln(a.stdout, "allowed:")
+		output.Println(a.stdout, "allowed:")
 		if len(n.Addresses) == 0 {
-			fmt.Fprintln(a.stdout, "  no address")
+			output.Println(a.stdout, "  no address")
 		}
-		table(a.stdout, func(w io.Writer) {
+		output.Table(a.stdout, func(w io.Writer) {
 			for _, address := range n.Addresses {
-				fmt.Fprintf(w, "  %s\t%s\t%s\n", address.Address, address.Via, ttlText(address.TTL))
+				output.Printf(w, "  %s\t%s\t%s\n", address.Address, address.Via, ttlText(address.TTL))
 			}
 		})
 		if len(n.Rejected) > 0 {
-			fmt.Fprintln(a.stdout, "left out:")
+			output.Println(a.stdout, "left out:")
 		}
 		for _, r := range n.Rejected {
-			fmt.Fprintf(a.stdout, "  %s %s\n", r.Address, r.Why)
+			output.Printf(a.stdout, "  %s %s\n", r.Address, r.Why)
 		}
 		for _, f := range n.Failures {
 			if f.Type == "" { // the others are in the tree
@@ -162,7 +163,7 @@ func (w treeWriter) write(tree []resolve.TreeNode, indent string) {
 		case again:
 			line += ": as above"
 		}
-		fmt.Fprintln(w, indent+line)
+		output.Println(w, indent+line)
 		if again {
 			continue
 		}
@@ -171,7 +172,7 @@ func (w treeWriter) write(tree []resolve.TreeNode, indent string) {
 			if r.Rejected != "" {
 				text += ", left out: " + r.Rejected
 			}
-			fmt.Fprintf(w, "%s  %s\n", indent, text)
+			output.Printf(w, "%s  %s\n", indent, text)
 		}
 		w.write(n.Children, indent+"    ")
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 )
 
 func rollbackCommand(a *app) *cobra.Command {
@@ -84,14 +85,15 @@ func generationOf(args []string) (int, error) {
 func printRolledBack(a *app, r *fence.RolledBack) {
 	switch {
 	case r.Generation == r.Target && r.Plan.Empty():
-		fmt.Fprintf(a.stdout, "Nothing to do: generation %d is in force.\n", r.Generation)
+		output.Printf(a.stdout, "Nothing to do: generation %d is in force.\n", r.Generation)
 	case r.Generation == r.Target:
-		fmt.Fprintf(a.stdout, "Generation %d is in force: %s.\n", r.Generation, notice.Count(len(r.Plan.Changes), "change"))
+		output.Printf(a.stdout, "Generation %d is in force: %s.\n", r.Generation, notice.Count(len(r.Plan.Changes), "change"))
 	case !r.New:
-		fmt.Fprintf(a.stdout, "Generation %d is in force; its policy is that of generation %d.\n", r.Generation, r.Target)
+		output.Printf(a.stdout, "Generation %d is in force; its policy is that of generation %d.\n", r.Generation, r.Target)
 	default:
-		fmt.Fprintf(a.stdout, "Generation %d is in force, with the policy of generation %d: %s.\n", r.Generation, r.Target, notice.Count(len(r.Plan.Changes), "change"))
+		output.Printf(a.stdout, "Generation %d is in force, with the policy of generation %d: %s.\n", r.Generation, r.Target, notice.Count(len(r.Plan.Changes), "change"))
 	}
+	printMode(a, &r.Applied)
 	// Reading anything but a regular file, such as standard input, might never end.
 	info, err := os.Stat(r.Source)
 	if err != nil || !info.Mode().IsRegular() {
@@ -103,6 +105,6 @@ func printRolledBack(a *app, r *fence.RolledBack) {
 		same = err != nil || string(text) == r.Text
 	}
 	if !same {
-		fmt.Fprintf(a.stdout, "The policy file %s differs from it: correct the file before the next apply.\n", r.Source)
+		output.Printf(a.stdout, "The policy file %s differs from it: correct the file before the next apply.\n", r.Source)
 	}
 }

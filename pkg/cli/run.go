@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -27,9 +26,6 @@ its status, and that it is alive.`,
 }
 
 func runRun(ctx context.Context, a *app) error {
-	if plain, ok := a.log.Handler().(warnings); ok {
-		a.log = slog.New(plain.Handler) // a service's warnings are lines of its log
-	}
 	d := daemon.New(a.log)
 	return d.Run(ctx, a.fenceFor(d.Notice).Reconciler())
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
@@ -111,7 +112,7 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 
 // listSignatures prints a line for each condition.
 func (a *app) listSignatures(list []listedSignature) {
-	table(a.stdout, func(w io.Writer) {
+	output.Table(a.stdout, func(w io.Writer) {
 		fmt.Fprintln(w, "NAME\tCLASS\tHEADER\tMATCH\tPACKETS")
 		for _, s := range list {
 			packets := "-"
@@ -125,9 +126,9 @@ func (a *app) listSignatures(list []listedSignature) {
 			if len(s.All) > 0 {
 				first = s.All[0]
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s %q\t%s\n", s.Name, s.Class, first.Header, first.Match, first.Value, packets)
+			output.Printf(w, "%s\t%s\t%s\t%s %q\t%s\n", s.Name, s.Class, first.Header, first.Match, first.Value, packets)
 			for _, also := range s.All[min(1, len(s.All)):] {
-				fmt.Fprintf(w, "  and\t\t%s\t%s %q\t\n", also.Header, also.Match, also.Value)
+				output.Printf(w, "  and\t\t%s\t%s %q\t\n", also.Header, also.Match, also.Value)
 			}
 		}
 	})

@@ -2,10 +2,10 @@ package cli
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
 )
 
@@ -30,6 +30,6 @@ func runUp(ctx context.Context, a *app) error {
 	if a.json() {
 		return a.printPlan(r.Plan, r.Generation)
 	}
-	fmt.Fprintf(a.stdout, "Generation %d, %s: %s.\n", r.Generation, r.Size, plan.Summary(r.Plan))
+	output.Printf(a.stdout, "Generation %d, %s: %s.\n", r.Generation, r.Size, plan.Summary(r.Plan))
 	return nil
 }

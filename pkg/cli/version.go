@@ -2,11 +2,13 @@ package cli
 
 import (
 	"cmp"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 // release is set by the linker in a release.
@@ -39,9 +41,9 @@ func versionCommand(a *app) *cobra.Command {
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			if a.json() {
-				return a.writeJSON(map[string]string{"version": version(), "go": runtime.Version()})
+				return a.writeJSON(report.Version{Version: version(), Go: runtime.Version()})
 			}
-			fmt.Fprintf(a.stdout, "ringfence %s (%s)\n", version(), runtime.Version())
+			output.Printf(a.stdout, "ringfence %s (%s)\n", version(), runtime.Version())
 			return nil
 		},
 	}

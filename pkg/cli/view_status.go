@@ -11,16 +11,18 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/report"
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
 // writeStatus prints first what needs attention, then the fence, then the addresses and
 // the counters.
-func (a *app) writeStatus(s *fence.Status, r *statusReport) {
+func (a *app) writeStatus(s *fence.Status, r *report.Status) {
 	out := a.stdout
 	a.writeAlarms(out, r.Alarms)
-	table(out, func(w io.Writer) { a.writeFence(w, s, r) })
+	output.Table(out, func(w io.Writer) { a.writeFence(w, s, r) })
 	for _, p := range r.Providers {
 		writeAddresses(out, "provider "+p.Name, p.Addresses)
 	}
@@ -28,7 +30,7 @@ func (a *app) writeStatus(s *fence.Status, r *statusReport) {
 		writeAddresses(out, "trusted", r.Trusted)
 	}
 	if len(r.Allowed) > 0 {
-		fmt.Fprintf(out, "\nallowed by hand\n")
+		output.Printf(out, "\nallowed by hand\n")
 		writeBans(out, "  ", r.Allowed)
 	}
 	writeLeftOut(out, r.LeftOut)
@@ -40,117 +42,125 @@ func (a *app) writeStatus(s *fence.Status, r *statusReport) {
 	if strings.HasPrefix(r.Backend, string(policy.BackendIPTables)) {
 		made = "fence"
 	}
-	fmt.Fprintf(out, "\npackets since the %s was made\n", made)
-	table(out, func(w io.Writer) {
+	output.Printf(out, "\npackets since the %s was made\n", made)
+	output.Table(out, func(w io.Writer) {
 		for _, name := range slices.Sorted(maps.Keys(r.Counters)) {
-			fmt.Fprintf(w, "  %s\t%d\n", name, r.Counters[name])
+			output.Printf(w, "  %s\t%d", name, r.Counters[name])
+			if s.Monitor && strings.HasPrefix(name, "dropped_") {
+				fmt.Fprint(w, "\twould be dropped")
+			}
+			output.Println(w)
 		}
 	})
 }
 
-func writeAddresses(out io.Writer, title string, list []addressReport) {
-	fmt.Fprintf(out, "\n%s\n", title)
+func writeAddresses(out io.Writer, title string, list []report.Address) {
+	output.Printf(out, "\n%s\n", title)
 	if len(list) == 0 {
-		fmt.Fprintln(out, "  no address is known")
+		output.Println(out, "  no address is known")
 		return
 	}
-	table(out, func(w io.Writer) {
+	output.Table(out, func(w io.Writer) {
 		for _, r := range list {
-			fmt.Fprintf(w, "  %s\t%s", r.Address, r.From)
+			output.Printf(w, "  %s\t%s", r.Address, r.From)
 			if r.LastSeen != nil {
-				fmt.Fprintf(w, "\t%s\tseen %s", r.Via, notice.Ago(*r.LastSeen))
+				output.Printf(w, "\t%s\tseen %s", r.Via, notice.Ago(*r.LastSeen))
 			}
 			if r.Missing != nil {
-				fmt.Fprintf(w, ", missing from answers since %s", r.Missing.Local().Format(time.DateTime))
+				output.Printf(w, ", missing from answers since %s", r.Missing.Local().Format(time.DateTime))
 			}
-			fmt.Fprintln(w)
+			output.Println(w)
 		}
 	})
 }
 
 // writeFence prints whether the fence is up, and its generation and back end.
-func (a *app) writeFence(w io.Writer, s *fence.Status, r *statusReport) {
-	fmt.Fprintf(w, "fence\t%s\n", a.fenceText(s, r))
+func (a *app) writeFence(w io.Writer, s *fence.Status, r *report.Status) {
+	output.Printf(w, "fence\t%s\n", a.fenceText(s, r))
 	if s.Begun {
 		return
 	}
 	if r.Generation == 0 {
-		fmt.Fprintf(w, "generation\tnone: write a policy and run ringfence apply\n")
+		output.Printf(w, "generation\tnone: write a policy and run ringfence apply\n")
 		return
 	}
-	fmt.Fprintf(w, "mode\t%s\n", r.Mode)
-	fmt.Fprintf(w, "back end\t%s\n", r.Backend)
-	fmt.Fprintf(w, "engine\t%s: %s\n", r.Engine, r.EngineWhy)
-	fmt.Fprintf(w, "generation\t%d, by %s, %s\n", r.Generation, r.MadeBy, notice.Ago(*r.Made))
+	output.Printf(w, "mode\t%s\n", r.Mode)
+	if s.Monitor && r.Fence {
+		output.Printf(w, "\twhat would be dropped is counted, and passes\n")
+	}
+	output.Printf(w, "back end\t%s\n", r.Backend)
+	output.Printf(w, "engine\t%s: %s\n", r.Engine, r.EngineWhy)
+	output.Printf(w, "generation\t%d, by %s, %s\n", r.Generation, r.MadeBy, notice.Ago(*r.Made))
 	if s.Pending != nil {
-		fmt.Fprintf(w, "pending\t%s\n", a.alarm(pendingText(s.Pending)))
+		output.Printf(w, "pending\t%s\n", alarm(pendingText(s.Pending)))
 	}
 	if r.Drift && r.Down == nil {
-		fmt.Fprintf(w, "drift\t%s\n", a.alarm(notice.Count(s.Differences, "difference")+" in the kernel; ringfence diff shows it, ringfence refresh removes it"))
+		output.Printf(w, "drift\t%s\n", alarm(notice.Count(s.Differences, "difference")+" in the kernel; ringfence diff shows it, ringfence refresh removes it"))
 	} else if !r.Drift {
-		fmt.Fprintf(w, "drift\tnone\n")
+		output.Printf(w, "drift\tnone\n")
 	}
 	if r.PolicyChanged {
-		fmt.Fprintf(w, "policy file\tdiffers from the generation; ringfence diff shows what it would change\n")
+		output.Printf(w, "policy file\tdiffers from the generation; ringfence diff shows what it would change\n")
 	}
 	writeRefresh(w, s, r)
 }
 
 // fenceText says whether there is a fence.
-func (a *app) fenceText(s *fence.Status, r *statusReport) string {
+func (a *app) fenceText(s *fence.Status, r *report.Status) string {
 	switch {
 	case r.Down != nil && r.Fence:
-		return a.alarm("taken down " + notice.Ago(*r.Down) + ", but there is a table: ringfence down removes it, ringfence up makes it the fence")
+		return alarm("taken down " + notice.Ago(*r.Down) + ", but there is a table: ringfence down removes it, ringfence up makes it the fence")
 	case r.Down != nil && r.Drift:
-		return a.alarm("taken down " + notice.Ago(*r.Down) + ", but the classifier is still attached: ringfence down removes it")
+		return alarm("taken down " + notice.Ago(*r.Down) + ", but the classifier is still attached: ringfence down removes it")
 	case r.Down != nil:
 		return "taken down " + notice.Ago(*r.Down) + "; put it up with ringfence up"
 	case !r.Fence && r.Generation > 0:
-		return a.alarm("not in the kernel: nothing is dropped; put it up with ringfence up")
+		return alarm("not in the kernel: nothing is dropped; put it up with ringfence up")
 	case !r.Fence:
 		return "none"
 	case s.Begun:
-		return a.alarm("up, but the ringfence apply for it has not ended: if that was killed, ringfence refresh completes it")
+		return alarm("up, but the ringfence apply for it has not ended: if that was killed, ringfence refresh completes it")
 	case r.Generation == 0:
-		return a.alarm("not ringfence's, but there is a " + s.Backend.Place)
+		return alarm("not ringfence's, but there is a " + s.Backend.Place)
 	}
 	return "up"
 }
 
-func writeRefresh(w io.Writer, s *fence.Status, r *statusReport) {
+func writeRefresh(w io.Writer, s *fence.Status, r *report.Status) {
 	switch {
 	case s.Names == 0:
-		fmt.Fprintf(w, "addresses\tas listed; the policy has no names to ask for\n")
+		output.Printf(w, "addresses\tas listed; the policy has no names to ask for\n")
 	case r.Refresh.Time == nil:
-		fmt.Fprintf(w, "addresses\tnever asked for\n")
+		output.Printf(w, "addresses\tnever asked for\n")
 	case r.Refresh.OK:
-		fmt.Fprintf(w, "addresses\tasked for %s, without failures\n", notice.Ago(*r.Refresh.Time))
+		output.Printf(w, "addresses\tasked for %s, without failures\n", notice.Ago(*r.Refresh.Time))
 	default:
-		fmt.Fprintf(w, "addresses\tasked for %s, %s\n", notice.Ago(*r.Refresh.Time), notice.Count(len(r.Refresh.Failures), "failure"))
+		output.Printf(w, "addresses\tasked for %s, %s\n", notice.Ago(*r.Refresh.Time), notice.Count(len(r.Refresh.Failures), "failure"))
 	}
 	for _, f := range r.Refresh.Failures {
-		fmt.Fprintf(w, "  failed\t%s\n", site.ProblemText(f))
+		output.Printf(w, "  failed\t%s\n", site.ProblemText(f))
 	}
 }
 
 // writeAlarms prints what stands, each with its way out, before anything else.
 func (a *app) writeAlarms(out io.Writer, alarms []site.Alarm) {
-	for _, alarm := range alarms {
-		fmt.Fprintf(out, "%s  %s\n       %s\n", a.alarm("alarm"), alarm.Notice().Text, alarm.WayOut)
+	for _, stands := range alarms {
+		output.Paragraph(out, alarm("alarm")+"  ", stands.Notice().Text)
+		output.Paragraph(out, "       ", stands.WayOut)
 	}
 	if len(alarms) > 0 {
-		fmt.Fprintln(out)
+		output.Println(out)
 	}
 }
 
-func writeLeftOut(out io.Writer, list []leftOut) {
+func writeLeftOut(out io.Writer, list []report.LeftOut) {
 	if len(list) == 0 {
 		return
 	}
-	fmt.Fprintf(out, "\nleft out\n")
-	table(out, func(w io.Writer) {
+	output.Printf(out, "\nleft out\n")
+	output.Table(out, func(w io.Writer) {
 		for _, left := range list {
-			fmt.Fprintf(w, "  %s\t%s\t%s\n", left.Address, left.Name, left.Why)
+			output.Printf(w, "  %s\t%s\t%s\n", left.Address, left.Name, left.Why)
 		}
 	})
 }
@@ -163,10 +173,10 @@ func writeHits(out io.Writer, hits map[string]uint64) {
 		return
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(hits[b], hits[a]) })
-	fmt.Fprintf(out, "\npackets that matched a signature since it was loaded\n")
-	table(out, func(w io.Writer) {
+	output.Printf(out, "\npackets that matched a signature since it was loaded\n")
+	output.Table(out, func(w io.Writer) {
 		for _, name := range names {
-			fmt.Fprintf(w, "  %s\t%d\n", name, hits[name])
+			output.Printf(w, "  %s\t%d\n", name, hits[name])
 		}
 	})
 }

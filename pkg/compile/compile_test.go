@@ -358,12 +358,12 @@ func TestAddresses(t *testing.T) {
 	}
 
 	for prefix, why := range map[string]string{
-		"203.0.113.20/32": "acme: sip.acme.example SRV _sip._udp -> edge.acme.example A",
+		"203.0.113.20/32": "acme: sip.acme.example SRV _sip._udp -> edge.acme.example A; beta: sip.acme.example SRV _sip._udp -> edge.acme.example A",
 		"203.0.113.9/32":  "acme: registrars",
 		"203.0.113.4/32":  "acme: addresses",
 	} {
-		if o, _ := origins.Of("providers4", netip.MustParsePrefix(prefix)); o.String() != why {
-			t.Errorf("%s comes from %q, want %q", prefix, o, why)
+		if got := origins.Why("providers4", netip.MustParsePrefix(prefix)); got != why {
+			t.Errorf("%s comes from %q, want %q", prefix, got, why)
 		}
 	}
 	if diff := cmp.Diff([]string{"acme", "beta"}, origins.Providers); diff != "" {

@@ -121,6 +121,7 @@ func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
 	default:
 		d.restored(o.Plan, e)
 	}
+	d.changes(o.Plan)
 	return nil
 }
 
@@ -153,9 +154,7 @@ func (d *Daemon) Ask() func(context.Context) func(context.Context) error {
 				return err
 			}
 			d.log.Debug("asked for names", "names", len(answers), "changed", plan.Summary(o.Plan))
-			for _, c := range o.Plan.Changes {
-				d.log.Info("change", "action", c.Action, "kind", c.Kind, "name", c.Name, "value", c.Value, "reason", c.Reason)
-			}
+			d.changes(o.Plan)
 			return nil
 		}
 	}

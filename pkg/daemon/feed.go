@@ -86,6 +86,7 @@ func (d *Daemon) feedTable(ctx context.Context, box *inbox, touched <-chan backe
 				d.log.Debug("restore the table without waiting", "error", err)
 			case p != nil:
 				d.restored(p, e)
+				d.changes(p)
 			}
 			box.put(e)
 		}

@@ -1,12 +1,15 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
 )
 
 // about identifies a notice.
@@ -110,5 +113,23 @@ func (d *Daemon) setStatus(text string) {
 	if d.status != text {
 		d.status = text
 		d.notify("STATUS=" + text)
+	}
+}
+
+// changes logs each change of a table that was there: who is allowed now, and who is not
+// any more, with the reasons.
+func (d *Daemon) changes(p *plan.Plan) {
+	if !p.Have.Exists || !p.Want.Exists {
+		return // all of it is new, or gone
+	}
+	for _, c := range p.Changes {
+		switch {
+		case c.Allowed() && c.Action == plan.Add:
+			d.log.Info("allowed", "address", c.Value, "reason", cmp.Or(c.Reason, "it was removed"))
+		case c.Allowed():
+			d.log.Info("not allowed any more", "address", c.Value, "reason", c.Reason)
+		default:
+			d.log.Info("change", "action", c.Action, "kind", c.Kind, "name", c.Name, "value", c.Value, "reason", c.Reason, "rules", strings.Join(c.Rules, "; "))
+		}
 	}
 }

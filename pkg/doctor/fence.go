@@ -2,11 +2,13 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/site"
 )
 
 func obstacle(f Facts) []Finding {
@@ -83,7 +85,10 @@ func classifier(f Facts) []Finding {
 		return nil
 	}
 	var found []Finding
-	const why = "scanners are not recognised: they are dropped as unknown, or pass where unknown.action is accept"
+	why := "scanners are not recognised: they are dropped as unknown, or pass where unknown.action is accept"
+	if f.Site.Policy.Monitor {
+		why = "scanners are not recognised: of what they send it is not known that it would be dropped for that"
+	}
 	for _, text := range f.NotAttached {
 		found = append(found, Finding{
 			Name: "classifier-refused", Severity: notice.Warning, Finding: "the kernel has refused the classifier: " + text, Why: why,
@@ -174,6 +179,7 @@ func stateFolder(f Facts) []Finding {
 	if !s.Exists {
 		return nil // the first apply makes it
 	}
+	told := slices.ContainsFunc(f.Alarms, func(a site.Alarm) bool { return a.Kind == site.AlarmStateFolder })
 	finding := func(severity notice.Severity, what, wayOut string) Finding {
 		return Finding{
 			Name: "state-folder", Severity: severity, Finding: fmt.Sprintf("the state folder %s %s", s.Path, what),
@@ -182,6 +188,7 @@ func stateFolder(f Facts) []Finding {
 	}
 	var found []Finding
 	switch {
+	case told:
 	case s.ReadOnly:
 		found = append(found, finding(notice.Alarm, "is on a file system that is read-only", "make it writable, or name another one with --state-dir"))
 	case s.Free >= 0 && s.Free < roomNeeded || s.FreeFiles >= 0 && s.FreeFiles < filesNeeded:

@@ -2,9 +2,11 @@ package fence
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"syscall"
@@ -24,6 +26,9 @@ func lookFor(ctx context.Context, f *session, kernel backend.Kernel, s *site.Sit
 	l := site.Look{
 		Now: f.Now(), Words: f.Words, Place: kernel.Describe().Place, Table: have,
 		Generation: newest.Number, Made: newest.Time, File: policyFile(f.PolicyFile), Earlier: f.records().notices(),
+	}
+	if f.Folder != nil {
+		l.Folder, l.Unwritable = f.StateDir, f.Folder(f.StateDir).Unwritable()
 	}
 	if accepted, err := f.siteOf(newest, s.Memory); err == nil {
 		l.Accepted = accepted
@@ -67,32 +72,63 @@ func (f records) keepCounts(l site.Look) site.Counts {
 	return next
 }
 
-// policyFile reads the policy file. It returns nil if that cannot be read.
+// policyFile reads the policy file. It returns nil if none is known.
 func policyFile(path string) *site.File {
 	if path == "" {
 		return nil
 	}
-	file, err := os.Open(path)
+	found := &site.File{Path: path}
+	found.Text, found.Changed, found.Unread = readPolicyFile(path)
+	return found
+}
+
+func readPolicyFile(path string) (text string, changed time.Time, err error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be a pipe
 	if err != nil {
-		return nil
+		return "", time.Time{}, reason(err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return nil
+	switch {
+	case err != nil:
+		return "", time.Time{}, reason(err)
+	case !info.Mode().IsRegular():
+		return "", time.Time{}, errors.New("it is not a file")
 	}
-	text, err := io.ReadAll(io.LimitReader(file, policy.MaxSize+1))
+	content, err := io.ReadAll(io.LimitReader(file, policy.MaxSize+1))
 	if err != nil {
-		return nil
+		return "", time.Time{}, reason(err)
 	}
-	found := &site.File{Path: path, Text: string(text), Changed: info.ModTime()}
-	if status, ok := info.Sys().(*syscall.Stat_t); ok {
-		// A file that was moved or copied here may have kept an older time.
-		if changed := time.Unix(status.Ctim.Unix()); changed.After(found.Changed) {
-			found.Changed = changed
+	changed = info.ModTime()
+	// A file that was moved or copied here may have kept an older time, and a link may
+	// lead to another file now.
+	for _, i := range append(linksTo(path), info) {
+		if status, ok := i.Sys().(*syscall.Stat_t); ok && time.Unix(status.Ctim.Unix()).After(changed) {
+			changed = time.Unix(status.Ctim.Unix())
 		}
 	}
-	return found
+	return string(content), changed, nil
+}
+
+// linksTo returns the symbolic links among the parts of a path.
+func linksTo(path string) []os.FileInfo {
+	var links []os.FileInfo
+	for at := path; ; at = filepath.Dir(at) {
+		if info, err := os.Lstat(at); err == nil && info.Mode()&os.ModeSymlink != 0 {
+			links = append(links, info)
+		}
+		if at == filepath.Dir(at) {
+			return links
+		}
+	}
+}
+
+// reason is an error without the path, which is said beside it.
+func reason(err error) error {
+	if path, ok := errors.AsType[*os.PathError](err); ok {
+		return path.Err
+	}
+	return err
 }
 
 // notices returns the notices of earlier runs. Without them all notices are new.

@@ -158,6 +158,17 @@ func (f *Fence) Disallow(ctx context.Context, addr netip.Addr) (was bool, err er
 	return was, err
 }
 
+// AllowedByHand lists the addresses that should be allowed by hand now, whatever the kernel
+// holds.
+func (f *Fence) AllowedByHand() ([]ByHand, error) {
+	stored, err := f.allowances().list()
+	var list []ByHand
+	for _, a := range stored {
+		list = append(list, ByHand{a.Address, a.left(f.Now()), a.By})
+	}
+	return list, err
+}
+
 // allowedByHand lists the addresses that are allowed by hand now.
 func allowedByHand(ctx context.Context, kernel backend.Kernel) ([]ByHand, error) {
 	allowed, err := kernel.Allowances(ctx)

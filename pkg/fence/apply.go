@@ -37,6 +37,8 @@ type Applied struct {
 	// that there is an alarm.
 	Notices []notice.Notice
 	Partly  bool
+	// Monitor says that what would be dropped passes.
+	Monitor bool
 	// Pending says that the change is undone unless it is confirmed, nil if it stays.
 	Pending *Pending
 }
@@ -82,12 +84,12 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 	if err != nil {
 		return nil, err
 	}
-	applied := &Applied{Plan: lasting(p), Generation: generation, New: generation != numberOf(newest)}
+	applied := &Applied{Plan: lasting(p), Generation: generation, New: generation != numberOf(newest), Monitor: s.Policy.Monitor}
 	if applied.Pending, err = f.Pending(); err != nil {
 		return nil, err
 	}
 	alarms := s.Alarms(site.Look{Now: f.Now(), Words: f.Words, Generation: generation, Table: p.Want, Earlier: f.records().notices()})
-	applied.Notices = slices.Concat(s.Warnings(), site.NameNotices(s.Memory, alarms), alarmNotices(alarms))
+	applied.Notices = slices.Concat(site.FileWarnings(s.Policy), s.Warnings(), site.NameNotices(s.Memory, alarms), alarmNotices(alarms))
 	applied.Partly = site.NeedsSomebody(s.Memory, alarms)
 	f.records().keep(applied.Notices)
 	return applied, nil
@@ -198,7 +200,7 @@ func (f *Fence) Diff(ctx context.Context, policy Policy, o DiffOptions) (*Differ
 			Text: fmt.Sprintf("for %s this uses the addresses of earlier answers", notice.Count(n, "name")),
 		})
 	}
-	d.Notices = append(append(d.Notices, s.Warnings()...), alarmNotices(s.LinkAlarms())...)
+	d.Notices = append(slices.Concat(d.Notices, site.FileWarnings(s.Policy), s.Warnings()), alarmNotices(s.LinkAlarms())...)
 	guards, err := f.guards(ctx, s, ApplyOptions{}, newest)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -47,7 +48,23 @@ func (f *Fence) Ban(ctx context.Context, addr netip.Addr, lasts time.Duration, a
 		}
 		return kernel.Ban(ctx, backend.Banned{Address: addr, Left: b.Left, Comment: b.Why})
 	})
+	if err == nil && f.monitors() {
+		f.Notice.Note(notice.Monitoring, "%s", addr.String()+" is not kept out: "+passes)
+	}
 	return b, err
+}
+
+// passes is what monitor mode does to a banned address.
+const passes = "in monitor mode what it sends would be dropped, and passes"
+
+// monitors reports whether what is in force drops nothing.
+func (f *session) monitors() bool {
+	newest, err := f.newest()
+	if newest == nil || err != nil {
+		return false
+	}
+	s, err := f.siteOf(newest, resolve.Memory{})
+	return err == nil && s.Policy.Monitor
 }
 
 // Unban ends the ban of an address. It reports whether there was one.
@@ -133,11 +150,7 @@ func originOf(f *session, set string, addr netip.Addr) string {
 	s.Host = f.lastHost(newest)
 	s.Remember(memory, f.Now())
 	_, origins := s.Compile()
-	origin, ok := origins.Of(set, whole(addr))
-	if !ok {
-		return ""
-	}
-	return origin.String()
+	return origins.Why(set, whole(addr))
 }
 
 func whole(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
@@ -179,6 +192,7 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 		return nil, err
 	}
 	var list []Banned
+	monitors := f.monitors()
 	for _, b := range banned {
 		entry := Banned{whole(b.Address), b.Left, b.Comment}
 		if entry.Why == "" {
@@ -196,6 +210,9 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 		if isByHand(byHand, b.Address) {
 			entry.Why += "; no effect while it is allowed by hand"
 		}
+		if monitors {
+			entry.Why += "; " + passes
+		}
 		list = append(list, entry)
 	}
 	for _, set := range []string{"blocked4", "blocked6"} {
@@ -204,6 +221,9 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 				why := "the policy: bans.addresses"
 				if allowsPart(have, p) {
 					why += "; of these, what the policy allows gets in all the same"
+				}
+				if monitors {
+					why += "; " + passes
 				}
 				list = append(list, Banned{Prefix: p, Why: why})
 			}

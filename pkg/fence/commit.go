@@ -190,6 +190,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	f.note(ctx, c.tables, p)
 	f.isUp(down)
 	if pending == nil {
+		f.recordMoves(c.before, s, newest.Number, command)
 		return p, newest.Number, nil
 	}
 	err = pending.Finish()
@@ -230,13 +231,15 @@ func (f *committer) beginGeneration(s *site.Site, state *ruleset.State, command 
 	if err != nil {
 		return nil, fmt.Errorf("write addresses: %w", err)
 	}
+	facts := s.Host
+	facts.Classified = s.Classifier.Desired.Interfaces()
 	compiled, err := json.Marshal(withLifetime(state, 0, func(ruleset.Element) bool { return true }))
 	if err != nil {
 		return nil, fmt.Errorf("write state: %w", err)
 	}
 	return f.Begin(&journal.Entry{
 		Time: time.Now(), User: f.User, Command: command, Version: f.Version,
-		Source: s.Source, Policy: s.Text, Host: s.Host, Addresses: addresses, State: compiled,
+		Source: s.Source, Policy: s.Text, Host: facts, Addresses: addresses, State: compiled,
 	})
 }
 

@@ -57,7 +57,9 @@ type World struct {
 	// Network, Condition and Others are what the doctor looks at.
 	Network   func() (host.Facts, error)
 	Condition func(stateFolder string) host.Condition
-	Others    func(ctx context.Context) (ruleset.Others, error)
+	// Folder reads what room there is in a folder; nil does not know.
+	Folder func(path string) host.Folder
+	Others func(ctx context.Context) (ruleset.Others, error)
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }
@@ -130,6 +132,9 @@ type Policy struct {
 // enter takes the lock for a command that changes the fence, and cleans up after an
 // earlier command that was killed.
 func (f *session) enter(ctx context.Context, command string) (leave func(), err error) {
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
 	unlock, err := journal.Lock(ctx, f.RunDir, command)
 	if err != nil {
 		return nil, err

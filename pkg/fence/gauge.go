@@ -18,6 +18,8 @@ type gauge struct {
 	// kernel is one of its own: the methods of a back end are called one at a time.
 	kernel backend.Kernel
 	counts site.Counts // as of the last look, nil before it
+	// folder is why nothing could be stored when that was last looked at.
+	folder string
 }
 
 // use takes another back end.
@@ -35,14 +37,21 @@ func (g *gauge) found(counts site.Counts) {
 }
 
 // Grown reports whether packets were counted that must not come, and that are an alarm
-// which the last look did not raise. It may be called beside the other methods, but not
-// twice at once.
+// which the last look did not raise, or whether the state folder cannot be written any
+// more, or can be again: nothing else says so. It may be called beside the other methods,
+// but not twice at once.
 func (r *Reconciler) Grown(ctx context.Context) bool {
 	g := r.gauge
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.counts == nil {
 		return false
+	}
+	if f := r.fence; f.Folder != nil {
+		if now := f.Folder(f.StateDir).Unwritable(); now != g.folder {
+			g.folder = now
+			return true
+		}
 	}
 	counters, err := g.kernel.Counters(ctx)
 	return err == nil && g.counts.Raise(counters, g.now().Time)

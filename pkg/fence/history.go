@@ -25,6 +25,8 @@ type Generation struct {
 	Damaged error
 	Entry   *journal.Entry // nil if it is damaged
 	Plan    *plan.Plan     // nil if it or the one before is not known
+	// PolicyChanges say what its policy says otherwise than the one before.
+	PolicyChanges []string
 }
 
 // History returns all stored generations, the oldest first.
@@ -43,6 +45,7 @@ func (f *Fence) History() ([]Generation, error) {
 	}
 	var all []Generation
 	var before *ruleset.State
+	var entryBefore *journal.Entry
 	for _, n := range slices.Sorted(slices.Values(slices.Concat(numbers, undone))) {
 		g := Generation{Number: n, Undone: slices.Contains(undone, n)}
 		g.InForce = !g.Undone && n == numbers[len(numbers)-1] && down == nil
@@ -56,12 +59,36 @@ func (f *Fence) History() ([]Generation, error) {
 		if state != nil && before != nil {
 			g.Plan = plan.Diff(withStages(before, state), state)
 		}
+		g.PolicyChanges = f.policyChanges(entryBefore, g.Entry)
 		if !g.Undone {
-			before = state
+			before, entryBefore = state, g.Entry
 		}
 		all = append(all, g)
 	}
 	return all, nil
+}
+
+// mostCompared is the longest text of a policy that is read to compare it.
+const mostCompared = 1 << 20
+
+// policyChanges says what differs between the policies of two generations. It says nothing
+// if one of them is not known, or this version cannot read it.
+func (f *session) policyChanges(then, now *journal.Entry) []string {
+	if then == nil || now == nil || then.Policy == now.Policy {
+		return nil
+	}
+	if max(len(then.Policy), len(now.Policy)) > mostCompared {
+		return []string{"the policy's text has changed"}
+	}
+	was, err := f.parse(then.Source, then.Policy)
+	if err != nil {
+		return nil
+	}
+	is, err := f.parse(now.Source, now.Policy)
+	if err != nil {
+		return nil
+	}
+	return policy.Changes(was, is)
 }
 
 // readGeneration reads the entry of a generation and returns its rules, nil if it is

@@ -192,6 +192,7 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 	}
 	f.inForce = true
 	f.note(ctx, c.tables, p)
+	f.recordMoves(c.before, s, from.Number, "refresh")
 	logNames(f.Log, s.Memory)
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
 	look := lookFor(ctx, &f.session, c.tables, s, from, p.Want)

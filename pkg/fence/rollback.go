@@ -75,7 +75,7 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string, window
 	}
 	return &RolledBack{
 		Applied: Applied{
-			Plan: lasting(p), Generation: generation, New: generation != numberOf(newest), Pending: pending,
+			Plan: lasting(p), Generation: generation, New: generation != numberOf(newest), Pending: pending, Monitor: s.Policy.Monitor,
 			Notices: append(s.Warnings(), site.CutWarnings(s)...),
 		},
 		Target: target.Number, Source: target.Source, Text: target.Policy,

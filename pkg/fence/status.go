@@ -101,8 +101,11 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	}
 	if newest == nil {
 		r.Begun = have.Exists && f.Begun()
-		if r.Begun {
+		switch {
+		case r.Begun:
 			r.Alarms = append(r.Alarms, site.Interrupted(r.Backend.Place, f.Now().Time))
+		case have.Exists:
+			r.Alarms = append(r.Alarms, site.NoGeneration(r.Backend.Place))
 		}
 		return r, nil
 	}

@@ -43,6 +43,7 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 			return client.Lookup, client.Again
 		},
 		Network:   system.Facts,
+		Folder:    system.Folder,
 		Condition: func(stateFolder string) host.Condition { return system.Condition(log, stateFolder) },
 		Others:    nft.ReadOthers,
 		Now:       system.Clock(log),

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 	"github.com/ringfence/ringfence/pkg/resolve"
@@ -206,6 +207,51 @@ func TestTimesAreNotWrittenAllTheTime(t *testing.T) {
 			time.Sleep(time.Second)
 			synctest.Wait()
 			s.with(func() { unsaved = s.reconciler.Unsaved() })
+		}
+	})
+}
+
+// TestNewAddressesAreLogged: the service logs and keeps every address that it lets in or shuts out,
+// with its reason.
+func TestNewAddressesAreLogged(t *testing.T) {
+	const policy = `version: 1
+providers:
+  - name: acme
+    registrars: [sip.acme.example]
+  - name: other
+    registrars: [sip.other.example]
+dns: {servers: [192.0.2.53]}
+`
+	const old = "sip.acme.example. 3600 IN A 203.0.113.5\nsip.other.example. 3600 IN A 203.0.113.5\n"
+	const moved = "sip.acme.example. 3600 IN A 203.0.113.10\nsip.other.example. 3600 IN A 203.0.113.11\n"
+	simulatePolicy(t, policy, old, func(s *simulation) {
+		s.after(aLook, "203.0.113.5")
+		s.zone(moved + "sip.other.example. 3600 IN A 203.0.113.5\n")
+		s.after(aLook, "203.0.113.5 203.0.113.10 203.0.113.11")
+		s.zone(moved)
+		s.after(2*aDay, "203.0.113.10 203.0.113.11")
+		var moves []fence.Moved
+		labtest.Must(t, journal.Read(s.reconciler.Journal(), journal.MovesFile, &moves))
+		var history []string
+		for _, m := range moves {
+			history = append(history, fmt.Sprint(m.Address, " gone: ", m.Gone, ", ", m.Reason, ", ", m.Command, " ", m.Generation))
+		}
+		slices.Sort(history)
+		wanted := []string{
+			"203.0.113.10 gone: false, acme: sip.acme.example A, run 1", "203.0.113.11 gone: false, other: sip.other.example A, run 1",
+			"203.0.113.5 gone: true, other: sip.other.example A, run 1",
+		}
+		if !slices.Equal(history, wanted) {
+			t.Errorf("history is %q, want %q", history, wanted)
+		}
+		for _, want := range []string{
+			`level=INFO msg=allowed address=203.0.113.10 reason="acme: sip.acme.example A"`,
+			`level=INFO msg=allowed address=203.0.113.11 reason="other: sip.other.example A"`,
+			`level=INFO msg="not allowed any more" address=203.0.113.5 reason="was other: sip.other.example A"`,
+		} {
+			if n := strings.Count(s.log.String(), want); n != 1 {
+				t.Errorf("%q was logged %d times, want once", want, n)
+			}
 		}
 	})
 }

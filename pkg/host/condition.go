@@ -1,5 +1,7 @@
 package host
 
+import "fmt"
+
 // Condition is what of a machine, beside its network, helps a fence or works against
 // it.
 type Condition struct {
@@ -37,4 +39,27 @@ type Folder struct {
 	// Free are the bytes, and FreeFiles the files, that there is room for; -1 is not
 	// known.
 	Free, FreeFiles int64
+}
+
+// The room that a run needs to store what it has learned: the largest policies have some
+// megabytes, others some kilobytes.
+const (
+	leastRoom  = 1 << 20
+	leastFiles = 8
+)
+
+// Unwritable says why nothing can be stored in the folder, "" if something can, or if
+// that is not known.
+func (f Folder) Unwritable() string {
+	switch {
+	case !f.Exists:
+		return ""
+	case f.ReadOnly:
+		return "it is on a file system that is read-only"
+	case f.Free >= 0 && f.Free < leastRoom:
+		return fmt.Sprintf("it is full: %d KiB are free", f.Free>>10)
+	case f.FreeFiles >= 0 && f.FreeFiles < leastFiles:
+		return fmt.Sprintf("it is full: there is room for %d more files", f.FreeFiles)
+	}
+	return ""
 }

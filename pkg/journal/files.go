@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 )
 
 // The permissions of state files and folders. A policy reveals who a site's provider
@@ -34,9 +36,23 @@ type Damaged struct {
 
 func (d *Damaged) Error() string {
 	if d.SetAside != "" {
-		return fmt.Sprintf("%s is damaged and was set aside as %s (%v)", d.Path, filepath.Base(d.SetAside), d.Err)
+		return fmt.Sprintf("%s is damaged and was set aside as %s (%s)", d.Path, filepath.Base(d.SetAside), d.why())
 	}
-	return fmt.Sprintf("%s is damaged (%v)", d.Path, d.Err)
+	return fmt.Sprintf("%s is damaged (%s)", d.Path, d.why())
+}
+
+// why says what is wrong without the words of Go.
+func (d *Damaged) why() string {
+	if syntax, ok := errors.AsType[*json.SyntaxError](d.Err); ok {
+		if syntax.Error() == "unexpected end of JSON input" {
+			return "it ends too early"
+		}
+		return fmt.Sprintf("it is not JSON: byte %d is wrong", syntax.Offset)
+	}
+	if other, ok := errors.AsType[*json.UnmarshalTypeError](d.Err); ok {
+		return fmt.Sprintf("%s is a %s at byte %d", cmp.Or(other.Field, "its content"), other.Value, other.Offset)
+	}
+	return d.Err.Error()
 }
 
 func (d *Damaged) Unwrap() error { return d.Err }
@@ -51,9 +67,14 @@ func (n *Newer) Error() string {
 // maxFile is more than any state file of this version has.
 const maxFile = 256 << 20
 
-// read reads a state file whole. One that is too large to be one is damaged.
+// read reads a state file whole. What ringfence cannot have written is damaged: a file
+// that is too large, and a link, a pipe or a device in its place, which are not opened to
+// the end.
 func read(path string) ([]byte, error) {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, &Damaged{Path: path, Err: errors.New("it is a symbolic link")}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +82,9 @@ func read(path string) ([]byte, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() { // which the system itself refuses to read
+		return nil, &Damaged{Path: path, Err: errors.New("it is no regular file")}
 	}
 	if info.Size() > maxFile {
 		return nil, &Damaged{Path: path, Err: fmt.Errorf("it has %d bytes, and no state file has more than %d", info.Size(), maxFile)}
@@ -85,6 +109,19 @@ func makeFolder(path string) error {
 	}
 	return nil
 }
+
+// ownFolder refuses a folder where anybody may replace what is in it. One that is not there
+// will be made right.
+func ownFolder(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
+		return fmt.Errorf("everybody may write to folder %s: run chmod o-w %[1]s", path)
+	}
+	return ifThere(err)
+}
+
+// Check refuses folders where anybody may replace what is in them.
+func (j Journal) Check() error { return errors.Join(ownFolder(j.Folder), ownFolder(j.path(""))) }
 
 // write replaces a file as a whole. It writes and syncs a temporary file beside it,
 // renames that, and syncs the folder, so that after a loss of power there is either the

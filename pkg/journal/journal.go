@@ -12,6 +12,7 @@
 //	journal/kernel.json          what the kernel holds since our last commit
 //	journal/host.json            the facts of the host that it was compiled with
 //	journal/notices.json         what was found and may hold still
+//	journal/moves.json           which addresses have come and gone by answers
 //	journal/allowed.json         what is allowed by hand, and until when
 //	journal/down.json            the fence was taken down
 //	journal/unconfirmed.json     the newest generation is undone unless it is confirmed

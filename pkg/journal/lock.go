@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
 )
 
 // lockWait is how long a run waits for the lock.
@@ -40,27 +42,67 @@ var ErrLocked = errors.New("another ringfence process is running")
 // What must not wait does without the lock: fence.Restorer, which puts back a table that
 // another program has removed, and all commands that only read.
 func Lock(ctx context.Context, runFolder, command string) (unlock func(), err error) {
-	if err := makeFolder(runFolder); err != nil {
+	if err := errors.Join(ownFolder(runFolder), makeFolder(runFolder)); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(runFolder, "lock")
-	f := flock.New(path, flock.SetPermissions(fileMode))
+	f := flock.New(path, flock.SetPermissions(fileMode), flock.SetFlag(os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK))
 	wait, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	locked, err := f.TryLockContext(wait, lockPoll)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) || err == nil && !locked:
-		holder, readErr := os.ReadFile(path)
-		if who := strings.TrimSpace(string(holder)); readErr == nil && who != "" {
-			return nil, fmt.Errorf("%w: %s", ErrLocked, who)
-		}
-		return nil, ErrLocked
+		return nil, lockedBy(path)
+	case errors.Is(err, unix.ELOOP):
+		return nil, fmt.Errorf("take lock: %s is a symbolic link: remove it", path)
 	case err != nil:
 		return nil, fmt.Errorf("take lock: %w", err)
 	}
 	// The content only informs those who wait. If it cannot be written, as on a full
 	// disk, the lock works all the same.
-	_ = os.WriteFile(path, fmt.Appendf(nil, "pid %d, ringfence %s\n", os.Getpid(), command), fileMode)
-	_ = os.Chmod(path, fileMode)
+	if file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); err == nil {
+		_, _ = fmt.Fprintf(file, "pid %d, ringfence %s\n", os.Getpid(), command)
+		_ = file.Chmod(fileMode)
+		_ = file.Close()
+	}
 	return func() { f.Close() }, nil
+}
+
+// lockedBy is the error of a lock that another process holds. The file says which, unless
+// that was not able to write to it, or is no ringfence.
+func lockedBy(path string) error {
+	content, _ := os.ReadFile(path)
+	who := strings.TrimSpace(string(content))
+	holder := holderOf(path)
+	if who != "" && (holder == 0 || strings.HasPrefix(who, fmt.Sprintf("pid %d,", holder))) {
+		return fmt.Errorf("%w: %s", ErrLocked, who)
+	}
+	if holder == 0 {
+		return ErrLocked
+	}
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", holder))
+	return fmt.Errorf("%w: pid %d (%s) holds %s", ErrLocked, holder, strings.TrimSpace(string(name)), path)
+}
+
+// holderOf finds the process that holds a lock in the kernel's list, 0 if it is not
+// listed, as one of another PID namespace is not.
+func holderOf(path string) (process int) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	status, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	list, _ := os.ReadFile("/proc/locks") // a line: 1: FLOCK  ADVISORY  WRITE 1234 00:2f:567 0 EOF
+	for line := range strings.Lines(string(list)) {
+		words := strings.Fields(line)
+		if len(words) > 5 && words[1] == "FLOCK" && strings.HasSuffix(words[5], fmt.Sprintf(":%d", status.Ino)) {
+			if _, err := fmt.Sscan(words[4], &process); err == nil && process > 0 {
+				return process
+			}
+		}
+	}
+	return 0
 }

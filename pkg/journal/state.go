@@ -80,11 +80,21 @@ const (
 	NoticesFile File = "notices.json" // what earlier runs have found and may hold still
 	CountsFile  File = "counts.json"  // what an earlier run has found in counters
 	AllowedFile File = "allowed.json" // what is allowed by hand
+	MovesFile   File = "moves.json"   // which addresses have come and gone by answers
 )
 
 // Read reads a file into value. value is not changed if there is no such file, or if the
 // file is damaged, which is an error.
 func Read[T any](j Journal, f File, value *T) error { return ifThere(unseal(j.path(string(f)), value)) }
+
+// ReadOrAside is Read for a file that people will miss: a damaged one is renamed.
+func ReadOrAside[T any](j Journal, f File, value *T) error {
+	err := Read(j, f, value)
+	if damaged, ok := errors.AsType[*Damaged](err); ok {
+		return setAside(damaged)
+	}
+	return err
+}
 
 // Kept reports whether there is such a file, or a damaged one that was set aside.
 func (j Journal) Kept(f File) bool {

@@ -29,7 +29,7 @@ func decode(list []expression, anonymous map[string]observedSet) ruleset.Rule {
 			return ruleset.NewRule(statements...)
 		}
 	}
-	return ruleset.ForeignRule(observed)
+	return ruleset.ForeignRule(observed).ShownAs(shown(list, anonymous))
 }
 
 const betweenExpressions = "] ["

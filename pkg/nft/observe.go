@@ -240,7 +240,7 @@ func (o *observation) rules(ctx context.Context) error {
 		data := attribute(b, unix.NFTA_RULE_EXPRESSIONS)
 		rule := decode(expressions(data), o.anonymous)
 		if c := comment(b, unix.NFTA_RULE_USERDATA, commentOf); len(c) > 0 {
-			rule = ruleset.ForeignRule(rule.String() + " " + c[0])
+			rule = ruleset.ForeignRule(rule.String() + " " + c[0]).ShownAs(rule.Shown() + " " + c[0])
 		}
 		c := o.state.Chains[text(name)]
 		c.Rules = append(c.Rules, rule)

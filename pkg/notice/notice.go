@@ -27,6 +27,8 @@ type Code string
 
 // The codes.
 const (
+	Monitoring            Code = "monitoring"              // what is banned passes in monitor mode
+	PolicyDoubt           Code = "policy-doubt"            // what is valid in a policy but may not be meant
 	NobodyAllowed         Code = "nobody-allowed"          // the policy allows no address
 	AcceptsScanners       Code = "accepts-scanners"        // unknown.action is accept without the classifier
 	MatchesPhones         Code = "matches-phones"          // a signature of the policy that phones match

@@ -38,11 +38,10 @@ func elementReason(c Change, was, will ruleset.Origins) string {
 		return unasked
 	}
 	if c.Action == Add {
-		origin, _ := will.Of(c.Name, prefix)
-		return origin.String()
+		return will.Why(c.Name, prefix)
 	}
-	if origin, ok := was.Of(c.Name, prefix); ok {
-		return "was " + origin.String()
+	if why := was.Why(c.Name, prefix); why != "" {
+		return "was " + why
 	}
 	return unasked
 }

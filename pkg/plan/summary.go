@@ -2,9 +2,8 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-
-	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 // allowedSets hold the addresses that may reach the SIP ports.
@@ -31,11 +30,13 @@ func Summary(p *Plan) string {
 func Changed(p *Plan) string {
 	switch {
 	case !p.Have.Exists:
-		var all []ruleset.Element
+		var all tally
 		for _, set := range allowedSets {
-			all = append(all, p.Want.Sets[set].Elements...)
+			for _, e := range p.Want.Sets[set].Elements {
+				all.add(e.From != e.To)
+			}
 		}
-		return "the first: " + plural(len(all), "allowed range")
+		return "the first: " + all.text()
 	case p.Empty():
 		return "the rules did not change"
 	}
@@ -49,22 +50,51 @@ func Changed(p *Plan) string {
 // allowedDelta says in a few words how the allowed addresses change, and counts
 // the other changes.
 func (p *Plan) allowedDelta() (words []string, other int) {
-	added, removed := 0, 0
+	var added, removed tally
 	for _, c := range p.Changes {
-		allowed := c.Kind == KindElement && (strings.HasPrefix(c.Name, "providers") || strings.HasPrefix(c.Name, "trusted"))
+		network := strings.ContainsAny(c.Value, "/-")
 		switch {
-		case allowed && c.Action == Add:
-			added++
-		case allowed:
-			removed++
-		default:
+		case !c.Allowed():
 			other++
+		case c.Action == Add:
+			added.add(network)
+		default:
+			removed.add(network)
 		}
 	}
-	if added+removed > 0 {
-		words = append(words, fmt.Sprintf("%s added, %d removed", plural(added, "allowed address"), removed))
+	gone := removed.text()
+	if added.networks+removed.networks == 0 {
+		gone = fmt.Sprint(removed.addresses)
+	}
+	if none := (tally{}); added != none || removed != none {
+		words = append(words, added.text()+" added, "+gone+" removed")
 	}
 	return words, other
+}
+
+// Allowed reports whether the change is about an address that may reach the SIP ports,
+// or that may not any more.
+func (c Change) Allowed() bool { return c.Kind == KindElement && slices.Contains(allowedSets, c.Name) }
+
+// tally counts allowed addresses, and networks apart from them.
+type tally struct{ addresses, networks int }
+
+func (t *tally) add(network bool) {
+	if network {
+		t.networks++
+	} else {
+		t.addresses++
+	}
+}
+
+func (t tally) text() string {
+	switch {
+	case t.networks == 0:
+		return plural(t.addresses, "allowed address")
+	case t.addresses == 0:
+		return plural(t.networks, "allowed network")
+	}
+	return plural(t.addresses, "allowed address") + " and " + plural(t.networks, "network")
 }
 
 func plural(n int, noun string) string {

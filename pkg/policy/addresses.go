@@ -129,6 +129,9 @@ func (c *scalars) prefix(s scalar) (netip.Prefix, bool) {
 		}
 		p = netip.PrefixFrom(a, a.BitLen())
 	}
+	if p != p.Masked() {
+		c.doubt(s, "%s is taken for the network %s: write that, or the address alone", s.text, ruleset.Canonical(p))
+	}
 	return ruleset.Canonical(p), true
 }
 

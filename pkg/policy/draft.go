@@ -211,7 +211,9 @@ func (d Draft) providers(t *text) {
 }
 
 func (d Draft) trusted(t *text) {
-	t.line("# Your own phones, and offices with a fixed name or address.")
+	t.line("# Your own phones, and offices with a fixed name or address. Do not trust a router that")
+	t.line("# puts its own address in the place of those who call (masquerading of what comes in):")
+	t.line("# every scanner would come from a trusted address.")
 	t.line("trusted:")
 	t.line("  hosts: []")
 	if len(d.Trusted) == 0 {

@@ -182,7 +182,9 @@ ports:
 providers:
   - preset: telnyx   # Telnyx
 
-# Your own phones, and offices with a fixed name or address.
+# Your own phones, and offices with a fixed name or address. Do not trust a router that
+# puts its own address in the place of those who call (masquerading of what comes in):
+# every scanner would come from a trusted address.
 trusted:
   hosts: []
   addresses:

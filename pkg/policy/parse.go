@@ -37,7 +37,7 @@ func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 		return nil, Mistakes{{File: name, Line: 1, Col: 1, Text: fmt.Sprintf("the policy has %d lines and list entries, and no more than %d are read: list prefixes instead of single addresses", n, maxEntries)}}
 	}
 	f, mistakes := readFile(data)
-	c := checker{scalars{mistakes}, available}
+	c := checker{scalars{mistakes: mistakes}, available}
 	var p *Policy
 	if f != nil {
 		p = c.policy(f)
@@ -47,6 +47,12 @@ func Parse(name string, r io.Reader, available Available) (*Policy, error) {
 			c.mistakes[i].File = name
 		}
 		return nil, c.mistakes.Sorted()
+	}
+	for i := range c.doubts {
+		c.doubts[i].File = name
+	}
+	if p.Doubts = c.doubts.Sorted(); len(p.Doubts) > mostDoubts {
+		p.Doubts[mostDoubts].Text = "there are more of this kind from here on"
 	}
 	return p, nil
 }

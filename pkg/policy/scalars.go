@@ -10,8 +10,20 @@ import (
 	"time"
 )
 
-// scalars reads single values of the file and collects what is wrong with them.
-type scalars struct{ mistakes Mistakes }
+// scalars reads single values of the file and collects what is wrong with them, and what
+// is valid but may not be meant.
+type scalars struct{ mistakes, doubts Mistakes }
+
+// mostDoubts is how many doubts are written out. One more is kept, which says that there
+// are more.
+const mostDoubts = 10
+
+func (c *scalars) doubt(at scalar, format string, args ...any) {
+	if len(c.doubts) > mostDoubts {
+		return
+	}
+	c.doubts = append(c.doubts, Mistake{Line: max(at.line, 1), Col: max(at.col, 1), Text: fmt.Sprintf(format, args...)})
+}
 
 func (c *scalars) mistake(at scalar, format string, args ...any) {
 	c.mistakes = append(c.mistakes, Mistake{Line: max(at.line, 1), Col: max(at.col, 1), Text: fmt.Sprintf(format, args...)})

@@ -269,13 +269,16 @@ func (k Known) address(a netip.Addr) (KnownAddress, bool) {
 	return KnownAddress{}, false
 }
 
-// Count returns how many addresses all names have together.
+// Count returns how many addresses all names have together. One that several names have
+// is one address.
 func (m Memory) Count() int {
-	n := 0
+	all := map[netip.Addr]struct{}{}
 	for _, k := range m.Names {
-		n += len(k.Addresses)
+		for _, a := range k.Addresses {
+			all[a.Address] = struct{}{}
+		}
 	}
-	return n
+	return len(all)
 }
 
 // Merge returns m together with what other remembers about targets that are not in m.

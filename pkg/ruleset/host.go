@@ -34,7 +34,7 @@ type Host struct {
 	// ByHand says that somebody has been allowed by hand here, now or before.
 	ByHand bool `json:"-"`
 	// Classified are the interfaces that the classifier is attached to.
-	Classified []string `json:"-"`
+	Classified []string `json:"classified,omitempty"`
 	// Engine is what can recognise scanners on this host: "bpf", or "" for
 	// nothing.
 	Engine string `json:"engine,omitempty"`

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -51,22 +52,56 @@ func (o Origins) Addresses(provider string) int {
 	return n
 }
 
-// Of returns the longest origin of the set that covers the prefix. If there is none, it
-// returns one that lies within it.
-func (o Origins) Of(set string, p netip.Prefix) (Origin, bool) {
+// Of returns all origins of the set that cover the prefix, the longest first, and then
+// those that lie within it.
+func (o Origins) Of(set string, p netip.Prefix) []Origin {
 	origins := o.Sets[set]
-	at := func(p netip.Prefix) int {
+	at := func(p netip.Prefix) []Origin {
 		i, _ := slices.BinarySearchFunc(origins, p, func(o Origin, p netip.Prefix) int { return o.Prefix.Compare(p) })
-		return i
+		return origins[i:]
 	}
+	var found []Origin
 	for bits := p.Bits(); bits >= 0; bits-- {
 		wider := netip.PrefixFrom(p.Addr(), bits).Masked()
-		if i := at(wider); i < len(origins) && origins[i].Prefix == wider {
-			return origins[i], true
+		for _, origin := range at(wider) {
+			if origin.Prefix != wider {
+				break
+			}
+			found = append(found, origin)
 		}
 	}
-	if i := at(p); i < len(origins) && p.Overlaps(origins[i].Prefix) {
-		return origins[i], true
+	for _, origin := range at(p) {
+		if !p.Overlaps(origin.Prefix) {
+			break
+		}
+		if origin.Prefix != p {
+			found = append(found, origin)
+		}
 	}
-	return Origin{}, false
+	return found
+}
+
+// mostReasons is how many reasons are written out. A prefix may hold thousands of names.
+const mostReasons = 16
+
+// Why says where the addresses of a prefix in a set come from, every reason once: "acme:
+// sip.acme.example A; beta: addresses". Of a reason that holds only for a part of the
+// prefix it names the part. It is "" if none is known.
+func (o Origins) Why(set string, p netip.Prefix) string {
+	var reasons []string
+	seen := map[string]bool{}
+	for _, origin := range o.Of(set, p) {
+		text := origin.String()
+		if p.Bits() < origin.Prefix.Bits() {
+			text += " (" + PrefixText(origin.Prefix) + ")"
+		}
+		if !seen[text] {
+			seen[text] = true
+			reasons = append(reasons, text)
+		}
+	}
+	if more := len(reasons) - mostReasons; more > 0 {
+		reasons = append(reasons[:mostReasons], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(reasons, "; ")
 }

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -11,6 +12,7 @@ import (
 type Rule struct {
 	text       string
 	statements []Statement
+	shown      string // for people, "" if that is the text
 }
 
 // NewRule makes a rule of statements, from left to right.
@@ -25,6 +27,16 @@ func NewRule(statements ...Statement) Rule {
 // ForeignRule is an observed rule that ringfence cannot have written. text describes
 // its expressions; it is put in brackets.
 func ForeignRule(text string) Rule { return Rule{text: "[" + text + "]"} }
+
+// ShownAs is the rule with another text for people: that of a foreign rule is made to be
+// compared.
+func (r Rule) ShownAs(text string) Rule {
+	r.shown = text
+	return r
+}
+
+// Shown is the rule for people, in nft's syntax as far as that is known.
+func (r Rule) Shown() string { return cmp.Or(r.shown, r.text) }
 
 // String is the rule's canonical text.
 func (r Rule) String() string { return r.text }

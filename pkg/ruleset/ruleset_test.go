@@ -110,18 +110,18 @@ func TestStateSurvivesJSON(t *testing.T) {
 	}
 }
 
-func TestOriginOf(t *testing.T) {
+func TestOrigins(t *testing.T) {
 	o := ruleset.Origins{Sets: map[string][]ruleset.Origin{"providers4": {
 		{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Owner: "wide"},
 		{Prefix: netip.MustParsePrefix("10.1.0.0/16"), Owner: "narrow"},
 		{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Owner: "one"},
 	}}}
 	for prefix, want := range map[string]string{
-		"10.0.0.0/8": "wide", "10.1.0.0/16": "narrow", "10.1.2.0/24": "narrow", "10.2.0.0/16": "wide",
-		"192.0.2.0/24": "one", "192.0.2.1/32": "one", "192.0.2.2/32": "", "9.0.0.0/8": "", "2001:db8::/32": "",
+		"10.0.0.0/8": "wide; narrow (10.1.0.0/16)", "10.1.0.0/16": "narrow; wide", "10.1.2.0/24": "narrow; wide", "10.2.0.0/16": "wide",
+		"192.0.2.0/24": "one (192.0.2.1)", "192.0.2.1/32": "one", "192.0.2.2/32": "", "9.0.0.0/8": "", "2001:db8::/32": "",
 	} {
-		if got, _ := o.Of("providers4", netip.MustParsePrefix(prefix)); got.Owner != want {
-			t.Errorf("%s belongs to %q, want %q", prefix, got.Owner, want)
+		if got := o.Why("providers4", netip.MustParsePrefix(prefix)); got != want {
+			t.Errorf("%s belongs to %q, want %q", prefix, got, want)
 		}
 	}
 }

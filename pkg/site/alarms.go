@@ -77,6 +77,8 @@ type Look struct {
 	// Before are the programs that see packets before the classifier, by interface.
 	Counts Counts
 	Before map[string][]string
+	// Folder is the state folder, and Unwritable why nothing can be stored there.
+	Folder, Unwritable string
 	// Earlier are the notices of earlier looks that may hold still.
 	Earlier notice.Record
 }
@@ -84,7 +86,10 @@ type Look struct {
 // File is a policy file as it was found.
 type File struct {
 	Path, Text string
-	Changed    time.Time
+	// Changed is when it, or a link that leads to it, was changed last.
+	Changed time.Time
+	// Unread is why it cannot be read, nil if it can.
+	Unread error
 }
 
 // alarmSources are what raises alarms, in the order in which they are shown. A new
@@ -93,8 +98,11 @@ type File struct {
 var alarmSources = []func(*Site, Look) []Alarm{
 	tableAlarms,
 	linkAlarms,
+	publicAlarms,
+	blindAlarms,
 	countAlarms,
 	policyAlarms,
+	stateAlarms,
 	cutAlarms,
 	dnsAlarms,
 	nameAlarms,
@@ -148,9 +156,16 @@ func tableAlarms(_ *Site, l Look) []Alarm {
 	}}
 }
 
-// policyAlarms are about a policy file that is newer than the generation. An older
-// one that differs is what a rollback leaves.
+// policyAlarms are about a policy file that is newer than the generation, or is not there
+// any more. An older one that differs is what a rollback leaves.
 func policyAlarms(s *Site, l Look) []Alarm {
+	if l.File != nil && l.File.Unread != nil && s.PolicyChanged(l.File) {
+		return []Alarm{{
+			Kind: AlarmPolicyChanged, Name: l.File.Path,
+			Text:   fmt.Sprintf("generation %d was made from it, and it cannot be read any more: %v", l.Generation, l.File.Unread),
+			WayOut: "put it back: apply needs it; what is in force stays",
+		}}
+	}
 	if !s.PolicyChanged(l.File) || !l.File.Changed.After(l.Made) {
 		return nil
 	}
@@ -161,9 +176,18 @@ func policyAlarms(s *Site, l Look) []Alarm {
 	}}
 }
 
-// PolicyChanged reports whether a policy file has another text than the site's
-// policy; nil is a file that is not known.
-func (s *Site) PolicyChanged(f *File) bool { return f != nil && f.Text != s.Text }
+// PolicyChanged reports whether a policy file has another text than the site's policy, or
+// is the one that it was read from and cannot be read any more; nil is a file that is not
+// known.
+func (s *Site) PolicyChanged(f *File) bool {
+	switch {
+	case f == nil:
+		return false
+	case f.Unread != nil:
+		return f.Path == s.Source
+	}
+	return f.Text != s.Text
+}
 
 // cutAlarms are about networks inside that were cut off by what has come over the
 // host since the policy was applied. Those before were accepted then.

@@ -1,7 +1,9 @@
 package site_test
 
 import (
+	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,14 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
 )
+
+func link(name string, addresses ...string) ruleset.Interface {
+	i := ruleset.Interface{Name: name}
+	for _, a := range addresses {
+		i.Addresses = append(i.Addresses, netip.MustParsePrefix(a))
+	}
+	return i
+}
 
 var noon = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 
@@ -92,6 +102,71 @@ func TestAlarms(t *testing.T) {
 			l.Accepted = &then
 			s.Host.Interfaces = append(s.Host.Interfaces, ruleset.Interface{Name: "docker0", Addresses: []netip.Prefix{netip.MustParsePrefix("172.17.0.1/16")}})
 		}, want: []string{"cut-inside: 172.17.0.0/16 on docker0: phones there cannot reach their provider since this host forwards (since 2026-11-28 12:00:00)"}},
+		{name: "the policy file has gone", asked: hour, heard: hour, change: func(s *site.Site, l *site.Look) {
+			s.Source = "/etc/ringfence/policy.yaml"
+			l.File = &site.File{Path: s.Source, Unread: errors.New("no such file or directory")}
+		}, want: []string{
+			"policy-changed: /etc/ringfence/policy.yaml: generation 3 was made from it, and it cannot be read any more: no such file or directory (since 2026-11-28 12:00:00)",
+		}},
+		{name: "it was made from another file", asked: hour, heard: hour, change: func(s *site.Site, l *site.Look) {
+			s.Source = "/root/new.yaml"
+			l.File = &site.File{Path: "/etc/ringfence/policy.yaml", Unread: errors.New("no such file or directory")}
+		}},
+		{name: "a full state folder", asked: hour, heard: hour, change: func(_ *site.Site, l *site.Look) {
+			l.Folder, l.Unwritable = "/var/lib/ringfence", "it is full: 0 KiB are free"
+		}, want: []string{
+			"state-folder: /var/lib/ringfence: it is full: 0 KiB are free: what is learned from now on is forgotten at the next start (since 2026-11-28 12:00:00)",
+		}},
+		{name: "a public address where nothing is fenced", policy: "interfaces: [wan]\n", change: func(s *site.Site, l *site.Look) {
+			then := *s
+			l.Accepted = &then
+			s.Host.Interfaces = slices.Clone(s.Host.Interfaces)
+			s.Host.Interfaces = append(s.Host.Interfaces, link("dmz", "198.51.100.1/24"), link("lan2", "192.168.2.1/24", "2001:db8:2::1/64"), link("v6", "2001:db8:3::1/64"))
+		}, want: []string{
+			"public-unfenced: dmz: it has a public address since the policy was applied, and what comes in there is not fenced (since 2026-11-28 12:00:00)",
+			"public-unfenced: v6: it has a public address since the policy was applied, and what comes in there is not fenced (since 2026-11-28 12:00:00)",
+		}},
+		{name: "a public address that was there", policy: "interfaces: [wan]\n", change: func(s *site.Site, l *site.Look) {
+			s.Host.Interfaces = append(s.Host.Interfaces, link("dmz", "198.51.100.1/24"))
+			l.Accepted = s
+		}},
+		{name: "blind", policy: "unknown: {action: accept}\n", change: func(s *site.Site, l *site.Look) {
+			then := *s
+			l.Accepted = &then
+			then.Host.Classified = []string{"ppp0", "wan"}
+			s.Classifier.Unavailable = map[string]error{"wan": errors.New("another program's filter is attached there"), "lan": errors.New("the same")}
+		}, want: []string{
+			"blind: wan: scanners are not recognised there any more: another program's filter is attached there (since 2026-11-28 12:00:00)",
+		}},
+		{name: "blind, and nobody passes for that", policy: "trusted: {addresses: [192.168.1.0/24]}\n", change: func(s *site.Site, l *site.Look) {
+			then := *s
+			l.Accepted = &then
+			then.Host.Classified = []string{"wan"}
+			s.Classifier.Unavailable = map[string]error{"wan": errors.New("another program's filter is attached there")}
+		}},
+		{name: "renumbered", policy: "trusted: {addresses: [192.168.1.0/24]}\n", change: func(s *site.Site, l *site.Look) {
+			s.Host.Forwards = false
+			then := *s
+			l.Accepted = &then
+			s.Host.Interfaces = []ruleset.Interface{link("lan", "192.168.9.1/24"), s.Host.Interfaces[1]}
+		}, want: []string{
+			"cut-inside: 192.168.9.0/24 on lan: phones there cannot reach this host since the interface has other addresses (since 2026-11-28 12:00:00)",
+		}},
+		{name: "a network with nobody in it has come", policy: "trusted: {addresses: [192.168.1.0/24]}\n", change: func(s *site.Site, l *site.Look) {
+			s.Host.Forwards = false
+			then := *s
+			l.Accepted = &then
+			s.Host.Interfaces = append(slices.Clone(s.Host.Interfaces), link("wg0", "10.8.0.1/24"))
+		}},
+		{name: "a network with phones has come", policy: "trusted: {addresses: [192.168.1.0/24]}\n", change: func(s *site.Site, l *site.Look) {
+			s.Host.Forwards = false
+			then := *s
+			l.Accepted = &then
+			s.Host.Interfaces = append(slices.Clone(s.Host.Interfaces), link("lan2", "10.8.0.1/24"))
+			s.Contacts.Neighbours = []ruleset.Neighbour{{Interface: "lan2", Address: netip.MustParseAddr("10.8.0.20")}}
+		}, want: []string{
+			"cut-inside: 10.8.0.0/24 on lan2: phones there cannot reach this host: the network has come since the policy was applied (since 2026-11-28 12:00:00)",
+		}},
 		{name: "cut when it was applied", policy: "interfaces: [lan]\n", change: func(s *site.Site, l *site.Look) { l.Accepted = s }, want: []string{
 			"outside-unfenced: wan: a default route goes by it, and what comes in there is not fenced (since 2026-11-28 12:00:00)",
 		}},

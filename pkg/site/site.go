@@ -194,25 +194,36 @@ func action(p *policy.Policy) string {
 	return "drop"
 }
 
-// FromMemory counts the names for which earlier answers are used.
+// FromMemory counts the names for which earlier answers are used: none was asked for, or
+// one that failed has left an address that no answer has now.
 func (s *Site) FromMemory() int {
 	n := 0
 	for _, t := range Targets(s.Policy) {
 		failed := slices.ContainsFunc(s.Memory.Refresh.Failures, func(p resolve.Problem) bool { return p.Target == t })
-		if (!s.Asked || failed) && len(s.Memory.Addresses(t)) > 0 {
+		if !s.Asked && len(s.Memory.Addresses(t)) > 0 || failed && slices.ContainsFunc(s.Memory.Addresses(t), func(a resolve.KnownAddress) bool {
+			return a.LastSeen.Before(s.Memory.Refresh.Time)
+		}) {
 			n++
 		}
 	}
 	return n
 }
 
-// Size says how many addresses the policy's names have.
+// Size says how many addresses the policy's names have, and whether anything is dropped.
 func (s *Site) Size() string {
 	names := len(Targets(s.Policy))
+	size := sizeText(names, s.Memory.Count())
+	if s.Policy.Monitor {
+		size = "in monitor mode (what would be dropped passes), " + size
+	}
+	return size
+}
+
+func sizeText(names, addresses int) string {
 	if names == 0 {
 		return "no names"
 	}
-	return notice.Count(names, "name") + " with " + notice.Count(s.Memory.Count(), "address")
+	return notice.Count(names, "name") + " with " + notice.Count(addresses, "address")
 }
 
 // Mentioned reads names. Each must be in the policy, or must be asked for because of

@@ -44,6 +44,16 @@ func banWarnings(s *Site) []notice.Notice {
 	return warnings
 }
 
+// FileWarnings are about what is valid in a policy file but may not be meant, each with
+// its place.
+func FileWarnings(p *policy.Policy) []notice.Notice {
+	var warnings []notice.Notice
+	for _, doubt := range p.Doubts {
+		warnings = append(warnings, notice.Warningf(notice.PolicyDoubt, "%s", doubt.Error()))
+	}
+	return warnings
+}
+
 // PolicyWarnings returns the warnings that do not depend on the host.
 func PolicyWarnings(p *policy.Policy) []notice.Notice {
 	var warnings []notice.Notice
@@ -110,12 +120,20 @@ func ClassifierWarnings(s *Site) []notice.Notice {
 	case s.Host.Engine != "" || why == nil:
 	case len(s.Policy.Unknown.RequireUserAgent) > 0:
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
-			"unknown phones are dropped, because the classifier does not read their User-Agent: %v", why)}
+			"unknown phones %s, because the classifier does not read their User-Agent: %v", s.dropped(), why)}
 	case s.Policy.Unknown.Accept:
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
 			"unknown.action is accept, and scanners are not recognised: %v; every source that is not banned passes", why)}
 	}
 	return nil
+}
+
+// dropped is what happens to what the rules drop.
+func (s *Site) dropped() string {
+	if s.Policy.Monitor {
+		return "would be dropped"
+	}
+	return "are dropped"
 }
 
 // NameNotices say what is wrong with the names in a site's memory beside the alarms, with one

@@ -23,7 +23,7 @@ import (
 func Condition(log *slog.Logger, stateFolder string) host.Condition {
 	c := host.Condition{
 		ShaperFiles: shaperSettings(), SavedRules: naming("ringfence", savedRules),
-		Runners: slices.Concat(services(), naming("ringfence refresh", cronFiles), enabledUnits()), State: folder(stateFolder),
+		Runners: slices.Concat(services(), naming("ringfence refresh", cronFiles), enabledUnits()), State: Folder(stateFolder),
 		SIPTracking: len(existing([]string{"/sys/module/nf_conntrack_sip"})) > 0,
 		Automatic:   isOne("/proc/sys/net/netfilter/nf_conntrack_helper"),
 		Legacy:      legacyTables(),
@@ -234,7 +234,8 @@ func clock(c *host.Condition) error {
 	return nil
 }
 
-func folder(path string) host.Folder {
+// Folder reads whose a folder is and what room it has.
+func Folder(path string) host.Folder {
 	f := host.Folder{Path: path, Owner: -1, Free: -1, FreeFiles: -1}
 	var status unix.Stat_t
 	if unix.Stat(path, &status) != nil {

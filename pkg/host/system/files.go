@@ -154,7 +154,7 @@ func (f *files) run(report func(host.Change)) {
 // changedBy is the file that an event is about, nothing if it is about none.
 func (f *files) changedBy(e fsnotify.Event) []string {
 	if e.Op == fsnotify.Chmod {
-		return nil
+		return nil // which the states show, if it is more than a time
 	}
 	for _, inside := range f.parts[e.Name] {
 		return []string{inside} // the folder has gone, or was moved
@@ -176,7 +176,7 @@ func (f *files) states() map[string]string {
 				if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 					inode = stat.Ino
 				}
-				states[path] += fmt.Sprintf(" %d %d %d\n", inode, info.Size(), info.ModTime().UnixNano())
+				states[path] += fmt.Sprintf(" %d %o %d %d\n", inode, info.Mode(), info.Size(), info.ModTime().UnixNano())
 			}
 		}
 	}

@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// candidates are what an argument or a flag may be. What cannot be read has none.
+type candidates func(a *app, c *cobra.Command, args []string) []string
+
+// completed says for what a shell gets candidates: the argument of a command, or a flag.
+var completed = []struct {
+	command, flag string
+	candidates
+}{
+	{"", "output", fixed("text", "json")},
+	{"", "log-level", fixed("debug", "info", "warn", "error")},
+	{"rollback", "", generations},
+	{"history", "", generations},
+	{"confirm", "", generations},
+	{"unban", "", bannedAddresses},
+	{"disallow", "", allowedAddresses},
+	{"resolve", "", policyNames},
+	{"refresh", "accept-large", policyNames},
+	{"apply", "allow-empty", policyProviders},
+	{"rollback", "allow-empty", policyProviders},
+	{"init", "provider", presetNames},
+	{"phone", "provider", presetNames},
+	{"providers show", "", presetNames},
+	{"phone", "", makerNames},
+	{"phone list", "", makerNames},
+	{"phone", "model", modelNames},
+	{"phone", "format", fixed("cfg", "xml", "text")},
+	{"demo", "backend", fixed(string(policy.BackendNFTables), string(policy.BackendIPTables), string(policy.BackendIPTablesLegacy), string(policy.BackendIPTablesNFT))},
+}
+
+// complete adds shell completion.
+func (a *app) complete(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.RunE = func(*cobra.Command, []string) error {
+				return errors.New("name a shell: ringfence completion bash, zsh, fish or powershell")
+			}
+		}
+	}
+	for _, what := range completed {
+		c, _, err := root.Find(strings.Fields(what.command))
+		if err != nil {
+			continue // the test of this list finds it
+		}
+		offer := func(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			a.log = slog.New(slog.DiscardHandler)
+			return what.candidates(a, c, args), cobra.ShellCompDirectiveNoFileComp
+		}
+		if what.flag != "" {
+			_ = c.RegisterFlagCompletionFunc(what.flag, offer) // fails only for a flag that is not there
+			continue
+		}
+		c.ValidArgsFunction = func(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) > 0 && c.Name() != "resolve" {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return offer(c, args, begun)
+		}
+	}
+}
+
+func fixed(words ...string) candidates {
+	return func(*app, *cobra.Command, []string) []string { return words }
+}
+
+// generations are those on disk, the newest first.
+func generations(a *app, _ *cobra.Command, _ []string) []string {
+	numbers, err := a.fenceFor(nil).Numbers()
+	if err != nil {
+		return nil
+	}
+	var words []string
+	for _, n := range slices.Backward(numbers) {
+		words = append(words, strconv.Itoa(n))
+	}
+	return words
+}
+
+func bannedAddresses(a *app, c *cobra.Command, _ []string) []string {
+	banned, err := a.fenceFor(nil).Bans(c.Context())
+	if err != nil {
+		return nil
+	}
+	var words []string
+	for _, b := range banned {
+		if b.Left > 0 { // the policy's own are none of unban's
+			words = append(words, ruleset.PrefixText(b.Prefix)+"\t"+b.Why)
+		}
+	}
+	return words
+}
+
+func allowedAddresses(a *app, _ *cobra.Command, _ []string) []string {
+	allowed, err := a.fenceFor(nil).AllowedByHand()
+	if err != nil {
+		return nil
+	}
+	var words []string
+	for _, b := range allowed {
+		words = append(words, b.Address.String()+"\t"+b.Why)
+	}
+	return words
+}
+
+func policyNames(a *app, c *cobra.Command, _ []string) []string {
+	p, err := readPolicy(c.Context(), a.policyPath)
+	if err != nil {
+		return nil
+	}
+	var words []string
+	for _, n := range compile.Names(p.Policy) {
+		words = append(words, n.Host)
+	}
+	return words
+}
+
+func policyProviders(a *app, c *cobra.Command, _ []string) []string {
+	p, err := readPolicy(c.Context(), a.policyPath)
+	if err != nil {
+		return nil
+	}
+	var words []string
+	for _, provider := range p.Providers {
+		words = append(words, provider.Name)
+	}
+	return words
+}
+
+func presetNames(*app, *cobra.Command, []string) []string {
+	known, _ := catalog.Providers()
+	return slices.Sorted(maps.Keys(known))
+}
+
+func makerNames(*app, *cobra.Command, []string) []string {
+	makers, _ := catalog.Makers()
+	var words []string
+	for _, m := range makers {
+		words = append(words, m.Name+"\t"+m.Title)
+	}
+	return words
+}
+
+// modelNames are those of the maker that was named, or of all.
+func modelNames(_ *app, _ *cobra.Command, args []string) []string {
+	makers, _ := catalog.Makers()
+	var words []string
+	for _, m := range makers {
+		if len(args) > 0 && args[0] != m.Name {
+			continue
+		}
+		for _, f := range m.Families {
+			for _, model := range f.Models {
+				words = append(words, strings.TrimSuffix(model, "*"))
+			}
+		}
+	}
+	return words
+}

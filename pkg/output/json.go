@@ -1,0 +1,49 @@
+package output
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// JSON writes one object, indented, and in ASCII as far as it is not printable. Bytes that
+// are not UTF-8 become U+FFFD.
+func JSON(w io.Writer, v any) error {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	if _, err := w.Write(jsonEscaped(text.Bytes())); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}
+
+// jsonEscaped escapes what is not printable. Outside of strings JSON has only printable
+// ASCII and line feeds.
+func jsonEscaped(text []byte) []byte {
+	if isPlain(string(text), "\n") {
+		return text
+	}
+	var b bytes.Buffer
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		switch high, low := utf16.EncodeRune(r); {
+		case r == '\n' || unicode.IsPrint(r):
+			b.Write(text[:size])
+		case high != unicode.ReplacementChar:
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+		text = text[size:]
+	}
+	return b.Bytes()
+}
