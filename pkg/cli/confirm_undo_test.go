@@ -65,7 +65,7 @@ func TestConfirmMeanwhile(t *testing.T) {
 	t.Cleanup(func() { killWatchdogs(t, s) })
 	s.must(t, 0, "apply")
 	s.write(t, otherStatic)
-	s.must(t, 0, "apply", "--confirm", "30s")
+	s.must(t, 0, "apply", "--confirm", "60s")
 	killWatchdogs(t, s)
 	daemon := serve(t, s)
 	for _, command := range [][]string{
@@ -95,10 +95,10 @@ func TestConfirmByAccident(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	t.Cleanup(func() { killWatchdogs(t, s) })
-	s.must(t, 0, "apply", "--confirm", "60s")
+	s.must(t, 0, "apply", "--confirm", "1h")
 	s.must(t, 0, "confirm")
 	s.write(t, otherStatic)
-	s.must(t, 0, "apply", "--confirm", "60s")
+	s.must(t, 0, "apply", "--confirm", "1h")
 	reportsClearly(t, s.run(t, "confirm", "1"), 1, []string{"generation 1 does not wait for a confirmation: generation 2 does"})
 	waits := func(who string) {
 		t.Helper()
