@@ -124,6 +124,18 @@ func BenchmarkPacket(b *testing.B) {
 	}
 }
 
+// bounded loads a program that reads what its budget allows.
+func bounded(b *testing.B, list []signature.Signature) *classifier.Loaded {
+	a, err := signature.Compile(list, nil)
+	labtest.Must(b, err)
+	reading := sipPorts
+	reading.Bounded = true
+	l, err := classifier.New(a, reading).Load()
+	labtest.Must(b, err)
+	b.Cleanup(l.Close)
+	return l
+}
+
 func lowest(values []float64) float64 {
 	slices.Sort(values)
 	return values[len(values)/10]
@@ -148,6 +160,8 @@ func BenchmarkProgram(b *testing.B) {
 	}{
 		{"25", loaded(b, signaturetest.Shipped()[:25])},
 		{"1000", loaded(b, thousand())},
+		// Nearly all of a flood is beyond the budget.
+		{"bounded", bounded(b, signaturetest.Shipped()[:25])},
 		{"everyheader", loaded(b, append(signaturetest.Shipped(), signature.Signature{
 			Name: "short", Header: "from", Match: signature.Prefix, Value: "x", Class: signature.Ban,
 		}))},

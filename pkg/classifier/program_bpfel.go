@@ -17,6 +17,7 @@ type programBudget struct {
 	_     structs.HostLayout
 	Since uint64
 	Left  uint64
+	Taken uint64
 }
 
 type programConfiguration struct {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -17,6 +18,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 // defaultWindow is the time for a confirmation if none is named.
@@ -54,9 +57,7 @@ func runConfirm(ctx context.Context, a *app, number int) error {
 		return err
 	}
 	if a.json() {
-		return a.writeJSON(struct {
-			Generation int `json:"generation"`
-		}{generation})
+		return a.writeJSON(report.Confirmed{Generation: generation})
 	}
 	output.Printf(a.stdout, "Generation %d is confirmed.\n", generation)
 	return nil
@@ -103,6 +104,9 @@ func addConfirmFlag(c *cobra.Command, window *string) {
 	c.Flags().Lookup("confirm").NoOptDefVal = defaultWindow
 }
 
+// looksLikeTime matches a number with a unit, even with one that there is not.
+var looksLikeTime = regexp.MustCompile(`^[0-9.]+[a-z]`)
+
 // takeWindow reads the time for a confirmation. It may be an argument of its own behind
 // the flag, and is taken out of the arguments then.
 func takeWindow(flag string, args []string) (window time.Duration, rest []string, err error) {
@@ -110,12 +114,13 @@ func takeWindow(flag string, args []string) (window time.Duration, rest []string
 		return 0, args, nil
 	}
 	for i, arg := range args {
-		if _, err := time.ParseDuration(arg); err == nil && strings.ContainsAny(arg, "hms") && flag == defaultWindow {
+		// A number alone is a generation's.
+		if flag == defaultWindow && looksLikeTime.MatchString(arg) {
 			flag, args = arg, append(append([]string{}, args[:i]...), args[i+1:]...)
 			break
 		}
 	}
-	window, err = time.ParseDuration(flag)
+	window, err = policy.ParseDuration(flag)
 	if err != nil || window < fence.ShortestWindow || window > fence.LongestWindow || window != window.Truncate(time.Second) {
 		return 0, nil, notice.WithHint(fmt.Errorf("%q is no time for a confirmation", flag),
 			"write whole seconds, from 1s to 24h, as in --confirm 60s")

@@ -112,6 +112,10 @@ static __always_inline int may_read(void)
 	b = bpf_map_lookup_elem(&budgets, &zero);
 	if (!b)
 		return 0;
+	if (b->taken) {
+		b->taken--;
+		return 1;
+	}
 	now = bpf_ktime_get_ns();
 	messages = (now - b->since) / BUDGET_EACH;
 	if (messages >= BUDGET_BURST - b->left) {
@@ -123,7 +127,10 @@ static __always_inline int may_read(void)
 	}
 	if (!b->left)
 		return 0;
-	b->left--;
+	/* Asking for the time costs more than the rest of this. */
+	b->taken = b->left < BUDGET_TAKEN ? b->left : BUDGET_TAKEN;
+	b->left -= b->taken;
+	b->taken--;
 	return 1;
 }
 

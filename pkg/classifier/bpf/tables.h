@@ -103,10 +103,12 @@ struct message {
 /* How many messages a processor reads where that is bounded: one each millisecond. */
 #define BUDGET_EACH 1000000
 #define BUDGET_BURST 1000
+#define BUDGET_TAKEN 16 /* at a time */
 
 struct budget {
 	__u64 since;
 	__u64 left;
+	__u64 taken;
 };
 
 struct {
