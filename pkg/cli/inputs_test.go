@@ -124,9 +124,11 @@ func newInputs(t *testing.T, policy string) (s *site, outside *lab.Namespace) {
 // TestInputs: whatever is changed under the fence is made good by the service, or is an
 // alarm, and is over when it is changed back.
 func TestInputs(t *testing.T) {
+	changed := 0
 	for kind, members := range inputs {
 		t.Run(kind, func(t *testing.T) {
 			for _, in := range members {
+				changed++
 				t.Run(in.name, func(t *testing.T) {
 					s, outside := newInputs(t, in.policy)
 					t.Run("refresh", func(t *testing.T) { in.refreshed(t, s, outside) })
@@ -135,6 +137,7 @@ func TestInputs(t *testing.T) {
 			}
 		})
 	}
+	labtest.Report(t, "P16", "links, addresses, routes, files, filters changed under refresh and run", changed, "made good, or an alarm and exit status 4")
 }
 
 // change does or undoes the change.
