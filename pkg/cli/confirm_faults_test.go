@@ -62,7 +62,9 @@ func (s *site) stands(t *testing.T) bool {
 }
 
 // TestConfirmKilled: SIGKILL of the command at any time leaves no unconfirmed fence.
-func TestConfirmKilled(t *testing.T) {
+func TestConfirmKilled(t *testing.T) { eachBackend(t, confirmKilled) }
+
+func confirmKilled(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	t.Cleanup(func() { killWatchdogs(t, s) })
@@ -90,7 +92,9 @@ func TestConfirmKilled(t *testing.T) {
 // TestConfirmEverythingKilled: while anything of ringfence is alive, it undoes the change;
 // if nothing is, the kernel opens the fence, and the next run puts back what was there
 // before.
-func TestConfirmEverythingKilled(t *testing.T) {
+func TestConfirmEverythingKilled(t *testing.T) { eachBackend(t, confirmEverythingKilled) }
+
+func confirmEverythingKilled(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name              string
@@ -142,7 +146,9 @@ func TestConfirmEverythingKilled(t *testing.T) {
 
 // TestConfirmHangUp: a terminal that hangs up while it is asked takes the command with
 // it, and the change is undone.
-func TestConfirmHangUp(t *testing.T) {
+func TestConfirmHangUp(t *testing.T) { eachBackend(t, confirmHangUp) }
+
+func confirmHangUp(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	t.Cleanup(func() { killWatchdogs(t, s) })

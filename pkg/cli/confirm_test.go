@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"math/rand/v2"
@@ -21,29 +22,75 @@ import (
 // fenced reports whether the rules of a site judge packets to SIP ports.
 func (s *site) fenced(t *testing.T) bool {
 	t.Helper()
+	if b := backendOf(t); b != "" && b != "nftables" {
+		return s.judges(t, b, "") && s.judges(t, strings.Replace(b, "ip", "ip6", 1), "6")
+	}
 	table, err := labtest.TryInput(t, s.host, "", "nft", "list", "set", "inet", "ringfence", "ports")
 	return err == nil && strings.Contains(table, "elements")
+}
+
+// judges reports whether chains of a program judge packets: they are led to, and what
+// lets them run out has not.
+func (s *site) judges(t *testing.T, program, family string) bool {
+	t.Helper()
+	rules := labtest.Run(t, s.host, program, "-t", "raw", "-S")
+	if !strings.Contains(rules, "-A PREROUTING -j RINGFENCE-") {
+		return false
+	}
+	set := "ringfence-armed" + cmp.Or(family, "4")
+	return !strings.Contains(rules, set) || strings.Count(labtest.Run(t, s.host, "ipset", "list", set), "/1 timeout ") == 2
 }
 
 // with reports whether the policy in the kernel has this network.
 func (s *site) with(t *testing.T, network string) bool {
 	t.Helper()
-	return strings.Contains(s.ruleset(t), network)
+	return strings.Contains(s.ruleset(t), network) || strings.Contains(labtest.Run(t, s.host, "ipset", "list"), network)
+}
+
+// gone reports whether nothing of a fence is in the kernel.
+func (s *site) gone(t *testing.T) bool {
+	t.Helper()
+	if b := backendOf(t); b == "" || b == "nftables" {
+		return s.ruleset(t) == ""
+	}
+	return !strings.Contains(labtest.Run(t, s.host, backendOf(t), "-t", "raw", "-S")+labtest.Run(t, s.host, "ipset", "list"), "ingfence")
+}
+
+// runsOut reports whether the fence opens by itself, over nftables in just this time and
+// over iptables in at most this one.
+func (s *site) runsOut(t *testing.T, in time.Duration) bool {
+	t.Helper()
+	if b := backendOf(t); b == "" || b == "nftables" {
+		text := strings.Replace(in.String(), ".5s", "s500ms", 1) // as nft writes it
+		return s.with(t, "timeout "+text)
+	}
+	listed, err := labtest.TryInput(t, s.host, "", "ipset", "list", "ringfence-armed4")
+	if err != nil {
+		return false
+	}
+	_, text, _ := strings.Cut(listed, "0.0.0.0/1 timeout ")
+	seconds, err := strconv.Atoi(strings.Fields(text)[0])
+	labtest.Must(t, err)
+	left := time.Duration(seconds) * time.Second
+	return left <= in
 }
 
 const otherStatic = "version: 1\nproviders:\n  - name: acme\n    addresses: [192.0.2.0/24]\n"
 
 // TestConfirm: what is confirmed stays, also after the deadline; what is not goes back
 // to what was there before, with nobody doing anything.
-func TestConfirm(t *testing.T) {
+func TestConfirm(t *testing.T) { eachBackend(t, confirmKept) }
+
+func confirmKept(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	o := s.must(t, 0, "apply", "--confirm", "60s")
 	if !strings.Contains(o.stderr, "ringfence confirm") {
 		t.Errorf("apply does not say how to confirm: %s", o.stderr)
 	}
-	if listed := s.ruleset(t); !strings.Contains(listed, "timeout 1m1s500ms") {
-		t.Errorf("the kernel does not open the fence by itself:\n%s", listed)
+	const window = 61500 * time.Millisecond
+	if !s.runsOut(t, window) {
+		t.Errorf("the kernel does not open the fence by itself:\n%s", s.ruleset(t))
 	}
 	var status struct {
 		Pending *time.Time
@@ -66,8 +113,8 @@ func TestConfirm(t *testing.T) {
 	reportsClearly(t, s.start(t, other), 1, []string{"was made by", "ringfence confirm 1"})
 	s.must(t, 1, "confirm", "7")
 	s.must(t, 0, "confirm")
-	if listed := s.ruleset(t); strings.Contains(listed, "timeout 1m1s500ms") {
-		t.Errorf("the ports still run out:\n%s", listed)
+	if s.runsOut(t, window) {
+		t.Errorf("the ports still run out:\n%s", s.ruleset(t))
 	}
 	reportsClearly(t, s.run(t, "confirm"), 1, []string{"no generation waits for a confirmation"})
 	if r := s.plan(t, 0, "diff", "--full"); r.Changed {
@@ -95,7 +142,7 @@ func TestConfirm(t *testing.T) {
 		t.Errorf("the next generation is %d", r.Generation)
 	}
 	s.must(t, 0, "rollback", "1", "--confirm", "60s")
-	if !s.with(t, "timeout 1m1s500ms") {
+	if !s.runsOut(t, window) {
 		t.Error("the rollback needs no confirmation")
 	}
 	s.must(t, 0, "confirm", "4")
@@ -103,11 +150,13 @@ func TestConfirm(t *testing.T) {
 
 // TestConfirmFirst: before the first apply there was no fence, and without a
 // confirmation there is none again.
-func TestConfirmFirst(t *testing.T) {
+func TestConfirmFirst(t *testing.T) { eachBackend(t, confirmFirst) }
+
+func confirmFirst(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply", "--confirm=1s")
-	labtest.Until(t, "the fence is gone", func() bool { return s.ruleset(t) == "" })
+	labtest.Until(t, "the fence is gone", func() bool { return s.gone(t) })
 	labtest.Until(t, "its generation is gone", func() bool { return s.run(t, "up").status == 1 })
 	if o := s.must(t, 0, "history"); !strings.Contains(o.stdout, "(not confirmed, undone)") {
 		t.Errorf("history says\n%s", o.stdout)
@@ -133,7 +182,9 @@ func killWatchdogs(t *testing.T, s *site) {
 }
 
 // TestConfirmOnTerminal: y keeps the change.
-func TestConfirmOnTerminal(t *testing.T) {
+func TestConfirmOnTerminal(t *testing.T) { eachBackend(t, confirmOnTerminal) }
+
+func confirmOnTerminal(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	cmd, master := onTerminal(t, s, "apply", "--yes", "--confirm")
@@ -150,7 +201,7 @@ func TestConfirmOnTerminal(t *testing.T) {
 		text.Write(said[:n])
 	}
 	labtest.Must(t, cmd.Wait())
-	if !strings.Contains(text.String(), "Generation 1 is confirmed.") || !s.fenced(t) || s.with(t, "timeout 1m1s500ms") {
+	if !strings.Contains(text.String(), "Generation 1 is confirmed.") || !s.fenced(t) || s.runsOut(t, 61500*time.Millisecond) {
 		t.Errorf("it says\n%s\n%s", text.String(), s.ruleset(t))
 	}
 }
@@ -259,7 +310,9 @@ func onTerminal(t *testing.T, s *site, args ...string) (*exec.Cmd, *os.File) {
 
 // TestConfirmAtTheLastMoment: a confirmation around the deadline keeps the change or
 // does not, never half, and its exit status says which.
-func TestConfirmAtTheLastMoment(t *testing.T) {
+func TestConfirmAtTheLastMoment(t *testing.T) { eachBackend(t, confirmAtTheLastMoment) }
+
+func confirmAtTheLastMoment(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
@@ -275,14 +328,14 @@ func TestConfirmAtTheLastMoment(t *testing.T) {
 		switch o := s.start(t, cmd); o.status {
 		case 0:
 			kept++
-			if !s.fenced(t) || !s.with(t, "192.0.2.0/24") || s.with(t, "timeout 2s500ms") {
+			if !s.fenced(t) || !s.with(t, "192.0.2.0/24") || s.runsOut(t, 2500*time.Millisecond) {
 				t.Errorf("it is confirmed, and in force is\n%s", s.ruleset(t))
 			}
 			s.write(t, staticPolicy)
 			s.must(t, 0, "apply")
 		case 1:
 			labtest.Until(t, "the change is undone", func() bool { return s.with(t, "203.0.113.0/24") && s.fenced(t) })
-			if s.with(t, "timeout 2s500ms") {
+			if s.runsOut(t, 2500*time.Millisecond) {
 				t.Errorf("it is undone, and in force is\n%s", s.ruleset(t))
 			}
 		default:

@@ -9,7 +9,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/plan"
-	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -19,15 +18,9 @@ const portsSet = "ports"
 // arm gives the ports of a state the lifetime that the kernel lets them have while the
 // generation is unconfirmed. After it the rules judge no packet: the fence is open.
 func (f *session) arm(s *ruleset.State) {
-	if u := f.unconfirmed(); u != nil && portsRunOut(f) {
+	if u := f.unconfirmed(); u != nil {
 		*s = *withLifetime(s, lifetime(u), func(ruleset.Element) bool { return true })
 	}
-}
-
-// portsRunOut reports whether the back end can let the kernel take ports out of its rules
-// after a time. The ports of iptables are written into its rules.
-func portsRunOut(f *session) bool {
-	return f.open(f.chosen()).Describe().Name == string(policy.BackendNFTables)
 }
 
 // lifetime is that of the ports of a generation from when it is made.

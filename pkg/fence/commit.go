@@ -218,10 +218,6 @@ func (f *committer) toConfirm(ctx context.Context, s *site.Site, c change, newes
 	if err != nil {
 		return nil, err
 	}
-	if !portsRunOut(&f.session) {
-		f.Notice.Warn(notice.NoKernelTimeout, "over iptables the kernel does not open the fence by itself: if everything of ringfence is killed, "+
-			"an unconfirmed change stays until the next refresh")
-	}
 	return f.prepareUnconfirmed(c.window, p, newest)
 }
 

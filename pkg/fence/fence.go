@@ -60,6 +60,9 @@ type World struct {
 	// Folder reads what room there is in a folder; nil does not know.
 	Folder func(path string) host.Folder
 	Others func(ctx context.Context) (ruleset.Others, error)
+	// MakeSaved makes what the rules that the host saves need to be loaded at boot; nil
+	// makes nothing.
+	MakeSaved func(ctx context.Context) error
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }
