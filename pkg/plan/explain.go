@@ -63,27 +63,14 @@ func ipSet(builder *netipx.IPSetBuilder) *netipx.IPSet {
 	return set
 }
 
-// without returns the elements of a sorted list that another one does not have.
-func without(have, want []ruleset.Element) []ruleset.Element {
-	var list []ruleset.Element
-	for _, e := range have {
-		for len(want) > 0 && want[0].Compare(e) < 0 {
-			want = want[1:]
-		}
-		if len(want) == 0 || want[0].Compare(e) != 0 {
-			list = append(list, e)
-		}
-	}
-	return list
-}
-
 // Removed returns the addresses that belong to a provider or are trusted now, and will
 // not after the plan.
 func (p *Plan) Removed() *netipx.IPSet {
 	names := []string{"providers4", "providers6", "trusted4", "trusted6"}
 	var builder netipx.IPSetBuilder
 	for _, name := range names {
-		builder.AddSet(ruleset.Union(plainPrefixes(without(p.Have.Sets[name].Elements, p.Want.Sets[name].Elements))))
+		gone, _ := ruleset.Delta(p.Have.Sets[name].Elements, p.Want.Sets[name].Elements)
+		builder.AddSet(ruleset.Union(plainPrefixes(gone)))
 	}
 	set := ipSet(&builder)
 	if len(set.Ranges()) == 0 {
