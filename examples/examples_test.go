@@ -121,7 +121,7 @@ func compiled(t *testing.T, file string, host ruleset.Host) control.Desired {
 	p, err := policy.Parse(file, text, policy.Available{
 		SignatureLists: []string{"scanners"},
 		Backends:       []policy.Backend{policy.BackendNFTables},
-		Presets: map[string]policy.Preset{
+		Presets: policy.PresetMap{
 			"telnyx": {Addresses: prefixes("192.76.120.10/32")},
 			"twilio": {
 				Registrars: []string{"{trunk}.pstn.twilio.com"}, Addresses: prefixes("54.172.60.0/30"),

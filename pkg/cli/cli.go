@@ -18,6 +18,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/hint"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
@@ -152,7 +153,7 @@ iptables. It touches nothing else.`,
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	a.complete(root)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return notice.WithHint(err, "see %s --help", c.CommandPath())
+		return notice.WithHint(hint.Flag(err), "see %s --help", c.CommandPath())
 	})
 	root.SetHelpCommand(helpCommand(root))
 	return root
@@ -245,8 +246,8 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 		world = &here
 	}
 	c := fence.Config{
-		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: wayOutText, Log: a.log,
-		Watchdog: a.startWatchdog,
+		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: hint.WayOut, Log: a.log,
+		Watchdog: a.startWatchdog, Unwatch: stopWatchdog,
 	}
 	if a.stderr.Terminal {
 		c.Progress = func(text string) { output.Println(a.stderr, text) }

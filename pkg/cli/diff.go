@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/hint"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/output"
 )
@@ -25,7 +26,7 @@ Exit status: 0 nothing would change, 1 error, 2 something would change.`,
 		RunE: func(c *cobra.Command, _ []string) error { return runDiff(c.Context(), a, o) },
 	}
 	c.Flags().BoolVar(&o.Offline, "offline", false, "ask no name server, use the saved addresses")
-	c.Flags().BoolVar(&o.Full, "full", false, "read the whole table even if no rule has changed")
+	c.Flags().BoolVar(&o.Full, "full", false, "read everything even if no rule has changed")
 	return c
 }
 
@@ -44,7 +45,7 @@ func runDiff(ctx context.Context, a *app, o fence.DiffOptions) error {
 	a.printAll(d.Notices)
 	if d.Refusal != nil {
 		a.warn("apply would be " + d.Refusal.Error())
-		a.say("hint", hint(d.Refusal, fence.OwnRights()))
+		a.say("hint", hint.Of(d.Refusal, fence.OwnRights()))
 	}
 	if d.Plan.Empty() {
 		if !a.json() {

@@ -10,6 +10,7 @@
 package policy
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -100,10 +101,11 @@ type Engine string
 
 // The engines.
 const (
-	EngineAuto     Engine = "auto"
-	EngineBPF      Engine = "bpf"
-	EngineXTString Engine = "xt_string"
-	EngineOff      Engine = "off"
+	EngineAuto Engine = "auto"
+	EngineBPF  Engine = "bpf"
+	EngineOff  Engine = "off"
+	// EngineString looks for texts anywhere in a packet, by iptables.
+	EngineString Engine = "string"
 )
 
 // Signatures says how scanners are recognised.
@@ -115,6 +117,8 @@ type Signatures struct {
 	// Mark are the four bits of a packet's mark, next to each other, in which the
 	// classifier says what it has found.
 	Mark uint32
+	// Texts are what EngineString looks for. Who knows the lists sets them.
+	Texts []string
 }
 
 // Signature recognises a scanner by the value of a header, or of several.
@@ -215,10 +219,26 @@ type Parameter struct {
 
 // Available is what this version and this host offer to a policy.
 type Available struct {
-	Presets        map[string]Preset
+	Presets        Presets // nil = none
 	SignatureLists []string
 	// Signatures are the names in those lists; nil = not known.
 	Signatures []string
 	Backends   []Backend
 	Engines    []Engine
 }
+
+// Presets are what a policy can name as presets. Only those that it names are read.
+type Presets interface {
+	Names() []string
+	// Preset returns one of them. The error is not about the policy.
+	Preset(name string) (Preset, error)
+}
+
+// PresetMap are presets that have been read already.
+type PresetMap map[string]Preset
+
+// Names returns the names, sorted.
+func (m PresetMap) Names() []string { return slices.Sorted(maps.Keys(m)) }
+
+// Preset returns a preset by its name.
+func (m PresetMap) Preset(name string) (Preset, error) { return m[name], nil }
