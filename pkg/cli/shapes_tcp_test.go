@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -89,7 +88,7 @@ func listenTCP(t *testing.T, h *lab.Namespace) func(t *testing.T, wanted []strin
 	}}
 	var l net.Listener
 	labtest.In(t, h, func() (err error) {
-		l, err = config.Listen(context.Background(), "tcp", "203.0.113.1:5060")
+		l, err = config.Listen(t.Context(), "tcp", "203.0.113.1:5060")
 		return err
 	})
 	t.Cleanup(func() { l.Close() })
