@@ -102,7 +102,7 @@ func values(t *testing.T, text string) map[string]any {
 	var changes []plan.Change
 	var generation report.Generation
 	var found []resolve.Report
-	var message testedMessage
+	var message report.Message
 	for _, v := range []any{&s, &changes, &generation, &found, &message} {
 		fill(t, reflect.ValueOf(v).Elem(), text, 4)
 	}
