@@ -31,6 +31,33 @@ func Providers() (map[string]Provider, error) {
 	return providers, nil
 }
 
+// ProviderNames returns the names of all shipped providers, sorted.
+func ProviderNames() ([]string, error) {
+	entries, err := files.ReadDir("providers")
+	if err != nil {
+		return nil, fmt.Errorf("list providers: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, nameOf(e.Name()))
+	}
+	return names, nil
+}
+
+// ProviderNamed reads one shipped provider.
+func ProviderNamed(name string) (Provider, error) {
+	file := "providers/" + name + ".yaml"
+	data, err := files.ReadFile(file)
+	if err != nil {
+		return Provider{}, fmt.Errorf("read provider: %w", err)
+	}
+	p, err := ReadProvider(file, data)
+	if err != nil {
+		return Provider{}, fmt.Errorf("read provider: %w", err)
+	}
+	return p, nil
+}
+
 // Phones returns the files about makers of phones, by the maker's name.
 func Phones() (map[string][]byte, error) {
 	shipped, err := read("phones")

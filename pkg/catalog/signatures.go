@@ -92,5 +92,5 @@ func AutomatonOf(p *policy.Policy) (*signature.Automaton, error) {
 	for _, s := range list {
 		wanted = append(wanted, s.Signature)
 	}
-	return signature.Compile(wanted, p.Unknown.RequireUserAgent)
+	return automatonOf(wanted, p.Unknown.RequireUserAgent)
 }

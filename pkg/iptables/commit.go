@@ -104,6 +104,7 @@ func (c *change) step(name string, call func() error) error {
 }
 
 func (c *change) commit(ctx context.Context) error {
+	defer committed.Add(1)
 	c.next, c.layout = map[where]byte{}, layout{}
 	if c.want.Exists {
 		var err error

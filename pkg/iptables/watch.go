@@ -3,6 +3,7 @@ package iptables
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -14,6 +15,9 @@ import (
 // watchEvery is how often what announces no changes is looked at: the tables of the
 // legacy flavour, and sets.
 const watchEvery = time.Second
+
+// committed counts the changes of this process.
+var committed atomic.Int64
 
 // Watch reports changes of the fence, also of its own process. In the nft flavour the
 // kernel announces each change of rules; those of the legacy flavour, and of the number
@@ -44,6 +48,7 @@ func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
 		close(done)
 	}
 	before, _ := p.look(ctx)
+	commits := committed.Load()
 	go func() {
 		defer close(touched)
 		defer p.close()
@@ -53,9 +58,11 @@ func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
 			select {
 			case <-ctx.Done():
 			case <-tick.C:
+				// What this process has put back may be gone again: that looks like before.
+				done := committed.Load()
 				now, err := p.look(ctx)
-				if err == nil && now != before {
-					before = now
+				if err == nil && (now != before || done != commits) {
+					before, commits = now, done
 					send(backend.Touched{})
 				}
 			}

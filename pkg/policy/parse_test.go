@@ -14,7 +14,7 @@ import (
 )
 
 var offered = policy.Available{
-	Presets: map[string]policy.Preset{
+	Presets: policy.PresetMap{
 		"telnyx": {
 			Registrars: []string{"sip.telnyx.com"},
 			Addresses:  []netip.Prefix{netip.MustParsePrefix("192.76.120.10/32")},
