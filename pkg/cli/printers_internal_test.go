@@ -127,8 +127,8 @@ func fill(t *testing.T, v reflect.Value, text string, depth int) {
 			fill(t, v.Elem(), text, depth-1)
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(t, v.Field(i), text, depth)
+		for _, field := range v.Fields() {
+			fill(t, field, text, depth)
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
