@@ -66,7 +66,7 @@ func readAvailable() (policy.Available, error) {
 		Backends: []policy.Backend{
 			policy.BackendNFTables, policy.BackendIPTables, policy.BackendIPTablesLegacy, policy.BackendIPTablesNFT,
 		},
-		Engines: []policy.Engine{policy.EngineBPF},
+		Engines: []policy.Engine{policy.EngineBPF, policy.EngineString},
 	}, nil
 }
 
@@ -116,7 +116,13 @@ func Parse(name string, text []byte) (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return policy.Parse(name, bytes.NewReader(text), offered)
+	p, err := policy.Parse(name, bytes.NewReader(text), offered)
+	if err != nil || p.Signatures.Engine != policy.EngineString {
+		return p, err
+	}
+	texts, err := TextsOf(p)
+	p.Signatures.Texts = texts.Texts
+	return p, err
 }
 
 // PresetWarnings reports which of the policy's presets are old or weak.

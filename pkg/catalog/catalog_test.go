@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,50 @@ func TestOldPresets(t *testing.T) {
 		}
 		if got := strings.Join(warnings, "\n"); err != nil || got != test.want {
 			t.Errorf("on %s: %q (%v), want %q", test.day, got, err, test.want)
+		}
+	}
+}
+
+// TestTexts: the engine string looks for what is long enough to be nowhere by chance, and
+// is refused where nothing can look for it.
+func TestTexts(t *testing.T) {
+	p, err := catalog.Parse("policy.yaml", []byte(`version: 1
+backend: iptables-legacy
+signatures:
+  engine: string
+  deny:
+  - {name: own, header: user-agent, contains: "Bad Dialer 5000"}
+  - {name: longer, header: user-agent, contains: "my Bad Dialer 5000"}
+  - {name: short, header: user-agent, contains: "dialer"}
+  - {name: an-option, header: user-agent, contains: "dialer -j ACCEPT"}
+  - {name: two-spaces, header: user-agent, contains: "bad  dialer"}
+  - {name: begins, header: user-agent, prefix: "another dialer"}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts, err := catalog.TextsOf(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(texts.Texts, p.Signatures.Texts) || !slices.Contains(texts.Texts, "bad dialer 5000") || !slices.Contains(texts.Texts, "friendly-scanner") {
+		t.Errorf("it looks for %q, the policy has %q", texts.Texts, p.Signatures.Texts)
+	}
+	if texts.Signatures <= len(texts.Texts) || texts.Of <= texts.Signatures {
+		t.Errorf("%d texts stand for %d signatures of %d", len(texts.Texts), texts.Signatures, texts.Of)
+	}
+	for _, text := range texts.Texts {
+		if text != "bad dialer 5000" && strings.Contains(text, "dialer") {
+			t.Errorf("it looks for %q", text)
+		}
+	}
+	for text, want := range map[string]string{
+		"version: 1\nsignatures: {engine: string}\n":                                                                        "policy.yaml:2:22: signatures.engine: string needs iptables",
+		"version: 1\nbackend: nftables\nsignatures: {engine: string}\n":                                                     "policy.yaml:3:22: signatures.engine: string needs iptables",
+		"version: 1\nbackend: iptables\nunknown: {action: accept, require_user_agent: [a]}\nsignatures: {engine: string}\n": "policy.yaml:3:48: require_user_agent needs the classifier: do not set signatures.engine to string",
+	} {
+		if _, err := catalog.Parse("policy.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
 }

@@ -94,3 +94,63 @@ func AutomatonOf(p *policy.Policy) (*signature.Automaton, error) {
 	}
 	return automatonOf(wanted, p.Unknown.RequireUserAgent)
 }
+
+// Texts are what can be looked for without reading headers.
+type Texts struct {
+	// Texts are sorted, and none contains another one.
+	Texts []string
+	// Signatures is how many signatures of class ban they stand for, Of how many there are.
+	Signatures, Of int
+}
+
+// The limits of a text that is looked for anywhere in a packet. Shorter ones are there by
+// chance, and xt_string takes no longer ones.
+const (
+	shortestText = 8
+	longestText  = 128
+)
+
+// TextsOf returns the texts of a policy's signatures that can be looked for anywhere in
+// a packet: those of class ban that are contained in a header. What a header begins with
+// or is equal to is often short, and a part of what real phones send.
+func TextsOf(p *policy.Policy) (Texts, error) {
+	list, err := SignaturesOf(p)
+	if err != nil {
+		return Texts{}, err
+	}
+	var t Texts
+	var all []string
+	for _, s := range list {
+		if s.Class != signature.Ban {
+			continue
+		}
+		t.Of++
+		if text := strings.ToLower(s.Value); s.Match == signature.Contains && isText(text) {
+			t.Signatures++
+			all = append(all, text)
+		}
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	for _, text := range all {
+		covered := slices.ContainsFunc(all, func(other string) bool { return other != text && strings.Contains(text, other) })
+		if !covered {
+			t.Texts = append(t.Texts, text)
+		}
+	}
+	return t, nil
+}
+
+// isText reports whether a text can be looked for: it is of printable ASCII, and reads
+// the same between the words of a rule.
+func isText(text string) bool {
+	if len(text) < shortestText || len(text) > longestText {
+		return false
+	}
+	for word := range strings.SplitSeq(text, " ") {
+		if word == "" || word[0] == '-' {
+			return false
+		}
+	}
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
+}

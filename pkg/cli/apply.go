@@ -60,7 +60,7 @@ alarm.`,
 }
 
 func addAdoptFlag(c *cobra.Command, adopt *bool) {
-	c.Flags().BoolVar(adopt, "adopt", false, "go on although another program has made the table")
+	c.Flags().BoolVar(adopt, "adopt", false, "go on although another program has made the table, or the chains of iptables")
 }
 
 func addEmptyFlag(c *cobra.Command, allowed *[]string) {

@@ -247,7 +247,7 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 	}
 	c := fence.Config{
 		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: hint.WayOut, Log: a.log,
-		Watchdog: a.startWatchdog,
+		Watchdog: a.startWatchdog, Unwatch: stopWatchdog,
 	}
 	if a.stderr.Terminal {
 		c.Progress = func(text string) { output.Println(a.stderr, text) }

@@ -26,7 +26,7 @@ Exit status: 0 nothing would change, 1 error, 2 something would change.`,
 		RunE: func(c *cobra.Command, _ []string) error { return runDiff(c.Context(), a, o) },
 	}
 	c.Flags().BoolVar(&o.Offline, "offline", false, "ask no name server, use the saved addresses")
-	c.Flags().BoolVar(&o.Full, "full", false, "read the whole table even if no rule has changed")
+	c.Flags().BoolVar(&o.Full, "full", false, "read everything even if no rule has changed")
 	return c
 }
 

@@ -22,7 +22,9 @@ func historyCommand(a *app) *cobra.Command {
 		Short: "Show the generations: when, by whom, what changed",
 		Long: `history lists the stored generations, the newest first: when and by whom
 each was made, by which command, and what it changed in the rules of the one
-before. A generation is made by apply and by rollback; refresh makes none.
+before. A generation is made by apply and by rollback; refresh makes none. One that
+was not confirmed in time is marked as undone: the next one changes the rules of the
+one before it.
 
 With N it shows one generation with each of its changes and its policy.
 
@@ -94,16 +96,20 @@ func runHistory(a *app) error {
 			case g.Damaged != "":
 				output.Printf(w, "%d\t%s\n", g.Generation, alarm(g.Damaged))
 			default:
-				output.Printf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.Text(), inForce(g.InForce))
+				output.Printf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.Text(), standing(g))
 			}
 		}
 	})
 	return nil
 }
 
-func inForce(yes bool) string {
-	if yes {
+// standing says in brackets whether a generation is in force, or was undone.
+func standing(g report.Generation) string {
+	switch {
+	case g.InForce:
 		return " (in force)"
+	case g.Undone:
+		return " (not confirmed, undone)"
 	}
 	return ""
 }
@@ -123,7 +129,7 @@ func runGeneration(a *app, number int) error {
 		return a.writeJSON(whole)
 	}
 	output.Table(a.stdout, func(w io.Writer) {
-		output.Printf(w, "generation\t%d%s\n", g.Generation, inForce(g.InForce))
+		output.Printf(w, "generation\t%d%s\n", g.Generation, standing(g))
 		output.Printf(w, "made\t%s (%s), by %s\n", g.Time.Local().Format(time.DateTime), notice.Ago(g.Time), g.User)
 		output.Printf(w, "command\t%s\n", g.Command)
 		output.Printf(w, "version\t%s\n", g.Version)

@@ -148,7 +148,7 @@ func TestHealingLosesNoPacket(t *testing.T) {
 	t.Run("run", func(t *testing.T) {
 		losesNothing(t, func(s *site) func() func() {
 			r, times := serve(t, s), 0
-			said := func() int { return strings.Count(r.log(), "the table was not as it should be and was corrected") }
+			said := func() int { return strings.Count(r.log(), "the fence was not as it should be and was corrected") }
 			return func() func() {
 				times++
 				before := said()

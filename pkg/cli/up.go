@@ -15,7 +15,11 @@ func upCommand(a *app) *cobra.Command {
 		Short: "Put the fence up as it last was (for boot)",
 		Long: `up puts the newest generation into force with the addresses that were saved. It
 asks no name server and needs no network, so it can run before the network is up. It
-also ends the effect of down.`,
+also ends the effect of down.
+
+Over iptables it also makes the sets that the host's saved rules name, because
+iptables-restore refuses a whole file for one that is missing: run it before
+netfilter-persistent, or iptables.service and ip6tables.service.`,
 		Example: `  @reboot root ringfence up     (a line of /etc/cron.d/ringfence)`,
 		Args:    noArguments,
 		RunE:    func(c *cobra.Command, _ []string) error { return runUp(c.Context(), a) },

@@ -109,7 +109,7 @@ func (a *app) writeFence(w io.Writer, s *fence.Status, r *report.Status) {
 func (a *app) fenceText(s *fence.Status, r *report.Status) string {
 	switch {
 	case r.Down != nil && r.Fence:
-		return alarm("taken down " + notice.Ago(*r.Down) + ", but there is a table: ringfence down removes it, ringfence up makes it the fence")
+		return alarm("taken down " + notice.Ago(*r.Down) + ", but there is a fence: ringfence down removes it, ringfence up makes it the fence")
 	case r.Down != nil && r.Drift:
 		return alarm("taken down " + notice.Ago(*r.Down) + ", but the classifier is still attached: ringfence down removes it")
 	case r.Down != nil:

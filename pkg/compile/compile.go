@@ -63,8 +63,12 @@ func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*
 	}, origins
 }
 
-// Engine returns what recognises scanners with this policy on this host: bpf or off.
+// Engine returns what recognises scanners with this policy on this host: bpf, string or
+// off.
 func Engine(p *policy.Policy, host ruleset.Host) policy.Engine {
+	if p.Signatures.Engine == policy.EngineString {
+		return policy.EngineString
+	}
 	if p.Signatures.Engine != policy.EngineOff && host.Engine == string(policy.EngineBPF) {
 		return policy.EngineBPF
 	}

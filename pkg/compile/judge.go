@@ -112,11 +112,14 @@ func (f family) others() {
 		banned.chain = "from_" + f.set("banned")
 		f.rule(f.from("banned"), ruleset.Verdict{Kind: ruleset.Jump, Chain: banned.chain})
 		banned.count("dropped_banned", banned.unprotected())
-		f.ban()
+		if f.classifies() {
+			f.ban(f.mark(ruleset.Scanner))
+		}
 	}
 	if f.classifies() {
 		f.count("dropped_signature", f.mark(ruleset.Scanner))
 	}
+	f.texts()
 	if f.classifies() && !f.policy.Unknown.Accept {
 		f.rule(f.unread().Statements()...)
 	}
@@ -283,10 +286,27 @@ func sharedNetworks(link ruleset.Interface, all []ruleset.Interface, judged *net
 // ban bans the source of a scanner's packet. Another rule drops the packet itself,
 // because a rule ends if the set is full. A source that cannot belong to a single host,
 // or that this host needs, is never banned: it was forged.
-func (f family) ban() {
-	if !f.classifies() || f.policy.Monitor || f.policy.Bans.Duration == 0 {
+func (f family) ban(match ...ruleset.Statement) {
+	if f.policy.Monitor || f.policy.Bans.Duration == 0 {
 		return
 	}
-	f.rule(f.mark(ruleset.Scanner), ruleset.Unicast{}, f.unprotected(),
-		ruleset.Ban{V6: f.v6, Set: f.set("banned"), For: f.policy.Bans.Duration})
+	f.rule(append(match, ruleset.Unicast{}, f.unprotected(),
+		ruleset.Ban{V6: f.v6, Set: f.set("banned"), For: f.policy.Bans.Duration})...)
+}
+
+// texts leads packets that hold a scanner's text to a chain that does what is done with
+// those that the classifier has recognised.
+func (f family) texts() {
+	if Engine(f.policy, f.host) != policy.EngineString || len(f.policy.Signatures.Texts) == 0 {
+		return
+	}
+	scanner := f
+	scanner.chain = f.set("scanner")
+	for _, text := range f.policy.Signatures.Texts {
+		f.rule(ruleset.Payload(text), ruleset.Verdict{Kind: ruleset.Goto, Chain: scanner.chain})
+	}
+	if f.policy.Unknown.Accept {
+		scanner.ban()
+	}
+	scanner.count("dropped_signature")
 }

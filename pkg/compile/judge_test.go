@@ -161,3 +161,26 @@ func matches(t *testing.T, s *ruleset.State, statement ruleset.Statement, p pack
 	t.Fatalf("the test does not know %q", statement)
 	return false
 }
+
+// TestTexts: a packet that holds a scanner's text ends where one ends that the classifier
+// has recognised, behind all that lets its source in.
+func TestTexts(t *testing.T) {
+	for text, want := range map[string]string{
+		"unknown: {action: accept}": "fib saddr type unicast ip saddr != @protected4 update @banned4 { ip saddr timeout 1h }\n" +
+			`counter name "dropped_signature" drop`,
+		"unknown: {action: accept}\nbans: {duration: 0s}": `counter name "dropped_signature" drop`,
+		"unknown: {action: accept}\nmode: monitor":        `counter name "dropped_signature" accept`,
+		"": `counter name "dropped_signature" drop`,
+	} {
+		p := parse(t, "providers: [{name: a, addresses: [192.0.2.1]}]\n"+text)
+		p.Signatures.Engine, p.Signatures.Texts = policy.EngineString, []string{"friendly-scanner"}
+		s, _ := compile.State(p, nil, ruleset.Host{Engine: "bpf"})
+		if got := rules(s.Chains["scanner4"]); got != want {
+			t.Errorf("policy %q: a scanner's packet meets\n%s\nwant\n%s", text, got, want)
+		}
+		lines := rules(s.Chains["sip"])
+		if look := strings.Index(lines, `payload contains "friendly-scanner" goto scanner4`); look < strings.Index(lines, "@providers4") {
+			t.Errorf("policy %q: in chain sip are\n%s", text, lines)
+		}
+	}
+}

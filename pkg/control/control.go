@@ -118,5 +118,5 @@ func (c Controller) verifyCommit(ctx context.Context, p *plan.Plan, failure erro
 	case now.GenID == p.GenID:
 		return true, nil
 	}
-	return false, fmt.Errorf("%s; the table is neither as it was before nor as it should be: another program may have changed it", failure.Error())
+	return false, fmt.Errorf("%s; the fence is neither as it was before nor as it should be: another program may have changed it", failure.Error())
 }

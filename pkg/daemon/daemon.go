@@ -113,7 +113,7 @@ func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
 	case o.Plan.Empty():
 		d.log.Debug("nothing to do", "because", e.because(), "by", e.Who)
 	case o.New:
-		d.log.Info("the table is as it should be now", "changed", plan.Summary(o.Plan))
+		d.log.Info("the fence is as it should be now", "changed", plan.Summary(o.Plan))
 	case o.HostChanged:
 		d.log.Info("the host has changed", "changed", plan.Summary(o.Plan), "because", e.because(), "after", since(e))
 	case len(e.What) > 0:

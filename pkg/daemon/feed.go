@@ -83,7 +83,7 @@ func (d *Daemon) feedTable(ctx context.Context, box *inbox, touched <-chan backe
 			p, err := d.reconciler.Restorer().Restore(ctx, t)
 			switch {
 			case err != nil:
-				d.log.Debug("restore the table without waiting", "error", err)
+				d.log.Debug("restore the fence without waiting", "error", err)
 			case p != nil:
 				d.restored(p, e)
 				d.changes(p)
@@ -112,7 +112,7 @@ func (d *Daemon) restored(p *plan.Plan, e Event) {
 		// For so long packets were judged by what another program has made of the table.
 		attributes = append(attributes, "after", time.Since(e.At).Round(100*time.Microsecond))
 	}
-	d.log.Warn("the table was not as it should be and was corrected", attributes...)
+	d.log.Warn("the fence was not as it should be and was corrected", attributes...)
 }
 
 // feedCounters has everything looked at when packets are counted that must not come:

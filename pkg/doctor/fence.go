@@ -81,7 +81,10 @@ func alarms(f Facts) []Finding {
 }
 
 func classifier(f Facts) []Finding {
-	if f.Site == nil || f.Site.Policy.Signatures.Engine == policy.EngineOff {
+	if f.Site == nil {
+		return nil
+	}
+	if e := f.Site.Policy.Signatures.Engine; e == policy.EngineOff || e == policy.EngineString {
 		return nil
 	}
 	var found []Finding

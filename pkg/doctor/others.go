@@ -198,7 +198,7 @@ func savedRules(f Facts) []Finding {
 		found = append(found, Finding{
 			Name: "saved-rules", Severity: notice.Warning, Finding: path + " names what is ringfence's",
 			Why:    "at boot these rules do not load while ringfence's sets are not there, and the host's own rules with them; or an old fence comes back",
-			WayOut: "take ringfence's lines out of it, or save it again while ringfence is down",
+			WayOut: "take ringfence's lines out of it, save it again while ringfence is down, or let ringfence up run before it is loaded (ringfence-early.service)",
 		})
 	}
 	return found

@@ -71,7 +71,7 @@ func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration)
 		}
 		made := allowance{Address: addr, Made: f.Now(), Lasts: resolve.Span(b.Left), By: b.Why}
 		if err := f.allowances().rewrite(addr, &made); err != nil {
-			f.Notice.Warn(notice.StateUnsaved, "%s is allowed, but will not be after the table is created again: %v", addr, err)
+			f.Notice.Warn(notice.StateUnsaved, "%s is allowed, but will not be after the fence is made again: %v", addr, err)
 		}
 		return nil
 	})

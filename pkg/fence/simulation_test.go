@@ -111,7 +111,7 @@ func testWorld(kernel *plantest.Kernel) fence.World {
 }
 
 // policyOf parses a policy.
-func policyOf(t *testing.T, text string) fence.Policy {
+func policyOf(t testing.TB, text string) fence.Policy {
 	t.Helper()
 	p, err := catalog.Parse("policy.yaml", []byte(text))
 	labtest.Must(t, err)

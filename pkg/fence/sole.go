@@ -61,7 +61,9 @@ func (s sole) Commit(ctx context.Context, p *plan.Plan) error {
 		if err != nil {
 			return fmt.Errorf("look at the new fence: %w", err)
 		}
-		if !plan.Diff(now, p.Want).KeepsRules() {
+		// What is left of the lifetime of ports may be less than it was at first.
+		runsOut := func(e ruleset.Element) bool { return e.Timeout > 0 }
+		if !plan.Diff(withLifetime(now, 1, runsOut), withLifetime(p.Want, 1, runsOut)).KeepsRules() {
 			return plan.ErrStale
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -213,6 +214,13 @@ func describeEngine(f *Fence, r *Status, s *site.Site, have *ruleset.State) {
 	switch {
 	case s.Policy.Signatures.Engine == policy.EngineOff:
 		r.EngineWhy = "the policy switches it off"
+		return
+	case s.Policy.Signatures.Engine == policy.EngineString:
+		if texts, err := catalog.TextsOf(s.Policy); err == nil && have.Exists {
+			r.Engine = policy.EngineString
+			r.EngineWhy = fmt.Sprintf("%d of %s, looked for anywhere in a packet; not header-exact",
+				texts.Signatures, notice.Count(texts.Of, "signature"))
+		}
 		return
 	case s.Host.Engine == "":
 		if why := s.ClassifierObstacle(); why != nil {

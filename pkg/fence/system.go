@@ -46,6 +46,7 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Folder:    system.Folder,
 		Condition: func(stateFolder string) host.Condition { return system.Condition(log, stateFolder) },
 		Others:    nft.ReadOthers,
+		MakeSaved: func(ctx context.Context) error { return iptables.MakeSaved(ctx, system.SavedRules()) },
 		Now:       system.Clock(log),
 	}
 }

@@ -38,6 +38,8 @@ func (f *Fence) Up(ctx context.Context) (*Restored, error) {
 		return nil, err
 	}
 	defer leave()
+	// Last, because a change deletes sets that its rules do not need.
+	defer func() { f.makeSaved(ctx) }()
 	newest, passed, err := f.NewestReadable()
 	for _, damaged := range passed {
 		f.Notice.Warn(notice.StateDamaged, "%v; using an older generation", damaged)
@@ -62,6 +64,17 @@ func (f *Fence) Up(ctx context.Context) (*Restored, error) {
 	f.note(ctx, kernel, p)
 	f.isUp(down)
 	return &Restored{p, newest.Number, saved.size}, nil
+}
+
+// makeSaved makes the sets that the host's saved rules name. At boot they are loaded
+// after up, all or none.
+func (f *Fence) makeSaved(ctx context.Context) {
+	if f.MakeSaved == nil {
+		return
+	}
+	if err := f.MakeSaved(ctx); err != nil {
+		f.Notice.Warn(notice.SavedRules, "the host's saved rules name sets of ringfence's and may not load: %v", err)
+	}
 }
 
 // saved is the state of a generation with the saved addresses: a site or, if this
@@ -161,6 +174,17 @@ func (s *StillUp) Error() string { return s.Err.Error() }
 
 func (s *StillUp) Unwrap() error { return s.Err }
 
+// warnOfSaved says which files of saved rules name what is not there any more.
+func (f *Fence) warnOfSaved() {
+	if f.Condition == nil {
+		return
+	}
+	for _, path := range f.Condition(f.StateDir).SavedRules {
+		f.Notice.Warn(notice.SavedRules, "%s names what was ringfence's: at the next boot its rules put an old fence back, "+
+			"or do not load at all; save the host's rules again", path)
+	}
+}
+
 // Down removes everything that ringfence has put into the kernel, and records that.
 // adopt allows to remove a table that another program has made.
 func (f *Fence) Down(ctx context.Context, adopt bool) (*Restored, error) {
@@ -208,6 +232,7 @@ func (f *Fence) Down(ctx context.Context, adopt bool) (*Restored, error) {
 			f.Notice.Warn(notice.StateUnsaved, "the fence is down, but the unconfirmed generation could not be set aside: %v", err)
 		}
 	}
+	f.warnOfSaved()
 	newest, err := f.newest()
 	if err != nil {
 		f.Notice.Warn(notice.StateDamaged, "%v", err)

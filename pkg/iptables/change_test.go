@@ -1,14 +1,9 @@
 package iptables_test
 
 import (
-	"errors"
-	"fmt"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -124,100 +119,4 @@ func sorted(text string) []string {
 	lines := strings.Split(lettersAside(text), "\n")
 	slices.Sort(lines)
 	return lines
-}
-
-const (
-	fromProvider = 'P'
-	fromStranger = 'S'
-)
-
-// TestNoPacketSlipsThroughAChange changes addresses and rules while a provider and a
-// stranger send as fast as they can: none of the provider's packets may be lost, none of
-// the stranger's may arrive. A chain that is emptied and filled again, as others do it,
-// lets them through: so the test would see it.
-func TestNoPacketSlipsThroughAChange(t *testing.T) {
-	for _, f := range []iptables.Flavour{iptables.Legacy, iptables.NFT} {
-		t.Run(string(f), func(t *testing.T) {
-			pbx, outside := labtest.Host(t, "pbx"), labtest.Host(t, "outside")
-			labtest.Link(t,
-				lab.End{Host: pbx, Interface: "eth0", Addresses: []string{"192.0.2.10/24"}},
-				lab.End{Host: outside, Interface: "eth0", Addresses: []string{"192.0.2.100/24", "192.0.2.200/24"}})
-			labtest.AddNeighbour(t, outside, "eth0", pbx, "eth0", "192.0.2.10")
-			apply(t, pbx, f, compiled(t, "providers: [{name: a, addresses: [192.0.2.100]}]", hosts()["plain"]))
-			changes := labtest.Count(20, 500)
-			lost, leaked, sent := flooded(t, pbx, outside, func() {
-				for i := range changes {
-					prefix := []string{"192.0.2.100", "192.0.2.96/28", "192.0.2.64/26, 192.0.2.128/28"}[i%3]
-					interfaces := []string{"[eth0]", "[]", "[eth0, eth1]"}[i/2%3]
-					apply(t, pbx, f, compiled(t, "interfaces: "+interfaces+"\nproviders: [{name: a, addresses: ["+prefix+"]}]", hosts()["plain"]))
-				}
-			})
-			t.Logf("%d packets of each: %d of the provider's lost, %d of the stranger's arrived", sent, lost, leaked)
-			labtest.Report(t, "P2", "addresses and rules changed under two floods, "+string(f), changes, "%d leaked, %d lost, of %d packets each", leaked, lost, sent)
-			if lost != 0 || leaked != 0 {
-				t.Errorf("of %d packets each, %d of the provider's were lost and %d of the stranger's arrived", sent, lost, leaked)
-			}
-			_, leaked, _ = flooded(t, pbx, outside, func() {
-				for range 5 {
-					labtest.Run(t, pbx, "sh", "-ec", fmt.Sprintf("for l in A B; do %[1]s -t raw -F RINGFENCE-$l-prerouting 2>/dev/null || true; done", f))
-					apply(t, pbx, f, compiled(t, "providers: [{name: a, addresses: [192.0.2.100]}]", hosts()["plain"]))
-				}
-			})
-			if leaked == 0 {
-				t.Error("an emptied chain lets no packet through: the test sees nothing")
-			}
-		})
-	}
-}
-
-// flooded does something while a provider and a stranger send.
-func flooded(t *testing.T, pbx, outside *lab.Namespace, do func()) (lost, leaked, sent int64) {
-	t.Helper()
-	sink, err := labtest.NewSink(t.Context(), pbx, "192.0.2.10:5060")
-	labtest.Must(t, err)
-	provider, err := labtest.NewSource(outside, "192.0.2.100:5060", "192.0.2.10:5060", []byte{fromProvider})
-	labtest.Must(t, err)
-	defer provider.Close()
-	stranger, err := labtest.NewSource(outside, "192.0.2.200:5060", "192.0.2.10:5060", []byte{fromStranger})
-	labtest.Must(t, err)
-	defer stranger.Close()
-	stop := make(chan struct{})
-	var group sync.WaitGroup
-	group.Go(func() { sent = flood(t, stop, sink, provider, stranger) })
-	do()
-	close(stop)
-	group.Wait()
-	labtest.Must(t, sink.Close())
-	return sent - sink.Received(fromProvider), sink.Received(fromStranger), sent
-}
-
-// flood lets both send until it is stopped, never much more than has arrived of the
-// provider's: what the socket has no room for would count as lost.
-func flood(t *testing.T, stop <-chan struct{}, sink *labtest.Sink, provider, stranger *labtest.Source) (sent int64) {
-	const burst, underWay = 32, 256
-	arrived := func(n int64) bool {
-		for deadline := labtest.Deadline(); sink.Received(fromProvider) < n; runtime.Gosched() {
-			if time.Now().After(deadline) {
-				t.Errorf("packets of the provider are missing: %d of %d have come", sink.Received(fromProvider), n)
-				return false
-			}
-		}
-		return true
-	}
-	for {
-		select {
-		case <-stop:
-			arrived(sent)
-			return sent
-		default:
-		}
-		if err := errors.Join(provider.Burst(burst), stranger.Burst(burst)); err != nil {
-			t.Error(err)
-			return sent
-		}
-		sent += burst
-		if !arrived(sent - underWay) {
-			return sent
-		}
-	}
 }

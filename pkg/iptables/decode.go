@@ -18,15 +18,16 @@ type item struct {
 	skeleton string // equal for all lines of a rule
 	source   netip.Prefix
 	ports    []ruleset.Element
+	armed    bool // it asks whether the ports still have a lifetime
 	make     func(items []item) []ruleset.Statement
 }
 
 // decoder reads the lines of one table of one family.
 type decoder struct {
 	v6 bool
-	// ports are those that rules match, which must be the same everywhere.
-	ports *[]ruleset.Element
-	stage bool // as of an encoder
+	// learned is what rules say of ports, which must be the same everywhere.
+	learned *learned
+	stage   bool // as of an encoder
 }
 
 // rules reads the lines of a chain. It guesses statements, writes the guess again and
@@ -64,7 +65,7 @@ func (d decoder) first(lines []string) (ruleset.Rule, int) {
 		rule := ruleset.NewRule(statements...)
 		ports := portsOf(group[:n])
 		written, err := encoder{v6: d.v6, ports: ports, stage: d.stage}.rule(rule)
-		if err == nil && slices.Equal(written, lines[:n]) && d.learn(ports) {
+		if err == nil && slices.Equal(written, lines[:n]) && d.learn(ports, statements) {
 			return rule, n
 		}
 	}
@@ -84,15 +85,42 @@ func portsOf(group []item) []ruleset.Element {
 	return slices.Compact(ports)
 }
 
+// learned is what the rules of a fence say of its ports.
+type learned struct {
+	ports []ruleset.Element
+	// armed says that the ports have a lifetime. Whether they have is known once a rule
+	// was read that judges by them.
+	armed, known bool
+}
+
 // learn takes over the ports of a rule, unless another rule has others.
-func (d decoder) learn(ports []ruleset.Element) bool {
+func (d decoder) learn(ports []ruleset.Element, statements []ruleset.Statement) bool {
 	if len(ports) == 0 {
 		return true
 	}
-	if *d.ports == nil {
-		*d.ports = ports
+	armed := ports[0].Timeout != 0
+	ports = slices.Clone(ports)
+	for i := range ports {
+		ports[i].Timeout = 0
 	}
-	return slices.Equal(*d.ports, ports)
+	l := d.learned
+	if l.ports == nil {
+		l.ports = ports
+	}
+	if !slices.Equal(l.ports, ports) {
+		return false
+	}
+	judges := slices.ContainsFunc(statements, func(s ruleset.Statement) bool {
+		to, ok := s.(ruleset.Destination)
+		return ok && to.Set == portSet
+	})
+	if !judges {
+		return true
+	}
+	if !l.known {
+		l.known, l.armed = true, armed
+	}
+	return l.armed == armed
 }
 
 // words are those of a line, read one after the other.
@@ -146,6 +174,10 @@ func (d decoder) item(line string) (item, bool) {
 		protocol = ruleset.Protocol(w.next())
 	}
 	for len(w) > 0 && w[0] == "-m" {
+		if !i.armed && w.take(armedMatch(d.v6)) {
+			i.armed = true
+			continue
+		}
 		switch s, ok := d.match(&w, &i, protocol); {
 		case !ok:
 			return i, false
@@ -158,8 +190,13 @@ func (d decoder) item(line string) (item, bool) {
 		}
 	}
 	target, ok := d.target(&w)
-	if !ok || len(w) > 0 || hasPorts != (protocol != "") {
+	if !ok || len(w) > 0 || hasPorts != (protocol != "") || i.armed && !hasPorts {
 		return i, false
+	}
+	for n := range i.ports {
+		if i.armed {
+			i.ports[n].Timeout = anyLifetime
+		}
 	}
 	if hasPorts {
 		after = slices.Concat(in, after) // the port is looked at first
@@ -175,10 +212,13 @@ func (d decoder) item(line string) (item, bool) {
 		}
 	}
 	shape := shape{d.v6, hasPorts, before, after, target}
-	i.skeleton = fmt.Sprint(hasPorts, ruleset.NewRule(slices.Concat(before, after, target)...))
+	i.skeleton = fmt.Sprint(hasPorts, i.armed, ruleset.NewRule(slices.Concat(before, after, target)...))
 	i.make = shape.rule
 	return i, true
 }
+
+// anyLifetime stands for what is left of the lifetime of ports, which is in a set.
+const anyLifetime = time.Second
 
 // shape is what the lines of a rule have in common.
 type shape struct {
@@ -243,6 +283,9 @@ func (d decoder) match(w *words, i *item, protocol ruleset.Protocol) ([]ruleset.
 		return one(ruleset.FirstFragment{})
 	case w.take("-m addrtype --src-type UNICAST"):
 		return one(ruleset.Unicast{})
+	case w.take(payloadMatch):
+		s, ok := payload(w)
+		return []ruleset.Statement{s}, ok
 	case w.take("-m conntrack"):
 		var statements []ruleset.Statement
 		if w.take("--ctstate DNAT") {
@@ -266,6 +309,23 @@ func (d decoder) match(w *words, i *item, protocol ruleset.Protocol) ([]ruleset.
 		return []ruleset.Statement{ruleset.Source{V6: d.v6, Not: negated, Set: name}}, ours && w.take("src")
 	}
 	return nil, false
+}
+
+// payload reads a text between quotes, in which single spaces may be, and how it is
+// looked for.
+func payload(w *words) (ruleset.Payload, bool) {
+	text := w.next()
+	ends := func() bool {
+		plain := strings.NewReplacer(`\\`, "", `\"`, "").Replace(text)
+		return len(plain) > 1 && strings.HasSuffix(plain, `"`)
+	}
+	for !ends() && len(*w) > 0 {
+		text += " " + w.next()
+	}
+	if !ends() || text[0] != '"' {
+		return "", false
+	}
+	return ruleset.Payload(strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(text[1 : len(text)-1])), w.take(payloadHow)
 }
 
 // target reads what a line does.

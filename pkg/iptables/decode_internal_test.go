@@ -4,8 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 // FuzzDecode: whatever stands in a chain is either foreign or exactly what is written
@@ -26,15 +24,19 @@ func FuzzDecode(f *testing.F) {
 		"-s 10.0.0.0/8 -m rpfilter --invert -j RINGFENCE-@-spoofed\n-s 172.16.0.0/12 -m rpfilter --invert -j RINGFENCE-@-spoofed",
 		"-s 192.168.1.0/24 -i eth0 -j RETURN\n-i ppp+ -j RINGFENCE-unseen",
 		"-m conntrack --ctdir REPLY -g RINGFENCE-allowed_reply\n-g RINGFENCE-counted_unknown",
+		"-p udp -m multiport --dports 5060 -m set --match-set ringfence-armed4 src -j RINGFENCE-@-sip\n-p udp -m multiport --dports 5060 -j MARK --set-xmark 0x0/0xf000000",
+		"-p udp -m multiport --dports 5060 -j RINGFENCE-@-sip\n-p udp -m multiport --dports 5060 -m set --match-set ringfence-armed4 src -j RINGFENCE-@-sip",
 		"-m string --string \"x\" --algo kmp -j DROP\n-s",
+		`-m string --string "a \"b\\" c" --algo kmp --icase -g RINGFENCE-@-scanner4` + "\n-m string --string \"a  b\" --algo kmp --icase -j DROP",
 	} {
 		f.Add(seed, false, false)
 		f.Add(seed, true, true)
 	}
 	f.Fuzz(func(t *testing.T, text string, v6, stage bool) {
 		lines := strings.Split(text, "\n")
-		var ports []ruleset.Element
-		rules := decoder{v6: v6, stage: stage, ports: &ports}.rules(lines)
+		var found learned
+		rules := decoder{v6: v6, stage: stage, learned: &found}.rules(lines)
+		ports := (&observation{learned: found}).portsFor(anyLifetime)
 		var written []string
 		for _, r := range rules {
 			if r.Statements() == nil {

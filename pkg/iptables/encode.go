@@ -153,11 +153,10 @@ func (e encoder) statement(p *parts, s ruleset.Statement, rest []ruleset.Stateme
 		if s.Set != portSet && len(s.In) == 0 {
 			return fmt.Errorf("no ports of set %s", s.Set)
 		}
-		list := e.ports
 		if len(s.In) > 0 {
-			list = s.In
+			return p.destination(s.In, 0)
 		}
-		return p.destination(list)
+		return e.portSet(p)
 	case ruleset.Connection:
 		p.connection(s)
 	case ruleset.Count:
@@ -181,6 +180,8 @@ func (p *parts) plain(s ruleset.Statement) error {
 		p.services = []service{{protocol: "! -p 255"}}
 	case ruleset.Mark:
 		p.match(fmt.Sprintf("-m mark %s--mark 0x%x/0x%x", not(s.Not), s.Bits.Of(s.Class), markMask(s.Bits)))
+	case ruleset.Payload:
+		p.match(payloadMatch + `"` + payloadEscapes.Replace(string(s)) + `"` + payloadHow)
 	case ruleset.Unicast:
 		p.match("-m addrtype --src-type UNICAST")
 	case ruleset.SetMark:
@@ -212,14 +213,28 @@ func (p *parts) source(s ruleset.Source) {
 // portSet is the set of the fenced ports.
 const portSet = "ports"
 
-// destination adds ports. A match takes fifteen of one protocol.
-func (p *parts) destination(list []ruleset.Element) error {
+// portSet adds the fenced ports, and what makes them run out if they have a lifetime.
+func (e encoder) portSet(p *parts) error {
+	lifetime := time.Duration(0)
+	for _, port := range e.ports {
+		lifetime = port.Timeout
+	}
+	if err := p.destination(e.ports, lifetime); err != nil || lifetime == 0 {
+		return err
+	}
+	p.match(armedMatch(e.v6))
+	return nil
+}
+
+// destination adds ports, all with the same lifetime. A match takes fifteen of one
+// protocol.
+func (p *parts) destination(list []ruleset.Element, lifetime time.Duration) error {
 	p.match(portMark)
 	for len(list) > 0 {
 		var ports []string
 		protocol := list[0].Protocol
 		for len(list) > 0 && list[0].Protocol == protocol && len(ports) < mostPorts {
-			if list[0].Timeout != 0 || list[0].Foreign != "" {
+			if list[0].Timeout != lifetime || list[0].Foreign != "" {
 				return fmt.Errorf("iptables has no form for the port %s", list[0])
 			}
 			ports = append(ports, strconv.Itoa(int(list[0].Port)))
@@ -342,3 +357,12 @@ func not(n bool) string {
 
 // isFamily reports whether a prefix is of a family.
 func isFamily(p netip.Prefix, v6 bool) bool { return p.Addr().Is6() == v6 }
+
+// The match of a text, as iptables writes it. kmp also finds a text that is split over
+// parts of a packet's buffer, which bm does not.
+const (
+	payloadMatch = "-m string --string "
+	payloadHow   = " --algo kmp --icase"
+)
+
+var payloadEscapes = strings.NewReplacer(`"`, `\"`, `\`, `\\`)

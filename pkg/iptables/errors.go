@@ -26,7 +26,7 @@ var errDenied = denied{}
 type denied struct{}
 
 func (denied) Error() string {
-	return "the kernel lets only root, or a process with CAP_NET_ADMIN, read and change iptables and ipset"
+	return "the kernel lets only root, or a process with CAP_NET_ADMIN and CAP_NET_RAW, read and change iptables and ipset"
 }
 
 func (denied) Is(target error) bool { return target == backend.ErrPermission }

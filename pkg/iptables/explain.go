@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/ringfence/ringfence/pkg/backend"
 )
@@ -23,6 +24,7 @@ var needs = []struct {
 	{"ipt_rpfilter", "-m rpfilter --invert", false},
 	{"ip6t_rpfilter", "-m rpfilter --invert", true},
 	{"ip6t_frag", "-m frag --fragfirst", true},
+	{"xt_string", payloadMatch + `"x"` + payloadHow, false}, // only with signatures.engine: string
 }
 
 // needSet and needChain are only there while it is looked for what is missing.
@@ -42,6 +44,9 @@ func (c *change) explain(ctx context.Context, failure error) error {
 	}
 	defer func() { _ = c.sets.destroy(ctx, needSet) }()
 	for _, n := range needs {
+		if strings.HasPrefix(n.line, payloadMatch) && !c.looksForTexts() {
+			continue
+		}
 		w := where{"raw", n.v6}
 		err := c.tool.restore(ctx, w, []string{":" + needChain + " - [0:0]", "[0:0] -A " + needChain + " " + n.line})
 		_ = c.tool.restore(ctx, w, []string{"-F " + needChain, "-X " + needChain})
@@ -50,4 +55,18 @@ func (c *change) explain(ctx context.Context, failure error) error {
 		}
 	}
 	return failure
+}
+
+// looksForTexts reports whether a rule that is wanted looks for a text in packets.
+func (c *change) looksForTexts() bool {
+	for _, chains := range c.layout {
+		for _, lines := range chains {
+			for _, line := range lines {
+				if strings.Contains(line, payloadMatch) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }

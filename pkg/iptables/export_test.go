@@ -1,5 +1,24 @@
 package iptables
 
+import (
+	"context"
+	"os"
+	"syscall"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// Killed kills the process before its nth call that changes something.
+func Killed(f Flavour, n int) *Kernel {
+	return &Kernel{Flavour: f, interrupted: func(string) error {
+		if n--; n >= 0 {
+			return nil
+		}
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}}
+}
+
 // Interrupted ends a change before its nth call that changes something, as if the
 // process were killed there. Ended says whether it came to that.
 func Interrupted(f Flavour, n int) (k *Kernel, ended *bool) {
@@ -12,4 +31,35 @@ func Interrupted(f Flavour, n int) (k *Kernel, ended *bool) {
 		return nil
 	}}
 	return k, ended
+}
+
+// Lines are the lines of the fence's chains as they are written for a state, and as the
+// programs list them, by table and chain. Both have the letters of chains in them.
+func Lines(ctx context.Context, f Flavour, want *ruleset.State) (written, listed map[string][]string, err error) {
+	l, err := layoutOf(want)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := (&Kernel{Flavour: f}).look(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	written, listed = map[string][]string{}, map[string][]string{}
+	for w, chains := range l {
+		for name, lines := range chains {
+			place := w.String() + " " + name
+			written[place] = []string{}
+			for _, line := range lines {
+				written[place] = append(written[place], lettered(line, v.letter(w)))
+			}
+		}
+	}
+	for w, chains := range v.tables {
+		for name, chain := range chains {
+			if letter, name, ok := letterOf(name); ok && letter == v.letter(w) {
+				listed[w.String()+" "+name] = append([]string{}, chain.lines...)
+			}
+		}
+	}
+	return written, listed, nil
 }

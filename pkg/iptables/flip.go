@@ -66,11 +66,53 @@ func (c *change) deleteElements(ctx context.Context, name string) error {
 			there = append(there, x.prefix)
 		}
 	}
-	gone := minus(there, prefixesOf(set.Elements))
+	stay := prefixesOf(set.Elements)
+	gone := minus(there, stay)
 	if len(gone) == 0 {
 		return nil
 	}
+	if losesLookups(gone, stay) {
+		return c.replace(ctx, name, stay)
+	}
 	return c.step("delete", func() error { return c.sets.remove(ctx, setName(name), plain(gone)) })
+}
+
+// losesLookups reports whether deleting prefixes would hide others for a moment. A set
+// looks for an address once for each prefix length that it holds, longest first. When the
+// last prefix of a length is deleted, the kernel moves the shorter lengths up in its list
+// (mtype_del_cidr), and who is looking just then misses one of them.
+func losesLookups(gone, stay []netip.Prefix) bool {
+	var stays [129]bool
+	shortest := len(stays)
+	for _, p := range stay {
+		stays[p.Bits()] = true
+		shortest = min(shortest, p.Bits())
+	}
+	return slices.ContainsFunc(gone, func(p netip.Prefix) bool { return !stays[p.Bits()] && shortest < p.Bits() })
+}
+
+// replace makes a set anew with what it should hold, and swaps it in.
+func (c *change) replace(ctx context.Context, name string, stay []netip.Prefix) error {
+	header, err := headerOf(name, c.want.Sets[name])
+	if err != nil {
+		return err
+	}
+	full := header.name
+	header.name += freshSuffix
+	if err := c.destroySet(ctx, header.name); err != nil {
+		return err
+	}
+	if err := c.step("create", func() error { return c.sets.create(ctx, header) }); err != nil {
+		return err
+	}
+	err = c.step("fill", func() error { return c.sets.add(ctx, header.name, plain(stay)) })
+	if err == nil {
+		err = c.step("swap", func() error { return c.sets.swap(ctx, full, header.name) })
+	}
+	if errors.Is(err, errInterrupted) {
+		return err
+	}
+	return errors.Join(err, c.destroySet(ctx, header.name))
 }
 
 // minus returns the prefixes of a that b lacks.
@@ -156,6 +198,9 @@ func (c *change) clean(ctx context.Context) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.have.headers)) {
 		if set, ok := c.want.Sets[strings.TrimPrefix(name, setPrefix)]; ok && set.Key != ruleset.Service {
+			continue
+		}
+		if isArmedSet(name) && lifetimeOf(c.want) > 0 {
 			continue
 		}
 		errs = append(errs, c.destroySet(ctx, name))

@@ -16,7 +16,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-func TestMain(m *testing.M) { os.Exit(labtest.Main(m, nil)) }
+func TestMain(m *testing.M) {
+	os.Exit(labtest.Main(m, map[string]func() int{"change": changeAndDie}))
+}
 
 // bothFlavours runs a test in each flavour, on a host of its own.
 func bothFlavours(t *testing.T, test func(t *testing.T, h *lab.Namespace, f iptables.Flavour)) {
@@ -51,8 +53,12 @@ unknown: {action: accept, allow_replies: true, require_user_agent: [Yealink]}
 	"bans: {addresses: [0.0.0.0/0, '::/0']}",
 	"bans: {addresses: [0.0.0.0/1, 128.0.0.0/1]}",
 	"signatures: {mark: 0x00f00000}\nunknown: {action: accept, require_user_agent: [Yealink]}",
+	looksForTexts + "unknown: {action: accept}",
+	looksForTexts + "mode: monitor",
 	"ports: {udp: [" + manyPorts + "], tcp: [" + manyPorts + "]}",
 }
+
+const looksForTexts = "backend: iptables\nsignatures: {engine: string}\n"
 
 const manyPorts = "5060, 5061, 5062, 5063, 5064, 5065, 5066, 5067, 5068, 5069, 5070, 5071, 5072, 5073, 5074, 5075, 5080, 5081, 65535"
 
@@ -70,12 +76,22 @@ func hosts() map[string]ruleset.Host {
 
 func compiled(t testing.TB, text string, host ruleset.Host) *ruleset.State {
 	t.Helper()
-	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\n"+text), policy.Available{Engines: []policy.Engine{policy.EngineBPF}})
+	s, err := stateOf(text, host)
+	labtest.Must(t, err)
+	return s
+}
+
+func stateOf(text string, host ruleset.Host) (*ruleset.State, error) {
+	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\n"+text), policy.Available{
+		Engines:  []policy.Engine{policy.EngineBPF, policy.EngineString},
+		Backends: []policy.Backend{policy.BackendIPTables},
+	})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
+	p.Signatures.Texts = []string{"friendly-scanner", `"the metasploit has you"`, `a \ "b\"`, "<sip:|@;x>"}
 	state, _ := compile.State(p, nil, host)
-	return state
+	return state, nil
 }
 
 // difference plans the way to a state in the host.

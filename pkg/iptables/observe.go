@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -13,7 +14,7 @@ import (
 type observation struct {
 	*view
 	state *ruleset.State
-	ports []ruleset.Element
+	learned
 	// chains are the rules of the fence's chains, by name, where they were found.
 	chains map[string]map[where][]ruleset.Rule
 	lines  layout
@@ -76,7 +77,7 @@ func (o *observation) table(w where) {
 	if stage != "" {
 		o.stage(w, stage)
 	}
-	d := decoder{v6: w.v6, ports: &o.ports}
+	d := decoder{v6: w.v6, learned: &o.learned}
 	for _, name := range slices.Sorted(maps.Keys(o.tables[w])) {
 		l, chain, isFence := letterOf(name)
 		_, isCounter := counterOf(name)
@@ -199,11 +200,29 @@ func allows(r ruleset.Rule) bool {
 // sets takes over the sets of addresses, and makes those of ports from the rules.
 func (o *observation) sets() {
 	for name, h := range o.headers {
+		if o.armed && isArmedSet(name) {
+			continue // it is what is left of the lifetime of ports
+		}
 		o.state.Sets[strings.TrimPrefix(name, setPrefix)] = observedSet(h, o.elements[name])
 	}
 	if len(o.ports) > 0 {
-		o.state.Sets[portSet] = ruleset.Set{Key: ruleset.Service, Timeout: true, Elements: o.ports}
+		set := ruleset.Set{Key: ruleset.Service, Timeout: true}
+		if left := min(o.armedLeft(false), o.armedLeft(true)); !o.armed || left > 0 {
+			set.Elements = o.portsFor(left)
+		}
+		o.state.Sets[portSet] = set
 	}
+}
+
+// portsFor are the ports, with what is left of their lifetime if they have one.
+func (o *observation) portsFor(left time.Duration) []ruleset.Element {
+	ports := slices.Clone(o.ports)
+	for i := range ports {
+		if o.armed {
+			ports[i].Timeout = left
+		}
+	}
+	return ports
 }
 
 // counters are those that have their chain wherever there is a fence.
@@ -279,7 +298,13 @@ func clearedBy(r ruleset.Rule) (ruleset.SetMark, bool) {
 // compare writes the state again: what differs from what was read is foreign, however
 // it was understood.
 func (o *observation) compare() {
-	written, err := layoutOf(o.state)
+	whole := *o.state
+	if ports, ok := whole.Sets[portSet]; ok {
+		ports.Elements = o.portsFor(anyLifetime) // also if they have run out
+		whole.Sets = maps.Clone(whole.Sets)
+		whole.Sets[portSet] = ports
+	}
+	written, err := layoutOf(&whole)
 	if err != nil {
 		return // a rule is foreign
 	}

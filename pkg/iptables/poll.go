@@ -71,7 +71,7 @@ func (p *poll) look(ctx context.Context) (uint64, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		h := headers[name]
-		if h.timeout {
+		if h.timeout && !isArmedSet(name) {
 			h.count = 0 // bans come and go
 		}
 		fmt.Fprintf(hash, "%s %s %d\n", name, h, h.count)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -121,13 +122,9 @@ func prefixesOf(elements []ruleset.Element) []netip.Prefix {
 
 // elementsOf are the elements that a set's entries stand for, sorted.
 func elementsOf(entries []entry) []ruleset.Element {
-	var elements []ruleset.Element
+	elements := make([]ruleset.Element, 0, len(entries))
 	for _, x := range entries {
-		var e ruleset.Element
-		if list := ruleset.Merged([]netip.Prefix{x.prefix}); len(list) == 1 {
-			e = list[0]
-		}
-		e.Foreign = x.foreign
+		e := ruleset.Element{From: x.prefix.Addr(), To: netipx.PrefixLastIP(x.prefix), Foreign: x.foreign}
 		if x.comment != "" {
 			e.Foreign = strings.TrimPrefix(e.Foreign+fmt.Sprintf(", comment %q", x.comment), ", ")
 		}

@@ -37,7 +37,7 @@ func (k *Kernel) look(ctx context.Context) (*view, error) {
 		return nil, err
 	}
 	for name, h := range v.headers {
-		if h.timeout {
+		if h.timeout && !isArmedSet(name) {
 			continue
 		}
 		if v.elements[name], err = conn.elements(ctx, name); err != nil {
@@ -60,11 +60,21 @@ func (v *view) stamp() uint64 {
 	for _, name := range slices.Sorted(maps.Keys(v.headers)) {
 		h := v.headers[name]
 		fmt.Fprintf(hash, "%s %s %d\n", name, h, h.family)
-		for _, e := range elementsOf(v.elements[name]) {
-			fmt.Fprintln(hash, e)
-		}
+		fmt.Fprintln(hash, hashOf(v.elements[name]))
 	}
 	return max(hash.Sum64(), 1)
+}
+
+// hashOf is a hash of the entries of a set, which the kernel lists in no order.
+func hashOf(entries []entry) (sum uint64) {
+	hash, text := fnv.New64a(), []byte(nil)
+	for _, x := range entries {
+		hash.Reset()
+		text = x.prefix.AppendTo(text[:0])
+		hash.Write(append(text, x.comment+"\x00"+x.foreign...))
+		sum += hash.Sum64()
+	}
+	return sum
 }
 
 // hook is a built-in chain that leads to the fence.

@@ -52,8 +52,8 @@ const (
 	NothingDone           Code = "nothing-done"            // why nothing was done
 	NotAllowedAgain       Code = "not-allowed-again"       // an allowance by hand that the kernel has lost
 	Undone                Code = "undone"                  // a generation that was not confirmed
-	NoKernelTimeout       Code = "no-kernel-timeout"       // only processes can undo a generation
 	BanHasNoEffect        Code = "ban-has-no-effect"       // an address of bans.addresses that a name stands for
+	SavedRules            Code = "saved-rules"             // rules that the host saves, with ringfence's
 	RulesAsCompiled       Code = "rules-as-compiled"       // a policy that this version cannot read
 )
 

@@ -210,8 +210,8 @@ func (c *checker) unknown(f unknownFile, engine Engine) Unknown {
 		c.mistake(at, "require_user_agent needs unknown.action: accept: with drop no unknown source passes, whatever its User-Agent")
 	} else if !slices.Contains(c.available.Engines, EngineBPF) {
 		c.mistake(at, "require_user_agent needs the classifier, which this version does not have: remove it")
-	} else if engine == EngineOff {
-		c.mistake(at, "require_user_agent needs the classifier: do not set signatures.engine to off")
+	} else if engine == EngineOff || engine == EngineString {
+		c.mistake(at, "require_user_agent needs the classifier: do not set signatures.engine to %s", engine)
 	}
 	return u
 }

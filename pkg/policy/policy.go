@@ -101,10 +101,11 @@ type Engine string
 
 // The engines.
 const (
-	EngineAuto     Engine = "auto"
-	EngineBPF      Engine = "bpf"
-	EngineXTString Engine = "xt_string"
-	EngineOff      Engine = "off"
+	EngineAuto Engine = "auto"
+	EngineBPF  Engine = "bpf"
+	EngineOff  Engine = "off"
+	// EngineString looks for texts anywhere in a packet, by iptables.
+	EngineString Engine = "string"
 )
 
 // Signatures says how scanners are recognised.
@@ -116,6 +117,8 @@ type Signatures struct {
 	// Mark are the four bits of a packet's mark, next to each other, in which the
 	// classifier says what it has found.
 	Mark uint32
+	// Texts are what EngineString looks for. Who knows the lists sets them.
+	Texts []string
 }
 
 // Signature recognises a scanner by the value of a header, or of several.

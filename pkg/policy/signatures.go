@@ -24,6 +24,9 @@ func (c *checker) signatures(whole *file) Signatures {
 		Except:  c.words(f.Except, "signature"),
 		Mark:    c.mark(f.Mark),
 	}
+	if s.Engine == EngineString && !strings.HasPrefix(whole.Backend.text, string(BackendIPTables)) {
+		c.mistake(f.Engine, "signatures.engine: string needs iptables, and nftables has no such match: write backend: iptables, or engine: auto")
+	}
 	if f.Presets != nil {
 		s.Presets = c.words(*f.Presets, "signature list")
 		for i, name := range s.Presets {
@@ -60,7 +63,7 @@ func (c *checker) engine(s scalar) Engine {
 	for _, e := range c.available.Engines {
 		words = append(words, string(e))
 	}
-	if e := Engine(s.text); slices.Contains([]Engine{EngineBPF, EngineXTString}, e) && !slices.Contains(c.available.Engines, e) {
+	if e := Engine(s.text); slices.Contains([]Engine{EngineBPF, EngineString}, e) && !slices.Contains(c.available.Engines, e) {
 		c.mistake(s, "this version has no engine %s: write %s", e, strings.Join(words, " or "))
 		return EngineAuto
 	}

@@ -30,6 +30,7 @@ type Generation struct {
 	Version    string    `json:"version,omitempty"`
 	Source     string    `json:"source,omitempty"`
 	InForce    bool      `json:"in_force"`
+	Undone     bool      `json:"undone,omitempty"` // it was not confirmed in time
 	Summary    string    `json:"summary,omitempty"`
 	// PolicyChanges are the keys of the policy that differ from the generation before.
 	PolicyChanges []string `json:"policy_changes,omitempty"`
@@ -38,7 +39,7 @@ type Generation struct {
 
 // GenerationOf makes the object of a generation.
 func GenerationOf(g fence.Generation) Generation {
-	r := Generation{Generation: g.Number, InForce: g.InForce}
+	r := Generation{Generation: g.Number, InForce: g.InForce, Undone: g.Undone}
 	if g.Damaged != nil {
 		r.Damaged = g.Damaged.Error()
 	}

@@ -46,6 +46,10 @@ var forms = sync.OnceValue(func() []form {
 		{regexp.MustCompile(`^meta l4proto \. th dport @(\w+)`), func(g []string) (Statement, bool) { return Destination{Set: g[1]}, true }},
 		{regexp.MustCompile(`^meta l4proto \. th dport \{ ([^}]+) \}`), parseDestination},
 		{regexp.MustCompile(`^ct (status dnat|direction original|direction reply)`), func(g []string) (Statement, bool) { return Connection("ct " + g[1]), true }},
+		{regexp.MustCompile(`^payload contains ("(?:[^"\\]|\\.)*")`), func(g []string) (Statement, bool) {
+			text, err := strconv.Unquote(g[1])
+			return Payload(text), err == nil
+		}},
 		{regexp.MustCompile(`^counter name "(\w+)"`), func(g []string) (Statement, bool) { return Count(g[1]), true }},
 		{regexp.MustCompile(`^(jump|goto) (\w+)`), func(g []string) (Statement, bool) { return Verdict{VerdictKind(g[1]), g[2]}, true }},
 		{regexp.MustCompile(`^(accept|drop|return)`), func(g []string) (Statement, bool) { return Verdict{Kind: VerdictKind(g[1])}, true }},

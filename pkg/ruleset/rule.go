@@ -210,6 +210,12 @@ const (
 
 func (s Connection) String() string { return string(s) }
 
+// Payload matches a text anywhere in the packet, in any case of its letters. Only iptables
+// has it, and nft has no syntax for it.
+type Payload string
+
+func (s Payload) String() string { return fmt.Sprintf("payload contains %q", string(s)) }
+
 // Count adds the packet to a named counter.
 type Count string
 
@@ -253,6 +259,7 @@ func (Source) statement()             {}
 func (ReversePathMissing) statement() {}
 func (Destination) statement()        {}
 func (Connection) statement()         {}
+func (Payload) statement()            {}
 func (Count) statement()              {}
 func (Verdict) statement()            {}
 

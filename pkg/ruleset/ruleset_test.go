@@ -184,6 +184,7 @@ func TestRulesFromText(t *testing.T) {
 		ruleset.NewRule(ruleset.Source{V6: true, In: prefixes("fc00::/7", "fe80::/10")}, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Drop}),
 		ruleset.NewRule(ruleset.Source{In: prefixes("192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "10.0.0.0/8")}),
 		ruleset.NewRule(ruleset.Translated, ruleset.Original, ruleset.Destination{Set: "ports"}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"}),
+		ruleset.NewRule(ruleset.Payload(`a "b\" c`), ruleset.Verdict{Kind: ruleset.Goto, Chain: "scanner4"}),
 		ruleset.NewRule(ruleset.Mark{Class: ruleset.Scanner}, ruleset.Unicast{}, ruleset.Source{Not: true, Set: "protected4"}, ruleset.Ban{Set: "banned4", For: time.Hour}),
 		ruleset.NewRule(ruleset.Mark{Class: ruleset.OtherAgent}, ruleset.Ban{V6: true, Set: "banned6", For: 25*time.Hour + 3*time.Second + 50*time.Millisecond}),
 		ruleset.NewRule(ruleset.InInterface{Name: "wlan"}, ruleset.SourceNetwork{Prefix: netip.MustParsePrefix("192.168.1.0/24")}, ruleset.Verdict{Kind: ruleset.Return}),

@@ -40,7 +40,7 @@ type Classifier struct {
 
 // WantsClassifier reports whether the policy needs anything recognised.
 func (s *Site) WantsClassifier() bool {
-	return compile.Engine(s.Policy, s.Host) != policy.EngineOff
+	return compile.Engine(s.Policy, s.Host) == policy.EngineBPF
 }
 
 // RequiresClassifier returns why a policy cannot do without the classifier, "" if

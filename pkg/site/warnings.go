@@ -107,7 +107,7 @@ func CutWarnings(s *Site) []notice.Notice {
 func ClassifierWarnings(s *Site) []notice.Notice {
 	why := s.ClassifierObstacle()
 	switch {
-	case s.Policy.Signatures.Engine == policy.EngineOff:
+	case s.Policy.Signatures.Engine == policy.EngineOff, s.Policy.Signatures.Engine == policy.EngineString:
 	case s.Host.Engine != "" && s.Policy.Unknown.Accept:
 		var warnings []notice.Notice
 		for _, name := range slices.Sorted(maps.Keys(s.Classifier.Unavailable)) {

@@ -21,7 +21,7 @@ import (
 // those of this process.
 func Of(err error, rights fence.Rights) string {
 	if up, ok := errors.AsType[*fence.StillUp](err); ok {
-		alone := fmt.Sprintf("to remove the table alone: %s; a refresh would put it back", up.Remove)
+		alone := fmt.Sprintf("to remove the rules alone: %s; a refresh would put it back", up.Remove)
 		if more := Of(up.Err, rights); more != "" {
 			return more + "; " + alone
 		}
@@ -68,6 +68,8 @@ func permissionHint(err error, rights fence.Rights) string {
 		return "" // the error names the file, which may be locked even for root (chattr +i)
 	case !rights.NetAdmin:
 		return "it runs as root without CAP_NET_ADMIN: give it that capability (docker run --cap-add NET_ADMIN; CapabilityBoundingSet= of a service)"
+	case errors.Is(err, backend.ErrPermission) && !rights.NetRaw:
+		return "it runs as root without CAP_NET_RAW, which iptables needs: give it that capability (CapabilityBoundingSet= of a service), or write backend: nftables"
 	case errors.Is(err, backend.ErrPermission) && rights.UserNamespace:
 		return "it runs in a user namespace, as in an unprivileged container, and this network belongs to the host: run it on the host"
 	case errors.Is(err, backend.ErrPermission):

@@ -19,7 +19,7 @@ import (
 // TestHints: each trouble has its own way out, and one errno has the one that fits
 // what this process may do.
 func TestHints(t *testing.T) {
-	root := fence.Rights{Root: true, NetAdmin: true}
+	root := fence.Rights{Root: true, NetAdmin: true, NetRaw: true}
 	contained := root
 	contained.UserNamespace = true
 	commit := fmt.Errorf("%w (%w)", backend.ErrOwned, fmt.Errorf("commit rules: %w", unix.EPERM))

@@ -99,6 +99,21 @@ func enabledUnits() []string {
 	return found
 }
 
+// SavedRules are the texts of the files of rules that are loaded at boot, of those that
+// can be read.
+func SavedRules() []string {
+	var texts []string
+	for _, path := range existing(savedRules) {
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() > mostRead {
+			continue
+		}
+		if content, err := os.ReadFile(path); err == nil {
+			texts = append(texts, string(content))
+		}
+	}
+	return texts
+}
+
 func existing(patterns []string) []string {
 	var found []string
 	for _, pattern := range patterns {
