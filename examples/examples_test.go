@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ringfence/ringfence/pkg/cli"
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
@@ -19,7 +20,11 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-func TestMain(m *testing.M) { os.Exit(labtest.Main(m, nil)) }
+func TestMain(m *testing.M) {
+	os.Exit(labtest.Main(m, map[string]func() int{
+		"ringfence": func() int { return cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr) },
+	}))
+}
 
 var update = flag.Bool("update", false, "rewrite the golden listings")
 
@@ -116,7 +121,7 @@ func compiled(t *testing.T, file string, host ruleset.Host) control.Desired {
 	p, err := policy.Parse(file, text, policy.Available{
 		SignatureLists: []string{"scanners"},
 		Backends:       []policy.Backend{policy.BackendNFTables},
-		Presets: map[string]policy.Preset{
+		Presets: policy.PresetMap{
 			"telnyx": {Addresses: prefixes("192.76.120.10/32")},
 			"twilio": {
 				Registrars: []string{"{trunk}.pstn.twilio.com"}, Addresses: prefixes("54.172.60.0/30"),

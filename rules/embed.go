@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-//go:embed providers/*.yaml phones/*.yaml signatures/*.yaml
+//go:embed providers/*.yaml phones/*.yaml signatures/*.yaml schema/*.json
 var files embed.FS
 
 // Providers reads all shipped providers, by name.
@@ -31,6 +31,33 @@ func Providers() (map[string]Provider, error) {
 	return providers, nil
 }
 
+// ProviderNames returns the names of all shipped providers, sorted.
+func ProviderNames() ([]string, error) {
+	entries, err := files.ReadDir("providers")
+	if err != nil {
+		return nil, fmt.Errorf("list providers: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, nameOf(e.Name()))
+	}
+	return names, nil
+}
+
+// ProviderNamed reads one shipped provider.
+func ProviderNamed(name string) (Provider, error) {
+	file := "providers/" + name + ".yaml"
+	data, err := files.ReadFile(file)
+	if err != nil {
+		return Provider{}, fmt.Errorf("read provider: %w", err)
+	}
+	p, err := ReadProvider(file, data)
+	if err != nil {
+		return Provider{}, fmt.Errorf("read provider: %w", err)
+	}
+	return p, nil
+}
+
 // Phones returns the files about makers of phones, by the maker's name.
 func Phones() (map[string][]byte, error) {
 	shipped, err := read("phones")
@@ -44,9 +71,25 @@ func Phones() (map[string][]byte, error) {
 	return phones, nil
 }
 
+// Schemas returns the JSON schemas (draft 2020-12) of the objects that commands print, by
+// name.
+func Schemas() (map[string][]byte, error) {
+	shipped, err := readAll("schema", ".json")
+	if err != nil {
+		return nil, err
+	}
+	schemas := map[string][]byte{}
+	for file, data := range shipped {
+		schemas[strings.TrimSuffix(path.Base(file), ".json")] = data
+	}
+	return schemas, nil
+}
+
 // read returns the shipped files of a folder.
-func read(folder string) (map[string][]byte, error) {
-	found, err := fs.Glob(files, folder+"/*.yaml")
+func read(folder string) (map[string][]byte, error) { return readAll(folder, ".yaml") }
+
+func readAll(folder, extension string) (map[string][]byte, error) {
+	found, err := fs.Glob(files, folder+"/*"+extension)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", folder, err)
 	}

@@ -36,7 +36,7 @@ func FuzzReadProvider(f *testing.F) {
 		preset := policy.Preset{Registrars: p.Registrars, Addresses: prefixes, Parameters: p.Parameters}
 		lines := strings.Join(p.PolicyLines(p.Examples()), "\n")
 		if _, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\nproviders:\n"+lines+"\n"), policy.Available{
-			Presets: map[string]policy.Preset{"acme": preset}, SignatureLists: []string{"scanners"},
+			Presets: policy.PresetMap{"acme": preset}, SignatureLists: []string{"scanners"},
 		}); err != nil {
 			t.Errorf("%v\n%s\n%s", err, lines, text)
 		}

@@ -51,7 +51,7 @@ func TestProviders(t *testing.T) {
 // available offers all shipped providers to a policy.
 func available(t *testing.T) policy.Available {
 	t.Helper()
-	presets := map[string]policy.Preset{}
+	presets := policy.PresetMap{}
 	for name, p := range shipped(t) {
 		prefixes, err := p.Prefixes()
 		labtest.Must(t, err)
@@ -82,7 +82,9 @@ func TestProvidersInKernel(t *testing.T) {
 		var lines, around []string
 		for _, name := range names {
 			lines = append(lines, providers[name].PolicyLines(providers[name].Examples())...)
-			for i, prefix := range offered.Presets[name].Addresses {
+			preset, err := offered.Presets.Preset(name)
+			labtest.Must(t, err)
+			for i, prefix := range preset.Addresses {
 				around = append(around, neighbour(prefix, i).String())
 			}
 		}

@@ -22,7 +22,7 @@ import (
 // is first needed. Callers must not change what they get.
 var (
 	providers = sync.OnceValues(rules.Providers)
-	lists     = sync.OnceValues(rules.SignatureLists)
+	lists     = sync.OnceValues(readLists)
 	makers    = sync.OnceValues(readMakers)
 	available = sync.OnceValues(readAvailable)
 )
@@ -45,15 +45,9 @@ func readMakers() ([]phone.Maker, error) {
 func Available() (policy.Available, error) { return available() }
 
 func readAvailable() (policy.Available, error) {
-	shipped, err := providers()
+	presets, err := rules.ProviderNames()
 	if err != nil {
 		return policy.Available{}, err
-	}
-	presets := map[string]policy.Preset{}
-	for name, p := range shipped {
-		if presets[name], err = Preset(p); err != nil {
-			return policy.Available{}, err
-		}
 	}
 	known, err := lists()
 	if err != nil {
@@ -66,7 +60,7 @@ func readAvailable() (policy.Available, error) {
 		}
 	}
 	return policy.Available{
-		Presets:        presets,
+		Presets:        shippedPresets(presets),
 		Signatures:     signatures,
 		SignatureLists: slices.Sorted(maps.Keys(known)),
 		Backends: []policy.Backend{
@@ -74,6 +68,36 @@ func readAvailable() (policy.Available, error) {
 		},
 		Engines: []policy.Engine{policy.EngineBPF, policy.EngineString},
 	}, nil
+}
+
+// shippedPresets are the names of the shipped providers, each of which is read when a
+// policy names it.
+type shippedPresets []string
+
+// Names are the names of the presets.
+func (s shippedPresets) Names() []string { return s }
+
+// Preset reads a preset.
+func (shippedPresets) Preset(name string) (policy.Preset, error) {
+	p, err := provided(name)
+	if err != nil {
+		return policy.Preset{}, err
+	}
+	return Preset(p)
+}
+
+// read holds the shipped providers that have been read one by one.
+var read sync.Map
+
+func provided(name string) (rules.Provider, error) {
+	if p, ok := read.Load(name); ok {
+		return p.(rules.Provider), nil
+	}
+	p, err := rules.ProviderNamed(name)
+	if err == nil {
+		read.Store(name, p)
+	}
+	return p, err
 }
 
 // Preset converts a shipped provider to what a policy needs.
@@ -103,17 +127,18 @@ func Parse(name string, text []byte) (*policy.Policy, error) {
 
 // PresetWarnings reports which of the policy's presets are old or weak.
 func PresetWarnings(p *policy.Policy, now time.Time) ([]string, error) {
-	known, err := providers()
-	if err != nil {
-		return nil, err
-	}
 	var warnings []string
-	seen := map[string]bool{}
+	seen := map[string]bool{"": true}
 	for _, provider := range p.Providers {
-		if !seen[provider.Preset] {
-			seen[provider.Preset] = true
-			warnings = append(warnings, known[provider.Preset].Warnings(now)...)
+		if seen[provider.Preset] {
+			continue
 		}
+		seen[provider.Preset] = true
+		known, err := provided(provider.Preset)
+		if err != nil {
+			return nil, err
+		}
+		warnings = append(warnings, known.Warnings(now)...)
 	}
 	return warnings, nil
 }

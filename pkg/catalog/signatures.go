@@ -92,7 +92,7 @@ func AutomatonOf(p *policy.Policy) (*signature.Automaton, error) {
 	for _, s := range list {
 		wanted = append(wanted, s.Signature)
 	}
-	return signature.Compile(wanted, p.Unknown.RequireUserAgent)
+	return automatonOf(wanted, p.Unknown.RequireUserAgent)
 }
 
 // Texts are what can be looked for without reading headers.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 // defaultAllowance is how long an address is allowed by hand if nobody says otherwise.
@@ -68,7 +69,7 @@ func runAllow(ctx context.Context, a *app, addr netip.Addr, lasts time.Duration)
 	if err != nil {
 		return err
 	}
-	return printBan(a, reportByHand([]fence.ByHand{b})[0], fmt.Sprintf("%s is allowed for %s.", addr, policy.DurationText(b.Left)))
+	return printBan(a, report.ByHand([]fence.ByHand{b})[0], fmt.Sprintf("%s is allowed for %s.", addr, policy.DurationText(b.Left)))
 }
 
 func runDisallow(ctx context.Context, a *app, addr netip.Addr) error {
@@ -80,13 +81,5 @@ func runDisallow(ctx context.Context, a *app, addr netip.Addr) error {
 	if !was {
 		text = fmt.Sprintf("%s was not allowed by hand.", addr)
 	}
-	return printBan(a, ban{Address: addr.String()}, text)
-}
-
-func reportByHand(list []fence.ByHand) []ban {
-	reports := []ban{}
-	for _, b := range list {
-		reports = append(reports, ban{Address: b.Address.String(), Left: seconds(b.Left), Why: b.Why})
-	}
-	return reports
+	return printBan(a, report.Banned{Address: addr.String()}, text)
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
-	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 // defaultBan is how long a ban by hand lasts without --for.
@@ -110,7 +110,7 @@ func runBan(ctx context.Context, a *app, addr netip.Addr, o banOptions) error {
 	if err != nil {
 		return err
 	}
-	return printBan(a, reportBan(b), fmt.Sprintf("%s is banned for %s.", addr, policy.DurationText(b.Left)))
+	return printBan(a, report.BannedOf(b), fmt.Sprintf("%s is banned for %s.", addr, policy.DurationText(b.Left)))
 }
 
 // checkTime refuses a time that nothing can last by hand.
@@ -130,30 +130,10 @@ func runUnban(ctx context.Context, a *app, addr netip.Addr) error {
 	if !was {
 		text = fmt.Sprintf("%s was not banned.", addr)
 	}
-	return printBan(a, ban{Address: addr.String()}, text)
+	return printBan(a, report.Banned{Address: addr.String()}, text)
 }
 
-// ban is the object that bans prints for one address.
-type ban struct {
-	Address string `json:"address"`
-	// Left is the number of seconds until the ban ends, null if it is permanent.
-	Left *int64 `json:"left"`
-	Why  string `json:"why"`
-}
-
-func reportBan(b fence.Banned) ban {
-	return ban{Address: ruleset.PrefixText(b.Prefix), Left: seconds(b.Left), Why: b.Why}
-}
-
-// seconds are those of a time that is left, nil for good.
-func seconds(left time.Duration) *int64 {
-	if left <= 0 {
-		return nil
-	}
-	return new(int64((left + time.Second - 1) / time.Second))
-}
-
-func printBan(a *app, b ban, text string) error {
+func printBan(a *app, b report.Banned, text string) error {
 	if a.json() {
 		return a.writeJSON(b)
 	}
@@ -166,9 +146,9 @@ func runBans(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	list := []ban{}
+	list := []report.Banned{}
 	for _, b := range banned {
-		list = append(list, reportBan(b))
+		list = append(list, report.BannedOf(b))
 	}
 	if a.json() {
 		return a.writeJSON(list)
@@ -182,7 +162,7 @@ func runBans(ctx context.Context, a *app) error {
 }
 
 // writeBans prints addresses with the time that is left.
-func writeBans(out io.Writer, indent string, list []ban) {
+func writeBans(out io.Writer, indent string, list []report.Banned) {
 	output.Table(out, func(w io.Writer) {
 		for _, b := range list {
 			left := "permanently"

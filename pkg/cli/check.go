@@ -10,6 +10,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/report"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
 )
@@ -50,12 +51,7 @@ func runCheck(ctx context.Context, a *app) error {
 	names := len(compile.Names(p.Policy))
 	if a.json() {
 		a.printAll(append(site.FileWarnings(p.Policy), site.PolicyWarnings(p.Policy)...))
-		return a.writeJSON(struct {
-			OK        bool `json:"ok"`
-			Providers int  `json:"providers"`
-			Names     int  `json:"names"`
-			Addresses int  `json:"addresses"`
-		}{true, len(p.Providers), names, len(p.Allowed())})
+		return a.writeJSON(report.Checked{OK: true, Providers: len(p.Providers), Names: names, Addresses: len(p.Allowed())})
 	}
 	output.Printf(a.stdout, "%s is valid: %s, %s to resolve, %s.\n", a.policyPath,
 		notice.Count(len(p.Providers), "provider"), notice.Count(names, "name"), notice.Count(len(p.Allowed()), "listed prefix"))

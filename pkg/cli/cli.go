@@ -18,6 +18,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/hint"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
@@ -81,7 +82,23 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	} else if out.err != nil {
 		err = errors.Join(err, fmt.Errorf("write output: %w", out.err))
 	}
+	if asksForJSON(args) {
+		a.output = "json" // a wrong flag may have ended the reading of flags before
+	}
 	return a.fail(err)
+}
+
+// asksForJSON reports whether arguments have the flag for it.
+func asksForJSON(args []string) bool {
+	for i, arg := range args {
+		switch {
+		case arg == "-ojson", arg == "-o=json", arg == "--output=json":
+			return true
+		case (arg == "-o" || arg == "--output") && i+1 < len(args) && args[i+1] == "json":
+			return true
+		}
+	}
+	return false
 }
 
 // checkedWriter records write errors, so that incomplete output is not taken for
@@ -136,7 +153,7 @@ iptables. It touches nothing else.`,
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	a.complete(root)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return notice.WithHint(err, "see %s --help", c.CommandPath())
+		return notice.WithHint(hint.Flag(err), "see %s --help", c.CommandPath())
 	})
 	root.SetHelpCommand(helpCommand(root))
 	return root
@@ -229,8 +246,8 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 		world = &here
 	}
 	c := fence.Config{
-		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: wayOutText, Log: a.log,
-		Watchdog: a.startWatchdog,
+		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: hint.WayOut, Log: a.log,
+		Watchdog: a.startWatchdog, Unwatch: stopWatchdog,
 	}
 	if a.stderr.Terminal {
 		c.Progress = func(text string) { output.Println(a.stderr, text) }

@@ -3,13 +3,10 @@ package cli
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
+	"regexp"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +14,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 // defaultWindow is the time for a confirmation if none is named.
@@ -54,46 +53,10 @@ func runConfirm(ctx context.Context, a *app, number int) error {
 		return err
 	}
 	if a.json() {
-		return a.writeJSON(struct {
-			Generation int `json:"generation"`
-		}{generation})
+		return a.writeJSON(report.Confirmed{Generation: generation})
 	}
 	output.Printf(a.stdout, "Generation %d is confirmed.\n", generation)
 	return nil
-}
-
-// watchdogCommand is what --confirm starts in a session of its own.
-func watchdogCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "watchdog ID", Hidden: true, Args: cobra.ExactArgs(1),
-		Short: "Undo a change that nobody confirms (started by --confirm)",
-		RunE: func(c *cobra.Command, args []string) error {
-			// The terminal that the change was made from may hang up.
-			signal.Ignore(syscall.SIGHUP, syscall.SIGINT)
-			return a.fence().WatchUnconfirmed(c.Context(), args[0])
-		},
-	}
-}
-
-// startWatchdog starts a process in a session of its own, which no signal to this one or
-// to its terminal reaches.
-func (a *app) startWatchdog(id string) error {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
-	args := []string{
-		"ringfence", "--policy", absolute(a.policyPath), "--state-dir", absolute(a.stateDir),
-		"--run-dir", absolute(a.runDir), "watchdog", id,
-	}
-	process, err := os.StartProcess("/proc/self/exe", args, &os.ProcAttr{
-		Dir: "/", Files: []*os.File{null, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},
-	})
-	if err != nil {
-		return err
-	}
-	return process.Release()
 }
 
 // addConfirmFlag adds the flag that asks for a confirmation.
@@ -103,6 +66,9 @@ func addConfirmFlag(c *cobra.Command, window *string) {
 	c.Flags().Lookup("confirm").NoOptDefVal = defaultWindow
 }
 
+// looksLikeTime matches a number with a unit, even with one that there is not.
+var looksLikeTime = regexp.MustCompile(`^[0-9.]+[a-z]`)
+
 // takeWindow reads the time for a confirmation. It may be an argument of its own behind
 // the flag, and is taken out of the arguments then.
 func takeWindow(flag string, args []string) (window time.Duration, rest []string, err error) {
@@ -110,12 +76,13 @@ func takeWindow(flag string, args []string) (window time.Duration, rest []string
 		return 0, args, nil
 	}
 	for i, arg := range args {
-		if _, err := time.ParseDuration(arg); err == nil && strings.ContainsAny(arg, "hms") && flag == defaultWindow {
+		// A number alone is a generation's.
+		if flag == defaultWindow && looksLikeTime.MatchString(arg) {
 			flag, args = arg, append(append([]string{}, args[:i]...), args[i+1:]...)
 			break
 		}
 	}
-	window, err = time.ParseDuration(flag)
+	window, err = policy.ParseDuration(flag)
 	if err != nil || window < fence.ShortestWindow || window > fence.LongestWindow || window != window.Truncate(time.Second) {
 		return 0, nil, notice.WithHint(fmt.Errorf("%q is no time for a confirmation", flag),
 			"write whole seconds, from 1s to 24h, as in --confirm 60s")
@@ -140,8 +107,13 @@ func awaitConfirmation(ctx context.Context, a *app, p *fence.Pending) error {
 	if keep {
 		return runConfirm(ctx, a, p.Generation)
 	}
-	if err := a.fence().Undo(ctx, p.ID); err != nil {
+	kept, err := a.fence().Undo(ctx, *p)
+	switch {
+	case err != nil:
 		return err
+	case kept:
+		fmt.Fprintf(a.stdout, "Generation %d was confirmed elsewhere.\n", p.Generation)
+		return nil
 	}
 	return fmt.Errorf("not confirmed: generation %d was undone", p.Generation)
 }
@@ -154,22 +126,24 @@ func pendingText(p *fence.Pending) string {
 	return fmt.Sprintf("generation %d is undone in %s unless you run ringfence confirm", p.Generation, p.Left.Round(time.Second))
 }
 
-// askToKeep counts down and shows which packets were let through, until the user has
+// askToKeep counts down and shows how many packets were let through, until the user has
 // answered or the time is over.
 func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err error) {
-	answered := make(chan string, 1)
-	go func() {
-		line, err := bufio.NewReader(a.stdin).ReadString('\n')
-		if err != nil && errors.Is(err, io.EOF) && line == "" {
-			return // nobody is there: the time decides
-		}
-		answered <- strings.ToLower(strings.TrimSpace(line))
-	}()
+	answers := make(chan string)
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	go readAnswers(reading, a.stdin, answers)
 	f := a.work
 	before, _ := f.LetThrough(ctx)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	defer output.Println(a.stderr)
+	output.Println(a.stderr, "Is your phone registered? Type y to keep the change, n to undo it at once.")
+	answered := false // then the line has ended
+	defer func() {
+		if !answered {
+			output.Println(a.stderr)
+		}
+	}()
 	for {
 		now, err := f.Pending()
 		if err != nil {
@@ -182,14 +156,31 @@ func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err er
 		if err != nil {
 			passed = before
 		}
-		output.Printf(a.stderr, output.Return()+"%3d s left, %s of providers and trusted let through. Is your phone registered? Type y: ",
+		// A terminal may have only 80 columns, and the line is written over itself.
+		output.Printf(a.stderr, output.Return()+"%5d s left, %s of providers and trusted let through: ",
 			int(now.Left.Round(time.Second).Seconds()), notice.Count(int(passed-min(before, passed)), "packet"))
 		select {
 		case <-ctx.Done():
-			return false, fmt.Errorf("interrupted: generation %d is undone in %s unless you run: ringfence confirm", p.Generation, now.Left.Round(time.Second))
-		case answer := <-answered:
-			return answer == "y" || answer == "yes", nil
+			return false, fmt.Errorf("interrupted: generation %d is undone in %s unless you run: ringfence confirm",
+				p.Generation, now.Left.Round(time.Second))
+		case answer := <-answers:
+			keep = answer == "y" || answer == "yes"
+			if answered = keep || answer == "n" || answer == "no"; answered {
+				return keep, nil
+			}
 		case <-tick.C:
+		}
+	}
+}
+
+// readAnswers sends each line that is typed. At the end of the input nobody is there, and
+// the time decides.
+func readAnswers(ctx context.Context, r io.Reader, answers chan<- string) {
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		select {
+		case <-ctx.Done():
+			return
+		case answers <- strings.ToLower(strings.TrimSpace(lines.Text())):
 		}
 	}
 }

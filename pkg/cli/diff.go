@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/hint"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/output"
 )
@@ -44,7 +45,7 @@ func runDiff(ctx context.Context, a *app, o fence.DiffOptions) error {
 	a.printAll(d.Notices)
 	if d.Refusal != nil {
 		a.warn("apply would be " + d.Refusal.Error())
-		a.say("hint", hint(d.Refusal, fence.OwnRights()))
+		a.say("hint", hint.Of(d.Refusal, fence.OwnRights()))
 	}
 	if d.Plan.Empty() {
 		if !a.json() {

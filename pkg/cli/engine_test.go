@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -345,6 +346,15 @@ func testBansCannotBeTurnedAgainstYou(t *testing.T) {
 	const gateway = "198.51.100.1"
 	forge(edge1, nameServer, gateway, pbx4, "198.51.100.200", labtest.NameServer, "224.0.0.5", "255.255.255.255", "192.0.2.77")
 	until(t, "the last forged packet", func() bool { return len(s.banned(t)) > 0 })
+	protected := []string{edge1, nameServer, gateway, pbx4}
+	times := labtest.Count(30, 1000)
+	for _, source := range protected {
+		labtest.Must(t, labtest.Forge(stranger, pbx4+":5060", lab.Message("OPTIONS", source, pbx4, "friendly-scanner"), times, func(int) netip.Addr {
+			return netip.MustParseAddr(source)
+		}))
+	}
+	labtest.Report(t, "P7", labtest.Over("forged scanners from a registrar, a name server, the gateway, itself", backendOf(t)), len(protected)*times,
+		"%d protected addresses banned", len(s.banned(t))-1)
 	if banned := s.banned(t); len(banned) != 1 || banned[0] != "192.0.2.77" {
 		t.Errorf("banned are %q, want only the one that nobody needs", banned)
 	}

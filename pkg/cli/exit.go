@@ -3,16 +3,12 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/cli/hint"
 	"github.com/ringfence/ringfence/pkg/fence"
-	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
-	"github.com/ringfence/ringfence/pkg/signature"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 // The exit statuses of every command.
@@ -38,15 +34,22 @@ func (a *app) fail(err error) int {
 	if status, ok := errors.AsType[statusError](err); ok {
 		return int(status)
 	}
-	if mistakes, ok := errors.AsType[policy.Mistakes](err); ok {
-		for _, m := range mistakes {
-			a.say("error", mistakeText(m))
-		}
-		return exitError
+	object := report.ErrorOf(err, hint.Of(err, fence.OwnRights()))
+	mistakes, _ := errors.AsType[policy.Mistakes](err)
+	for _, m := range mistakes {
+		a.say("error", hint.Mistake(m))
+		object.Mistakes = append(object.Mistakes, hint.Mistake(m))
 	}
-	a.say("error", err.Error())
-	if hint := hint(err, fence.OwnRights()); hint != "" {
-		a.say("hint", hint)
+	if len(mistakes) == 0 {
+		a.say("error", err.Error())
+	}
+	if object.Hint != "" {
+		a.say("hint", object.Hint)
+	}
+	if a.json() && !a.stdout.Wrote {
+		if err := a.writeJSON(object); err == nil {
+			_ = a.stdout.Flush() // the exit status says that something is wrong
+		}
 	}
 	if _, ok := errors.AsType[*plan.Refusal](err); ok {
 		return exitRefused
@@ -56,66 +59,3 @@ func (a *app) fail(err error) int {
 	}
 	return exitError
 }
-
-// hint returns what the user can do about an error, "" if nothing is known. rights are
-// those of this process.
-func hint(err error, rights fence.Rights) string {
-	if up, ok := errors.AsType[*fence.StillUp](err); ok {
-		alone := fmt.Sprintf("to remove the rules alone: %s; a refresh would put it back", up.Remove)
-		if more := hint(up.Err, rights); more != "" {
-			return more + "; " + alone
-		}
-		return alone
-	}
-	if h := notice.Hint(err); h != "" {
-		return h
-	}
-	if refusal, ok := errors.AsType[*plan.Refusal](err); ok {
-		return fmt.Sprintf("%s; or use %s if you are sure", refusal.WayOut, override(refusal))
-	}
-	switch {
-	case errors.Is(err, signature.ErrTooMany):
-		return "leave some out under signatures.except, or shorten signatures.deny"
-	case errors.Is(err, backend.ErrIncomplete): // its text says what to do
-	case errors.Is(err, backend.ErrUnsupported):
-		return "load the module (modprobe nf_tables), or use a kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET"
-	case errors.Is(err, fence.ErrNoGeneration):
-		return "write a policy and run: ringfence apply"
-	case errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOTDIR):
-		return "make it writable, or name another folder with --state-dir or --run-dir"
-	case errors.Is(err, unix.ENOSPC):
-		return "free some space there, and run it again"
-	}
-	return permissionHint(err, rights)
-}
-
-// permissionHint returns a hint for EPERM, which alone does not say what this process
-// lacks.
-func permissionHint(err error, rights fence.Rights) string {
-	const asRoot = "run it as root: sudo ringfence …"
-	ofFile := false
-	if _, ok := errors.AsType[*fs.PathError](err); ok {
-		ofFile = true
-	}
-	switch {
-	case errors.Is(err, backend.ErrOwned):
-		return ownedHint
-	case !errors.Is(err, fs.ErrPermission) && !errors.Is(err, backend.ErrPermission):
-		return ""
-	case !rights.Root:
-		return asRoot
-	case ofFile:
-		return "" // the error names the file, which may be locked even for root (chattr +i)
-	case !rights.NetAdmin:
-		return "it runs as root without CAP_NET_ADMIN: give it that capability (docker run --cap-add NET_ADMIN; CapabilityBoundingSet= of a service)"
-	case errors.Is(err, backend.ErrPermission) && !rights.NetRaw:
-		return "it runs as root without CAP_NET_RAW, which iptables needs: give it that capability (CapabilityBoundingSet= of a service), or write backend: nftables"
-	case errors.Is(err, backend.ErrPermission) && rights.UserNamespace:
-		return "it runs in a user namespace, as in an unprivileged container, and this network belongs to the host: run it on the host"
-	case errors.Is(err, backend.ErrPermission):
-		return "a security module or a seccomp filter forbids it: see the log of the kernel (dmesg)"
-	}
-	return ""
-}
-
-const ownedHint = "end that process (nft list table inet ringfence shows its name beside \"flags owner\") and run this again"

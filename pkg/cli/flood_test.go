@@ -161,7 +161,7 @@ func TestRemovalIsReal(t *testing.T) {
 			labtest.Must(t, call.Burst(50))
 			labtest.Until(t, "the call is up", func() bool { return sink.Received('C') == before+50 })
 			s.write(t, policy(edge2))
-			s.must(t, 0, "apply")
+			s.must(t, 0, "apply", "--allow-cut-live")
 			labtest.Must(t, call.Close())
 			late, other := from(edge1, 'L'), from(edge2, 'O')
 			others := sink.Received('O')

@@ -3,17 +3,16 @@ package cli
 import (
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 func historyCommand(a *app) *cobra.Command {
@@ -23,7 +22,9 @@ func historyCommand(a *app) *cobra.Command {
 		Short: "Show the generations: when, by whom, what changed",
 		Long: `history lists the stored generations, the newest first: when and by whom
 each was made, by which command, and what it changed in the rules of the one
-before. A generation is made by apply and by rollback; refresh makes none.
+before. A generation is made by apply and by rollback; refresh makes none. One that
+was not confirmed in time is marked as undone: the next one changes the rules of the
+one before it.
 
 With N it shows one generation with each of its changes and its policy.
 
@@ -57,32 +58,13 @@ refresh, run or apply has asked. With N only those while N was in force.`,
 	return c
 }
 
-// move is the object that history --addresses prints for one address.
-type move struct {
-	Time       time.Time   `json:"time"`
-	Action     plan.Action `json:"action"`
-	Address    netip.Addr  `json:"address"`
-	Reason     string      `json:"reason"`
-	Command    string      `json:"command"`
-	Generation int         `json:"generation"`
-}
-
 // runMoves lists which addresses have come and gone, all or those of a generation.
 func runMoves(a *app, generation int) error {
 	all, err := a.fence().Moves()
 	if err != nil {
 		return err
 	}
-	list := []move{}
-	for _, m := range slices.Backward(all) {
-		action := plan.Add
-		if m.Gone {
-			action = plan.Delete
-		}
-		if generation == 0 || m.Generation == generation {
-			list = append(list, move{m.Time, action, m.Address, m.Reason, m.Command, m.Generation})
-		}
-	}
+	list := report.MovesOf(all, generation)
 	if a.json() {
 		return a.writeJSON(list)
 	}
@@ -97,59 +79,14 @@ func runMoves(a *app, generation int) error {
 	return nil
 }
 
-// pastGeneration is the object that history prints for one generation.
-type pastGeneration struct {
-	Generation int       `json:"generation"`
-	Time       time.Time `json:"time,omitzero"`
-	User       string    `json:"user,omitempty"`
-	Command    string    `json:"command,omitempty"`
-	Version    string    `json:"version,omitempty"`
-	Source     string    `json:"source,omitempty"`
-	InForce    bool      `json:"in_force"`
-	Summary    string    `json:"summary,omitempty"`
-	// PolicyChanges are the keys of the policy that differ from the generation before.
-	PolicyChanges []string `json:"policy_changes,omitempty"`
-	Damaged       string   `json:"damaged,omitempty"`
-}
-
-func reportGeneration(g fence.Generation) pastGeneration {
-	r := pastGeneration{Generation: g.Number, InForce: g.InForce}
-	if g.Damaged != nil {
-		r.Damaged = g.Damaged.Error()
-	}
-	if e := g.Entry; e != nil {
-		r.Time, r.User, r.Command, r.Version, r.Source = e.Time, e.User, e.Command, e.Version, e.Source
-	}
-	r.PolicyChanges = g.PolicyChanges
-	if g.Plan != nil {
-		r.Summary = plan.Changed(g.Plan)
-	}
-	return r
-}
-
-// mostPolicyChanges is how many changes of a policy the list writes out.
-const mostPolicyChanges = 3
-
-// text says in one line what a generation has changed.
-func (g pastGeneration) text() string {
-	parts := g.PolicyChanges
-	if more := len(parts) - mostPolicyChanges; more > 0 {
-		parts = append(slices.Clone(parts[:mostPolicyChanges]), notice.Count(more, "more change")+" of the policy")
-	}
-	if g.Summary != "" {
-		parts = append(slices.Clone(parts), g.Summary)
-	}
-	return strings.Join(parts, "; ")
-}
-
 func runHistory(a *app) error {
 	all, err := a.fence().History()
 	if err != nil {
 		return err
 	}
-	list := []pastGeneration{}
+	list := []report.Generation{}
 	for _, g := range slices.Backward(all) {
-		list = append(list, reportGeneration(g))
+		list = append(list, report.GenerationOf(g))
 	}
 	if a.json() {
 		return a.writeJSON(list)
@@ -164,16 +101,20 @@ func runHistory(a *app) error {
 			case g.Damaged != "":
 				output.Printf(w, "%d\t%s\n", g.Generation, alarm(g.Damaged))
 			default:
-				output.Printf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.text(), inForce(g.InForce))
+				output.Printf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.Text(), standing(g))
 			}
 		}
 	})
 	return nil
 }
 
-func inForce(yes bool) string {
-	if yes {
+// standing says in brackets whether a generation is in force, or was undone.
+func standing(g report.Generation) string {
+	switch {
+	case g.InForce:
 		return " (in force)"
+	case g.Undone:
+		return " (not confirmed, undone)"
 	}
 	return ""
 }
@@ -184,20 +125,16 @@ func runGeneration(a *app, number int) error {
 	if err != nil {
 		return err
 	}
-	g := reportGeneration(*past)
+	g := report.GenerationOf(*past)
 	if a.json() {
-		changes := []plan.Change{}
+		whole := report.WholeGeneration{Generation: g, Changes: []plan.Change{}, Policy: past.Entry.Policy}
 		if past.Plan != nil {
-			changes = append(changes, past.Plan.Changes...)
+			whole.Changes = append(whole.Changes, past.Plan.Changes...)
 		}
-		return a.writeJSON(struct {
-			pastGeneration
-			Changes []plan.Change `json:"changes"`
-			Policy  string        `json:"policy"`
-		}{g, changes, past.Entry.Policy})
+		return a.writeJSON(whole)
 	}
 	output.Table(a.stdout, func(w io.Writer) {
-		output.Printf(w, "generation\t%d%s\n", g.Generation, inForce(g.InForce))
+		output.Printf(w, "generation\t%d%s\n", g.Generation, standing(g))
 		output.Printf(w, "made\t%s (%s), by %s\n", g.Time.Local().Format(time.DateTime), notice.Ago(g.Time), g.User)
 		output.Printf(w, "command\t%s\n", g.Command)
 		output.Printf(w, "version\t%s\n", g.Version)

@@ -12,6 +12,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/report"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -69,34 +70,10 @@ func runInit(a *app, names []string) error {
 		return err
 	}
 	if a.json() {
-		return a.writeJSON(draftReport(a.policyPath, draft))
+		return a.writeJSON(report.DraftOf(a.policyPath, draft))
 	}
 	printDraft(a, draft)
 	return nil
-}
-
-func draftReport(path string, d policy.Draft) any {
-	networks := func(list []ruleset.Network) []string {
-		texts := []string{}
-		for _, n := range list {
-			texts = append(texts, n.Prefix.String())
-		}
-		return texts
-	}
-	return struct {
-		Path       string             `json:"path"`
-		Monitor    bool               `json:"monitor"`
-		Exposed    []ruleset.Listener `json:"exposed"`
-		Forwards   bool               `json:"forwards"`
-		Outside    []string           `json:"outside"`
-		Interfaces []string           `json:"interfaces"`
-		Trusted    []string           `json:"trusted"`
-		Inside     []string           `json:"inside"`
-		Servers    []ruleset.Listener `json:"servers"`
-	}{
-		path, d.Monitor, append([]ruleset.Listener{}, d.Exposed...), d.Host.Forwards, append([]string{}, d.Host.Outside...), append([]string{}, d.Interfaces...),
-		networks(d.Trusted), networks(d.Inside), append([]ruleset.Listener{}, d.Servers...),
-	}
 }
 
 func printDraft(a *app, d policy.Draft) {

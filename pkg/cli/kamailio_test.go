@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -172,6 +173,11 @@ func swapCase(b byte) byte {
 	return b
 }
 
+// twoHeaders are messages in which a carriage return alone stands before a header that
+// signatures are about. To pjsip that is another header, to Kamailio a part of the one
+// before: the automaton goes with pjsip there.
+var twoHeaders = regexp.MustCompile(`(?i)\r(user-agent|from|f|to|t|contact|m|via|v|call-id|i|subject|s)[ \t]*:`)
+
 // TestDisguises sends a scanner's request in many disguises to a real Kamailio: what that
 // takes for the scanner's where nothing is fenced does not reach it behind the fence.
 func TestDisguises(t *testing.T) {
@@ -187,7 +193,7 @@ func TestDisguises(t *testing.T) {
 	for range labtest.Count(8, 1000) {
 		var messages [][]byte
 		for range 100 {
-			if m := disguise(r); len(m) < packet {
+			if m := disguise(r); len(m) < packet && !twoHeaders.Match(m) {
 				messages = append(messages, m)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/manual"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 func manCommand(a *app) *cobra.Command {
@@ -24,7 +25,7 @@ environment the pages have that date.`,
 				return err
 			}
 			if a.json() {
-				return a.writeJSON(map[string][]string{"files": names})
+				return a.writeJSON(report.Files{Files: names})
 			}
 			output.Printf(a.stdout, "Wrote %s into %s.\n", notice.Count(len(names), "page"), args[0])
 			return nil

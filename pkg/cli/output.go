@@ -7,6 +7,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/report"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -19,15 +20,7 @@ func (a *app) printPlan(p *plan.Plan, generation int) error {
 		writePlan(a.stdout, p)
 		return nil
 	}
-	changes := p.Changes
-	if changes == nil {
-		changes = []plan.Change{}
-	}
-	return a.writeJSON(struct {
-		Changed    bool          `json:"changed"`
-		Generation int           `json:"generation"`
-		Changes    []plan.Change `json:"changes"`
-	}{!p.Empty(), generation, changes})
+	return a.writeJSON(report.PlanOf(p, generation))
 }
 
 // progress reports progress if standard error is a terminal.

@@ -155,12 +155,15 @@ func writeSnippet(a *app, s phone.Snippet, f phoneFlags) error {
 	if f.steps {
 		steps = s.Steps()
 	}
-	return a.writeJSON(struct {
-		phone.Snippet
-		Steps    []string `json:"steps"`
-		Text     string   `json:"text"`
-		Warnings []string `json:"warnings"`
-	}{s, steps, text, append([]string{}, phoneWarnings(s, f)...)})
+	return a.writeJSON(phoneSnippet{s, steps, text, append([]string{}, phoneWarnings(s, f)...)})
+}
+
+// phoneSnippet is the object that phone prints.
+type phoneSnippet struct {
+	phone.Snippet
+	Steps    []string `json:"steps"`
+	Text     string   `json:"text"`
+	Warnings []string `json:"warnings"`
 }
 
 // phoneWarnings says which flags have no effect here, and what they do not protect

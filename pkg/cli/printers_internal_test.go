@@ -17,6 +17,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/report"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -68,7 +69,7 @@ func printers(t *testing.T, text string) map[string]func(a *app) {
 	var s fence.Status
 	var p plan.Plan
 	var notices []notice.Notice
-	var bans []ban
+	var bans []report.Banned
 	var found []resolve.Report
 	var mistakes policy.Mistakes
 	var rolledBack fence.RolledBack
@@ -81,8 +82,8 @@ func printers(t *testing.T, text string) map[string]func(a *app) {
 	}
 	rolledBack.Plan = &p
 	return map[string]func(a *app){
-		"status":       func(a *app) { a.writeStatus(&s, reportStatus(&s)) },
-		"status check": func(a *app) { output.Printf(a.stdout, "%s\n", checkText(&s)) },
+		"status":       func(a *app) { a.writeStatus(&s, report.StatusOf(&s)) },
+		"status check": func(a *app) { output.Printf(a.stdout, "%s\n", report.Line(&s)) },
 		"plan":         func(a *app) { writePlan(a.stdout, &p) },
 		"notices":      func(a *app) { a.printAll(notices) },
 		"bans":         func(a *app) { writeBans(a.stdout, "", bans) },
@@ -99,13 +100,13 @@ func printers(t *testing.T, text string) map[string]func(a *app) {
 func values(t *testing.T, text string) map[string]any {
 	var s fence.Status
 	var changes []plan.Change
-	var generation pastGeneration
+	var generation report.Generation
 	var found []resolve.Report
 	var message testedMessage
 	for _, v := range []any{&s, &changes, &generation, &found, &message} {
 		fill(t, reflect.ValueOf(v).Elem(), text, 4)
 	}
-	return map[string]any{"status": reportStatus(&s), "changes": changes, "generation": generation, "resolve": found, "message": message}
+	return map[string]any{"status": report.StatusOf(&s), "changes": changes, "generation": generation, "resolve": found, "message": message}
 }
 
 // fill writes the text into whatever part of a value can hold it, as far as depth.

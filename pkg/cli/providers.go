@@ -155,7 +155,7 @@ func runCheckProvider(a *app, path string) error {
 	}
 	text := "version: 1\nproviders:\n" + strings.Join(p.PolicyLines(p.Examples()), "\n") + "\n"
 	checked, err := policy.Parse("a policy with "+filepath.Base(path), strings.NewReader(text),
-		policy.Available{Presets: map[string]policy.Preset{p.Name: preset}, SignatureLists: []string{"scanners"}})
+		policy.Available{Presets: policy.PresetMap{p.Name: preset}, SignatureLists: []string{"scanners"}})
 	if err != nil {
 		return err
 	}

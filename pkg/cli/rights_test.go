@@ -93,6 +93,7 @@ func TestLeastRights(t *testing.T) {
 	if strings.Contains(r.log(), "level=ERROR") {
 		t.Errorf("the service says\n%s", r.log())
 	}
+	labtest.Report(t, "P13", "a user with only CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON: commands, service", 1, "all work")
 	s.must(t, 0, "down")
 	if attached("eth0") || strings.Contains(s.ruleset(t), "ringfence") {
 		t.Errorf("down has left %s%s", s.ruleset(t), filters("eth0"))

@@ -51,6 +51,7 @@ func serve(t *testing.T, site *site, args ...string) *service {
 	t.Helper()
 	s := &service{site: site, ended: make(chan struct{})}
 	socket := filepath.Join(site.folder, "notify")
+	os.Remove(socket) // of an earlier service
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	labtest.Must(t, err)
 	labtest.Must(t, os.Chmod(socket, 0o777)) // the service may be another user's

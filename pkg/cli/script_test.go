@@ -1,12 +1,16 @@
 package cli_test
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	"github.com/ringfence/ringfence/rules"
 )
 
 // scriptZone is what the name server at 127.0.0.1 of the scripts' host knows.
@@ -19,12 +23,34 @@ backup.carrier.example. 30 IN A 203.0.113.6
 backup.carrier.example. 30 IN A 10.0.0.6
 `
 
+// matchSchema is the command "schema NAME": the last standard output is one object that
+// rules/schema/NAME.json describes.
+func matchSchema(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: schema NAME")
+	}
+	schemas, err := rules.Schemas()
+	ts.Check(err)
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(schemas[args[0]]))
+	ts.Check(err)
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	ts.Check(compiler.AddResource("schema.json", document))
+	schema, err := compiler.Compile("schema.json")
+	ts.Check(err)
+	// It is an error if anything follows the object.
+	object, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile("stdout")))
+	ts.Check(err)
+	ts.Check(schema.Validate(object))
+}
+
 // TestScripts runs the transcripts in testdata/script: what a user types and
 // sees. In each, "fence" is ringfence on a host of the script's own.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
+		Cmds:          map[string]func(ts *testscript.TestScript, neg bool, args []string){"schema": matchSchema},
 		Setup: func(env *testscript.Env) error {
 			h, err := lab.New("pbx")
 			if err != nil {

@@ -98,7 +98,7 @@ func BenchmarkSizeOfRun(b *testing.B) {
 }
 
 // resident is how much of a process is in memory, in KiB.
-func resident(b *testing.B, pid int) int {
+func resident(b testing.TB, pid int) int {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	labtest.Must(b, err)

@@ -95,6 +95,38 @@ func TestItStaysOn(t *testing.T) {
 	}
 }
 
+// TestItStaysOnOverIPTables takes the jump to the fence out again and again, which no
+// event tells of: the service looks every second.
+func TestItStaysOnOverIPTables(t *testing.T) {
+	for _, name := range backends[1:] {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+			s.program = built(t)
+			s.must(t, 0, "apply")
+			want := s.whole(t)
+			r := serve(t, s)
+			var outage []time.Duration
+			rounds, late := labtest.Count(3, 200), 0
+			for i := range rounds {
+				removeFence(t, s)
+				gone := time.Now()
+				r.until(t, fmt.Sprintf("the fence is back the %d. time", i+1), func() bool { return s.whole(t) == want })
+				outage = append(outage, time.Since(gone))
+				if outage[i] > 2*time.Second {
+					late++
+				}
+			}
+			slices.Sort(outage)
+			labtest.Report(t, "P10", "the jump to the fence deleted while run runs, "+name, rounds, "%d times back; gone for %.1f s (median), %.1f s (longest), %d times over 2 s",
+				len(outage), outage[len(outage)/2].Seconds(), outage[len(outage)-1].Seconds(), late)
+			if os.Getenv("RINGFENCE_LONG") != "" && late > 0 {
+				t.Errorf("%d of %d times it took longer than 2 s", late, rounds)
+			}
+		})
+	}
+}
+
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // TestHealingLosesNoPacket removes the table again and again while the provider and a

@@ -46,6 +46,7 @@ func unseen(t *testing.T, interfaces string) {
 	if o := s.run(t, "refresh"); o.status != 4 || !strings.Contains(o.stdout+o.stderr, "were not seen by the classifier") {
 		t.Errorf("refresh: %+v", o)
 	}
+	labtest.Report(t, "P16", "a tc filter takes packets from the classifier", 1, "alarm, and exit status 4 of refresh")
 }
 
 // TestAllowedScanner: an allowed address that sends what scanners send gets in, and is an

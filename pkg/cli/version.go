@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 // release is set by the linker in a release.
@@ -40,7 +41,7 @@ func versionCommand(a *app) *cobra.Command {
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			if a.json() {
-				return a.writeJSON(map[string]string{"version": version(), "go": runtime.Version()})
+				return a.writeJSON(report.Version{Version: version(), Go: runtime.Version()})
 			}
 			output.Printf(a.stdout, "ringfence %s (%s)\n", version(), runtime.Version())
 			return nil

@@ -13,12 +13,13 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/report"
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
 // writeStatus prints first what needs attention, then the fence, then the addresses and
 // the counters.
-func (a *app) writeStatus(s *fence.Status, r *statusReport) {
+func (a *app) writeStatus(s *fence.Status, r *report.Status) {
 	out := a.stdout
 	a.writeAlarms(out, r.Alarms)
 	output.Table(out, func(w io.Writer) { a.writeFence(w, s, r) })
@@ -53,7 +54,7 @@ func (a *app) writeStatus(s *fence.Status, r *statusReport) {
 	})
 }
 
-func writeAddresses(out io.Writer, title string, list []addressReport) {
+func writeAddresses(out io.Writer, title string, list []report.Address) {
 	output.Printf(out, "\n%s\n", title)
 	if len(list) == 0 {
 		output.Println(out, "  no address is known")
@@ -74,7 +75,7 @@ func writeAddresses(out io.Writer, title string, list []addressReport) {
 }
 
 // writeFence prints whether the fence is up, and its generation and back end.
-func (a *app) writeFence(w io.Writer, s *fence.Status, r *statusReport) {
+func (a *app) writeFence(w io.Writer, s *fence.Status, r *report.Status) {
 	output.Printf(w, "fence\t%s\n", a.fenceText(s, r))
 	if s.Begun {
 		return
@@ -105,7 +106,7 @@ func (a *app) writeFence(w io.Writer, s *fence.Status, r *statusReport) {
 }
 
 // fenceText says whether there is a fence.
-func (a *app) fenceText(s *fence.Status, r *statusReport) string {
+func (a *app) fenceText(s *fence.Status, r *report.Status) string {
 	switch {
 	case r.Down != nil && r.Fence:
 		return alarm("taken down " + notice.Ago(*r.Down) + ", but there is a fence: ringfence down removes it, ringfence up makes it the fence")
@@ -125,7 +126,7 @@ func (a *app) fenceText(s *fence.Status, r *statusReport) string {
 	return "up"
 }
 
-func writeRefresh(w io.Writer, s *fence.Status, r *statusReport) {
+func writeRefresh(w io.Writer, s *fence.Status, r *report.Status) {
 	switch {
 	case s.Names == 0:
 		output.Printf(w, "addresses\tas listed; the policy has no names to ask for\n")
@@ -152,7 +153,7 @@ func (a *app) writeAlarms(out io.Writer, alarms []site.Alarm) {
 	}
 }
 
-func writeLeftOut(out io.Writer, list []leftOut) {
+func writeLeftOut(out io.Writer, list []report.LeftOut) {
 	if len(list) == 0 {
 		return
 	}

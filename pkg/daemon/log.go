@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -128,7 +129,7 @@ func (d *Daemon) changes(p *plan.Plan) {
 		case c.Allowed():
 			d.log.Info("not allowed any more", "address", c.Value, "reason", c.Reason)
 		default:
-			d.log.Info("change", "action", c.Action, "kind", c.Kind, "name", c.Name, "value", c.Value, "reason", c.Reason)
+			d.log.Info("change", "action", c.Action, "kind", c.Kind, "name", c.Name, "value", c.Value, "reason", c.Reason, "rules", strings.Join(c.Rules, "; "))
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 	if err != nil {
 		return nil, err
 	}
-	applied := &Applied{Plan: p, Generation: generation, New: generation != numberOf(newest), Monitor: s.Policy.Monitor}
+	applied := &Applied{Plan: lasting(p), Generation: generation, New: generation != numberOf(newest), Monitor: s.Policy.Monitor}
 	if applied.Pending, err = f.Pending(); err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (f *committer) guards(ctx context.Context, s *site.Site, o ApplyOptions, ne
 // sameAs refuses a plan that differs from the one that the user agreed to.
 func sameAs(agreed []plan.Change) plan.Guard {
 	return func(p *plan.Plan) error {
-		if !reflect.DeepEqual(p.Changes, agreed) {
+		if !reflect.DeepEqual(lasting(p).Changes, agreed) {
 			return errors.New("the changes are no longer those that you agreed to, so nothing was changed: run it again")
 		}
 		return nil

@@ -12,6 +12,9 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
+// portsSet is the set of the ports that are fenced.
+const portsSet = "ports"
+
 // arm gives the ports of a state the lifetime that the kernel lets them have while the
 // generation is unconfirmed. After it the rules judge no packet: the fence is open.
 func (f *session) arm(s *ruleset.State) {
@@ -26,8 +29,7 @@ func lifetime(u *journal.Unconfirmed) time.Duration { return time.Duration(u.Win
 // withLifetime returns a state in which those of the ports that are meant have this
 // lifetime.
 func withLifetime(s *ruleset.State, lifetime time.Duration, meant func(ruleset.Element) bool) *ruleset.State {
-	const name = "ports"
-	ports, ok := s.Sets[name]
+	ports, ok := s.Sets[portsSet]
 	if !ok {
 		return s
 	}
@@ -39,8 +41,45 @@ func withLifetime(s *ruleset.State, lifetime time.Duration, meant func(ruleset.E
 			ports.Elements[i].Timeout = lifetime
 		}
 	}
-	with.Sets[name] = ports
+	with.Sets[portsSet] = ports
 	return &with
+}
+
+// lasting returns a plan as it is if the generation is confirmed: a port that stays is no
+// change because of its lifetime.
+func lasting(p *plan.Plan) *plan.Plan {
+	with := map[string]string{} // a port with its lifetime -> without
+	for _, e := range p.Want.Sets[portsSet].Elements {
+		if e.Timeout > 0 {
+			plain := e
+			plain.Timeout = 0
+			with[e.String()] = plain.String()
+		}
+	}
+	if len(with) == 0 {
+		return p
+	}
+	of := func(c plan.Change, a plan.Action) bool {
+		return c.Kind == plan.KindElement && c.Name == portsSet && c.Action == a
+	}
+	gone := map[string]bool{}
+	for _, c := range p.Changes {
+		gone[c.Value] = gone[c.Value] || of(c, plan.Delete)
+	}
+	come := map[string]bool{}
+	shown := *p
+	shown.Changes = nil
+	for _, c := range p.Changes {
+		if plain, ok := with[c.Value]; ok && of(c, plan.Add) {
+			c.Value = plain
+			if come[plain] = true; gone[plain] {
+				continue
+			}
+		}
+		shown.Changes = append(shown.Changes, c)
+	}
+	shown.Changes = slices.DeleteFunc(shown.Changes, func(c plan.Change) bool { return of(c, plan.Delete) && come[c.Value] })
+	return &shown
 }
 
 // armedKernel is a kernel with an unconfirmed generation. Whatever is left of the

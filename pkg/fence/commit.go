@@ -157,7 +157,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	defer func() { f.arming = nil }()
 	c.begin = func(_ *plan.Plan, want *ruleset.State) error {
 		begun = true
-		if err := f.begun(armed); err != nil {
+		if err := f.begun(ctx, armed); err != nil {
 			return err
 		}
 		if newest != nil && newest.Policy == s.Text && armed == nil {
@@ -182,6 +182,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 		}
 		if begun && armed != nil {
 			err = errors.Join(err, f.ClearUnconfirmed())
+			f.unwatch(ctx, armed)
 		}
 		return p, 0, err
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/resolve"
-	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
 // ShortestWindow and LongestWindow limit the time for a confirmation.
@@ -36,6 +35,16 @@ type Pending struct {
 	Left       time.Duration // 0 = the deadline has passed
 	Deadline   time.Time
 }
+
+// Watch is what a watchdog waits for: that a generation is confirmed, or that the time for
+// it is over.
+type Watch struct {
+	ID         string
+	Generation int
+	Window     time.Duration
+}
+
+func watchOf(u *journal.Unconfirmed) Watch { return Watch{u.ID, u.Generation, time.Duration(u.Window)} }
 
 // unconfirmedLeft returns the time until the deadline, by the clock that no program
 // changes. After a reboot there is none.
@@ -115,128 +124,32 @@ func (f *committer) prepareUnconfirmed(
 	return u, err
 }
 
-// begun writes the mark and starts the watchdog, before the kernel is changed.
-func (f *committer) begun(u *journal.Unconfirmed) error {
+// begun starts the watchdog and writes the mark, before the kernel is changed. The watchdog
+// comes first: a mark that nobody watches might stay.
+func (f *committer) begun(ctx context.Context, u *journal.Unconfirmed) error {
 	if u == nil {
 		return nil
 	}
-	if err := f.SetUnconfirmed(*u); err != nil {
-		return err
-	}
-	if f.Watchdog == nil {
-		return nil
-	}
-	if err := f.Watchdog(u.ID); err != nil {
-		return errors.Join(fmt.Errorf("start the watchdog that undoes the change: %w", err), f.ClearUnconfirmed())
-	}
-	return nil
-}
-
-// recoverUnconfirmed ends what a generation was waiting for: it is undone after the
-// deadline, and a confirmation that was interrupted is completed. The lock is held.
-func (f recovery) recoverUnconfirmed(ctx context.Context) error {
-	u, err := f.Unconfirmed()
-	if isDamaged(err) {
-		f.Notice.Warn(notice.StateDamaged, "%v; the newest generation counts as confirmed", f.SetUnconfirmedAside(err))
-		return nil
-	}
-	switch {
-	case u == nil || err != nil:
-		return err
-	case u.Confirmed:
-		return f.complete(ctx, u)
-	case unconfirmedLeft(u, f.Now()) > 0:
-		return nil
-	}
-	return f.undo(ctx, u)
-}
-
-// dropOrphan removes the mark of a generation that never came to be.
-func (f recovery) dropOrphan() error {
-	u, err := f.Unconfirmed()
-	if u == nil || err != nil {
-		return err
-	}
-	numbers, err := f.Numbers()
-	if err != nil || slices.Contains(numbers, u.Generation) {
-		return err
-	}
-	return f.ClearUnconfirmed()
-}
-
-// undo puts back what was in force before an unconfirmed generation. It can be repeated
-// if it was killed: the mark is the last thing to go.
-func (f recovery) undo(ctx context.Context, u *journal.Unconfirmed) error {
-	f.keeping = true
-	defer func() { f.keeping = false }()
-	down, err := f.down()
-	if err != nil {
-		return err
-	}
-	back := "there is no fence, as before"
-	_, unread := f.Entry(u.Before)
-	if u.Before != 0 && isDamaged(unread) {
-		// An open fence cuts nobody off.
-		f.Notice.Warn(notice.StateDamaged, "%v; taking the fence down instead", unread)
-		back = "there is no fence: run ringfence apply"
-	}
-	if u.Before == 0 || down != nil || isDamaged(unread) {
-		if err := f.clear(ctx); err != nil {
-			return fmt.Errorf("undo generation %d: %w", u.Generation, err)
+	if f.Watchdog != nil {
+		// The watchdog is given the folder, which may be new.
+		if err := f.MakeFolder(); err != nil {
+			return err
 		}
-		if down != nil {
-			if err := f.setPhase(*down, journal.Resting); err != nil {
-				return err
-			}
+		if err := f.Watchdog(ctx, watchOf(u)); err != nil {
+			return fmt.Errorf("start the watchdog that undoes the change: %w", err)
 		}
-	} else {
-		if err := f.putBack(ctx, u.Before); err != nil {
-			return fmt.Errorf("undo generation %d: %w", u.Generation, err)
-		}
-		back = fmt.Sprintf("generation %d is in force again", u.Before)
 	}
-	if err := f.SetAsideUnconfirmed(u); err != nil {
-		return err
-	}
-	f.Notice.Warn(notice.Undone, "generation %d was not confirmed in time and was undone: %s", u.Generation, back)
-	return nil
+	return f.SetUnconfirmed(*u)
 }
 
-// putBack brings the kernel to an earlier generation, with the saved addresses.
-func (f recovery) putBack(ctx context.Context, number int) error {
-	entry, err := f.Entry(number)
-	if err != nil {
-		return err
+// unwatch ends the watchdog. It would also end by itself.
+func (f *session) unwatch(ctx context.Context, u *journal.Unconfirmed) {
+	if f.Unwatch == nil {
+		return
 	}
-	before := f.choice
-	f.choice = f.backendOf("", entry.Policy)
-	defer func() { f.choice = before }()
-	c := &committer{*f.session}
-	saved, err := c.asSaved(entry)
-	if err != nil {
-		return err
+	if err := f.Unwatch(ctx, watchOf(u)); err != nil {
+		f.Log.Info("stop the watchdog", "error", err)
 	}
-	kernel := f.kernel(true)
-	p, err := c.putUp(ctx, kernel, saved, func(*plan.Plan, *ruleset.State) error { return nil })
-	if err == nil {
-		f.note(ctx, kernel, p)
-	}
-	return err
-}
-
-// complete takes the lifetimes off the ports of a confirmed generation, and removes the
-// mark.
-func (f recovery) complete(ctx context.Context, u *journal.Unconfirmed) error {
-	f.keeping = true
-	defer func() { f.keeping = false }()
-	down, err := f.down()
-	if err == nil && down == nil {
-		err = f.putBack(ctx, u.Generation)
-	}
-	if err != nil {
-		return fmt.Errorf("keep generation %d: %w", u.Generation, err)
-	}
-	return f.ClearUnconfirmed()
 }
 
 // Confirm keeps the generation that waits for a confirmation, and returns its number.
@@ -271,6 +184,7 @@ func (f *Fence) Confirm(ctx context.Context, number int) (int, error) {
 		return 0, errors.Join(err, f.SetUnconfirmed(*u))
 	}
 	f.inForce = true
+	f.unwatch(ctx, u)
 	return u.Generation, nil
 }
 
@@ -287,45 +201,56 @@ func nothingPending(f *session) error {
 	return errors.New("no generation waits for a confirmation")
 }
 
-// Undo undoes the generation that waits for a confirmation with this ID, at once. It
-// does nothing if there is none.
-func (f *Fence) Undo(ctx context.Context, id string) error {
+// Undo undoes a generation that waits for a confirmation, at once. kept says that it does
+// not wait any more, because it was confirmed.
+func (f *Fence) Undo(ctx context.Context, p Pending) (kept bool, err error) {
 	leave, err := f.enter(ctx, "undo")
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer leave()
 	u, err := f.Unconfirmed()
-	if u == nil || err != nil || u.ID != id {
-		return err
+	if err != nil {
+		return false, err
 	}
-	return f.recovery().undo(ctx, u)
+	if u == nil || u.ID != p.ID {
+		numbers, err := f.Numbers()
+		return slices.Contains(numbers, p.Generation), err
+	}
+	return false, f.recovery().undo(ctx, u)
 }
 
 // watchEvery is how often a watchdog looks whether its generation is confirmed.
 const watchEvery = time.Second
 
-// WatchUnconfirmed waits until the generation that waits for a confirmation with this ID is
-// confirmed or undone, and undoes it after the deadline.
-func (f *Fence) WatchUnconfirmed(ctx context.Context, id string) error {
+// WatchUnconfirmed waits until a generation is confirmed or undone, and undoes it after the
+// deadline. It may be called before the generation is made.
+func (f *Fence) WatchUnconfirmed(ctx context.Context, w Watch) error {
+	start, seen := f.Now(), false
 	for {
 		u, err := f.Unconfirmed()
-		if err == nil && (u == nil || u.ID != id) {
+		marked := err == nil && u != nil && u.ID == w.ID
+		if err == nil && !marked && seen {
 			return nil
 		}
-		wait := watchEvery
-		if err == nil {
-			wait = min(wait, unconfirmedLeft(u, f.Now()))
+		seen = seen || marked
+		left := w.Window - f.Now().Since(start)
+		if marked {
+			left = unconfirmedLeft(u, f.Now())
 		}
-		if wait > 0 {
-			if !sleep(ctx, wait) {
-				return ctx.Err()
+		if left > 0 {
+			if sleep(ctx, min(left, watchEvery)) {
+				continue
 			}
-			continue
+			if u, err := f.Unconfirmed(); err == nil && (u == nil || u.ID != w.ID) {
+				return nil // who confirms also ends this
+			}
+			return ctx.Err()
 		}
 		leave, err := f.enter(ctx, "watchdog")
 		if err == nil {
 			leave()
+			seen = true // if it was made at all
 			continue
 		}
 		f.Log.Error("undo what was not confirmed", "error", err)

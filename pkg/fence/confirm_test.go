@@ -3,6 +3,7 @@ package fence_test
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -84,6 +85,54 @@ func TestConfirmInTime(t *testing.T) {
 					t.Errorf("in force is generation %d with %+v, want %d", restored.Generation, restored.Plan.Changes, want)
 				}
 			})
+		})
+	}
+}
+
+// TestUndoneByTheBootClock: however often the wall clock jumps, a watchdog undoes the change
+// at the deadline, not before and not after.
+func TestUndoneByTheBootClock(t *testing.T) {
+	times := labtest.Count(10, 1000)
+	defer func() {
+		labtest.Report(t, "P1", "the wall clock jumps by an hour, forward and back, in the window", times, "0 undone before or after the deadline")
+	}()
+	for range times {
+		folder := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			kernel, c := &plantest.Kernel{}, &clock{start: time.Now(), boot: "first"}
+			world := testWorld(kernel)
+			world.Now = c.now
+			var watching sync.WaitGroup
+			newFence := func() *fence.Fence {
+				config := fence.Config{
+					StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: slog.New(slog.DiscardHandler),
+					Notice: func(notice.Notice) {},
+				}
+				watcher := fence.New(config, world)
+				config.Watchdog = func(_ context.Context, w fence.Watch) error {
+					watching.Go(func() { labtest.Must(t, watcher.WatchUnconfirmed(t.Context(), w)) })
+					return nil
+				}
+				return fence.New(config, world)
+			}
+			apply(t, newFence(), firstPolicy, fence.ApplyOptions{})
+			apply(t, newFence(), secondPolicy, fence.ApplyOptions{Confirm: time.Minute})
+			for left := 60 * time.Second; left > time.Millisecond; {
+				step := min(time.Duration(rand.Int64N(int64(20*time.Second))), left-time.Millisecond)
+				time.Sleep(step)
+				left -= step
+				c.mu.Lock()
+				c.wall += time.Duration(rand.IntN(3)-1) * time.Hour
+				c.mu.Unlock()
+				synctest.Wait()
+				wantPorts(t, kernel, 62*time.Second)
+			}
+			time.Sleep(time.Millisecond)
+			watching.Wait()
+			wantPorts(t, kernel, 0)
+			if _, err := newFence().Confirm(t.Context(), 0); err == nil {
+				t.Error("it was confirmed after the deadline")
+			}
 		})
 	}
 }

@@ -80,10 +80,11 @@ type Config struct {
 	Words site.Words
 	// Progress receives messages about steps that take some time; nil ignores them.
 	Progress func(text string)
-	// Watchdog starts a process that outlives this one and calls WatchUnconfirmed with the ID; nil
-	// starts none.
-	Watchdog func(id string) error
-	Log      *slog.Logger
+	// Watchdog starts a process that outlives this one and calls WatchUnconfirmed with the
+	// ID; nil starts none. Unwatch is called when a generation was confirmed; nil does
+	// nothing.
+	Watchdog, Unwatch func(ctx context.Context, w Watch) error
+	Log               *slog.Logger
 }
 
 // session is what all commands need: the files, the world, and what is known about

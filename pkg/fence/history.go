@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"slices"
 
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -17,6 +19,8 @@ import (
 type Generation struct {
 	Number  int
 	InForce bool
+	// Undone says that it was not confirmed and does not count.
+	Undone bool
 	// Damaged says why nothing else is known, nil if it is.
 	Damaged error
 	Entry   *journal.Entry // nil if it is damaged
@@ -31,35 +35,34 @@ func (f *Fence) History() ([]Generation, error) {
 	if err != nil {
 		return nil, err
 	}
+	undone, err := f.Undone()
+	if err != nil {
+		return nil, err
+	}
 	down, err := f.down()
 	if err != nil {
 		return nil, err
 	}
 	var all []Generation
 	var before *ruleset.State
-	for i, n := range numbers {
-		g := Generation{Number: n, InForce: i == len(numbers)-1 && down == nil}
-		var state *ruleset.State
-		if g.Entry, err = f.Entry(n); err == nil {
-			state = &ruleset.State{}
-			if err := json.Unmarshal(g.Entry.State, state); err != nil {
-				return nil, fmt.Errorf("read rules of generation %d: %w", n, err)
-			}
-		} else if isDamaged(err) {
-			g.Damaged = err
-		} else {
+	var entryBefore *journal.Entry
+	for _, n := range slices.Sorted(slices.Values(slices.Concat(numbers, undone))) {
+		g := Generation{Number: n, Undone: slices.Contains(undone, n)}
+		g.InForce = !g.Undone && n == numbers[len(numbers)-1] && down == nil
+		state, err := readGeneration(f, &g)
+		if err != nil {
 			return nil, err
 		}
-		if i == 0 && n == 1 {
+		if len(all) == 0 && n == 1 {
 			before = &ruleset.State{} // there was nothing
 		}
 		if state != nil && before != nil {
 			g.Plan = plan.Diff(withStages(before, state), state)
 		}
-		if i > 0 {
-			g.PolicyChanges = f.policyChanges(all[i-1].Entry, g.Entry)
+		g.PolicyChanges = f.policyChanges(entryBefore, g.Entry)
+		if !g.Undone {
+			before, entryBefore = state, g.Entry
 		}
-		before = state
 		all = append(all, g)
 	}
 	return all, nil
@@ -86,6 +89,32 @@ func (f *session) policyChanges(then, now *journal.Entry) []string {
 		return nil
 	}
 	return policy.Changes(was, is)
+}
+
+// readGeneration reads the entry of a generation and returns its rules, nil if it is
+// damaged.
+func readGeneration(f *Fence, g *Generation) (*ruleset.State, error) {
+	var err error
+	if !g.Undone {
+		g.Entry, err = f.Entry(g.Number)
+		g.Undone = errors.Is(err, fs.ErrNotExist) // meanwhile
+	}
+	if g.Undone {
+		g.InForce = false
+		g.Entry, err = f.UndoneEntry(g.Number)
+	}
+	if isDamaged(err) {
+		g.Damaged = err
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	state := &ruleset.State{}
+	if err := json.Unmarshal(g.Entry.State, state); err != nil {
+		return nil, fmt.Errorf("read rules of generation %d: %w", g.Number, err)
+	}
+	return state, nil
 }
 
 // withStages returns before with the stages of after's chains if before has none at all:
@@ -116,8 +145,12 @@ func (f *Fence) Generation(number int) (*Generation, error) {
 	if len(all) == 0 {
 		return nil, journal.ErrNone
 	}
-	for i, g := range all {
+	var before *journal.Entry
+	for _, g := range all {
 		if g.Number != number {
+			if !g.Undone {
+				before = g.Entry
+			}
 			continue
 		}
 		if g.Entry == nil {
@@ -127,7 +160,7 @@ func (f *Fence) Generation(number int) (*Generation, error) {
 			if b := f.backendOf("", g.Entry.Policy); b != policy.BackendAuto && f.Backend != nil {
 				g.Plan.Have.Place = f.Backend(b).Describe().Place
 			}
-			explain(f, g, all[max(i-1, 0)].Entry)
+			explain(f, g, before)
 		}
 		return &g, nil
 	}
@@ -140,7 +173,7 @@ func explain(f *Fence, g Generation, before *journal.Entry) {
 	will := originsThen(&f.session, g.Entry)
 	var was ruleset.Origins
 	why := ""
-	if before != nil && before != g.Entry {
+	if before != nil {
 		was = originsThen(&f.session, before)
 		now, nowErr := f.siteThen(g.Entry)
 		then, thenErr := f.siteThen(before)

@@ -47,7 +47,8 @@ type Reconciler struct {
 	read    fileMark
 	saved   resolve.Moment
 	unsaved bool
-	// again says that all names are due, askedAgain when that was said last.
+	// again says that all names are due, askedAgain when they were asked for because of
+	// that.
 	again      bool
 	askedAgain resolve.Moment
 }
@@ -302,8 +303,11 @@ func (r *Reconciler) Due() time.Duration {
 	if r.site == nil {
 		return due
 	}
-	if r.again {
+	if r.again && r.askedAgain.Time.IsZero() {
 		return 0
+	}
+	if r.again {
+		due = min(due, max(0, askAgainAfter-now.Since(r.askedAgain)))
 	}
 	for _, t := range site.Targets(r.site.Policy) {
 		due = min(due, r.memory.Due(t, now))
@@ -326,19 +330,18 @@ func (r *Reconciler) Ask() func(context.Context) []resolve.Result {
 			q.Targets = append(q.Targets, t)
 		}
 	}
-	r.again = false
+	if r.again {
+		r.again, r.askedAgain = false, now
+	}
 	return func(ctx context.Context) []resolve.Result { return r.fence.askAbout(ctx, q, servers) }
 }
 
-// askAgainAfter is the least time between two calls of AskAgain that make a difference.
+// askAgainAfter is the least time between two times that all names are asked for because
+// of AskAgain.
 const askAgainAfter = 10 * time.Second
 
 // AskAgain makes all names due, because others may answer now than before.
-func (r *Reconciler) AskAgain() {
-	if now := r.fence.Now(); r.askedAgain.Time.IsZero() || now.Since(r.askedAgain) >= askAgainAfter {
-		r.again, r.askedAgain = true, now
-	}
-}
+func (r *Reconciler) AskAgain() { r.again = true }
 
 // Learn puts answers into force. They are about names only, so it does not matter for
 // which generation they were asked.

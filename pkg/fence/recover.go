@@ -27,7 +27,7 @@ func (f recovery) all(ctx context.Context) error {
 			return err
 		}
 	}
-	return f.dropOrphan()
+	return f.dropOrphan(ctx)
 }
 
 // recoverGeneration handles a generation that was begun by a run that was killed: if

@@ -75,11 +75,17 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string, window
 	}
 	return &RolledBack{
 		Applied: Applied{
-			Plan: p, Generation: generation, New: generation != numberOf(newest), Pending: pending, Monitor: s.Policy.Monitor,
+			Plan: lasting(p), Generation: generation, New: generation != numberOf(newest), Pending: pending, Monitor: s.Policy.Monitor,
 			Notices: append(s.Warnings(), site.CutWarnings(s)...),
 		},
 		Target: target.Number, Source: target.Source, Text: target.Policy,
 	}, nil
+}
+
+// wasUndone reports whether a generation is stored that was not confirmed in time.
+func wasUndone(s store, n int) bool {
+	undone, err := s.Undone()
+	return err == nil && slices.Contains(undone, n)
 }
 
 // generationToGoTo reads generation n or, for 0, the newest readable one before the
@@ -93,6 +99,8 @@ func (s store) generationToGoTo(n int) (*journal.Entry, error) {
 	switch {
 	case len(numbers) == 0:
 		return nil, journal.ErrNone
+	case n > 0 && wasUndone(s, n):
+		return nil, notice.WithHint(fmt.Errorf("generation %d was not confirmed in time and was undone", n), "write its policy to a file and apply that: ringfence history %d shows it", n)
 	case n > 0 && !slices.Contains(numbers, n):
 		return nil, notice.WithHint(fmt.Errorf("there is no generation %d: those from %d to %d are stored", n, numbers[0], numbers[len(numbers)-1]), history)
 	case n > 0:

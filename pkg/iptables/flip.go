@@ -3,6 +3,7 @@ package iptables
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -222,6 +223,10 @@ func (c *change) deleteChains(ctx context.Context, w where, letter byte) error {
 	now, err := c.tool.save(ctx, w)
 	if err != nil {
 		return err
+	}
+	if len(now) == 0 && (len(c.have.tables[w]) > 0 || c.next[w] != 0) {
+		// A program that was refused a part of its list may end as if there were none.
+		return fmt.Errorf("read table %s: nothing is listed", w)
 	}
 	keep := c.counterChains(w)
 	var flush, remove []string

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -35,9 +36,23 @@ type Damaged struct {
 
 func (d *Damaged) Error() string {
 	if d.SetAside != "" {
-		return fmt.Sprintf("%s is damaged and was set aside as %s (%v)", d.Path, filepath.Base(d.SetAside), d.Err)
+		return fmt.Sprintf("%s is damaged and was set aside as %s (%s)", d.Path, filepath.Base(d.SetAside), d.why())
 	}
-	return fmt.Sprintf("%s is damaged (%v)", d.Path, d.Err)
+	return fmt.Sprintf("%s is damaged (%s)", d.Path, d.why())
+}
+
+// why says what is wrong without the words of Go.
+func (d *Damaged) why() string {
+	if syntax, ok := errors.AsType[*json.SyntaxError](d.Err); ok {
+		if syntax.Error() == "unexpected end of JSON input" {
+			return "it ends too early"
+		}
+		return fmt.Sprintf("it is not JSON: byte %d is wrong", syntax.Offset)
+	}
+	if other, ok := errors.AsType[*json.UnmarshalTypeError](d.Err); ok {
+		return fmt.Sprintf("%s is a %s at byte %d", cmp.Or(other.Field, "its content"), other.Value, other.Offset)
+	}
+	return d.Err.Error()
 }
 
 func (d *Damaged) Unwrap() error { return d.Err }

@@ -71,7 +71,10 @@ func (j Journal) path(name string) string { return filepath.Join(j.Folder, "jour
 var entryName = regexp.MustCompile(`^([0-9]{8})\.json$`)
 
 // Numbers lists the generations that are kept, oldest first.
-func (j Journal) Numbers() ([]int, error) {
+func (j Journal) Numbers() ([]int, error) { return j.numbered(entryName) }
+
+// numbered lists the numbers in the names of the files that have such a name.
+func (j Journal) numbered(name *regexp.Regexp) ([]int, error) {
 	files, err := os.ReadDir(j.path(""))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -81,7 +84,7 @@ func (j Journal) Numbers() ([]int, error) {
 	}
 	var numbers []int
 	for _, f := range files {
-		if m := entryName.FindStringSubmatch(f.Name()); m != nil {
+		if m := name.FindStringSubmatch(f.Name()); m != nil {
 			n, err := strconv.Atoi(m[1])
 			if err == nil {
 				numbers = append(numbers, n)
@@ -108,14 +111,21 @@ func (j Journal) Entry(number int) (*Entry, error) {
 // Newest reads the newest generation. The error is ErrNone if there is none. If the
 // newest one is damaged, Newest fails: an older one would be another policy.
 func (j Journal) Newest() (*Entry, error) {
-	numbers, err := j.Numbers()
-	if err != nil {
-		return nil, err
+	for last := 0; ; {
+		numbers, err := j.Numbers()
+		if err != nil {
+			return nil, err
+		}
+		if len(numbers) == 0 {
+			return nil, ErrNone
+		}
+		newest := numbers[len(numbers)-1]
+		entry, err := j.Entry(newest)
+		if !errors.Is(err, fs.ErrNotExist) || newest == last {
+			return entry, err
+		}
+		last = newest // another run has undone it meanwhile
 	}
-	if len(numbers) == 0 {
-		return nil, ErrNone
-	}
-	return j.Entry(numbers[len(numbers)-1])
 }
 
 // NewestReadable reads the newest generation that can be read. It also returns the
@@ -201,7 +211,6 @@ func (p *Pending) Finish() error {
 		// If this fails, the next generation tries again.
 		_ = os.Remove(p.journal.path(entryFile(numbers[0])))
 		numbers = numbers[1:]
-		dropUndone(p.journal, numbers[0])
 	}
 	return nil
 }

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
-	"strconv"
 
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
@@ -28,6 +26,9 @@ type Unconfirmed struct {
 
 // UnconfirmedFile is the file that marks the newest generation as unconfirmed.
 func (j Journal) UnconfirmedFile() string { return j.path("unconfirmed.json") }
+
+// MakeFolder makes the state folder if it is not there.
+func (j Journal) MakeFolder() error { return makeFolder(j.Folder) }
 
 // SetUnconfirmed marks a generation as unconfirmed, before it is committed.
 func (j Journal) SetUnconfirmed(u Unconfirmed) error { return seal(j.UnconfirmedFile(), u) }
@@ -62,6 +63,7 @@ func (j Journal) SetAsideUnconfirmed(u *Unconfirmed) error {
 	if err = ifThere(err); err != nil {
 		return fmt.Errorf("set generation aside: %w", err)
 	}
+	dropUndone(j)
 	return j.ClearUnconfirmed()
 }
 
@@ -69,22 +71,27 @@ func undoneFile(number int) string { return fmt.Sprintf("%08d.undone.json", numb
 
 var undoneName = regexp.MustCompile(`^([0-9]{8})\.undone\.json$`)
 
+// Undone lists the generations that were undone and are kept, oldest first.
+func (j Journal) Undone() ([]int, error) { return j.numbered(undoneName) }
+
+// UndoneEntry reads a generation that was undone.
+func (j Journal) UndoneEntry(number int) (*Entry, error) {
+	var entry Entry
+	if err := unseal(j.path(undoneFile(number)), &entry); err != nil {
+		return nil, err
+	}
+	entry.Number = number
+	return &entry, nil
+}
+
 // LastUndone returns the number of the last generation that was undone, 0 if there is
 // none.
 func (j Journal) LastUndone() (int, error) {
-	files, err := os.ReadDir(j.path(""))
-	if err != nil {
-		return 0, ifThere(err)
+	numbers, err := j.Undone()
+	if len(numbers) == 0 || err != nil {
+		return 0, err
 	}
-	last := 0
-	for _, f := range files {
-		if m := undoneName.FindStringSubmatch(f.Name()); m != nil {
-			if n, err := strconv.Atoi(m[1]); err == nil {
-				last = max(last, n)
-			}
-		}
-	}
-	return last, nil
+	return numbers[len(numbers)-1], nil
 }
 
 // NextNumber returns the number of the next generation. That of a generation which was
@@ -101,17 +108,14 @@ func (j Journal) NextNumber() (int, error) {
 	return last + 1, err
 }
 
-// dropUndone removes what was undone before the oldest generation that is kept.
-func dropUndone(j Journal, oldest int) {
-	paths, _ := filepath.Glob(j.path("*.undone.json"))
-	for _, path := range paths {
-		m := undoneName.FindStringSubmatch(filepath.Base(path))
-		if m == nil {
-			continue
-		}
-		if n, err := strconv.Atoi(m[1]); err == nil && n < oldest {
-			_ = os.Remove(path)
-		}
+// keepUndone is how many of the generations that were undone are kept.
+const keepUndone = 20
+
+// dropUndone removes the oldest of them.
+func dropUndone(j Journal) {
+	numbers, _ := j.Undone()
+	for _, n := range numbers[:max(len(numbers)-keepUndone, 0)] {
+		_ = os.Remove(j.path(undoneFile(n)))
 	}
 }
 

@@ -60,6 +60,7 @@ func blocks(listing string) []string {
 // mend checks that a change by another program shows, and that apply mends it.
 func (v *vandal) mend(t *testing.T, what, script string) {
 	t.Helper()
+	v.changes++
 	v.nft.Do(t, script)
 	p := apply(t, v.host, v.want)
 	if p.Empty() || len(p.Changes) == 0 {
@@ -138,6 +139,7 @@ func TestEveryChangeOfARuleShows(t *testing.T) {
 			for i := first; i < n; i += hosts {
 				v.changeRule(t, i, substitutions)
 			}
+			v.report(t, "each rule changed, moved, deleted, commented")
 		})
 	}
 }
@@ -194,6 +196,7 @@ func TestExpressionsOfOthersShow(t *testing.T) {
 			v.mend(t, how+" "+text, "")
 		}
 	}
+	v.report(t, "rules of other programs' kinds put between")
 	if unknown > 5 {
 		t.Errorf("%d kinds of rules are unknown here: this test says too little", unknown)
 	}
@@ -271,6 +274,13 @@ func TestEveryOtherChangeShows(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) { v.mend(t, test.name, test.script) })
 	}
+	v.report(t, "each set, chain, counter, element and flag changed")
+}
+
+// report says how many changes were seen.
+func (v *vandal) report(t *testing.T, what string) {
+	t.Helper()
+	labtest.Report(t, "P4", what+", nftables", v.changes, "all seen, all mended")
 }
 
 func TestCatchAllShows(t *testing.T) {
@@ -291,6 +301,7 @@ type vandal struct {
 	want    *ruleset.State
 	golden  []string
 	listing string // of the table as it is, with handles
+	changes int    // that it has made
 }
 
 func newVandal(t *testing.T) *vandal {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -239,6 +240,49 @@ func TestCounters(t *testing.T) {
 	labtest.Rules(t, h, "table inet ringfence {\ncounter dropped_unknown { packets 7 bytes 100 }\ncounter allowed_provider { }\nquota q { 1 mbytes }\n}")
 	if diff := cmp.Diff(map[string]uint64{"dropped_unknown": 7, "allowed_provider": 0}, read()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestReadDuringChanges: counters and bans are read whole while rules change all the time.
+func TestReadDuringChanges(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	const many = 2000
+	var rules strings.Builder
+	rules.WriteString("table inet ringfence {\nset banned4 { type ipv4_addr; flags timeout, dynamic; timeout 1h; size 65535; elements = { ")
+	for n := range many {
+		fmt.Fprintf(&rules, "198.51.%d.%d, ", 1+n/250, 1+n%250)
+	}
+	rules.WriteString("} }\n")
+	for n := range many {
+		fmt.Fprintf(&rules, "counter c%d { }\n", n)
+	}
+	labtest.Rules(t, h, rules.String()+"}")
+	changed := make(chan struct{})
+	go func() {
+		defer close(changed)
+		for range labtest.Count(50, 1000) {
+			cmd := exec.Command("nft", "-f", "-")
+			cmd.Stdin = strings.NewReader("table inet other { }\ndelete table inet other\n")
+			if err := h.Start(cmd); err != nil || cmd.Wait() != nil {
+				t.Errorf("change other rules: %v", err)
+				return
+			}
+		}
+	}()
+	for reading := true; reading; {
+		select {
+		case <-changed:
+			reading = false
+		default:
+		}
+		labtest.In(t, h, func() error {
+			counters, err := new(nft.Kernel).Counters(t.Context())
+			bans, bansErr := new(nft.Kernel).Bans(t.Context())
+			if err := errors.Join(err, bansErr); err != nil || len(counters) != many || len(bans) != many {
+				return fmt.Errorf("%d counters and %d bans: %w", len(counters), len(bans), err)
+			}
+			return nil
+		})
 	}
 }
 

@@ -68,15 +68,18 @@ func (k *Kernel) Counters(ctx context.Context) (map[string]uint64, error) {
 	}
 	defer r.close()
 	counters := map[string]uint64{}
-	err = r.dump(ctx, unix.NFT_MSG_GETOBJ, func(b []byte) {
-		name := attribute(b, unix.NFTA_OBJ_NAME)
-		data := attribute(b, unix.NFTA_OBJ_DATA)
-		packets := attribute(data, unix.NFTA_COUNTER_PACKETS)
-		kind := attribute(b, unix.NFTA_OBJ_TYPE)
-		if number(kind) == unix.NFT_OBJECT_COUNTER {
-			counters[text(name)] = number(packets)
-		}
-	}, ofTable())
+	err = steadily(func() error {
+		clear(counters)
+		return r.dump(ctx, unix.NFT_MSG_GETOBJ, func(b []byte) {
+			name := attribute(b, unix.NFTA_OBJ_NAME)
+			data := attribute(b, unix.NFTA_OBJ_DATA)
+			packets := attribute(data, unix.NFTA_COUNTER_PACKETS)
+			kind := attribute(b, unix.NFTA_OBJ_TYPE)
+			if number(kind) == unix.NFT_OBJECT_COUNTER {
+				counters[text(name)] = number(packets)
+			}
+		}, ofTable())
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read counters: %w", err)
 	}

@@ -48,7 +48,7 @@ func members(ctx context.Context, kind string) ([]member, error) {
 	defer r.close()
 	var list []member
 	for _, set := range []string{kind + "4", kind + "6"} {
-		points, err := r.elements(ctx, set)
+		points, err := r.elementsNow(ctx, set)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
@@ -198,7 +198,7 @@ func isMember(ctx context.Context, set string, a netip.Addr) (id uint64, there b
 	if id, err = r.genID(ctx); err != nil {
 		return 0, false, err
 	}
-	points, err := r.elements(ctx, set)
+	points, err := r.elementsNow(ctx, set)
 	if errors.Is(err, unix.ENOENT) {
 		return 0, false, ErrNoFence
 	}

@@ -134,6 +134,15 @@ func (r *reader) elements(ctx context.Context, name string) ([]point, error) {
 	return r.elementsOf(ctx, ruleset.Table, name)
 }
 
+// elementsNow does the same, again if a change interrupts it.
+func (r *reader) elementsNow(ctx context.Context, name string) (points []point, err error) {
+	err = steadily(func() error {
+		points, err = r.elements(ctx, name)
+		return err
+	})
+	return points, err
+}
+
 // elementsOf dumps the elements of a set of any table of the family.
 func (r *reader) elementsOf(ctx context.Context, table, name string) ([]point, error) {
 	var points []point

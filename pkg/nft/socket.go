@@ -46,6 +46,15 @@ func (r *reader) close() { r.conn.Close() }
 // errInterrupted says that a dump did not see one state from start to end.
 var errInterrupted = errors.New("the ruleset changed while it was read")
 
+// steadily reads again what a change has interrupted.
+func steadily(read func() error) error {
+	err := errInterrupted
+	for n := 0; n < maxDumps && errors.Is(err, errInterrupted); n++ {
+		err = read()
+	}
+	return err
+}
+
 // errMalformed says that the kernel's answer ends within a message.
 var errMalformed = errors.New("the kernel's answer is malformed")
 

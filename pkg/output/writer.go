@@ -12,6 +12,8 @@ import (
 // Writer passes text on, with everything escaped that could do harm to a terminal, except
 // for line feeds and tabs.
 type Writer struct {
+	// Wrote says that something was written.
+	Wrote bool
 	// Width is how many columns there are, 0 for any number.
 	Width int
 	to    io.Writer
@@ -53,6 +55,7 @@ func (w *Writer) send(text string) error {
 	if text == "" {
 		return nil
 	}
+	w.Wrote = true
 	const also = "\n\t"
 	if !isPlain(text, also) {
 		text = w.shown(escape(text, also))

@@ -129,7 +129,7 @@ func (d *differ) sets() {
 			d.change(Add, KindSet, name, string(want.Key), d.missing())
 			d.elementChanges(name, nil, want.Elements)
 		case !sameForUsers(have, want):
-			d.change(Modify, KindSet, name, frameText(want), "it was "+frameText(have))
+			d.change(Modify, KindSet, name, frameText(want), frameReason(have, want))
 			gone, come := ruleset.Delta(have.Elements, want.Elements)
 			d.elementChanges(name, gone, come)
 		case !want.Dynamic:
@@ -236,6 +236,32 @@ func frameText(s ruleset.Set) string {
 		words = append(words, "["+s.Foreign+"]")
 	}
 	return strings.Join(words, " ")
+}
+
+// frameReason says what differs between two sets beside their elements. That a flag or a
+// limit comes or goes, as after an upgrade, is said in plain words.
+func frameReason(have, want ruleset.Set) string {
+	var parts []string
+	was, is := strings.Split(have.Flags(), ","), strings.Split(want.Flags(), ",")
+	for _, flag := range is {
+		if flag != "" && !slices.Contains(was, flag) {
+			parts = append(parts, "it gains the flag "+flag)
+		}
+	}
+	for _, flag := range was {
+		if flag != "" && !slices.Contains(is, flag) {
+			parts = append(parts, "it loses the flag "+flag)
+		}
+	}
+	switch {
+	case have.Key != want.Key, have.Foreign != want.Foreign, have.Size != want.Size && have.Size != 0 && want.Size != 0:
+		return "it was " + frameText(have)
+	case have.Size == 0 && want.Size != 0:
+		parts = append(parts, fmt.Sprintf("it holds at most %d now", want.Size))
+	case have.Size != 0 && want.Size == 0:
+		parts = append(parts, "it is not limited any more")
+	}
+	return strings.Join(parts, ", ")
 }
 
 func chainText(c ruleset.Chain) string {

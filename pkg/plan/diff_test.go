@@ -93,6 +93,18 @@ func TestChanges(t *testing.T) {
 				edit(s.Sets, "banned4", func(set *ruleset.Set) { set.Size = 10 })
 			}), table(nil), "change set banned4 type ipv4_addr size 65535 flags dynamic,timeout [it was type ipv4_addr size 10 flags dynamic,timeout]",
 		},
+		{
+			"a set gains a flag", table(func(s *ruleset.State) {
+				edit(s.Sets, "ports", func(set *ruleset.Set) { set.Timeout = false })
+			}), table(nil), "change set ports type inet_proto . inet_service flags timeout [it gains the flag timeout]",
+		},
+		{
+			"a set gets a limit and loses a flag", table(func(s *ruleset.State) {
+				edit(s.Sets, "banned4", func(set *ruleset.Set) { set.Size, set.Dynamic, set.Timeout = 0, false, true })
+				edit(s.Sets, "ports", func(set *ruleset.Set) { set.Dynamic = true })
+			}), table(nil), "change set banned4 type ipv4_addr size 65535 flags dynamic,timeout [it gains the flag dynamic, it holds at most 65535 now]\n" +
+				"change set ports type inet_proto . inet_service flags timeout [it loses the flag dynamic]",
+		},
 		{"a rule is gone", table(func(s *ruleset.State) {
 			edit(s.Chains, "sip", func(c *ruleset.Chain) { c.Rules = c.Rules[:1] })
 		}), table(nil), "change chain sip  [its rules differ]\n    + counter name \"dropped_unknown\" drop"},

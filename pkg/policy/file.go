@@ -261,7 +261,7 @@ func yamlMistake(e *yaml.LoadError) Mistake {
 	if found := unknownField.FindStringSubmatch(e.Message); found != nil {
 		m.Text = unknownKey(found[1], keysOf(found[2]))
 	} else if found := wrongKind.FindStringSubmatch(e.Message); found != nil {
-		m.Text = "want " + kindOf(found[1]) + " here"
+		m.Text = "want " + kindOf(found[1])
 	} else if strings.Contains(e.Message, "no documents") {
 		m.Text = "the policy is empty: it needs at least \"version: 1\" and providers"
 	} else if strings.Contains(e.Message, "multiple") {
@@ -313,15 +313,15 @@ func unknownKey(key string, known []string) string {
 
 func kindOf(goType string) string {
 	if strings.HasSuffix(goType, "[]policy.providerFile") {
-		return "a list, each provider of which begins with \"- \","
+		return "a list here: begin each provider with \"- \""
 	}
 	if strings.HasPrefix(strings.TrimPrefix(goType, "*"), "[]") {
-		return "a list, such as [a, b]"
+		return "a list, such as [a, b] here"
 	}
 	if keys := keysOf(goType); len(keys) > 0 {
-		return "keys (" + strings.Join(keys, ", ") + ")"
+		return "keys (" + strings.Join(keys, ", ") + ") here"
 	}
-	return "a single value"
+	return "a single value here"
 }
 
 // keysOf returns the keys of one of the file's mappings, by the name of its Go type.

@@ -14,7 +14,7 @@ import (
 )
 
 var offered = policy.Available{
-	Presets: map[string]policy.Preset{
+	Presets: policy.PresetMap{
 		"telnyx": {
 			Registrars: []string{"sip.telnyx.com"},
 			Addresses:  []netip.Prefix{netip.MustParsePrefix("192.76.120.10/32")},
@@ -220,7 +220,7 @@ func TestMistakes(t *testing.T) {
 			`3:1: "mode" was already given in line 2: put both together` + "\n" + `4:10: backend is "x": write auto or nftables`,
 		},
 		{"list where a value belongs", "version: 1\nmode: [enforce]\n", "2:7: want a single value here, not a list or keys"},
-		{"providers without a hyphen", "version: 1\nproviders:\n  name: acme\n", `3:3: want a list, each provider of which begins with "- ", here`},
+		{"providers without a hyphen", "version: 1\nproviders:\n  name: acme\n", `3:3: want a list here: begin each provider with "- "`},
 		{"a registrar that is no list", "version: 1\nproviders:\n- {name: acme, registrars: sip.acme.example}\n", "3:28: want a list, such as [a, b] here"},
 		{"value where a list belongs", "version: 1\ninterfaces: eth0\n", "2:13: want a list, such as [a, b] here"},
 		{"value where keys belong", "version: 1\nports: 5060\n", "2:8: want keys (udp, tcp) here"},

@@ -10,6 +10,7 @@
 package policy
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -218,10 +219,26 @@ type Parameter struct {
 
 // Available is what this version and this host offer to a policy.
 type Available struct {
-	Presets        map[string]Preset
+	Presets        Presets // nil = none
 	SignatureLists []string
 	// Signatures are the names in those lists; nil = not known.
 	Signatures []string
 	Backends   []Backend
 	Engines    []Engine
 }
+
+// Presets are what a policy can name as presets. Only those that it names are read.
+type Presets interface {
+	Names() []string
+	// Preset returns one of them. The error is not about the policy.
+	Preset(name string) (Preset, error)
+}
+
+// PresetMap are presets that have been read already.
+type PresetMap map[string]Preset
+
+// Names returns the names, sorted.
+func (m PresetMap) Names() []string { return slices.Sorted(maps.Keys(m)) }
+
+// Preset returns a preset by its name.
+func (m PresetMap) Preset(name string) (Preset, error) { return m[name], nil }

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,10 +16,17 @@ func (c *checker) preset(f providerFile, with scalar, p *Provider, allowed *allo
 		}
 		return
 	}
-	preset, ok := c.available.Presets[s.text]
-	if !ok {
-		c.mistake(s, "there is no preset %q: the presets are %s; or list the provider's registrars",
-			s.text, strings.Join(slices.Sorted(maps.Keys(c.available.Presets)), ", "))
+	var names []string
+	if c.available.Presets != nil {
+		names = c.available.Presets.Names()
+	}
+	if !slices.Contains(names, s.text) {
+		c.mistake(s, "there is no preset %q: the presets are %s; or list the provider's registrars", s.text, strings.Join(names, ", "))
+		return
+	}
+	preset, err := c.available.Presets.Preset(s.text)
+	if err != nil {
+		c.mistake(s, "preset %q cannot be read: %v", s.text, err)
 		return
 	}
 	p.Preset = s.text

@@ -71,8 +71,9 @@ func countAlarms(s *Site, l Look) []Alarm {
 		}
 		alarms = append(alarms, Alarm{
 			Kind: AlarmUnseen, Name: about,
-			Text:   fmt.Sprintf("%s to a fenced port were not seen by the classifier, so scanners are not recognised: %s", packets, why),
-			WayOut: "tc filter show dev INTERFACE ingress and bpftool net show what is there: give it a preference above 6, or remove it",
+			Text: fmt.Sprintf("%s to a fenced port were not seen by the classifier, so scanners are not recognised: %s", packets, why),
+			WayOut: "tc filter show dev INTERFACE ingress and bpftool net show what is there: give it a preference above 6, or remove it; " +
+				"chains before priority -310 must leave the mark alone (nft list ruleset)",
 		})
 	}
 	if packets, ok := grown("allowed_scanner"); ok {

@@ -18,7 +18,7 @@ __noinline int take(__u32 at, __u32 state)
 	if (!m)
 		return 1;
 	/* What looks like a header behind an empty line is none. */
-	if (at > m->headers && headers_end(m, m->headers, at - 1))
+	if (at > m->headers && headers_end(m->headers, at - 1))
 		return 1;
 	if (state >= configuration.sink) {
 		m->signature = (state - configuration.sink) / 4 + 1;
@@ -111,7 +111,7 @@ __noinline __u64 stretch(__u32 at, __u32 length, __u32 state, __u32 stop)
  * A walk is at most one stretch for each 256 bytes, and one for each two: for each
  * line that nobody asks about, and for each state that says something.
  */
-#define STRETCHES 64
+#define STRETCHES 16
 #define WALKS (MAX_LENGTH / 2 / STRETCHES + 2)
 
 /* A part of a walk. Returns 0 for the end of it, 1 if there is more, 2 if the message is judged. */

@@ -88,61 +88,98 @@ static __always_inline __u32 up_to_highest(__u64 bits)
 	return (bits >> 7) * ONES >> 56;
 }
 
-/* The first line break from a byte on; length or more if there is none. */
-static __always_inline __u32 first_break(struct message *m, __u32 at, __u32 length)
+/*
+ * How many words are looked at at a time. The verifier follows all of them, but a function
+ * that is not static only once: so a loop of calls is verified sooner than a long one.
+ */
+#define STEP 32
+#define STEPS (MAX_LENGTH / WORD / (STEP - 1) + 2)
+
+/* In what a step returns: it has found what it looks for, or knows that there is none. */
+#define FOUND (1 << 30)
+#define NONE_THERE (1 << 29)
+
+/* The first line break from a byte on, with FOUND; without, where to go on; length or more if there is none. */
+static __always_inline __u32 some_break(struct message *m, __u32 at, __u32 length)
 {
 	__u64 keep = ~0ULL << (at % WORD * 8);
 
 	at &= ~(WORD - 1);
-	for (int i = 0; i < MAX_LENGTH / WORD; i++) {
+	for (int i = 0; i < STEP; i++) {
 		__u64 found;
 
 		if (at >= length)
 			break;
 		found = line_breaks(word_at(m, at)) & keep;
-		if (found) {
-			at += below_lowest(found);
-			break;
-		}
+		if (found)
+			return anything(m, (at + below_lowest(found)) | FOUND);
 		keep = ~0ULL;
 		at += WORD;
 	}
 	return anything(m, at);
 }
 
-__noinline __u32 line_break(__u32 at, __u32 length)
+__noinline __u32 next_break(__u32 at, __u32 length)
 {
 	struct message *m = message();
 
-	return m ? first_break(m, at, length) : length;
+	return m ? some_break(m, at, length) : length;
 }
 
-/* The last byte of a line break before a byte; the byte itself if there is none from floor on. */
-__noinline __u32 line_break_before(__u32 at, __u32 floor)
+/* The first line break from a byte on; length or more if there is none. */
+__noinline __u32 line_break(__u32 at, __u32 length)
+{
+	for (int i = 0; i < STEPS; i++) {
+		__u32 found = next_break(at, length);
+
+		at = found & (FOUND - 1);
+		if (found & FOUND || at >= length)
+			break;
+	}
+	return at;
+}
+
+/* The last byte of a line break before a byte, with FOUND or NONE_THERE; without, where to go on. */
+__noinline __u32 previous_break(__u32 at, __u32 floor)
 {
 	struct message *m = message();
 	__u64 keep = ~(~0ULL << (at % WORD * 8));
 	__u32 word = at & ~(WORD - 1);
 
 	if (!m)
-		return at;
-	for (int i = 0; i < MAX_LENGTH / WORD; i++) {
+		return NONE_THERE;
+	for (int i = 0; i < STEP; i++) {
 		__u64 found = line_breaks(word_at(m, word)) & keep;
 
-		if (found) {
-			word += up_to_highest(found) - 1;
-			return word < floor ? at : word;
-		}
+		if (found)
+			return (word + up_to_highest(found) - 1) | FOUND;
 		if (word <= floor)
-			return at;
+			return NONE_THERE;
 		word -= WORD;
 		keep = ~0ULL;
+	}
+	return word + WORD;
+}
+
+/* The last byte of a line break before a byte; the byte itself if there is none from floor on. */
+__noinline __u32 line_break_before(__u32 at, __u32 floor)
+{
+	__u32 from = at;
+
+	for (int i = 0; i < STEPS; i++) {
+		__u32 found = previous_break(from, floor);
+
+		from = found & (NONE_THERE - 1);
+		if (found & FOUND && from >= floor)
+			return from;
+		if (found & (FOUND | NONE_THERE))
+			break;
 	}
 	return at;
 }
 
 /* How many bytes are looked at at a time: the verifier follows no more of them at once. */
-#define SOME 256
+#define SOME 64
 
 /* Whether servers pass over a byte before a request line. */
 static __always_inline int is_passed_over(__u8 c)
@@ -244,7 +281,10 @@ static __always_inline __u32 find_request(struct message *m, __u32 length)
 	/* "SIP/", the beginning of a response, perhaps. */
 	if ((__u32)(eight_at(m, 0) | 0x00202020) == 0x2f706973 && is_response(length))
 		return 0;
-	end = first_break(m, 0, length);
+	end = some_break(m, 0, length);
+	if (!(end & FOUND))
+		end = line_break(end, length);
+	end &= FOUND - 1;
 	if (end >= length)
 		return 0;
 	/* What nearly all have: a blank, and "SIP/2.0". */
@@ -287,13 +327,18 @@ static __always_inline int may_feed(__u64 word)
 	return ((word + 0x60 * ONES) & 0x80 * ONES) != 0x80 * ONES;
 }
 
-/* Whether the headers end before a byte. */
-static __always_inline int headers_end(struct message *m, __u32 headers, __u32 before)
+/* Whether the headers end in the words of a step from one on, before a byte. */
+__noinline int end_in_step(__u32 word, __u32 headers, __u32 before)
 {
-	__u32 word = (headers - 1) & ~(WORD - 1);
+	struct message *m = message();
 	__u64 last = 0;
 
-	for (int i = 0; i < MAX_LENGTH / WORD; i++) {
+	if (!m)
+		return 0;
+	/* The first one may end what the word before has begun. */
+	if (word >= headers)
+		last = line_feeds(word_at(m, word - WORD));
+	for (int i = 0; i < STEP; i++) {
 		__u64 text, found = 0;
 
 		if (word >= before)
@@ -307,6 +352,21 @@ static __always_inline int headers_end(struct message *m, __u32 headers, __u32 b
 		}
 		last = found;
 		word += WORD;
+	}
+	return 0;
+}
+
+/* Whether the headers end before a byte. */
+static __always_inline int headers_end(__u32 headers, __u32 before)
+{
+	__u32 word = (headers - 1) & ~(WORD - 1);
+
+	for (int i = 0; i < STEPS; i++) {
+		if (word >= before)
+			break;
+		if (end_in_step(word, headers, before))
+			return 1;
+		word += STEP * WORD;
 	}
 	return 0;
 }

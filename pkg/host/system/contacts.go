@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/mdlayher/netlink"
 	rtnetlink "github.com/vishvananda/netlink"
@@ -88,12 +89,14 @@ func connectedSockets() ([]ruleset.Flow, error) {
 	return list, nil
 }
 
-// trackingFile exists where connection tracking is loaded: a look must not load it.
+// trackingFile exists where connection tracking is loaded: a look must not load it. It
+// has the number of connections in this network namespace. A dump goes through the whole
+// hash table, which has the connections of all namespaces.
 const trackingFile = "/proc/sys/net/netfilter/nf_conntrack_count"
 
 // trackedFlows returns what connection tracking has seen answers for.
 func trackedFlows() ([]ruleset.Flow, error) {
-	if _, err := os.Stat(trackingFile); err != nil {
+	if count, err := os.ReadFile(trackingFile); err != nil || strings.TrimSpace(string(count)) == "0" {
 		return nil, nil //nolint:nilerr // nothing is tracked here
 	}
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
@@ -101,18 +104,16 @@ func trackedFlows() ([]ruleset.Flow, error) {
 		return nil, fmt.Errorf("open netfilter socket: %w", err)
 	}
 	defer conn.Close()
+	answers, err := conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_CTNETLINK<<8 | nl.IPCTNL_MSG_CT_GET, Flags: netlink.Request | netlink.Dump},
+		Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0}, // both families at once
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read tracked connections: %w", err)
+	}
 	var list []ruleset.Flow
-	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		answers, err := conn.Execute(netlink.Message{
-			Header: netlink.Header{Type: unix.NFNL_SUBSYS_CTNETLINK<<8 | nl.IPCTNL_MSG_CT_GET, Flags: netlink.Request | netlink.Dump},
-			Data:   []byte{family, unix.NFNETLINK_V0, 0, 0},
-		})
-		if err != nil {
-			return list, fmt.Errorf("read tracked connections: %w", err)
-		}
-		for _, m := range answers {
-			list = append(list, flowsOf(m.Data)...)
-		}
+	for _, m := range answers {
+		list = append(list, flowsOf(m.Data)...)
 	}
 	return list, nil
 }

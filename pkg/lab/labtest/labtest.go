@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -240,10 +241,15 @@ func Until(t testing.TB, what string, is func() bool) {
 }
 
 // Count returns how often a test repeats something slow: short in ordinary tests, long
-// if RINGFENCE_LONG is set, as scripts/faults does.
+// if RINGFENCE_LONG is set, as scripts/faults does. If that is a number, the long form is
+// divided by it. What the long form has less of, such as a step, is not divided.
 func Count(short, long int) int {
-	if os.Getenv("RINGFENCE_LONG") != "" {
-		return long
+	text := os.Getenv("RINGFENCE_LONG")
+	if text == "" {
+		return short
 	}
-	return short
+	if part, err := strconv.Atoi(text); err == nil && part > 1 && long > short {
+		return max(short, long/part)
+	}
+	return long
 }

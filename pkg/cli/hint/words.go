@@ -1,15 +1,17 @@
-package cli
+package hint
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+
+	"github.com/spf13/pflag"
 
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
-
-// The words of the command line for the codes of other packages.
 
 // override returns the flag that overrides a guard's refusal.
 func override(r *plan.Refusal) string {
@@ -28,8 +30,8 @@ func override(r *plan.Refusal) string {
 	return strings.Join(flags, " ")
 }
 
-// wayOutText says what ends an alarm: a command, or a line of the policy.
-func wayOutText(w resolve.WayOut) string {
+// WayOut says what ends an alarm: a command, or a line of the policy.
+func WayOut(w resolve.WayOut) string {
 	where := "trusted"
 	if w.Owner != "" {
 		where = "provider " + w.Owner
@@ -58,10 +60,23 @@ func wayOutText(w resolve.WayOut) string {
 	return ""
 }
 
-// mistakeText returns a mistake of a policy with where to look it up.
-func mistakeText(m policy.Mistake) string {
+// Mistake returns a mistake of a policy with where to look it up.
+func Mistake(m policy.Mistake) string {
 	if m.See == policy.SeeSignatures {
 		return m.Error() + ": see ringfence signatures --all"
 	}
 	return m.Error()
+}
+
+// Flag says what a flag may be, where the library has only the words of Go.
+func Flag(err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if _, number := errors.AsType[*strconv.NumError](err); !ok || !number {
+		return err
+	}
+	may := "a whole number"
+	if invalid.GetFlag().Value.Type() == "bool" {
+		may = "true or false, or the flag alone"
+	}
+	return fmt.Errorf("invalid argument %q for \"--%s\" flag: write %s", invalid.GetValue(), invalid.GetFlag().Name, may)
 }

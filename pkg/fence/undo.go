@@ -1,0 +1,134 @@
+package fence
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/ringfence/ringfence/pkg/journal"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/plan"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// recoverUnconfirmed ends what a generation was waiting for: it is undone after the
+// deadline, and a confirmation that was interrupted is completed. The lock is held.
+func (f recovery) recoverUnconfirmed(ctx context.Context) error {
+	u, err := f.Unconfirmed()
+	if isDamaged(err) {
+		f.Notice.Warn(notice.StateDamaged, "%v; the newest generation counts as confirmed", f.SetUnconfirmedAside(err))
+		return nil
+	}
+	switch {
+	case u == nil || err != nil:
+		return err
+	case u.Confirmed:
+		return f.complete(ctx, u)
+	case unconfirmedLeft(u, f.Now()) > 0:
+		return nil
+	}
+	return f.undo(ctx, u)
+}
+
+// dropOrphan removes the mark of a generation that never came to be. The kernel may hold a
+// part of it, with ports that run out.
+func (f recovery) dropOrphan(ctx context.Context) error {
+	u, err := f.Unconfirmed()
+	if u == nil || err != nil {
+		return err
+	}
+	numbers, err := f.Numbers()
+	if err != nil || slices.Contains(numbers, u.Generation) {
+		return err
+	}
+	if _, err := f.restore(ctx, u); err != nil {
+		return err
+	}
+	return f.ClearUnconfirmed()
+}
+
+// undo puts back what was in force before an unconfirmed generation. It can be repeated
+// if it was killed: the mark is the last thing to go.
+func (f recovery) undo(ctx context.Context, u *journal.Unconfirmed) error {
+	back, err := f.restore(ctx, u)
+	if err != nil {
+		return err
+	}
+	if err := f.SetAsideUnconfirmed(u); err != nil {
+		return err
+	}
+	why := "was not confirmed in time and was undone"
+	if unconfirmedLeft(u, f.Now()) > 0 {
+		why = "was undone"
+	}
+	f.Notice.Warn(notice.Undone, "generation %d %s: %s", u.Generation, why, back)
+	return nil
+}
+
+// restore brings the kernel back to what was in force before an unconfirmed generation, and
+// says what that is.
+func (f recovery) restore(ctx context.Context, u *journal.Unconfirmed) (back string, err error) {
+	f.keeping = true
+	defer func() {
+		f.keeping = false
+		if err != nil {
+			err = fmt.Errorf("undo generation %d: %w", u.Generation, err)
+		}
+	}()
+	down, err := f.down()
+	if err != nil {
+		return "", err
+	}
+	_, unread := f.Entry(u.Before)
+	switch {
+	case u.Before != 0 && down == nil && !isDamaged(unread):
+		return fmt.Sprintf("generation %d is in force again", u.Before), f.putBack(ctx, u.Before)
+	case u.Before != 0 && isDamaged(unread):
+		// An open fence cuts nobody off.
+		f.Notice.Warn(notice.StateDamaged, "%v; taking the fence down instead", unread)
+		back = "there is no fence: run ringfence apply"
+	default:
+		back = "there is no fence, as before"
+	}
+	if err := f.clear(ctx); err != nil || down == nil {
+		return back, err
+	}
+	return back, f.setPhase(*down, journal.Resting)
+}
+
+// putBack brings the kernel to an earlier generation, with the saved addresses.
+func (f recovery) putBack(ctx context.Context, number int) error {
+	entry, err := f.Entry(number)
+	if err != nil {
+		return err
+	}
+	before := f.choice
+	f.choice = f.backendOf("", entry.Policy)
+	defer func() { f.choice = before }()
+	c := &committer{*f.session}
+	saved, err := c.asSaved(entry)
+	if err != nil {
+		return err
+	}
+	kernel := f.kernel(true)
+	p, err := c.putUp(ctx, kernel, saved, func(*plan.Plan, *ruleset.State) error { return nil })
+	if err == nil {
+		f.note(ctx, kernel, p)
+	}
+	return err
+}
+
+// complete takes the lifetimes off the ports of a confirmed generation, and removes the
+// mark.
+func (f recovery) complete(ctx context.Context, u *journal.Unconfirmed) error {
+	f.keeping = true
+	defer func() { f.keeping = false }()
+	down, err := f.down()
+	if err == nil && down == nil {
+		err = f.putBack(ctx, u.Generation)
+	}
+	if err != nil {
+		return fmt.Errorf("keep generation %d: %w", u.Generation, err)
+	}
+	return f.ClearUnconfirmed()
+}
