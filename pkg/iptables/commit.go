@@ -45,6 +45,7 @@ func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	k.changing()
 	// What has been begun is not cancelled.
 	if err := c.commit(context.WithoutCancel(ctx)); err != nil {
 		if errors.Is(err, errInterrupted) {
@@ -104,7 +105,6 @@ func (c *change) step(name string, call func() error) error {
 }
 
 func (c *change) commit(ctx context.Context) error {
-	defer committed.Add(1)
 	c.next, c.layout = map[where]byte{}, layout{}
 	if c.want.Exists {
 		var err error

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -33,6 +34,8 @@ type Kernel struct {
 	Log *slog.Logger
 
 	found *tool
+	// watched is what Watch looks at; nil without it.
+	watched atomic.Pointer[watched]
 	// interrupted, if it is not nil, is asked before each call that changes something,
 	// and ends the change: a test's way to kill it there.
 	interrupted func(call string) error
@@ -98,6 +101,7 @@ func (k *Kernel) Probe(ctx context.Context) error {
 // Observe returns the fence as it is. It tells apart all that ringfence can write;
 // another program's rules and sets are not read.
 func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
+	k.observing(ctx)
 	v, err := k.look(ctx)
 	if err != nil {
 		return nil, err

@@ -3,7 +3,7 @@ package iptables
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -16,8 +16,67 @@ import (
 // legacy flavour, and sets.
 const watchEvery = time.Second
 
-// committed counts the changes of this process.
-var committed atomic.Int64
+// watched is what announces no changes, with what it was like at the last observation.
+type watched struct {
+	mu     sync.Mutex
+	poll   *poll
+	closed bool
+	// known is a hash of what was there just before it was last read, 0 if this program
+	// has changed it since. reported is one that was reported since then.
+	known, reported uint64
+}
+
+// look returns a hash of what is there now, 0 if it cannot be read.
+func (w *watched) look(ctx context.Context) uint64 {
+	if w.closed {
+		return 0
+	}
+	hash, err := w.poll.look(ctx)
+	if err != nil {
+		return 0
+	}
+	return hash
+}
+
+// observing notes that all is about to be read: what changes from now on has to be
+// reported.
+func (k *Kernel) observing(ctx context.Context) {
+	if w := k.watched.Load(); w != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.known, w.reported = w.look(ctx), 0
+	}
+}
+
+// changing notes that what was read is about to change. Whatever is there at the next
+// look is reported, also what was there before: between two looks, another program may
+// undo what is put back.
+func (k *Kernel) changing() {
+	if w := k.watched.Load(); w != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.known = 0
+	}
+}
+
+// changed reports whether there is something that was neither observed nor reported.
+func (w *watched) changed(ctx context.Context) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	hash := w.look(ctx)
+	if hash == 0 || hash == w.known || hash == w.reported && w.known != 0 {
+		return false
+	}
+	w.reported = hash
+	return true
+}
+
+func (w *watched) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	w.poll.close()
+}
 
 // Watch reports changes of the fence, also of its own process. In the nft flavour the
 // kernel announces each change of rules; those of the legacy flavour, and of the number
@@ -47,22 +106,19 @@ func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
 	} else {
 		close(done)
 	}
-	before, _ := p.look(ctx)
-	commits := committed.Load()
+	w := &watched{poll: p}
+	w.known = w.look(ctx)
+	k.watched.Store(w)
 	go func() {
 		defer close(touched)
-		defer p.close()
+		defer w.close()
 		tick := time.NewTicker(watchEvery)
 		defer tick.Stop()
 		for ctx.Err() == nil {
 			select {
 			case <-ctx.Done():
 			case <-tick.C:
-				// What this process has put back may be gone again: that looks like before.
-				done := committed.Load()
-				now, err := p.look(ctx)
-				if err == nil && (now != before || done != commits) {
-					before, commits = now, done
+				if w.changed(ctx) {
 					send(backend.Touched{})
 				}
 			}
