@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"cmp"
 	"encoding/json"
 	"io"
 	"math/rand/v2"
@@ -22,55 +21,18 @@ import (
 // fenced reports whether the rules of a site judge packets to SIP ports.
 func (s *site) fenced(t *testing.T) bool {
 	t.Helper()
-	if b := backendOf(t); b != "" && b != "nftables" {
-		return s.judges(t, b, "") && s.judges(t, strings.Replace(b, "ip", "ip6", 1), "6")
+	if overIPTables(t) {
+		b := backendOf(t)
+		return s.judges(t, b, "4") && s.judges(t, strings.Replace(b, "ip", "ip6", 1), "6")
 	}
 	table, err := labtest.TryInput(t, s.host, "", "nft", "list", "set", "inet", "ringfence", "ports")
 	return err == nil && strings.Contains(table, "elements")
-}
-
-// judges reports whether chains of a program judge packets: they are led to, and what
-// lets them run out has not.
-func (s *site) judges(t *testing.T, program, family string) bool {
-	t.Helper()
-	rules := labtest.Run(t, s.host, program, "-t", "raw", "-S")
-	if !strings.Contains(rules, "-A PREROUTING -j RINGFENCE-") {
-		return false
-	}
-	set := "ringfence-armed" + cmp.Or(family, "4")
-	return !strings.Contains(rules, set) || strings.Count(labtest.Run(t, s.host, "ipset", "list", set), "/1 timeout ") == 2
 }
 
 // with reports whether the policy in the kernel has this network.
 func (s *site) with(t *testing.T, network string) bool {
 	t.Helper()
 	return strings.Contains(s.ruleset(t), network) || strings.Contains(labtest.Run(t, s.host, "ipset", "list"), network)
-}
-
-// gone reports whether nothing of a fence is in the kernel.
-func (s *site) gone(t *testing.T) bool {
-	t.Helper()
-	if b := backendOf(t); b == "" || b == "nftables" {
-		return s.ruleset(t) == ""
-	}
-	return !strings.Contains(labtest.Run(t, s.host, backendOf(t), "-t", "raw", "-S")+labtest.Run(t, s.host, "ipset", "list"), "ingfence")
-}
-
-// runsOut reports whether the fence opens by itself, over iptables in at most this time.
-func (s *site) runsOut(t *testing.T, in time.Duration) bool {
-	t.Helper()
-	if b := backendOf(t); b == "" || b == "nftables" {
-		return runOut(s.ruleset(t))
-	}
-	listed, err := labtest.TryInput(t, s.host, "", "ipset", "list", "ringfence-armed4")
-	if err != nil {
-		return false
-	}
-	_, text, _ := strings.Cut(listed, "0.0.0.0/1 timeout ")
-	seconds, err := strconv.Atoi(strings.Fields(text)[0])
-	labtest.Must(t, err)
-	left := time.Duration(seconds) * time.Second
-	return left <= in
 }
 
 // runOut reports whether the kernel takes the ports of listed rules out of the fence.

@@ -45,7 +45,6 @@ func kernelError(err error) error {
 // setErrors are ipset's own errors, which have no text in the kernel.
 var setErrors = map[syscall.Errno]string{
 	4097: "ipset does not understand the message",
-	4098: "this kernel lacks a type of sets: load the modules ip_set_hash_net and ip_set_hash_ip",
 	4099: "there are as many sets as the kernel takes",
 	4100: "the set is in use",
 	4101: "a set of that name exists",
@@ -58,6 +57,9 @@ var setErrors = map[syscall.Errno]string{
 // setError gives an error of ipset its text.
 func setError(err error) error {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		if errno == errSetType {
+			return fmt.Errorf("%w (%w)", missing("this kernel lacks a type of sets: load the modules ip_set_hash_net and ip_set_hash_ip"), errno)
+		}
 		if text := setErrors[errno]; text != "" {
 			return fmt.Errorf("%s (%w)", text, errno)
 		}

@@ -2,7 +2,6 @@ package iptables
 
 import (
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -12,10 +11,10 @@ import (
 
 // TestLastOfItsLength adds and removes prefixes of a length that nothing else in a set has,
 // as fast as it can, while a provider of a shorter prefix sends: a set that is swapped in
-// hides nothing. One that the prefix is deleted from does, now and then.
+// hides nothing. One that the prefix is deleted from does, a few times in ten thousands:
+// what is lost then is only logged.
 func TestLastOfItsLength(t *testing.T) {
 	f := labtest.NewFlood(t)
-	f.Lossy = true
 	labtest.Run(t, f.PBX, "sh", "-ec", `ipset create ringfence-providers4 hash:net; ipset create ringfence-providers6 hash:net family inet6
 		ipset add ringfence-providers4 192.0.2.96/28; ipset add ringfence-providers6 2001:db8::100/120
 		iptables-legacy -t raw -A PREROUTING -p udp -m set ! --match-set ringfence-providers4 src -j DROP
@@ -59,10 +58,8 @@ func TestLastOfItsLength(t *testing.T) {
 	if n := lost(func(c *change, name string) error { return c.deleteElements(t.Context(), name) }); n > 0 {
 		t.Errorf("%d of the provider's packets were lost", n)
 	}
-	deleted := lost(func(c *change, name string) error {
+	f.Lossy = true // and a machine that is busy may lose a packet too
+	lost(func(c *change, name string) error {
 		return c.sets.remove(t.Context(), setName(name), plain([]netip.Prefix{longer[name]}))
 	})
-	if deleted == 0 && os.Getenv("RINGFENCE_LONG") != "" {
-		t.Error("a prefix that is deleted hides nothing: the test sees nothing, or this kernel has learned it")
-	}
 }

@@ -57,6 +57,7 @@ const (
 	flagNoMatch     = 1 << 2
 	flagWithComment = 1 << 4
 
+	errSetType  = syscall.Errno(4098)
 	errSetBusy  = syscall.Errno(4100)
 	errSetExist = syscall.Errno(4103)
 	errSetFull  = syscall.Errno(4352)

@@ -124,7 +124,11 @@ func send(t testing.TB, lanes []*lane, stop <-chan struct{}) {
 		select {
 		case <-stop:
 			for _, l := range lanes {
-				l.wait(t, l.sent)
+				if l.lossy {
+					l.drain()
+				} else {
+					l.wait(t, l.sent)
+				}
 			}
 			return
 		case <-next.C:
@@ -145,6 +149,20 @@ func send(t testing.TB, lanes []*lane, stop <-chan struct{}) {
 // lossPatience is how long packets that do not come are waited for. What the fence has
 // dropped never comes.
 const lossPatience = 20 * time.Second
+
+// drain waits until all of the provider's packets have come, or none comes any more.
+func (l *lane) drain() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for before := int64(-1); ; {
+		now := l.sink.Received(fromProvider)
+		if now == l.sent || now == before {
+			return
+		}
+		before = now
+		<-tick.C
+	}
+}
 
 // wait waits until n of the provider's packets have come.
 func (l *lane) wait(t testing.TB, n int64) bool {
