@@ -51,9 +51,11 @@ providers: [{name: acme, addresses: [203.0.113.5, 198.51.100.5, "2001:db8:100::5
 func v4way() way {
 	return way{provider: shapeNet4 + "5", stranger: shapeNet4 + "66", to: shapeNet4 + "1"}
 }
+
 func v6way() way {
 	return way{provider: shapeNet6 + "5", stranger: shapeNet6 + "66", to: shapeNet6 + "1"}
 }
+
 func onEth0() way {
 	return way{provider: "203.0.113.5", stranger: "203.0.113.66", to: "203.0.113.1"}
 }

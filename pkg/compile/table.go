@@ -43,7 +43,7 @@ func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 			names = append(names, "asymmetric")
 		}
 		for _, name := range names {
-			var list []netip.Prefix
+			list := make([]netip.Prefix, 0, len(o.Sets[name+suffix]))
 			for _, origin := range o.Sets[name+suffix] {
 				list = append(list, origin.Prefix)
 			}

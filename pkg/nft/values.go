@@ -88,8 +88,11 @@ type bit struct {
 }
 
 var fibFlags = []bit{
-	{unix.NFTA_FIB_F_SADDR, "saddr"}, {unix.NFTA_FIB_F_DADDR, "daddr"}, {unix.NFTA_FIB_F_MARK, "mark"},
-	{unix.NFTA_FIB_F_IIF, "iif"}, {unix.NFTA_FIB_F_OIF, "oif"},
+	{unix.NFTA_FIB_F_SADDR, "saddr"},
+	{unix.NFTA_FIB_F_DADDR, "daddr"},
+	{unix.NFTA_FIB_F_MARK, "mark"},
+	{unix.NFTA_FIB_F_IIF, "iif"},
+	{unix.NFTA_FIB_F_OIF, "oif"},
 }
 
 var fibResults = map[uint64]named{

@@ -88,7 +88,9 @@ func TestCutInside(t *testing.T) {
 			"refused by guard cut-inside: this host forwards, and phones in 2001:db8:8::/64 on lan, 10.20.0.0/16 on lan could no longer reach their provider",
 		},
 		{
-			"the host does not forward", ruleset.Host{Interfaces: host.Interfaces}, all, prefixes("fd00::/16"),
+			"the host does not forward",
+			ruleset.Host{Interfaces: host.Interfaces},
+			all, prefixes("fd00::/16"),
 			"refused by guard cut-inside: phones in 192.168.1.0/24 on lan could no longer reach this host",
 		},
 	} {

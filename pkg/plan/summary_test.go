@@ -29,8 +29,10 @@ func TestSummary(t *testing.T) {
 		{"nothing", allowing(four...), allowing(four...), "nothing to do", "the rules did not change"},
 		{"neighbours come", allowing(), allowing(four...), "4 allowed addresses added, 0 removed", "4 allowed addresses added, 0 removed"},
 		{"neighbours go", allowing(four...), allowing(four[3:]...), "0 allowed addresses added, 3 removed", "0 allowed addresses added, 3 removed"},
-		{"a network goes", allowing("10.0.0.0/8"), allowing("192.0.2.1/32"),
-			"1 allowed address added, 1 allowed network removed", "1 allowed address added, 1 allowed network removed"},
+		{
+			"a network goes", allowing("10.0.0.0/8"), allowing("192.0.2.1/32"),
+			"1 allowed address added, 1 allowed network removed", "1 allowed address added, 1 allowed network removed",
+		},
 		{"another port", table(nil), table(func(s *ruleset.State) {
 			edit(s.Sets, "ports", func(set *ruleset.Set) { set.Elements = ruleset.Services([]uint16{5060}, nil) })
 		}), "1 other difference corrected", "1 other change"},
