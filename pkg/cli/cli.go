@@ -161,7 +161,7 @@ iptables. It touches nothing else.`,
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	a.complete(root)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return notice.WithHint(hint.Flag(err), "see %s --help", c.CommandPath())
+		return notice.WithHint(flagError(err), "see %s --help", c.CommandPath())
 	})
 	root.SetHelpCommand(helpCommand(root))
 	return root
