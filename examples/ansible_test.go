@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,9 +101,7 @@ func (c *controller) play(t *testing.T, book string, variables map[string]any, a
 		"ringfence_state_dir":   filepath.Join(c.folder, "state"), "ringfence_run_dir": filepath.Join(c.folder, "run"),
 		"ringfence_facts_dir": filepath.Join(c.folder, "facts"),
 	}
-	for name, value := range variables {
-		all[name] = value
-	}
+	maps.Copy(all, variables)
 	given, err := json.Marshal(all)
 	labtest.Must(t, err)
 	cmd := exec.CommandContext(t.Context(), "ansible-playbook", append([]string{

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -52,4 +53,17 @@ func (r Provider) KnownBy() string {
 		parts = append(parts, "and your "+p.Name)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// FindProvider returns the preset of this name.
+func FindProvider(name string) (rules.Provider, error) {
+	known, err := Providers()
+	if err != nil {
+		return rules.Provider{}, err
+	}
+	p, ok := known[name]
+	if !ok {
+		return p, notice.WithHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; any other provider can be written by hand")
+	}
+	return p, nil
 }

@@ -254,7 +254,7 @@ func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 		world = &here
 	}
 	c := fence.Config{
-		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: userName(), Version: version(), Notice: hear, Words: hint.WayOut, Log: a.log,
+		StateDir: a.stateDir, RunDir: a.runDir, PolicyFile: absolute(a.policyPath), User: fence.CallingUser(), Version: version(), Notice: hear, Words: hint.WayOut, Log: a.log,
 		Watchdog: a.startWatchdog, Unwatch: stopWatchdog,
 	}
 	if a.stderr.Terminal {

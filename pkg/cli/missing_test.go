@@ -81,7 +81,7 @@ func capabilitiesOf(t *testing.T, path string) []string {
 	var list []string
 	for line := range strings.Lines(string(text)) {
 		names, ok := strings.CutPrefix(line, "CapabilityBoundingSet=")
-		for _, name := range strings.Fields(names) {
+		for name := range strings.FieldsSeq(names) {
 			if ok {
 				list = append(list, "+"+strings.ToLower(strings.TrimPrefix(name, "CAP_")))
 			}

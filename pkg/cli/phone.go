@@ -119,8 +119,12 @@ func runPhone(a *app, args []string, f phoneFlags) error {
 	if f.Accounts < 1 {
 		return fmt.Errorf("accounts is %d: write the number of accounts, 1 or more", f.Accounts)
 	}
-	if f.SRV, err = hasSRV(f.provider); err != nil {
-		return err
+	if f.provider != "" {
+		p, err := catalog.FindProvider(f.provider)
+		if err != nil {
+			return err
+		}
+		f.SRV = p.HasSRV()
 	}
 	s, err := m.Snippet(f.Options)
 	if errors.Is(err, phone.ErrModel) {
@@ -195,22 +199,6 @@ func chooseMaker(known []phone.Maker, args []string, model string) (phone.Maker,
 		hint = fmt.Sprintf("that is a model of %s: ringfence phone %s --model %s", found[0].Title, found[0].Name, word(args[0]))
 	}
 	return phone.Maker{}, notice.WithHint(fmt.Errorf("unknown maker %q", args[0]), "%s", hint)
-}
-
-// hasSRV reports whether the named provider has SRV or NAPTR records.
-func hasSRV(name string) (bool, error) {
-	if name == "" {
-		return false, nil
-	}
-	known, err := catalog.Providers()
-	if err != nil {
-		return false, err
-	}
-	p, ok := known[name]
-	if !ok {
-		return false, notice.WithHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; without --provider, lines for the phone alone are printed")
-	}
-	return p.HasSRV(), nil
 }
 
 func runPhoneList(a *app, args []string) error {

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -13,12 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
-	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
-	"github.com/ringfence/ringfence/pkg/policy"
-	"github.com/ringfence/ringfence/pkg/ruleset"
-	"github.com/ringfence/ringfence/rules"
 )
 
 func providersCommand(a *app) *cobra.Command {
@@ -87,13 +82,9 @@ func runProviders(a *app) error {
 }
 
 func runShowProvider(a *app, name string) error {
-	known, err := catalog.Providers()
+	p, err := catalog.FindProvider(name)
 	if err != nil {
 		return err
-	}
-	p, ok := known[name]
-	if !ok {
-		return notice.WithHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; any other provider can be written by hand")
 	}
 	r := catalog.Describe(p, time.Now())
 	if a.json() {
@@ -139,27 +130,11 @@ func writeProvider(w io.Writer, r catalog.Provider) {
 	row("confidence", string(r.Confidence))
 }
 
-// runCheckProvider checks a user's file: its form, and that a policy with it compiles.
 func runCheckProvider(a *app, path string) error {
-	data, err := readSmall(path)
-	if err != nil {
-		return fmt.Errorf("read provider: %w", err)
-	}
-	p, err := rules.ReadProvider(path, data)
+	p, err := fence.CheckProvider(path)
 	if err != nil {
 		return err
 	}
-	preset, err := catalog.Preset(p)
-	if err != nil {
-		return err
-	}
-	text := "version: 1\nproviders:\n" + strings.Join(p.PolicyLines(p.Examples()), "\n") + "\n"
-	checked, err := policy.Parse("a policy with "+filepath.Base(path), strings.NewReader(text),
-		policy.Available{Presets: policy.PresetMap{p.Name: preset}, SignatureLists: []string{"scanners"}})
-	if err != nil {
-		return err
-	}
-	compile.State(checked, nil, ruleset.Host{})
 	r := catalog.Describe(p, time.Now())
 	if a.json() {
 		return a.writeJSON(r)
@@ -172,20 +147,4 @@ func runCheckProvider(a *app, path string) error {
 		a.warn(warning)
 	}
 	return nil
-}
-
-// largestProvider is the largest size of a file about a provider in bytes.
-const largestProvider = 1 << 20
-
-func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, largestProvider+1))
-	if err == nil && len(data) > largestProvider {
-		err = fmt.Errorf("%s is larger than 1 MiB", path)
-	}
-	return data, err
 }

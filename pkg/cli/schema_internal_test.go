@@ -29,7 +29,7 @@ var objects = map[string]reflect.Type{
 	"doctor": reflect.TypeFor[[]doctor.Finding](), "resolve": reflect.TypeFor[[]resolve.Report](), "init": reflect.TypeFor[report.Draft](),
 	"demo": reflect.TypeFor[demo.Report](), "man": reflect.TypeFor[report.Files](), "version": reflect.TypeFor[report.Version](),
 	"providers": reflect.TypeFor[[]catalog.Provider](), "provider": reflect.TypeFor[catalog.Provider](),
-	"signatures": reflect.TypeFor[[]listedSignature](), "message": reflect.TypeFor[report.Message](), "capture": reflect.TypeFor[report.Capture](),
+	"signatures": reflect.TypeFor[[]report.Signature](), "message": reflect.TypeFor[report.Message](), "capture": reflect.TypeFor[report.Capture](),
 	"phones": reflect.TypeFor[[]report.Maker](), "phone": reflect.TypeFor[report.Phone](),
 }
 

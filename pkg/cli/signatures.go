@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
-	"github.com/ringfence/ringfence/pkg/signature"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 func signaturesCommand(a *app) *cobra.Command {
@@ -38,30 +37,6 @@ counted. As root it also shows how many packets have matched.`,
 	return c
 }
 
-// listedSignature is the object that signatures prints for one signature.
-type listedSignature struct {
-	Name string `json:"name"`
-	// Header, Match and Value are there for a signature with one condition, All for one
-	// with several.
-	Header string            `json:"header,omitempty"`
-	Match  signature.Match   `json:"match,omitempty"`
-	Value  string            `json:"value,omitempty"`
-	All    []listedCondition `json:"all,omitempty"`
-	Class  signature.Class   `json:"class"`
-	On     bool              `json:"on"`
-	List   string            `json:"list,omitempty"`
-	Source string            `json:"source"`
-	Note   string            `json:"note,omitempty"`
-	// Packets is how many packets matched, null if that is not known.
-	Packets *uint64 `json:"packets"`
-}
-
-type listedCondition struct {
-	Header string          `json:"header"`
-	Match  signature.Match `json:"match"`
-	Value  string          `json:"value"`
-}
-
 func runSignatures(ctx context.Context, a *app, all bool) error {
 	p, err := policyOrNone(ctx, a)
 	if err != nil {
@@ -75,34 +50,13 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 	if err != nil {
 		a.log.Info("read how often signatures were matched", "error", err)
 	}
-	list := []listedSignature{}
-	add := func(k catalog.Signature, on bool) {
-		s := listedSignature{
-			Name: k.Name, Header: k.Header, Match: k.Match, Value: k.Value,
-			Class: k.Class, On: on, List: k.List, Source: k.Source, Note: k.Note,
-		}
-		for _, c := range k.All {
-			s.All = append(s.All, listedCondition(c))
-		}
-		if n, ok := hits[k.Name]; ok && on {
-			s.Packets = &n
-		}
-		list = append(list, s)
-	}
-	for _, k := range wanted {
-		add(k, true)
-	}
+	var others []catalog.Signature
 	if all {
-		others, err := catalog.Signatures()
-		if err != nil {
+		if others, err = catalog.Signatures(); err != nil {
 			return err
 		}
-		for _, k := range others {
-			if !slices.ContainsFunc(wanted, func(w catalog.Signature) bool { return w.Name == k.Name }) {
-				add(k, false)
-			}
-		}
 	}
+	list := report.SignaturesOf(wanted, others, hits)
 	if a.json() {
 		return a.writeJSON(list)
 	}
@@ -111,7 +65,7 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 }
 
 // listSignatures prints a line for each condition.
-func (a *app) listSignatures(list []listedSignature) {
+func (a *app) listSignatures(list []report.Signature) {
 	output.Table(a.stdout, func(w io.Writer) {
 		fmt.Fprintln(w, "NAME\tCLASS\tHEADER\tMATCH\tPACKETS")
 		for _, s := range list {
@@ -122,7 +76,7 @@ func (a *app) listSignatures(list []listedSignature) {
 			case s.Packets != nil:
 				packets = fmt.Sprint(*s.Packets)
 			}
-			first := listedCondition{s.Header, s.Match, s.Value}
+			first := report.Condition{Header: s.Header, Match: s.Match, Value: s.Value}
 			if len(s.All) > 0 {
 				first = s.All[0]
 			}

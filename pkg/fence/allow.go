@@ -63,7 +63,7 @@ func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration)
 		if have.Sets["blocked"+familyOf(addr)].Contains(addr) {
 			return notice.WithHint(fmt.Errorf("%s is permanently banned by the policy", addr), "remove it from bans.addresses there, and apply")
 		}
-		if err := f.letInByHand(ctx, kernel, have); err != nil {
+		if err := letInByHand(ctx, f, kernel, have); err != nil {
 			return err
 		}
 		if err := kernel.Allow(ctx, backend.Allowed{Address: addr, Left: b.Left, Comment: b.Why}); err != nil {
@@ -81,7 +81,7 @@ func (f *Fence) Allow(ctx context.Context, addr netip.Addr, lasts time.Duration)
 // letInByHand makes the rules for what is allowed by hand, if the table has none yet: a
 // packet pays for them, so there are none while nobody ever was. That the file of the
 // allowances exists says that somebody was.
-func (f *Fence) letInByHand(ctx context.Context, kernel backend.Kernel, have *ruleset.State) error {
+func letInByHand(ctx context.Context, f *Fence, kernel backend.Kernel, have *ruleset.State) error {
 	if !have.Exists || compile.LetsInByHand(have) {
 		return nil
 	}

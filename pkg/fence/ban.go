@@ -48,7 +48,7 @@ func (f *Fence) Ban(ctx context.Context, addr netip.Addr, lasts time.Duration, a
 		}
 		return kernel.Ban(ctx, backend.Banned{Address: addr, Left: b.Left, Comment: b.Why})
 	})
-	if err == nil && f.monitors() {
+	if err == nil && monitors(&f.session) {
 		f.Notice.Note(notice.Monitoring, "%s", addr.String()+" is not kept out: "+passes)
 	}
 	return b, err
@@ -58,7 +58,7 @@ func (f *Fence) Ban(ctx context.Context, addr netip.Addr, lasts time.Duration, a
 const passes = "in monitor mode what it sends would be dropped, and passes"
 
 // monitors reports whether what is in force drops nothing.
-func (f *session) monitors() bool {
+func monitors(f *session) bool {
 	newest, err := f.newest()
 	if newest == nil || err != nil {
 		return false
@@ -96,7 +96,7 @@ func (f *session) changeBans(ctx context.Context, command string, change func(ke
 	kernel := f.kernel(false)
 	err = change(kernel)
 	f.inForce = err == nil
-	if err := f.saveSnapshot(kernel); err != nil {
+	if err := saveSnapshot(f, kernel); err != nil {
 		f.Log.Info("save what is known of the kernel", "error", err)
 	}
 	if errors.Is(err, backend.ErrNoFence) {
@@ -192,7 +192,7 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 		return nil, err
 	}
 	var list []Banned
-	monitors := f.monitors()
+	onlyWatched := monitors(&f.session)
 	for _, b := range banned {
 		entry := Banned{whole(b.Address), b.Left, b.Comment}
 		if entry.Why == "" {
@@ -210,7 +210,7 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 		if isByHand(byHand, b.Address) {
 			entry.Why += "; no effect while it is allowed by hand"
 		}
-		if monitors {
+		if onlyWatched {
 			entry.Why += "; " + passes
 		}
 		list = append(list, entry)
@@ -222,7 +222,7 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 				if allowsPart(have, p) {
 					why += "; of these, what the policy allows gets in all the same"
 				}
-				if monitors {
+				if onlyWatched {
 					why += "; " + passes
 				}
 				list = append(list, Banned{Prefix: p, Why: why})

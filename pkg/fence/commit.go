@@ -182,7 +182,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 		}
 		if begun && armed != nil {
 			err = errors.Join(err, f.ClearUnconfirmed())
-			f.unwatch(ctx, armed)
+			unwatch(ctx, &f.session, armed)
 		}
 		return p, 0, err
 	}
@@ -190,7 +190,7 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	f.note(ctx, c.tables, p)
 	f.isUp(down)
 	if pending == nil {
-		f.recordMoves(c.before, s, newest.Number, command)
+		recordMoves(&f.session, c.before, s, newest.Number, command)
 		return p, newest.Number, nil
 	}
 	err = pending.Finish()

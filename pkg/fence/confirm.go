@@ -134,7 +134,7 @@ func (f *committer) begun(ctx context.Context, u *journal.Unconfirmed) error {
 	}
 	if f.Watchdog != nil {
 		// The watchdog is given the folder, which may be new.
-		if err := f.MakeFolder(); err != nil {
+		if err := journal.MakeFolder(f.Journal); err != nil {
 			return err
 		}
 		if err := f.Watchdog(ctx, watchOf(u)); err != nil {
@@ -146,7 +146,7 @@ func (f *committer) begun(ctx context.Context, u *journal.Unconfirmed) error {
 }
 
 // unwatch ends the watchdog. It would also end by itself.
-func (f *session) unwatch(ctx context.Context, u *journal.Unconfirmed) {
+func unwatch(ctx context.Context, f *session, u *journal.Unconfirmed) {
 	if f.Unwatch == nil {
 		return
 	}
@@ -187,7 +187,7 @@ func (f *Fence) Confirm(ctx context.Context, number int) (int, error) {
 		return 0, errors.Join(err, f.SetUnconfirmed(*u))
 	}
 	f.inForce = true
-	f.unwatch(ctx, u)
+	unwatch(ctx, &f.session, u)
 	return u.Generation, nil
 }
 

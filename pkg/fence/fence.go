@@ -135,7 +135,7 @@ type Policy struct {
 // enter takes the lock for a command that changes the fence, and cleans up after an
 // earlier command that was killed.
 func (f *session) enter(ctx context.Context, command string) (leave func(), err error) {
-	if err := f.Check(); err != nil {
+	if err := journal.Check(f.Journal); err != nil {
 		return nil, err
 	}
 	unlock, err := journal.Lock(ctx, f.RunDir, command)
@@ -147,7 +147,7 @@ func (f *session) enter(ctx context.Context, command string) (leave func(), err 
 		unlock()
 		f.Log.Debug("released the lock", "held", time.Since(taken).Round(100*time.Microsecond))
 	}
-	f.Sweep()
+	journal.Sweep(f.Journal)
 	if err := f.recovery().all(ctx); err != nil {
 		leave()
 		return nil, err
@@ -183,13 +183,13 @@ func (f *session) note(ctx context.Context, k backend.Kernel, p *plan.Plan) {
 	if err := f.allowances().restore(ctx, k); err != nil {
 		f.Notice.Warn(notice.NotAllowedAgain, "addresses that were allowed by hand may not be allowed now: %v", err)
 	}
-	if err := errors.Join(err, f.saveSnapshot(k)); err != nil {
+	if err := errors.Join(err, saveSnapshot(f, k)); err != nil {
 		f.Log.Info("save what is known of the kernel", "error", err)
 	}
 }
 
 // saveSnapshot saves what the back end knows, if that is new.
-func (f *session) saveSnapshot(k backend.Kernel) error {
+func saveSnapshot(f *session, k backend.Kernel) error {
 	if snapshot, changed := k.Snapshot(); changed {
 		return journal.Write(f.Journal, journal.KernelFile, snapshot)
 	}
@@ -295,13 +295,13 @@ const askTime = 20 * time.Second
 func (f *session) ask(ctx context.Context, s *site.Site, remembered resolve.Memory, large []string) {
 	s.Asked = true
 	if targets := site.Targets(s.Policy); len(targets) > 0 {
-		s.Answers = f.askAbout(ctx, resolve.Inquiry{Targets: targets, Memory: remembered, Settings: s.Settings(), Large: large}, s.Policy.DNS.Servers)
+		s.Answers = askAbout(ctx, f, resolve.Inquiry{Targets: targets, Memory: remembered, Settings: s.Settings(), Large: large}, s.Policy.DNS.Servers)
 	}
 }
 
 // askAbout asks name servers, those of the host if none are given, and the host's
 // own file of names.
-func (f *session) askAbout(ctx context.Context, q resolve.Inquiry, given []netip.AddrPort) []resolve.Result {
+func askAbout(ctx context.Context, f *session, q resolve.Inquiry, given []netip.AddrPort) []resolve.Result {
 	servers := resolve.ServersAt(given)
 	var err error
 	if len(given) == 0 {
@@ -338,7 +338,7 @@ func (f *Fence) Resolve(ctx context.Context, p *policy.Policy, targets []resolve
 	for _, t := range targets {
 		settings.Names = append(settings.Names, names.Name(t))
 	}
-	results := f.askAbout(ctx, resolve.Inquiry{Targets: targets, Settings: settings}, p.DNS.Servers)
+	results := askAbout(ctx, &f.session, resolve.Inquiry{Targets: targets, Settings: settings}, p.DNS.Servers)
 	memory := resolve.NewMemory().Learn(results, settings, f.Now())
 	return Resolved{results, memory.Names, memory.Refresh.Failures, settings.Filter, memory.Refresh.OK}, nil
 }

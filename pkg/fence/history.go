@@ -59,7 +59,7 @@ func (f *Fence) History() ([]Generation, error) {
 		if state != nil && before != nil {
 			g.Plan = plan.Diff(withStages(before, state), state)
 		}
-		g.PolicyChanges = f.policyChanges(entryBefore, g.Entry)
+		g.PolicyChanges = policyChanges(&f.session, entryBefore, g.Entry)
 		if !g.Undone {
 			before, entryBefore = state, g.Entry
 		}
@@ -73,7 +73,7 @@ const mostCompared = 1 << 20
 
 // policyChanges says what differs between the policies of two generations. It says nothing
 // if one of them is not known, or this version cannot read it.
-func (f *session) policyChanges(then, now *journal.Entry) []string {
+func policyChanges(f *session, then, now *journal.Entry) []string {
 	if then == nil || now == nil || then.Policy == now.Policy {
 		return nil
 	}
@@ -101,7 +101,7 @@ func readGeneration(f *Fence, g *Generation) (*ruleset.State, error) {
 	}
 	if g.Undone {
 		g.InForce = false
-		g.Entry, err = f.UndoneEntry(g.Number)
+		g.Entry, err = journal.UndoneEntry(f.Journal, g.Number)
 	}
 	if isDamaged(err) {
 		g.Damaged = err

@@ -25,7 +25,7 @@ const mostMoved = 1000
 
 // recordMoves stores which addresses of a site have come and gone since before. The lock
 // is held. It is for people only, so its failure is not an error.
-func (f *session) recordMoves(before, now *site.Site, generation int, command string) {
+func recordMoves(f *session, before, now *site.Site, generation int, command string) {
 	if before == nil {
 		return
 	}

@@ -333,7 +333,7 @@ func (r *Reconciler) Ask() func(context.Context) []resolve.Result {
 	if r.again {
 		r.again, r.askedAgain = false, now
 	}
-	return func(ctx context.Context) []resolve.Result { return r.fence.askAbout(ctx, q, servers) }
+	return func(ctx context.Context) []resolve.Result { return askAbout(ctx, &r.fence.session, q, servers) }
 }
 
 // askAgainAfter is the least time between two times that all names are asked for because
@@ -355,7 +355,7 @@ func (r *Reconciler) Learn(ctx context.Context, answers []resolve.Result) (Outco
 		if err := r.sync(ctx, &s, &o, func() { r.save(s.Whole(), r.fence.Now()) }); err != nil {
 			return err
 		}
-		r.fence.recordMoves(&before, &s, r.newest.Number, "run")
+		recordMoves(&r.fence.session, &before, &s, r.newest.Number, "run")
 		r.site.Host, r.site.Classifier = s.Host, s.Classifier
 		return nil
 	})

@@ -92,7 +92,7 @@ func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (
 			return nil, err
 		}
 		f.engine.prepare(*s)
-		refreshed, err := f.refreshFrom(ctx, newest, s, heard)
+		refreshed, err := refreshFrom(ctx, f, newest, s, heard)
 		if errors.Is(err, journal.ErrLocked) {
 			// The next run of cron will do it.
 			return idle(f, fmt.Sprintf("Nothing was done: %v.", err), nil)
@@ -156,7 +156,7 @@ func generationOrKilled(ctx context.Context, f *Fence) (*journal.Entry, error) {
 
 // refreshFrom puts the answers for a generation into force. If a newer one was made
 // meanwhile, it does nothing and returns nil.
-func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Site, heard *notices) (*Refreshed, error) {
+func refreshFrom(ctx context.Context, f *Fence, from *journal.Entry, s *site.Site, heard *notices) (*Refreshed, error) {
 	leave, err := f.enter(ctx, "refresh")
 	if err != nil {
 		return nil, err
@@ -192,7 +192,7 @@ func (f *Fence) refreshFrom(ctx context.Context, from *journal.Entry, s *site.Si
 	}
 	f.inForce = true
 	f.note(ctx, c.tables, p)
-	f.recordMoves(c.before, s, from.Number, "refresh")
+	recordMoves(&f.session, c.before, s, from.Number, "refresh")
 	logNames(f.Log, s.Memory)
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}
 	look := lookFor(ctx, &f.session, c.tables, s, from, p.Want)

@@ -16,7 +16,7 @@ import (
 func (f recovery) recoverUnconfirmed(ctx context.Context) error {
 	u, err := f.Unconfirmed()
 	if isDamaged(err) {
-		f.Notice.Warn(notice.StateDamaged, "%v; the newest generation counts as confirmed", f.SetUnconfirmedAside(err))
+		f.Notice.Warn(notice.StateDamaged, "%v; the newest generation counts as confirmed", journal.SetUnconfirmedAside(f.Journal, err))
 		return nil
 	}
 	switch {
@@ -54,7 +54,7 @@ func (f recovery) undo(ctx context.Context, u *journal.Unconfirmed) error {
 	if err != nil {
 		return err
 	}
-	if err := f.SetAsideUnconfirmed(u); err != nil {
+	if err := journal.SetAsideUnconfirmed(f.Journal, u); err != nil {
 		return err
 	}
 	why := "was not confirmed in time and was undone"

@@ -39,7 +39,7 @@ func (f *Fence) Up(ctx context.Context) (*Restored, error) {
 	}
 	defer leave()
 	// Last, because a change deletes sets that its rules do not need.
-	defer func() { f.makeSaved(ctx) }()
+	defer func() { makeSaved(ctx, f) }()
 	newest, passed, err := f.NewestReadable()
 	for _, damaged := range passed {
 		f.Notice.Warn(notice.StateDamaged, "%v; using an older generation", damaged)
@@ -68,7 +68,7 @@ func (f *Fence) Up(ctx context.Context) (*Restored, error) {
 
 // makeSaved makes the sets that the host's saved rules name. At boot they are loaded
 // after up, all or none.
-func (f *Fence) makeSaved(ctx context.Context) {
+func makeSaved(ctx context.Context, f *Fence) {
 	if f.MakeSaved == nil {
 		return
 	}
@@ -175,7 +175,7 @@ func (s *StillUp) Error() string { return s.Err.Error() }
 func (s *StillUp) Unwrap() error { return s.Err }
 
 // warnOfSaved says which files of saved rules name what is not there any more.
-func (f *Fence) warnOfSaved() {
+func warnOfSaved(f *Fence) {
 	if f.Condition == nil {
 		return
 	}
@@ -228,11 +228,11 @@ func (f *Fence) Down(ctx context.Context, adopt bool) (*Restored, error) {
 		f.Notice.Warn(notice.StateUnsaved, "the fence is down, but the record of taking it down could not be completed: %v", err)
 	}
 	if u, err := f.Unconfirmed(); u != nil && err == nil {
-		if err := f.SetAsideUnconfirmed(u); err != nil {
+		if err := journal.SetAsideUnconfirmed(f.Journal, u); err != nil {
 			f.Notice.Warn(notice.StateUnsaved, "the fence is down, but the unconfirmed generation could not be set aside: %v", err)
 		}
 	}
-	f.warnOfSaved()
+	warnOfSaved(f)
 	newest, err := f.newest()
 	if err != nil {
 		f.Notice.Warn(notice.StateDamaged, "%v", err)

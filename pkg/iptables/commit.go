@@ -187,7 +187,7 @@ func (c *change) cleanAgain(ctx context.Context, first error) {
 // prepare makes sets with all that they will hold, those to be swapped in too, and the
 // chains of the other letter.
 func (c *change) prepare(ctx context.Context) error {
-	for _, name := range c.addressSets() {
+	for _, name := range addressSets(c) {
 		set := c.want.Sets[name]
 		header, err := headerOf(name, set)
 		if err != nil {
@@ -236,7 +236,7 @@ func (c *change) prepare(ctx context.Context) error {
 
 // addressSets are the sets that are wanted, in order of precedence: what lets in before
 // what keeps out. Ports are in rules.
-func (c *change) addressSets() []string {
+func addressSets(c *change) []string {
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(c.want.Sets)), func(name string) bool {
 		return c.want.Sets[name].Key == ruleset.Service
 	})
@@ -357,7 +357,7 @@ func (c *change) build(w where) []string {
 		if chain := c.have.tables[w][name]; chain != nil && slices.Equal(chain.lines, []string{rule}) {
 			continue
 		}
-		packets, bytes := c.countsBefore(w, name)
+		packets, bytes := countsBefore(c, w, name)
 		declare = append(declare, ":"+name+" - [0:0]")
 		fill = append(fill, fmt.Sprintf("[%d:%d] -A %s %s", packets, bytes, name, rule))
 	}
@@ -373,7 +373,7 @@ func (c *change) build(w where) []string {
 
 // countsBefore is what a counter has counted for the family so far in chains that go
 // with this change.
-func (c *change) countsBefore(w where, chain string) (packets, bytes uint64) {
+func countsBefore(c *change, w where, chain string) (packets, bytes uint64) {
 	counter, _ := counterOf(chain)
 	for _, other := range allPlaces() {
 		if other.v6 != w.v6 {

@@ -44,7 +44,7 @@ func (c *change) explain(ctx context.Context, failure error) error {
 	}
 	defer func() { _ = c.sets.destroy(ctx, needSet) }()
 	for _, n := range needs {
-		if strings.HasPrefix(n.line, payloadMatch) && !c.looksForTexts() {
+		if strings.HasPrefix(n.line, payloadMatch) && !looksForTexts(c) {
 			continue
 		}
 		w := where{"raw", n.v6}
@@ -58,7 +58,7 @@ func (c *change) explain(ctx context.Context, failure error) error {
 }
 
 // looksForTexts reports whether a rule that is wanted looks for a text in packets.
-func (c *change) looksForTexts() bool {
+func looksForTexts(c *change) bool {
 	for _, chains := range c.layout {
 		for _, lines := range chains {
 			for _, line := range lines {

@@ -17,7 +17,7 @@ import (
 // one, whichever rules judge it. In the order of precedence, what lets in comes first
 // and goes last.
 func (c *change) flip(ctx context.Context) error {
-	names := c.addressSets()
+	names := addressSets(c)
 	for _, name := range names {
 		if err := c.addElements(ctx, name); err != nil {
 			return err

@@ -121,7 +121,7 @@ func ownFolder(path string) error {
 }
 
 // Check refuses folders where anybody may replace what is in them.
-func (j Journal) Check() error { return errors.Join(ownFolder(j.Folder), ownFolder(j.path(""))) }
+func Check(j Journal) error { return errors.Join(ownFolder(j.Folder), ownFolder(j.path(""))) }
 
 // write replaces a file as a whole. It writes and syncs a temporary file beside it,
 // renames that, and syncs the folder, so that after a loss of power there is either the
@@ -259,7 +259,7 @@ var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notic
 
 // Sweep removes temporary files of runs that were killed. The caller holds the lock.
 // Files that cannot be removed do no harm, so errors are ignored.
-func (j Journal) Sweep() {
+func Sweep(j Journal) {
 	for _, folder := range []string{j.Folder, j.path("")} {
 		files, _ := os.ReadDir(folder)
 		for _, f := range files {

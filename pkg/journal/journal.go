@@ -71,10 +71,10 @@ func (j Journal) path(name string) string { return filepath.Join(j.Folder, "jour
 var entryName = regexp.MustCompile(`^([0-9]{8})\.json$`)
 
 // Numbers lists the generations that are kept, oldest first.
-func (j Journal) Numbers() ([]int, error) { return j.numbered(entryName) }
+func (j Journal) Numbers() ([]int, error) { return numbered(j, entryName) }
 
 // numbered lists the numbers in the names of the files that have such a name.
-func (j Journal) numbered(name *regexp.Regexp) ([]int, error) {
+func numbered(j Journal, name *regexp.Regexp) ([]int, error) {
 	files, err := os.ReadDir(j.path(""))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

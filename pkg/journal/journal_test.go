@@ -156,7 +156,7 @@ func TestSweep(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(j.Folder, name), nil, 0o600))
 	}
 	must(t, os.Mkdir(filepath.Join(j.Folder, ".addresses.json7"), 0o755))
-	j.Sweep()
+	journal.Sweep(j)
 	for _, name := range append(stays, ".addresses.json7") {
 		if _, err := os.Stat(filepath.Join(j.Folder, name)); err != nil {
 			t.Errorf("%s is gone: %v", name, err)
@@ -167,7 +167,7 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%s is still there", name)
 		}
 	}
-	journal.Journal{Folder: filepath.Join(j.Folder, "absent")}.Sweep()
+	journal.Sweep(journal.Journal{Folder: filepath.Join(j.Folder, "absent")})
 }
 
 // memory is what the tests store as addresses.

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func (j Journal) addressesPath() string { return filepath.Join(j.Folder, "addresses.json") }
+func addressesPath(j Journal) string { return filepath.Join(j.Folder, "addresses.json") }
 
 // Memory is what is kept in addresses.json. Check says what is wrong with it
 // after reading: people may edit this file, so it bears no seal.
@@ -26,7 +26,7 @@ type Memory interface {
 // content is not valid, the error is *Damaged, and memory may hold anything; with
 // aside, the file is then renamed.
 func (j Journal) ReadAddresses(memory Memory, aside bool) error {
-	data, err := read(j.addressesPath())
+	data, err := read(addressesPath(j))
 	if _, damaged := errors.AsType[*Damaged](err); err != nil && !damaged {
 		if err = ifThere(err); err != nil {
 			err = fmt.Errorf("read addresses: %w", err)
@@ -35,7 +35,7 @@ func (j Journal) ReadAddresses(memory Memory, aside bool) error {
 	}
 	var written struct{ Version int }
 	if err == nil && json.Unmarshal(data, &written) == nil && memory.Newer(written.Version) {
-		return &Newer{j.addressesPath()}
+		return &Newer{addressesPath(j)}
 	}
 	if err == nil {
 		err = json.Unmarshal(data, memory)
@@ -48,7 +48,7 @@ func (j Journal) ReadAddresses(memory Memory, aside bool) error {
 	}
 	damaged, ok := errors.AsType[*Damaged](err)
 	if !ok {
-		damaged = &Damaged{Path: j.addressesPath(), Err: err}
+		damaged = &Damaged{Path: addressesPath(j), Err: err}
 	}
 	if aside {
 		return setAside(damaged)
@@ -66,7 +66,7 @@ func (j Journal) WriteAddresses(memory any) error {
 	if err := e.Encode(memory); err != nil {
 		return fmt.Errorf("write addresses: %w", err)
 	}
-	return write(j.addressesPath(), bytes.TrimSuffix(data.Bytes(), []byte("\n")))
+	return write(addressesPath(j), bytes.TrimSuffix(data.Bytes(), []byte("\n")))
 }
 
 // File is a small file that a run leaves for the next one. A program that finds none, or a

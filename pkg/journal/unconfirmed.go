@@ -28,7 +28,7 @@ type Unconfirmed struct {
 func (j Journal) UnconfirmedFile() string { return j.path("unconfirmed.json") }
 
 // MakeFolder makes the state folder if it is not there.
-func (j Journal) MakeFolder() error { return makeFolder(j.Folder) }
+func MakeFolder(j Journal) error { return makeFolder(j.Folder) }
 
 // SetUnconfirmed marks a generation as unconfirmed, before it is committed.
 func (j Journal) SetUnconfirmed(u Unconfirmed) error { return seal(j.UnconfirmedFile(), u) }
@@ -55,7 +55,7 @@ func (j Journal) Unconfirmed() (*Unconfirmed, error) {
 
 // SetAsideUnconfirmed removes the mark, after it has renamed its generation, which does
 // not count any more. It does what is left to do if an earlier call was killed.
-func (j Journal) SetAsideUnconfirmed(u *Unconfirmed) error {
+func SetAsideUnconfirmed(j Journal, u *Unconfirmed) error {
 	if err := remove(j.BegunFile()); err != nil {
 		return err
 	}
@@ -72,10 +72,10 @@ func undoneFile(number int) string { return fmt.Sprintf("%08d.undone.json", numb
 var undoneName = regexp.MustCompile(`^([0-9]{8})\.undone\.json$`)
 
 // Undone lists the generations that were undone and are kept, oldest first.
-func (j Journal) Undone() ([]int, error) { return j.numbered(undoneName) }
+func (j Journal) Undone() ([]int, error) { return numbered(j, undoneName) }
 
 // UndoneEntry reads a generation that was undone.
-func (j Journal) UndoneEntry(number int) (*Entry, error) {
+func UndoneEntry(j Journal, number int) (*Entry, error) {
 	var entry Entry
 	if err := unseal(j.path(undoneFile(number)), &entry); err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func dropUndone(j Journal) {
 }
 
 // SetUnconfirmedAside renames a mark that cannot be read.
-func (j Journal) SetUnconfirmedAside(err error) error {
+func SetUnconfirmedAside(j Journal, err error) error {
 	if damaged, ok := errors.AsType[*Damaged](err); ok {
 		return setAside(damaged)
 	}

@@ -1,4 +1,4 @@
-package cli
+package fence
 
 import (
 	"fmt"
@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// userName returns the user who runs the program: with sudo, the user who called sudo.
-func userName() string {
+// CallingUser returns the user who runs the program: with sudo, the user who called sudo.
+func CallingUser() string {
 	if name := plainText(os.Getenv("SUDO_USER")); name != "" {
 		return name
 	}
