@@ -16,7 +16,7 @@ import (
 func (f recovery) recoverUnconfirmed(ctx context.Context) error {
 	u, err := f.Unconfirmed()
 	if isDamaged(err) {
-		f.Notice.Warn(notice.StateDamaged, "%v; the newest generation counts as confirmed", journal.SetUnconfirmedAside(f.Journal, err))
+		f.Notice.Warn(notice.StateDamaged, "%v; the newest generation counts as confirmed", journal.SetUnconfirmedAside(err))
 		return nil
 	}
 	switch {

@@ -120,7 +120,7 @@ func dropUndone(j Journal) {
 }
 
 // SetUnconfirmedAside renames a mark that cannot be read.
-func SetUnconfirmedAside(j Journal, err error) error {
+func SetUnconfirmedAside(err error) error {
 	if damaged, ok := errors.AsType[*Damaged](err); ok {
 		return setAside(damaged)
 	}
