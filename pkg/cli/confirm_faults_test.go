@@ -134,7 +134,7 @@ func confirmEverythingKilled(t *testing.T) {
 				labtest.Until(t, "the change is undone, or the fence is open", func() bool { return !s.stands(t) })
 				undone.add(deadline)
 				if !test.service || !test.watchdog {
-					daemon.until(t, "what was before is in force", func() bool { return s.fenced(t) && s.with(t, "203.0.113.0/24") })
+					labtest.Until(t, "what was before is in force", func() bool { return s.fenced(t) && s.with(t, "203.0.113.0/24") })
 				}
 				if test.service {
 					s.must(t, 4, "refresh") // the policy file is newer

@@ -48,6 +48,7 @@ func startKamailio(t *testing.T, h *lab.Namespace) *kamailio {
 	config := filepath.Join(folder, "kamailio.cfg")
 	labtest.Must(t, os.WriteFile(config, []byte(kamailioConfig), 0o644))
 	cmd := exec.CommandContext(t.Context(), "kamailio", "-DD", "-E", "-f", config, "-w", folder, "-Y", folder, "-P", filepath.Join(folder, "pid"))
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // with which it ends its processes
 	k := &kamailio{seen: make(chan [2]int, 1024)}
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
@@ -69,10 +70,7 @@ func startKamailio(t *testing.T, h *lab.Namespace) *kamailio {
 		cmd.Wait()
 		w.Close()
 	}()
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM) // with which it ends its processes
-		<-ended
-	})
+	t.Cleanup(func() { <-ended })
 	until(t, "kamailio listens", func() bool { return listensAt(t, h, "udp", 5060) && listensAt(t, h, "udp", 5099) })
 	return k
 }

@@ -85,9 +85,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 		return nil, err
 	}
 	applied := &Applied{Plan: lasting(p), Generation: generation, New: generation != numberOf(newest), Monitor: s.Policy.Monitor}
-	if applied.Pending, err = f.Pending(); err != nil {
-		return nil, err
-	}
+	applied.Pending = pendingNow(&f.session)
 	alarms := s.Alarms(site.Look{Now: f.Now(), Words: f.Words, Generation: generation, Table: p.Want, Earlier: f.records().notices()})
 	applied.Notices = slices.Concat(site.FileWarnings(s.Policy), s.Warnings(), site.NameNotices(s.Memory, alarms), alarmNotices(alarms))
 	applied.Partly = site.NeedsSomebody(s.Memory, alarms)

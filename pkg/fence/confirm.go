@@ -69,6 +69,16 @@ func (f *session) Pending() (*Pending, error) {
 	return pendingOf(f, u), nil
 }
 
+// pendingNow is Pending for a change that is in force: that it cannot be read does not make
+// it less so.
+func pendingNow(f *session) *Pending {
+	p, err := f.Pending()
+	if err != nil {
+		f.Notice.Warn(notice.StateDamaged, "the change is in force, but whether it waits for a confirmation is not known: %v", err)
+	}
+	return p
+}
+
 // errPending refuses what cannot be done while a generation waits for a confirmation.
 func errPending(p *Pending) error {
 	err := fmt.Errorf("generation %d by %s waits for a confirmation, for %s more",

@@ -69,13 +69,9 @@ func (f *Fence) Rollback(ctx context.Context, n int, allowEmpty []string, window
 	if err != nil {
 		return nil, err
 	}
-	pending, err := f.Pending()
-	if err != nil {
-		return nil, err
-	}
 	return &RolledBack{
 		Applied: Applied{
-			Plan: lasting(p), Generation: generation, New: generation != numberOf(newest), Pending: pending, Monitor: s.Policy.Monitor,
+			Plan: lasting(p), Generation: generation, New: generation != numberOf(newest), Pending: pendingNow(&f.session), Monitor: s.Policy.Monitor,
 			Notices: append(s.Warnings(), site.CutWarnings(s)...),
 		},
 		Target: target.Number, Source: target.Source, Text: target.Policy,
