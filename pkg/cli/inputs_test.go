@@ -80,7 +80,7 @@ var inputs = map[string][]input{
 		{name: "the qdisc is gone", policy: open, do: "tc qdisc del dev eth0 clsact", held: "ringfence: eth0"},
 		{name: "the filter is gone", policy: open, do: "tc filter del dev eth0 ingress", held: "ringfence: eth0"},
 		{name: "another qdisc in its place", policy: open, do: "tc qdisc del dev eth0 clsact; tc qdisc add dev eth0 ingress", undo: "tc qdisc del dev eth0 ingress", held: "ringfence: eth0"},
-		{name: "another program in its place", policy: open, do: `tc filter del dev eth0 ingress; tc filter add dev eth0 ingress pref 5 handle 0x5060 bpf da bytecode "1,6 0 0 4294967295"`, undo: "tc filter del dev eth0 ingress pref 5", alarm: "blind: eth0"},
+		{name: "another program in its place", policy: open, do: `tc filter del dev eth0 ingress; tc filter add dev eth0 ingress pref 5 handle 0x5060 bpf da bytecode "1,6 0 0 4294967295"`, undo: "tc filter del dev eth0 ingress pref 5", alarm: "unclassified: eth0"},
 		{name: "a filter before it", policy: open, do: `tc filter add dev eth0 ingress pref 1 bpf da bytecode "1,6 0 0 0"`, undo: "tc filter del dev eth0 ingress pref 1", sends: true, alarm: "unseen: eth0"},
 		{name: "a filter of one protocol before it", policy: open, do: `tc filter add dev eth0 ingress protocol ip pref 2 handle 7 bpf da bytecode "1,6 0 0 0"`, undo: "tc filter del dev eth0 ingress pref 2 protocol ip", sends: true, alarm: "unseen: eth0"},
 		{name: "marks cleared by others", policy: listed + open, do: "nft 'table ip early { chain c { type filter hook prerouting priority -400; udp dport 5060 meta mark set 0; }; }'", undo: "nft delete table ip early", sends: true, alarm: "unseen: eth0"},

@@ -193,15 +193,21 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 		recordMoves(&f.session, c.before, s, newest.Number, command)
 		return p, newest.Number, nil
 	}
-	err = pending.Finish()
+	err = f.finish(s, pending, command)
+	return p, pending.Number, err
+}
+
+// finish gives a generation that is in force its number.
+func (f *committer) finish(s *site.Site, pending *journal.Pending, command string) error {
+	err := pending.Finish()
 	if pending.Number == 0 {
-		return p, 0, notice.WithHint(fmt.Errorf("%w: %w", ErrUnrecorded, err), "repair the state folder and run ringfence %s again", command)
+		return notice.WithHint(fmt.Errorf("%w: %w", ErrUnrecorded, err), "repair the state folder and run ringfence %s again", command)
 	}
 	// The generation has the same addresses, and is used if they cannot be saved here.
 	if err := errors.Join(err, f.keep(s)); err != nil {
 		f.Notice.Warn(notice.StateUnsaved, "%v", err)
 	}
-	return p, pending.Number, nil
+	return nil
 }
 
 // ErrUnrecorded says that a change is in force, and that its generation has no number yet.

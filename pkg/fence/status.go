@@ -102,12 +102,7 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	}
 	if newest == nil {
 		r.Begun = have.Exists && f.Begun()
-		switch {
-		case r.Begun:
-			r.Alarms = append(r.Alarms, site.Interrupted(r.Backend.Place, f.Now().Time))
-		case have.Exists:
-			r.Alarms = append(r.Alarms, site.NoGeneration(r.Backend.Place))
-		}
+		r.Alarms = withoutGeneration(r, f.Now().Time)
 		return r, nil
 	}
 	down, err := f.down()
@@ -142,6 +137,17 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 		r.Notices = append(r.Notices, site.CutWarnings(look.Accepted)...)
 	}
 	return r, nil
+}
+
+// withoutGeneration are the alarms of a fence that no generation has made.
+func withoutGeneration(r *Status, now time.Time) []site.Alarm {
+	switch {
+	case r.Begun:
+		return []site.Alarm{site.Interrupted(r.Backend.Place, now)}
+	case r.Table:
+		return []site.Alarm{site.NoGeneration(r.Backend.Place)}
+	}
+	return nil
 }
 
 // siteOfNow is the site of an entry with the saved addresses and the host as they are now.

@@ -158,15 +158,7 @@ func (d decoder) item(line string) (item, bool) {
 		}
 		i.source = p
 	}
-	var in []ruleset.Statement
-	negated := w.take("! -i")
-	if negated || w.take("-i") {
-		name := w.next()
-		if prefix, ok := strings.CutSuffix(name, "+"); ok {
-			name = prefix + "*"
-		}
-		in = []ruleset.Statement{ruleset.InInterface{Name: name, Not: negated}}
-	}
+	in := takeInterface(&w)
 	protocol := ruleset.Protocol("")
 	if w.take("! -p 255") {
 		before = append(before, ruleset.HasTransport{})
@@ -206,15 +198,26 @@ func (d decoder) item(line string) (item, bool) {
 	if v, is := target[0].(ruleset.Verdict); is && d.stage && v.Kind == ruleset.Jump && len(in) > 0 {
 		target[0] = ruleset.Verdict{Kind: ruleset.Goto, Chain: v.Chain}
 	}
-	if len(before)+len(after) == 0 && !hasPorts && !i.source.IsValid() && d.v6 {
-		if v, is := target[0].(ruleset.Verdict); is && v.Kind == ruleset.Goto && strings.HasSuffix(v.Chain, "6") {
-			before = append(before, ruleset.IPv6Packet{})
-		}
+	alone := len(before)+len(after) == 0 && !hasPorts && !i.source.IsValid()
+	if v, is := target[0].(ruleset.Verdict); is && alone && d.v6 && v.Kind == ruleset.Goto && strings.HasSuffix(v.Chain, "6") {
+		before = append(before, ruleset.IPv6Packet{})
 	}
-	shape := shape{d.v6, hasPorts, before, after, target}
+	i.make = shape{d.v6, hasPorts, before, after, target}.rule
 	i.skeleton = fmt.Sprint(hasPorts, i.armed, ruleset.NewRule(slices.Concat(before, after, target)...))
-	i.make = shape.rule
 	return i, true
+}
+
+// takeInterface reads the match of an incoming interface, nil if there is none.
+func takeInterface(w *words) []ruleset.Statement {
+	negated := w.take("! -i")
+	if !negated && !w.take("-i") {
+		return nil
+	}
+	name := w.next()
+	if prefix, ok := strings.CutSuffix(name, "+"); ok {
+		name = prefix + "*"
+	}
+	return []ruleset.Statement{ruleset.InInterface{Name: name, Not: negated}}
 }
 
 // anyLifetime stands for what is left of the lifetime of ports, which is in a set.

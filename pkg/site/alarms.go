@@ -99,7 +99,7 @@ var alarmSources = []func(*Site, Look) []Alarm{
 	tableAlarms,
 	linkAlarms,
 	publicAlarms,
-	blindAlarms,
+	unclassifiedAlarms,
 	countAlarms,
 	policyAlarms,
 	stateAlarms,

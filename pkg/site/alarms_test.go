@@ -130,15 +130,15 @@ func TestAlarms(t *testing.T) {
 			s.Host.Interfaces = append(s.Host.Interfaces, link("dmz", "198.51.100.1/24"))
 			l.Accepted = s
 		}},
-		{name: "blind", policy: "unknown: {action: accept}\n", change: func(s *site.Site, l *site.Look) {
+		{name: "unclassified", policy: "unknown: {action: accept}\n", change: func(s *site.Site, l *site.Look) {
 			then := *s
 			l.Accepted = &then
 			then.Host.Classified = []string{"ppp0", "wan"}
 			s.Classifier.Unavailable = map[string]error{"wan": errors.New("another program's filter is attached there"), "lan": errors.New("the same")}
 		}, want: []string{
-			"blind: wan: scanners are not recognised there any more: another program's filter is attached there (since 2026-11-28 12:00:00)",
+			"unclassified: wan: scanners are not recognised there any more: another program's filter is attached there (since 2026-11-28 12:00:00)",
 		}},
-		{name: "blind, and nobody passes for that", policy: "trusted: {addresses: [192.168.1.0/24]}\n", change: func(s *site.Site, l *site.Look) {
+		{name: "unclassified, and nobody passes for that", policy: "trusted: {addresses: [192.168.1.0/24]}\n", change: func(s *site.Site, l *site.Look) {
 			then := *s
 			l.Accepted = &then
 			then.Host.Classified = []string{"wan"}

@@ -14,7 +14,7 @@ import (
 // then was accepted.
 const (
 	AlarmPublicUnfenced AlarmKind = "public-unfenced" // an interface has got a public address and is not fenced
-	AlarmBlind          AlarmKind = "blind"           // the classifier is not where it was
+	AlarmUnclassified   AlarmKind = "unclassified"    // the classifier is not where it was
 	AlarmStateFolder    AlarmKind = "state-folder"    // nothing can be stored
 	AlarmNoGeneration   AlarmKind = "no-generation"   // nothing says what the kernel should hold
 )
@@ -52,9 +52,9 @@ func publicAlarms(s *Site, l Look) []Alarm {
 	return alarms
 }
 
-// blindAlarms are about interfaces on which scanners were recognised when the policy was
+// unclassifiedAlarms are about interfaces on which scanners were recognised when the policy was
 // applied, where it depends on that whether they pass.
-func blindAlarms(s *Site, l Look) []Alarm {
+func unclassifiedAlarms(s *Site, l Look) []Alarm {
 	if l.Accepted == nil || !s.Policy.Unknown.Accept && s.Policy.Signatures.Engine != policy.EngineBPF {
 		return nil
 	}
@@ -71,7 +71,7 @@ func blindAlarms(s *Site, l Look) []Alarm {
 				text = "no User-Agent is read there any more, so unknown phones are dropped"
 			}
 			alarms = append(alarms, Alarm{
-				Kind: AlarmBlind, Name: name, Text: fmt.Sprintf("%s: %v", text, why),
+				Kind: AlarmUnclassified, Name: name, Text: fmt.Sprintf("%s: %v", text, why),
 				WayOut: "take away what stands in the way (tc filter show dev " + name + " ingress), then run ringfence refresh",
 			})
 		}
