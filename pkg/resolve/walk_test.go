@@ -234,7 +234,7 @@ func TestQuestionsShareTheirTime(t *testing.T) {
 				mu.Unlock()
 			}()
 			select {
-			case <-time.After(2 * time.Second):
+			case <-time.After(1900 * time.Millisecond): // none ends together with a limit
 				return resolve.Answer{}, nil
 			case <-ctx.Done():
 				return resolve.Answer{}, &resolve.Failure{Question: q, Kind: resolve.Timeout}
@@ -262,8 +262,9 @@ func TestQuestionsShareTheirTime(t *testing.T) {
 				}
 			}
 		}
-		// 800 questions; 9 rounds of 32 are answered in 20 s and the 10th is cut off.
-		if failed < 800-10*32 || failed > 800-9*32 || asked > 10*32+32 {
+		// 800 questions; at most 10 rounds of 32 are answered in 20 s. Some are cut off when
+		// the 5 s of their name are over, and others are asked in their place.
+		if failed < 800-10*32 || failed > 800-9*32 || asked > 800-9*32 {
 			t.Errorf("%d failed and %d were asked", failed, asked)
 		}
 	})
