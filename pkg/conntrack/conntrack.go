@@ -43,13 +43,21 @@ func ForgetAddresses(in *ruleset.State, gone *netipx.IPSet) error {
 	return nil
 }
 
-// tries is how often the entries are looked through again. Where many connections come
+// tries is how often the entries are looked through at most. Where many connections come
 // and go, the kernel often says that its list has changed while it was read.
 const tries = 20
 
+// walks is how often they are looked through without that. The table is that of all network
+// namespaces, and one walk was seen to miss an entry while others were busy (Linux 6.1).
+const walks = 2
+
 func deleteMatching(family netlink.InetFamily, f netlink.CustomConntrackFilter) (err error) {
+	whole := 0
 	for range tries {
 		if _, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f); err == nil {
+			whole++
+		}
+		if whole == walks {
 			return nil
 		}
 	}
