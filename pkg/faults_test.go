@@ -34,6 +34,18 @@ func TestFaultsRunTestsThatExist(t *testing.T) {
 			t.Errorf("no test of %s reports what it has found about %s", row[2], row[1])
 		}
 	}
+	reports := regexp.MustCompile(`(?s)\nfunc (Test\w+)\(t \*testing.T\) {\n(?:[^}\n][^\n]*\n|\n)*?[^\n]*labtest\.Report\(t, "P`)
+	files, err := filepath.Glob("*/*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		for _, found := range reports.FindAllStringSubmatch(read(t, filepath.Join("pkg", file)), -1) {
+			if !regexp.MustCompile(` ` + found[1] + `\b`).MatchString(script) {
+				t.Errorf("%s reports what it has found, but no promise of scripts/faults runs it", found[1])
+			}
+		}
+	}
 	var without []string
 	for n := 1; n <= 16; n++ {
 		if promise := fmt.Sprintf("P%d", n); !proved[promise] || !strings.Contains(script, "\t\t"+promise+" ") {

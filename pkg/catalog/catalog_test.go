@@ -90,6 +90,7 @@ signatures:
   - {name: an-option, header: user-agent, contains: "dialer -j ACCEPT"}
   - {name: two-spaces, header: user-agent, contains: "bad  dialer"}
   - {name: begins, header: user-agent, prefix: "another dialer"}
+  - {name: several, all: [{header: user-agent, contains: "one dialer of two"}, {header: via, contains: "branch=z9hG4bK-dialer"}]}
 `))
 	if err != nil {
 		t.Fatal(err)

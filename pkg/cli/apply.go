@@ -28,9 +28,11 @@ or the new ones, never a mixture. It makes a new generation if the
 policy has changed. On a terminal it asks before it changes anything.
 
 With --confirm the change is undone after a time, unless you run ringfence confirm
-or answer y on the terminal: a mistake cannot cut you off for good. If every
-process that could undo it is killed, the kernel lets all packets pass within 2 s
-of that; ringfence refresh then puts back what was in force before.
+or answer y on the terminal: a mistake cannot cut you off for good. Where systemd
+runs, it undoes the change (systemctl list-timers 'ringfence-undo-*'), and else a
+process in a session of its own. If every process that could undo it is killed, the
+kernel lets all packets pass within 2 s of that; ringfence refresh then puts back
+what was in force before.
 
 Exit status: 0 done or nothing to do, 1 error, 3 refused by a guard (in both
 nothing was changed), 4 done, but a name had no good answer or there is an

@@ -55,7 +55,7 @@ func (b *besieged) stands(t *testing.T, what string, o outcome) {
 func TestStrangeFolders(t *testing.T) {
 	b := newBesieged(t)
 	victim := filepath.Join(b.folder, "victim")
-	tried := 0
+	tried, planted := 0, 0
 	for _, name := range []string{"run/lock", "state/addresses.json", "state/journal/kernel.json", "state/journal/host.json", "state/journal/next.json", "state/journal/notices.json", "state/journal/allowed.json", "state/journal/down.json", "state/journal/unconfirmed.json"} {
 		path := filepath.Join(b.folder, name)
 		for kind, plant := range map[string]func() error{
@@ -66,11 +66,19 @@ func TestStrangeFolders(t *testing.T) {
 			"a folder":            func() error { return os.Mkdir(path, 0o755) },
 			"a file of another's": func() error { return plantFile(path, 65534) },
 		} {
+			if planted++; planted%labtest.Count(4, 1) != 0 {
+				continue // another one each time, for the order is random
+			}
 			labtest.Must(t, os.WriteFile(victim, []byte("precious"), 0o600))
 			labtest.Must(t, os.RemoveAll(path))
 			labtest.Must(t, plant())
 			o := b.run(t, "apply")
-			b.stands(t, kind+" at "+name, o)
+			if strings.Contains(o.stderr, "allowed by hand") {
+				// The rules that let such addresses in stay, and the fence is not that of before.
+				reportsClearly(t, o, 0, []string{"addresses that were allowed by hand may not be allowed now", "allowed.json"})
+			} else {
+				b.stands(t, kind+" at "+name, o)
+			}
 			tried++
 			if content, err := os.ReadFile(victim); err != nil || string(content) != "precious" {
 				t.Errorf("%s at %s: the file behind it holds %q, %v", kind, name, content, err)
@@ -211,7 +219,8 @@ func TestFewResources(t *testing.T) {
 		b.back(t)
 		tried++
 	}
-	for files := 4; files <= labtest.Count(20, 60); files += labtest.Count(4, 1) {
+	// With less than 7 the runtime of Go itself ends, before the program begins.
+	for files := 7; files <= labtest.Count(20, 60); files += labtest.Count(4, 1) {
 		try(fmt.Sprintf("%d files", files), "prlimit", fmt.Sprintf("--nofile=%d:%[1]d", files))
 	}
 	try("no memory to lock", "prlimit", "--memlock=0:0")

@@ -201,7 +201,8 @@ func TestWithoutCapabilities(t *testing.T) {
 	// Once it is gone, and cannot be put back, nobody passes whose User-Agent nobody
 	// reads.
 	labtest.Run(t, h, "tc", "qdisc", "del", "dev", "eth0", "clsact")
-	if o := limited("refresh"); o.status != 0 || !strings.Contains(o.stderr, "unknown phones are dropped, because the classifier does not read their User-Agent") {
+	if o := limited("refresh"); o.status != 4 || !strings.Contains(o.stderr, "unknown phones are dropped, because the classifier does not read their User-Agent") ||
+		!strings.Contains(o.stderr, "alarm: eth0: no User-Agent is read there any more") {
 		t.Errorf("refresh: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
 	}
 	if !strings.Contains(s.ruleset(t), `counter name "dropped_user_agent" drop`) {

@@ -40,9 +40,17 @@ type app struct {
 	work  *fence.Fence // what the command works with, nil if it needs nothing
 }
 
+// memoryLimit is what the program tries to stay below, in bytes, without its own code.
+const memoryLimit = 76 << 20
+
 // Main runs the program with the given arguments, without the program's name, and
 // returns its exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int) {
+	// A soft limit: only a policy with very many addresses comes near it, and is collected
+	// more often then. GOMEMLIMIT changes it.
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	out := &checkedWriter{Writer: stdout}
@@ -153,7 +161,7 @@ iptables. It touches nothing else.`,
 	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	a.complete(root)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return notice.WithHint(hint.Flag(err), "see %s --help", c.CommandPath())
+		return notice.WithHint(flagError(err), "see %s --help", c.CommandPath())
 	})
 	root.SetHelpCommand(helpCommand(root))
 	return root

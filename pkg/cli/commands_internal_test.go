@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
@@ -114,5 +116,21 @@ func TestCommandsInMemory(t *testing.T) {
 				t.Errorf("run: exit status %d\n%s%s", status, out, errs)
 			}
 		})
+	}
+}
+
+// TestFlags: what a flag may be is said without the words of Go.
+func TestFlags(t *testing.T) {
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	flags.Int("accounts", 1, "")
+	flags.Bool("check", false, "")
+	for arg, want := range map[string]string{
+		"--accounts=x":  `invalid argument "x" for "--accounts" flag: write a whole number`,
+		"--check=maybe": `invalid argument "maybe" for "--check" flag: write true or false, or the flag alone`,
+		"--other":       "unknown flag: --other",
+	} {
+		if err := flagError(flags.Parse([]string{arg})); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %q", arg, err, want)
+		}
 	}
 }

@@ -31,12 +31,7 @@ from any terminal. If another user has made the change, name its generation.
 
 Exit status: 0 the change stays, 1 there is none, or it was undone.`,
 		Example: `  ringfence confirm`,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) <= 1 {
-				return nil
-			}
-			return fmt.Errorf("%s takes the number of one generation, but got %q as well", c.CommandPath(), args[1])
-		},
+		Args:    oneGeneration,
 		RunE: func(c *cobra.Command, args []string) error {
 			n, err := generationOf(args)
 			if err != nil {

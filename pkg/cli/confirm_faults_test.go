@@ -29,9 +29,10 @@ func (l *lateness) add(deadline time.Time) {
 	}
 }
 
-func (l *lateness) report(t *testing.T, fault string) {
+func (l *lateness) report(t *testing.T, fault string, times int) {
 	t.Helper()
-	labtest.Report(t, "P1", labtest.Over(fault, backendOf(t)), l.of, "0 fences left standing; %d stood for more than 2 s, the longest %s", l.late, l.worst.Round(time.Millisecond))
+	labtest.Report(t, "P1", labtest.Over(fault, backendOf(t)), times, "0 fences left standing; %d were made, %d stood more than 2 s after the deadline, the longest %s",
+		l.of, l.late, l.worst.Round(time.Millisecond))
 }
 
 // deadline returns that of the change that waits for a confirmation, and whether there is
@@ -71,9 +72,13 @@ func confirmKilled(t *testing.T) {
 	s.must(t, 0, "apply")
 	s.write(t, otherStatic)
 	var undone lateness
-	defer undone.report(t, "SIGKILL of apply --confirm at a random time")
-	for range labtest.Count(10, 500) {
-		s.stopped(t, syscall.SIGKILL, time.Duration(rand.Int64N(int64(400*time.Millisecond))), "apply", "--confirm=1s")
+	times := labtest.Count(10, 500)
+	defer func() { undone.report(t, "SIGKILL of apply --confirm at a random time", times) }()
+	start := time.Now()
+	s.must(t, 2, "diff", "--offline")
+	lasts := 3 * time.Since(start) // about as long as apply
+	for range times {
+		s.stopped(t, syscall.SIGKILL, time.Duration(rand.Int64N(int64(lasts))), "apply", "--confirm=1s")
 		deadline, pending := s.deadline(t)
 		labtest.Until(t, "what was confirmed is in force", func() bool {
 			_, still := s.deadline(t)
@@ -112,7 +117,7 @@ func confirmEverythingKilled(t *testing.T) {
 			s.must(t, 0, "apply")
 			s.write(t, otherStatic)
 			var undone lateness
-			defer undone.report(t, "SIGKILL of "+test.name)
+			defer func() { undone.report(t, "SIGKILL of "+test.name, test.repeat) }()
 			for range test.repeat {
 				daemon := serve(t, s)
 				s.must(t, 0, "apply", "--confirm=1s")
@@ -155,8 +160,9 @@ func confirmHangUp(t *testing.T) {
 	s.must(t, 0, "apply")
 	s.write(t, otherStatic)
 	var undone lateness
-	defer undone.report(t, "its terminal hangs up")
-	for range labtest.Count(3, 100) {
+	times := labtest.Count(3, 100)
+	defer func() { undone.report(t, "its terminal hangs up", times) }()
+	for range times {
 		cmd, master := onTerminal(t, s, "apply", "--yes", "--confirm=2s")
 		said := make([]byte, 1<<16)
 		var text strings.Builder

@@ -35,6 +35,9 @@ func (s *site) with(t *testing.T, network string) bool {
 	return strings.Contains(s.ruleset(t), network) || strings.Contains(labtest.Run(t, s.host, "ipset", "list"), network)
 }
 
+// runOut reports whether the kernel takes the ports of listed rules out of the fence.
+func runOut(listed string) bool { return strings.Contains(listed, "udp . 5060 timeout ") }
+
 const otherStatic = "version: 1\nproviders:\n  - name: acme\n    addresses: [192.0.2.0/24]\n"
 
 // TestConfirm: what is confirmed stays, also after the deadline; what is not goes back

@@ -65,7 +65,7 @@ func TestConfirmMeanwhile(t *testing.T) {
 	t.Cleanup(func() { killWatchdogs(t, s) })
 	s.must(t, 0, "apply")
 	s.write(t, otherStatic)
-	s.must(t, 0, "apply", "--confirm", "30s")
+	s.must(t, 0, "apply", "--confirm", "60s")
 	killWatchdogs(t, s)
 	daemon := serve(t, s)
 	for _, command := range [][]string{
@@ -76,8 +76,8 @@ func TestConfirmMeanwhile(t *testing.T) {
 			t.Fatalf("%s confirms the change", command)
 		}
 		// A command that makes rules writes the ports again, with the time that is left.
-		if !s.with(t, "tcp . 5060 timeout ") {
-			t.Errorf("%s takes the lifetimes off the ports:\n%s", command, s.ruleset(t))
+		if !runOut(s.ruleset(t)) {
+			t.Fatalf("%s takes the lifetimes off the ports:\n%s\nthe service says\n%s", command, s.ruleset(t), daemon.log())
 		}
 	}
 	daemon.until(t, "the service undoes the change", func() bool { return s.with(t, "203.0.113.0/24") && s.fenced(t) })
@@ -95,14 +95,14 @@ func TestConfirmByAccident(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	t.Cleanup(func() { killWatchdogs(t, s) })
-	s.must(t, 0, "apply", "--confirm", "60s")
+	s.must(t, 0, "apply", "--confirm", "1h")
 	s.must(t, 0, "confirm")
 	s.write(t, otherStatic)
-	s.must(t, 0, "apply", "--confirm", "60s")
+	s.must(t, 0, "apply", "--confirm", "1h")
 	reportsClearly(t, s.run(t, "confirm", "1"), 1, []string{"generation 1 does not wait for a confirmation: generation 2 does"})
 	waits := func(who string) {
 		t.Helper()
-		if _, pending := s.deadline(t); !pending || !s.with(t, "timeout 1m1s500ms") {
+		if _, pending := s.deadline(t); !pending || !runOut(s.ruleset(t)) {
 			t.Errorf("%s has confirmed it", who)
 		}
 	}

@@ -100,4 +100,12 @@ func TestDoctorFindsIPTables(t *testing.T) {
 	if names, text = findings(t, s); !slices.Contains(names, "both-iptables") {
 		t.Errorf("doctor finds\n%s", text)
 	}
+	labtest.Run(t, pbx, "iptables-nft", "-F")
+	if names, _ = findings(t, s); slices.Contains(names, "dropped-after") {
+		t.Errorf("doctor finds %q", names)
+	}
+	labtest.Run(t, pbx, "iptables-legacy", "-A", "INPUT", "-p", "udp", "--dport", "5060", "-j", "DROP")
+	if _, text = findings(t, s); !strings.Contains(text, "chain INPUT of iptables-legacy -t filter drops packets to SIP ports") {
+		t.Errorf("doctor finds\n%s", text)
+	}
 }

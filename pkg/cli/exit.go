@@ -3,6 +3,9 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strconv"
+
+	"github.com/spf13/pflag"
 
 	"github.com/ringfence/ringfence/pkg/cli/hint"
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -58,4 +61,17 @@ func (a *app) fail(err error) int {
 		return exitPartly
 	}
 	return exitError
+}
+
+// flagError says what a flag may be, where the library has only the words of Go.
+func flagError(err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if _, number := errors.AsType[*strconv.NumError](err); !ok || !number {
+		return err
+	}
+	may := "a whole number"
+	if invalid.GetFlag().Value.Type() == "bool" {
+		may = "true or false, or the flag alone"
+	}
+	return fmt.Errorf("invalid argument %q for \"--%s\" flag: write %s", invalid.GetValue(), invalid.GetFlag().Name, may)
 }

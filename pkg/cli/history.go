@@ -35,12 +35,7 @@ refresh, run or apply has asked. With N only those while N was in force.`,
   ringfence history --addresses
   ringfence history 12      what did generation 12 change, and what is its policy?
   ringfence rollback 11     go back to the one before`,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) <= 1 {
-				return nil
-			}
-			return fmt.Errorf("%s takes the number of one generation, but got %q as well", c.CommandPath(), args[1])
-		},
+		Args: oneGeneration,
 		RunE: func(_ *cobra.Command, args []string) error {
 			n, err := generationOf(args)
 			switch {

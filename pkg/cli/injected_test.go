@@ -159,6 +159,57 @@ func neverAFalseDone(t *testing.T, in injection) {
 	labtest.Report(t, "P12", labtest.Over(in.fault, backendOf(t)), runs, "0 neither as before nor as desired, 0 false statuses")
 }
 
+// TestNeverAFalseDoneOfOthers does the same with the other commands that change a fence.
+func TestNeverAFalseDoneOfOthers(t *testing.T) {
+	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy+"signatures: {engine: off}\n")
+	s.program = built(t)
+	s.must(t, 0, "apply")
+	first, second := dump(t, s.host), ""
+	both := func() {
+		for _, policy := range []string{staticPolicy, otherStatic} {
+			s.write(t, policy+"signatures: {engine: off}\n")
+			s.must(t, 0, "apply")
+		}
+		second = dump(t, s.host)
+	}
+	both()
+	up := func() { s.must(t, 0, "up") }
+	flush := func() { labtest.Run(t, s.host, "nft", "flush", "ruleset") }
+	runs := 0
+	for _, move := range []struct {
+		command        string
+		prepare        func()
+		before, wanted string
+	}{
+		{"down", up, second, ""},
+		{"up", func() { s.must(t, 0, "down") }, "", second},
+		{"refresh", func() { up(); flush() }, "", second},
+		{"up", flush, "", second},
+		{"rollback", both, second, first},
+	} {
+		for i, errno := range []unix.Errno{unix.EPERM, unix.ENOBUFS, unix.EBUSY} {
+			every := labtest.Count(11, 1)
+			for nth := i % every; ; nth += every {
+				move.prepare()
+				o, failed := s.injected(t, netlinkCalls, labtest.SystemCall.IsNetlink, nth, errno, move.command)
+				what := fmt.Sprintf("%s, call %d fails with %s", move.command, nth, unix.ErrnoName(errno))
+				fenceTells(t, what, o, dump(t, s.host), move.before, move.wanted)
+				if o.status == 1 {
+					s.must(t, 0, move.command)
+				}
+				if diff := cmp.Diff(move.wanted, dump(t, s.host)); diff != "" {
+					t.Errorf("%s: after the next one the fence is another: %s", what, diff)
+				}
+				if !failed {
+					break
+				}
+				runs++
+			}
+		}
+	}
+	labtest.Report(t, "P12", "each netlink message of down, up, refresh, rollback failing, nftables", runs, "0 neither as before nor as desired, 0 false statuses")
+}
+
 // fenceTells checks that a command's exit status tells which fence there is: that of
 // before, or that which is wanted.
 func fenceTells(t *testing.T, what string, o outcome, now, before, wanted string) {

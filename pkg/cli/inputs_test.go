@@ -24,8 +24,8 @@ type input struct {
 	// do and undo are scripts of sh for the PBX; $S is the site's folder, $OTHER
 	// another network namespace.
 	do, undo string
-	// sends says that a stranger sends a scan after do.
-	sends bool
+	// sends says that a stranger sends a scan after do, or the provider.
+	sends, provider bool
 	// refuses says that refresh cannot do anything then, and ends with an error.
 	refuses bool
 	// alarm is what has to stand then, "kind: name"; "" says that it is made good: nothing
@@ -85,6 +85,11 @@ var inputs = map[string][]input{
 		{name: "a filter of one protocol before it", policy: open, do: `tc filter add dev eth0 ingress protocol ip pref 2 handle 7 bpf da bytecode "1,6 0 0 0"`, undo: "tc filter del dev eth0 ingress pref 2 protocol ip", sends: true, alarm: "unseen: eth0"},
 		{name: "marks cleared by others", policy: listed + open, do: "nft 'table ip early { chain c { type filter hook prerouting priority -400; udp dport 5060 meta mark set 0; }; }'", undo: "nft delete table ip early", sends: true, alarm: "unseen: eth0"},
 	},
+	"sources": {
+		{name: "an allowed one is a scanner", do: "true", sends: true, provider: true, alarm: "allowed-scanner: allowed addresses"},
+		{name: "an allowed one is a scanner, and all are let in", policy: open, do: "true", sends: true, provider: true, alarm: "allowed-scanner: allowed addresses"},
+		{name: "an allowed one is a scanner, and nothing is dropped", policy: "mode: monitor\n", do: "true", sends: true, provider: true, alarm: "allowed-scanner: allowed addresses"},
+	},
 	"table": {
 		{name: "flushed", do: "nft flush ruleset", held: "chain prerouting"},
 		{name: "asleep", do: "nft 'add table inet ringfence { flags dormant; }'", held: "chain prerouting"},
@@ -124,9 +129,11 @@ func newInputs(t *testing.T, policy string) (s *site, outside *lab.Namespace) {
 // TestInputs: whatever is changed under the fence is made good by the service, or is an
 // alarm, and is over when it is changed back.
 func TestInputs(t *testing.T) {
+	changed := 0
 	for kind, members := range inputs {
 		t.Run(kind, func(t *testing.T) {
 			for _, in := range members {
+				changed++
 				t.Run(in.name, func(t *testing.T) {
 					s, outside := newInputs(t, in.policy)
 					t.Run("refresh", func(t *testing.T) { in.refreshed(t, s, outside) })
@@ -135,6 +142,7 @@ func TestInputs(t *testing.T) {
 			}
 		})
 	}
+	labtest.Report(t, "P16", "links, addresses, routes, files, filters changed under refresh and run", changed, "made good, or an alarm and exit status 4")
 }
 
 // change does or undoes the change.
@@ -148,7 +156,10 @@ func (in input) change(t *testing.T, s *site, script string) {
 func (in input) happens(t *testing.T, s *site, outside *lab.Namespace) {
 	t.Helper()
 	in.change(t, s, strings.ReplaceAll(in.do, "$OTHER", outside.Path()))
-	if in.sends {
+	switch {
+	case in.provider:
+		ask(t, outside, "203.0.113.5", "203.0.113.1", "OPTIONS", "friendly-scanner")
+	case in.sends:
 		ask(t, outside, "203.0.113.66", "203.0.113.1", "OPTIONS", "friendly-scanner")
 	}
 }

@@ -116,11 +116,11 @@ func TestLifecycle(t *testing.T) {
 	}
 
 	// Another program flushes everything. refresh puts the fence back without the
-	// policy file, up without name servers too.
+	// policy file, whose absence is an alarm, and up without name servers too.
 	labtest.Must(t, os.Rename(s.policyFile(), s.policyFile()+".away"))
 	fence := labtest.Run(t, h, "nft", "list", "table", "inet", "ringfence")
 	labtest.Run(t, h, "nft", "delete", "table", "inet", "ringfence")
-	if r := s.plan(t, 0, "refresh"); !r.Changed || r.Generation != 1 {
+	if r := s.plan(t, 4, "refresh"); !r.Changed || r.Generation != 1 {
 		t.Errorf("refresh after a flush: %+v", r)
 	}
 	if diff := cmp.Diff(fence, labtest.Run(t, h, "nft", "list", "table", "inet", "ringfence")); diff != "" {

@@ -90,6 +90,7 @@ func TestEventsAreMended(t *testing.T) {
 		slices.Sort(times)
 		fmt.Fprintf(&table, "%-34s %8.1f ms (median) %8.1f ms (longest)\n", e.name, milliseconds(times[rounds/2]), milliseconds(times[rounds-1]))
 	}
+	labtest.Report(t, "P16", "what the fence depends on changes, while run runs", rounds*len(eventsOfTheHost), "mended each time")
 	t.Logf("from the command that changes the host, the time of which is in it, to the mended kernel, %d times each:\n%s", rounds, table.String())
 }
 

@@ -2,14 +2,11 @@ package cli
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +14,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/report"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
 
@@ -49,23 +47,6 @@ Exit status: 0 it was read, whatever it matches; 1 error.`,
   tcpdump -i eth0 -c 100 -w - port 5060 | ringfence signatures test -`,
 		RunE: func(c *cobra.Command, args []string) error { return runSignaturesTest(c.Context(), a, args) },
 	}
-}
-
-// testedMessage is the object that signatures test prints.
-type testedMessage struct {
-	Request  bool             `json:"request"`
-	Verdict  string           `json:"verdict"`
-	Named    string           `json:"named,omitempty"` // the signature that decides
-	Findings []messageFinding `json:"findings"`
-}
-
-type messageFinding struct {
-	Signature string          `json:"signature"`
-	Class     signature.Class `json:"class"`
-	Header    string          `json:"header"`
-	Line      int             `json:"line"`
-	Column    int             `json:"column"`
-	Text      string          `json:"text"`
 }
 
 func runSignaturesTest(ctx context.Context, a *app, args []string) error {
@@ -104,8 +85,7 @@ func testMessage(a *app, from io.Reader, automaton *signature.Automaton) error {
 	if err != nil {
 		return fmt.Errorf("read message: %w", err)
 	}
-	e := automaton.Explain(message)
-	t := testedMessage{e.Request, verdictText(e, automaton, len(message)), e.Result.Signature, findingsIn(message, e)}
+	t := report.MessageOf(message, automaton)
 	if a.json() {
 		return a.writeJSON(t)
 	}
@@ -116,40 +96,4 @@ func testMessage(a *app, from io.Reader, automaton *signature.Automaton) error {
 		}
 	})
 	return nil
-}
-
-// findingsIn are the places in a message where signatures match, in their order.
-func findingsIn(message []byte, e signature.Explanation) []messageFinding {
-	findings := []messageFinding{}
-	for _, f := range e.Findings {
-		findings = append(findings, messageFinding{
-			f.Signature.Name, f.Signature.Class, cmp.Or(f.Header, signature.RequestLine), f.Line, f.Column,
-			strings.TrimRight(string(message[f.From:f.To]), "\r\n"),
-		})
-	}
-	slices.SortStableFunc(findings, func(a, b messageFinding) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
-	return findings
-}
-
-// verdictText says how the kernel would treat a message.
-func verdictText(e signature.Explanation, automaton *signature.Automaton, length int) string {
-	switch {
-	case e.Result.Mark == signature.Scanner:
-		return fmt.Sprintf("It comes from a scanner: %s.", e.Result.Signature)
-	case !e.Request:
-		return "It is not a SIP request, so it is not checked."
-	case e.Result.Mark == signature.NotAllowed:
-		return "Its User-Agent is not one of those that the policy requires."
-	case e.Result.Mark == signature.Allowed:
-		return fmt.Sprintf("Its User-Agent is one of those that the policy requires: %s.", e.Allowed)
-	case e.Result.Signature != "":
-		return fmt.Sprintf("It is only counted: %s.", e.Result.Signature)
-	}
-	verdict := fmt.Sprintf("It matches none of %s.", notice.Count(len(automaton.Signatures()), "signature"))
-	if length > signature.MaxLength {
-		verdict += fmt.Sprintf(" Only the first %d bytes are read.", signature.MaxLength)
-	}
-	return verdict
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/phone"
+	"github.com/ringfence/ringfence/pkg/report"
 )
 
 // phoneFlags are the flags of phone.
@@ -155,15 +156,7 @@ func writeSnippet(a *app, s phone.Snippet, f phoneFlags) error {
 	if f.steps {
 		steps = s.Steps()
 	}
-	return a.writeJSON(phoneSnippet{s, steps, text, append([]string{}, phoneWarnings(s, f)...)})
-}
-
-// phoneSnippet is the object that phone prints.
-type phoneSnippet struct {
-	phone.Snippet
-	Steps    []string `json:"steps"`
-	Text     string   `json:"text"`
-	Warnings []string `json:"warnings"`
+	return a.writeJSON(report.Phone{Snippet: s, Steps: steps, Text: text, Warnings: append([]string{}, phoneWarnings(s, f)...)})
 }
 
 // phoneWarnings says which flags have no effect here, and what they do not protect
@@ -220,21 +213,6 @@ func hasSRV(name string) (bool, error) {
 	return p.HasSRV(), nil
 }
 
-// makerReport is the object that phone list prints for one maker.
-type makerReport struct {
-	Name     string         `json:"name"`
-	Title    string         `json:"title"`
-	Also     []string       `json:"also"`
-	Families []familyReport `json:"families"`
-}
-
-type familyReport struct {
-	Name     string   `json:"name"`
-	Title    string   `json:"title"`
-	Models   []string `json:"models"`
-	Accounts int      `json:"accounts"`
-}
-
 func runPhoneList(a *app, args []string) error {
 	known, err := catalog.Makers()
 	if err != nil {
@@ -247,14 +225,7 @@ func runPhoneList(a *app, args []string) error {
 		}
 		known = []phone.Maker{m}
 	}
-	reports := []makerReport{}
-	for _, m := range known {
-		r := makerReport{m.Name, m.Title, append([]string{}, m.Also...), nil}
-		for _, f := range m.Families {
-			r.Families = append(r.Families, familyReport{f.Name, f.Title, f.Models, f.Accounts})
-		}
-		reports = append(reports, r)
-	}
+	reports := report.MakersOf(known)
 	if a.json() {
 		return a.writeJSON(reports)
 	}

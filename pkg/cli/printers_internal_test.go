@@ -102,7 +102,7 @@ func values(t *testing.T, text string) map[string]any {
 	var changes []plan.Change
 	var generation report.Generation
 	var found []resolve.Report
-	var message testedMessage
+	var message report.Message
 	for _, v := range []any{&s, &changes, &generation, &found, &message} {
 		fill(t, reflect.ValueOf(v).Elem(), text, 4)
 	}
@@ -127,8 +127,8 @@ func fill(t *testing.T, v reflect.Value, text string, depth int) {
 			fill(t, v.Elem(), text, depth-1)
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(t, v.Field(i), text, depth)
+		for _, field := range v.Fields() {
+			fill(t, field, text, depth)
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))

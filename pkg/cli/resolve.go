@@ -87,20 +87,19 @@ func writeResolved(a *app, resolved []resolve.Report) {
 		if i > 0 {
 			output.Println(a.stdout)
 		}
-		w := treeWriter{Writer: a.stdout, seen: map[string]bool{}}
-		servers := n.Servers()
-		w.named = len(servers) > 1
-		output.Println(w, n.Name)
-		w.write(n.Tree, "  ")
-		if len(servers) > 0 {
-			output.Println(w, "answered by "+strings.Join(servers, ", "))
+		output.Println(a.stdout, n.Name)
+		for _, line := range n.Lines() {
+			output.Println(a.stdout, "  "+line)
+		}
+		if servers := n.Servers(); len(servers) > 0 {
+			output.Println(a.stdout, "answered by "+strings.Join(servers, ", "))
 		}
 		if len(n.Cut) > 0 {
 			var limits []string
 			for _, limit := range n.Cut {
 				limits = append(limits, string(limit))
 			}
-			output.Printf(w, "left out is what goes beyond %s\n", strings.Join(limits, ", "))
+			output.Printf(a.stdout, "left out is what goes beyond %s\n", strings.Join(limits, ", "))
 		}
 		output.Println(a.stdout, "allowed:")
 		if len(n.Addresses) == 0 {
@@ -132,48 +131,4 @@ func ttlText(seconds int64) string {
 		return ""
 	}
 	return fmt.Sprintf("TTL %d s", seconds)
-}
-
-// treeWriter prints one line for each question and each record. What several records
-// lead to is printed once.
-type treeWriter struct {
-	io.Writer
-	seen  map[string]bool
-	named bool // name the server that has answered
-}
-
-func (w treeWriter) write(tree []resolve.TreeNode, indent string) {
-	for _, n := range tree {
-		line := n.Question + " " + string(n.Type)
-		again := w.seen[line] && len(n.Records) > 0
-		w.seen[line] = true
-		if len(n.Aliases) > 0 {
-			line += " (alias " + strings.Join(n.Aliases, ", ") + ")"
-		}
-		if w.named && n.Server != "" {
-			line += " (by " + n.Server + ")"
-		}
-		switch {
-		case n.Error != "":
-			line += ": " + n.Error
-		case n.NoName:
-			line += ": no such name"
-		case len(n.Records) == 0:
-			line += ": none"
-		case again:
-			line += ": as above"
-		}
-		output.Println(w, indent+line)
-		if again {
-			continue
-		}
-		for _, r := range n.Records {
-			text := r.Text
-			if r.Rejected != "" {
-				text += ", left out: " + r.Rejected
-			}
-			output.Printf(w, "%s  %s\n", indent, text)
-		}
-		w.write(n.Children, indent+"    ")
-	}
 }

@@ -40,8 +40,8 @@ nothing was changed).`,
 			if err != nil {
 				return err
 			}
-			if len(args) > 1 {
-				return fmt.Errorf("%s takes the number of one generation, but got %q as well", c.CommandPath(), args[1])
+			if err := oneGeneration(c, args); err != nil {
+				return err
 			}
 			return runRollback(c.Context(), a, args, allowEmpty, lasts)
 		},
@@ -68,6 +68,14 @@ func runRollback(ctx context.Context, a *app, args, allowEmpty []string, window 
 		printRolledBack(a, r)
 	}
 	return awaitConfirmation(ctx, a, r.Pending)
+}
+
+// oneGeneration refuses a second argument.
+func oneGeneration(c *cobra.Command, args []string) error {
+	if len(args) <= 1 {
+		return nil
+	}
+	return fmt.Errorf("%s takes the number of one generation, but got %q as well", c.CommandPath(), args[1])
 }
 
 // generationOf reads the number of a generation. It returns 0 if there is none.

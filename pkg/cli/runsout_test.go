@@ -42,13 +42,11 @@ func (s *site) gone(t *testing.T) bool {
 	return !strings.Contains(labtest.Run(t, s.host, backendOf(t), "-t", "raw", "-S")+labtest.Run(t, s.host, "ipset", "list"), "ingfence")
 }
 
-// runsOut reports whether the fence opens by itself, over nftables in just this time and
-// over iptables in at most this one.
+// runsOut reports whether the fence opens by itself, over iptables in at most this time.
 func (s *site) runsOut(t *testing.T, in time.Duration) bool {
 	t.Helper()
 	if !overIPTables(t) {
-		text := strings.Replace(in.String(), ".5s", "s500ms", 1) // as nft writes it
-		return s.with(t, "timeout "+text)
+		return runOut(s.ruleset(t))
 	}
 	listed, err := labtest.TryInput(t, s.host, "", "ipset", "list", "ringfence-armed4")
 	if err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -28,8 +29,8 @@ var objects = map[string]reflect.Type{
 	"doctor": reflect.TypeFor[[]doctor.Finding](), "resolve": reflect.TypeFor[[]resolve.Report](), "init": reflect.TypeFor[report.Draft](),
 	"demo": reflect.TypeFor[demo.Report](), "man": reflect.TypeFor[report.Files](), "version": reflect.TypeFor[report.Version](),
 	"providers": reflect.TypeFor[[]catalog.Provider](), "provider": reflect.TypeFor[catalog.Provider](),
-	"signatures": reflect.TypeFor[[]listedSignature](), "message": reflect.TypeFor[testedMessage](), "capture": reflect.TypeFor[testedCapture](),
-	"phones": reflect.TypeFor[[]makerReport](), "phone": reflect.TypeFor[phoneSnippet](),
+	"signatures": reflect.TypeFor[[]listedSignature](), "message": reflect.TypeFor[report.Message](), "capture": reflect.TypeFor[report.Capture](),
+	"phones": reflect.TypeFor[[]report.Maker](), "phone": reflect.TypeFor[report.Phone](),
 }
 
 // printed are the schemas of what each command prints.
@@ -174,15 +175,12 @@ func jsonType(object reflect.Type) (kind string, nullable bool) {
 // keysOf are the keys of an object, and those that it always has.
 func keysOf(object reflect.Type) (keys map[string]reflect.Type, always []string) {
 	keys = map[string]reflect.Type{}
-	for i := range object.NumField() {
-		f := object.Field(i)
+	for f := range object.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case f.Anonymous && name == "":
 			inner, required := keysOf(f.Type)
-			for key, field := range inner {
-				keys[key] = field
-			}
+			maps.Copy(keys, inner)
 			always = append(always, required...)
 		case f.IsExported() && name != "-":
 			keys[name] = f.Type

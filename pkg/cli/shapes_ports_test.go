@@ -36,25 +36,20 @@ var portShapes = []shape{
 	chain prerouting { type filter hook prerouting priority mangle; udp dport 5060 tproxy to :15060; }
 }`)
 		w := onEth0()
-		w.socket = transparent
+		w.socket = func() (net.PacketConn, error) { return transparent(t.Context()) }
 		return []way{w}
 	}, []string{"eth0"}, false},
-	{"multicast", func(t *testing.T, pbx, _ *lab.Namespace) []way {
-		t.Helper()
-		w4, w6 := onEth0(), v6way()
-		w4.to, w6.to = "224.0.1.75", "ff0e::75" // sip.mcast.net
-		w6.provider, w6.stranger = "2001:db8:203::5", "2001:db8:203::66"
-		for _, w := range []*way{&w4, &w6} {
-			group := net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(w.to), 5060))
-			w.socket = func() (net.PacketConn, error) {
-				link, err := net.InterfaceByName("eth0")
-				if err != nil {
-					return nil, err
-				}
-				return net.ListenMulticastUDP("udp", link, group)
+	{"multicast", func(*testing.T, *lab.Namespace, *lab.Namespace) []way {
+		w := onEth0()
+		w.to = "224.0.1.75" // sip.mcast.net
+		w.socket = func() (net.PacketConn, error) {
+			link, err := net.InterfaceByName("eth0")
+			if err != nil {
+				return nil, err
 			}
+			return net.ListenMulticastUDP("udp", link, net.UDPAddrFromAddrPort(netip.MustParseAddrPort("224.0.1.75:5060")))
 		}
-		return []way{w4}
+		return []way{w}
 	}, []string{"eth0"}, false},
 	{"broadcast", func(*testing.T, *lab.Namespace, *lab.Namespace) []way {
 		all, net := onEth0(), onEth0()
@@ -88,17 +83,17 @@ func translated(program, rule string, ways ...way) func(t *testing.T, pbx, outsi
 }
 
 // transparent opens the socket of a proxy on another port than packets are sent to.
-func transparent() (net.PacketConn, error) {
+func transparent(ctx context.Context) (net.PacketConn, error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1) }), err)
 	}}
-	return config.ListenPacket(context.Background(), "udp4", "0.0.0.0:15060")
+	return config.ListenPacket(ctx, "udp4", "0.0.0.0:15060")
 }
 
 // hairpin is a router that forwards a port of its outside to a phone on its LAN, for
 // others on the LAN too.
-func hairpin(t *testing.T, pbx, outside *lab.Namespace) []way {
+func hairpin(t *testing.T, pbx, _ *lab.Namespace) []way {
 	t.Helper()
 	phone := labtest.Host(t, "phone")
 	labtest.Link(t,

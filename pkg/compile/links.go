@@ -8,13 +8,13 @@ import (
 )
 
 // Fenced are the interfaces of the host whose packets are judged, sorted: those that the
-// policy means, and those that take packets off the wire of one of them before rules see
-// them come in by that, such as a macvlan. What belongs to a virtual machine never comes
+// policy means, those in a VRF that it means, and those that take packets off the wire of
+// one of them before rules see them come in by that, such as a macvlan. What belongs to a virtual machine never comes
 // to rules.
 func Fenced(p *policy.Policy, host ruleset.Host) []string {
 	var fenced []string
 	for _, link := range host.Interfaces {
-		if p.Fences(link.Name) || followed(p, host, link) {
+		if p.Fences(link.Name) || link.VRF != "" && p.Fences(link.VRF) || followed(p, host, link) {
 			fenced = append(fenced, link.Name)
 		}
 	}
@@ -25,6 +25,19 @@ func Fenced(p *policy.Policy, host ruleset.Host) []string {
 // Fences reports whether the packets that come in by the named interface are judged.
 func Fences(p *policy.Policy, host ruleset.Host, name string) bool {
 	return p.Fences(name) || slices.Contains(Fenced(p, host), name)
+}
+
+// judgedBefore are the VRFs of the host that the policy fences: what rules see come in by
+// them has been judged when it came in by an interface in them.
+func judgedBefore(p *policy.Policy, host ruleset.Host) []string {
+	var names []string
+	for _, link := range host.Interfaces {
+		if link.VRF != "" && p.Fences(link.VRF) && !p.Trusts(link.VRF) && !slices.Contains(names, link.VRF) {
+			names = append(names, link.VRF)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // followed reports whether an interface that the policy does not mean stands, over

@@ -65,6 +65,31 @@ func TestUnseenOnBridges(t *testing.T) {
 	}
 }
 
+// TestVRF: what comes in by an interface in a VRF is judged once, also if the policy means
+// the VRF only.
+func TestVRF(t *testing.T) {
+	host := links("eth0 device", "eth1 device", "red vrf")
+	host.Interfaces[0].VRF = "red"
+	for policy, want := range map[string]struct {
+		fenced []string
+		judged bool // before it comes in by the VRF
+	}{
+		"":                   {[]string{"eth0", "eth1", "red"}, true},
+		"interfaces: [eth0]": {[]string{"eth0"}, false},
+		"interfaces: [red]":  {[]string{"eth0", "red"}, true},
+		"interfaces: [eth1]": {[]string{"eth1"}, false},
+	} {
+		p := parse(t, policy)
+		if got := compile.Fenced(p, host); !slices.Equal(got, want.fenced) {
+			t.Errorf("%q: fenced are %q, want %q", policy, got, want.fenced)
+		}
+		s, _ := compile.State(p, nil, host)
+		if judged := strings.HasPrefix(rules(s.Chains["prerouting"]), `meta l4proto . th dport @ports iifname "red" return`); judged != want.judged {
+			t.Errorf("%q: judged before: %t\n%s", policy, judged, rules(s.Chains["prerouting"]))
+		}
+	}
+}
+
 // TestTranslation: what is translated to a fenced port is judged behind that, and a rule
 // about connections is only where something translates.
 func TestTranslation(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 // origins lists every prefix of every address set with its reason.
 func origins(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) ruleset.Origins {
 	l := originList{ruleset.Origins{Sets: map[string][]ruleset.Origin{}}}
+	l.room(p)
 	l.providers(p, addresses)
 	for _, a := range p.Trusted.Addresses {
 		l.add("trusted", a, ruleset.Origin{Owner: "trusted", Via: "addresses"})
@@ -36,10 +37,29 @@ func origins(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) 
 // originList collects origins by set.
 type originList struct{ ruleset.Origins }
 
+// room makes room for the addresses of the providers, which may be many.
+func (l *originList) room(p *policy.Policy) {
+	var need [2]int
+	for _, provider := range p.Providers {
+		for _, a := range provider.Addresses {
+			if a.Addr().Is4() {
+				need[0]++
+			} else {
+				need[1]++
+			}
+		}
+	}
+	for i, n := range need {
+		if n > 0 {
+			l.Sets[setsOf["providers"][i]] = make([]ruleset.Origin, 0, n+n/64)
+		}
+	}
+}
+
 // add adds a prefix to the set of its family.
 func (l *originList) add(set string, prefix netip.Prefix, o ruleset.Origin) {
 	o.Prefix = ruleset.Canonical(prefix)
-	set += suffix(o.Prefix.Addr())
+	set = setOf(set, o.Prefix.Addr())
 	l.Sets[set] = append(l.Sets[set], o)
 }
 
@@ -108,9 +128,17 @@ func single(a netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(a, a.BitLen())
 }
 
-func suffix(a netip.Addr) string {
-	if a.Is4() {
-		return "4"
+// setsOf are the names of the sets of a kind for IPv4 and IPv6. There may be very many
+// addresses to find them for.
+var setsOf = map[string][2]string{
+	"providers": {"providers4", "providers6"}, "trusted": {"trusted4", "trusted6"}, "asymmetric": {"asymmetric4", "asymmetric6"},
+	"blocked": {"blocked4", "blocked6"}, "protected": {"protected4", "protected6"},
+}
+
+// setOf returns the name of the set of a kind that an address belongs into.
+func setOf(kind string, a netip.Addr) string {
+	if a.Unmap().Is4() {
+		return setsOf[kind][0]
 	}
-	return "6"
+	return setsOf[kind][1]
 }

@@ -43,7 +43,7 @@ func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 			names = append(names, "asymmetric")
 		}
 		for _, name := range names {
-			var list []netip.Prefix
+			list := make([]netip.Prefix, 0, len(o.Sets[name+suffix]))
 			for _, origin := range o.Sets[name+suffix] {
 				list = append(list, origin.Prefix)
 			}
@@ -154,13 +154,17 @@ func (t table) prerouting(interfaces []ruleset.InInterface) ruleset.Chain {
 	if t.policy.Unknown.AllowReplies {
 		stage = ruleset.AfterTracking
 	}
-	rules := []ruleset.Rule{
+	var rules []ruleset.Rule
+	for _, name := range judgedBefore(t.policy, t.host) {
+		rules = append(rules, ruleset.NewRule(ruleset.Destination{Set: "ports"}, ruleset.InInterface{Name: name}, ruleset.Verdict{Kind: ruleset.Return}))
+	}
+	rules = append(rules,
 		toSIP(interfaces),
 		// Linux puts packets together again whose transport header begins in the second
 		// fragment, and none of their fragments has a port then. RFC 7112 section 5 lets
 		// every host discard them.
 		ruleset.NewRule(ruleset.FirstFragment{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "no_l4_header"}),
-	}
+	)
 	if t.classifies() {
 		// What comes back without a verdict, and what found no port in the set because its
 		// lifetime is over, leaves without what the classifier has noted on it. On packets

@@ -75,6 +75,9 @@ func TestExamine(t *testing.T) {
 		"untracks before": {add(chain("ip raw", "prerouting", -400, ruleset.OtherRule{Ports: sip, Untracked: true})), "judged-before", "connection tracking"},
 		"other ports":     {add(chain("ip raw", "prerouting", -400, ruleset.OtherRule{Ports: [][2]uint16{{80, 80}}, Drops: true})), "", ""},
 		"drops after":     {add(chain("ip filter", "input", 0, ruleset.OtherRule{Ports: sip, Drops: true})), "dropped-after", "nft list table ip filter"},
+		"drops after, in iptables": {add(ruleset.OtherChain{
+			Table: "ip filter", Program: "iptables-legacy -t filter", Name: "INPUT", Hook: "input", Rules: []ruleset.OtherRule{{Ports: sip, Drops: true}},
+		}), "dropped-after", "iptables-legacy -t filter -S"},
 		"drops by policy": {add(ruleset.OtherChain{Table: "ip filter", Name: "INPUT", Hook: "input", Drops: true}), "dropped-after", "no rule of it names a SIP port"},
 		"outgoing only":   {add(chain("ip filter", "output", 0, ruleset.OtherRule{Ports: sip, Drops: true})), "", ""},
 		"a flowtable":     {func(f *doctor.Facts) { f.Others.Flowtables = []string{"fast of table inet filter"} }, "flowtable", "fast of table inet filter"},

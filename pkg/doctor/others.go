@@ -22,7 +22,18 @@ func isBefore(c ruleset.OtherChain) bool {
 }
 
 func chainText(c ruleset.OtherChain) string {
+	if c.Program != "" {
+		return fmt.Sprintf("chain %s of %s", c.Name, c.Program)
+	}
 	return fmt.Sprintf("chain %s of table %s", c.Name, c.Table)
+}
+
+// lookAt is the command that shows a chain.
+func lookAt(c ruleset.OtherChain) string {
+	if c.Program != "" {
+		return c.Program + " -S"
+	}
+	return "nft list table " + c.Table
 }
 
 // before are chains that judge SIP before ringfence does.
@@ -45,7 +56,7 @@ func before(f Facts) []Finding {
 			}
 			found = append(found, Finding{
 				Name: "judged-before", Severity: notice.Warning, Finding: fmt.Sprintf("%s %s packets to SIP ports before ringfence sees them", chainText(c), does),
-				Why: why, WayOut: "look at it (nft list table " + c.Table + ") and take the rule out, or leave SIP to ringfence",
+				Why: why, WayOut: "look at it (" + lookAt(c) + ") and take the rule out, or leave SIP to ringfence",
 			})
 			break
 		}
@@ -59,20 +70,20 @@ func after(f Facts) []Finding {
 	accepted := map[string]bool{} // tables in which any rule accepts SIP
 	for _, c := range f.Others.Chains {
 		for _, r := range c.Rules {
-			accepted[c.Table] = accepted[c.Table] || r.Accepts && r.Meets(f.ports())
+			accepted[c.Table+c.Program] = accepted[c.Table+c.Program] || r.Accepts && r.Meets(f.ports())
 		}
 	}
 	for _, c := range f.Others.Chains {
 		if isBefore(c) || c.Hook == "output" || c.Hook == "postrouting" || c.Hook == "egress" {
 			continue
 		}
-		look := "look at it (nft list table " + c.Table + ") and accept what ringfence lets through: it drops the rest before"
+		look := "look at it (" + lookAt(c) + ") and accept what ringfence lets through: it drops the rest before"
 		if slices.ContainsFunc(c.Rules, func(r ruleset.OtherRule) bool { return r.Drops && r.Meets(f.ports()) }) {
 			found = append(found, Finding{
 				Name: "dropped-after", Severity: notice.Warning, Finding: chainText(c) + " drops packets to SIP ports that ringfence lets through",
 				Why: "the provider's calls may not arrive although ringfence allows them", WayOut: look,
 			})
-		} else if c.Drops && c.Hook == "input" && !accepted[c.Table] {
+		} else if c.Drops && c.Hook == "input" && !accepted[c.Table+c.Program] {
 			found = append(found, Finding{
 				Name: "dropped-after", Severity: notice.Note, Finding: chainText(c) + " drops by its policy, and no rule of it names a SIP port",
 				Why: "the provider's calls may not arrive although ringfence allows them", WayOut: look,

@@ -101,13 +101,20 @@ func (k armedKernel) Observe(ctx context.Context) (*ruleset.State, error) {
 	return withLifetime(s, lifetime(u), runsOut), nil
 }
 
+// slack is how long a commit may come after its generation was begun without giving the
+// ports less time.
+const slack = 400 * time.Millisecond
+
 // Commit does the plan.
 func (k armedKernel) Commit(ctx context.Context, p *plan.Plan) error {
 	u := k.session.unconfirmed()
-	if u == nil || k.session.arming != nil {
+	if u == nil {
 		return k.Kernel.Commit(ctx, p)
 	}
 	left := unconfirmedLeft(u, k.session.Now()) + kernelGrace
+	if k.session.arming != nil && left > lifetime(u)-slack {
+		return k.Kernel.Commit(ctx, p)
+	}
 	shorter := *p
 	runsOut := func(e ruleset.Element) bool { return e.Timeout > 0 }
 	shorter.Want = withLifetime(p.Want, left.Truncate(time.Millisecond), runsOut)

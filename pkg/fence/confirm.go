@@ -21,9 +21,8 @@ const (
 )
 
 // kernelGrace is how much later than the deadline the kernel takes the ports out of the
-// fence, if no process has undone the generation by then. It counts from the commit,
-// which is a little after the generation was begun, and is over 2 seconds after the
-// deadline.
+// fence, if no process has undone the generation by then. It is over 2 seconds after the
+// deadline at the latest: a commit may come up to slack after the generation was begun.
 const kernelGrace = 1500 * time.Millisecond
 
 // Pending is a generation that is undone unless it is confirmed.
@@ -130,6 +129,9 @@ func (f *committer) begun(ctx context.Context, u *journal.Unconfirmed) error {
 	if u == nil {
 		return nil
 	}
+	if before, err := f.Unconfirmed(); err == nil && before != nil && before.ID == u.ID {
+		return nil // the change is tried again, without the classifier
+	}
 	if f.Watchdog != nil {
 		// The watchdog is given the folder, which may be new.
 		if err := f.MakeFolder(); err != nil {
@@ -139,6 +141,7 @@ func (f *committer) begun(ctx context.Context, u *journal.Unconfirmed) error {
 			return fmt.Errorf("start the watchdog that undoes the change: %w", err)
 		}
 	}
+	u.Made = f.Now() // systemd may have needed some time
 	return f.SetUnconfirmed(*u)
 }
 

@@ -116,7 +116,7 @@ type Fence struct{ committer }
 // New returns a fence in a world.
 func New(c Config, w World) *Fence {
 	return &Fence{committer{session{
-		Config: c, World: w, store: store{journal.Journal{Folder: c.StateDir}, c.Notice},
+		Config: c, World: w, store: store{journal.Journal{Folder: c.StateDir}, c.Notice, &lastEntry{}},
 		engine: engine{Classifier: w.Classifier}, parsed: map[string]*policy.Policy{},
 	}}}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/journal"
@@ -18,6 +19,38 @@ import (
 type store struct {
 	journal.Journal
 	notice notice.Func
+	last   *lastEntry
+}
+
+// lastEntry is the generation that was read last. A command asks for it several times,
+// and it may be large. Nobody changes it.
+type lastEntry struct {
+	mu    sync.Mutex
+	mark  fileMark
+	entry *journal.Entry
+}
+
+// Newest is journal.Journal.Newest. A file that has not changed is not read again.
+func (s store) Newest() (*journal.Entry, error) {
+	numbers, err := s.Numbers()
+	if err != nil {
+		return nil, err
+	}
+	if len(numbers) == 0 {
+		return nil, journal.ErrNone
+	}
+	s.last.mu.Lock()
+	defer s.last.mu.Unlock()
+	number := numbers[len(numbers)-1]
+	mark := markOf(s.EntryFile(number))
+	if s.last.entry != nil && s.last.entry.Number == number && mark.same(s.last.mark) {
+		return s.last.entry, nil
+	}
+	entry, err := s.Entry(number)
+	if err == nil {
+		s.last.mark, s.last.entry = mark, entry
+	}
+	return entry, err
 }
 
 // newest reads the newest generation. It returns nil if there is none.

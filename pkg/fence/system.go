@@ -3,9 +3,11 @@ package fence
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/classifier"
@@ -45,7 +47,7 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Network:   system.Facts,
 		Folder:    system.Folder,
 		Condition: func(stateFolder string) host.Condition { return system.Condition(log, stateFolder) },
-		Others:    nft.ReadOthers,
+		Others:    readOthers,
 		MakeSaved: func(ctx context.Context) error { return iptables.MakeSaved(ctx, system.SavedRules()) },
 		Now:       system.Clock(log),
 	}
@@ -88,6 +90,24 @@ func others(name string, log *slog.Logger) []backend.Kernel {
 		all = slices.Delete(all, i, i+1)
 	}
 	return all
+}
+
+// readOthers reads what other programs have in nftables and in both flavours of iptables.
+func readOthers(ctx context.Context) (ruleset.Others, error) {
+	others, err := nft.ReadOthers(ctx)
+	if err != nil {
+		return others, err
+	}
+	legacy, err := iptables.ReadOthers()
+	others.Chains = append(others.Chains, legacy...)
+	for _, c := range legacy {
+		for _, r := range c.Rules {
+			if strings.HasPrefix(r.Helper, "sip") {
+				others.SIPHelpers = append(others.SIPHelpers, fmt.Sprintf("%s of chain %s of %s", r.Helper, c.Name, c.Program))
+			}
+		}
+	}
+	return others, err
 }
 
 // Rights are what the kernel lets this process do.

@@ -97,7 +97,7 @@ func (f Facts) Host() ruleset.Host {
 	for _, l := range f.Links {
 		h.Interfaces = append(h.Interfaces, ruleset.Interface{
 			Name: l.Name, AltNames: l.AltNames, Kind: l.Kind, Addresses: l.Addresses,
-			Parent: f.parent(l), Master: f.master(l),
+			Parent: f.parent(l), Master: f.master(l, masters...), VRF: f.master(l, vrf),
 		})
 	}
 	slices.SortFunc(h.Interfaces, func(a, b ruleset.Interface) int { return strings.Compare(a.Name, b.Name) })
@@ -137,16 +137,20 @@ func (f Facts) isUsed(r Route) bool {
 		return rule.V6 == r.To.Addr().Is6() && rule.Table == r.Table && rule.Suppress < r.To.Bits()
 	}
 	return slices.ContainsFunc(f.Rules, leads) ||
-		slices.ContainsFunc(f.Links, func(l Link) bool { return l.Kind == "vrf" && l.Table == r.Table })
+		slices.ContainsFunc(f.Links, func(l Link) bool { return l.Kind == vrf && l.Table == r.Table })
 }
 
 // masters are the kinds of interfaces by which packets of their ports come in. An
 // interface in a VRF has a master too, but its packets come in by the interface itself.
 var masters = []string{"bridge", "bond", "team", "hsr", "openvswitch", "batadv"}
 
-func (f Facts) master(link Link) string {
+// vrf is the kind of an interface that others are in only for their routes.
+const vrf = "vrf"
+
+// master returns the interface of certain kinds that a link is a port of.
+func (f Facts) master(link Link, kinds ...string) string {
 	for _, l := range f.Links {
-		if link.Master != 0 && l.Index == link.Master && slices.Contains(masters, l.Kind) {
+		if link.Master != 0 && l.Index == link.Master && slices.Contains(kinds, l.Kind) {
 			return l.Name
 		}
 	}

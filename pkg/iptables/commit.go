@@ -132,14 +132,18 @@ var errInterrupted = errors.New("interrupted")
 // reason to go back. If it fails again, what was there before is put back.
 func (c *change) mend(ctx context.Context, before *ruleset.State, failure error) error {
 	now, err := c.kernel.look(ctx)
-	if err != nil || now.stamp() == before.GenID {
+	if err != nil {
 		return failure
 	}
 	again := c.from(now, c.want)
+	explained := func(ctx context.Context) error { return again.explain(ctx, failure) }
+	if now.stamp() == before.GenID {
+		return again.inOwnConnection(ctx, explained)
+	}
 	if again.inOwnConnection(ctx, again.commit) == nil {
 		return nil
 	}
-	failure = again.inOwnConnection(ctx, func(ctx context.Context) error { return again.explain(ctx, failure) })
+	failure = again.inOwnConnection(ctx, explained)
 	if now, err = c.kernel.look(ctx); err != nil {
 		return failure
 	}

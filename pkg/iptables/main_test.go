@@ -71,7 +71,8 @@ func hosts() map[string]ruleset.Host {
 	router := ruleset.Host{Forwards: true, Engine: "bpf", Classified: []string{"eth0", "ppp1"}, Interfaces: []ruleset.Interface{
 		{Name: "eth0", Addresses: networks}, {Name: "ppp1", Addresses: networks},
 	}}
-	return map[string]ruleset.Host{"plain": {}, "classifier": {Engine: "bpf"}, "router": router}
+	vrf := ruleset.Host{Engine: "bpf", Classified: []string{"eth0"}, Interfaces: []ruleset.Interface{{Name: "eth0", VRF: "red"}, {Name: "red", Kind: "vrf"}}}
+	return map[string]ruleset.Host{"plain": {}, "classifier": {Engine: "bpf"}, "router": router, "VRF": vrf}
 }
 
 func compiled(t testing.TB, text string, host ruleset.Host) *ruleset.State {

@@ -139,25 +139,35 @@ func readTable(fd int, v6 bool, table string) ([]byte, error) {
 	return entries, err
 }
 
-// rawTable is readTable with the counters.
-func rawTable(fd int, v6 bool, table string) ([]byte, error) {
-	level := unix.SOL_IP
+func levelOf(v6 bool) int {
 	if v6 {
-		level = unix.SOL_IPV6
+		return unix.SOL_IPV6
 	}
+	return unix.SOL_IP
+}
+
+// tableInfo reads what the kernel says about a table of the legacy flavour (struct
+// ipt_getinfo). A table that the kernel has not is not made.
+func tableInfo(fd int, v6 bool, table string) ([]byte, error) {
 	if !slices.Contains(legacyTables(v6), table) {
 		return nil, unix.ENOENT
 	}
 	info := make([]byte, infoSize)
 	copy(info, table)
-	if err := getOption(fd, level, getInfo, info); err != nil {
+	return info, getOption(fd, levelOf(v6), getInfo, info)
+}
+
+// rawTable is readTable with the counters.
+func rawTable(fd int, v6 bool, table string) ([]byte, error) {
+	info, err := tableInfo(fd, v6, table)
+	if err != nil {
 		return nil, err
 	}
 	size := int(binary.NativeEndian.Uint32(info[sizeInInfo:]))
 	blob := make([]byte, entriesHead+size)
 	copy(blob, table)
 	binary.NativeEndian.PutUint32(blob[nameSize:], uint32(size))
-	if err := getOption(fd, level, getEntries, blob); err != nil {
+	if err := getOption(fd, levelOf(v6), getEntries, blob); err != nil {
 		return nil, err
 	}
 	return blob[entriesHead:], nil

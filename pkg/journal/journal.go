@@ -108,6 +108,9 @@ func (j Journal) Entry(number int) (*Entry, error) {
 	return &entry, nil
 }
 
+// EntryFile is the file of a generation.
+func (j Journal) EntryFile(number int) string { return j.path(entryFile(number)) }
+
 // Newest reads the newest generation. The error is ErrNone if there is none. If the
 // newest one is damaged, Newest fails: an older one would be another policy.
 func (j Journal) Newest() (*Entry, error) {

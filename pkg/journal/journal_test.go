@@ -330,3 +330,33 @@ func TestModes(t *testing.T) {
 		}
 	}
 }
+
+// TestDamageInPlainWords: what is wrong with a state file is said without the words of Go,
+// and a file that people will miss is set aside, not replaced.
+func TestDamageInPlainWords(t *testing.T) {
+	for content, want := range map[string]string{
+		"{":              "it ends too early",
+		`{"sha256": }`:   "it is not JSON: byte 12 is wrong",
+		`{"sha256": 1}`:  "sha256 is a number at byte 12",
+		`{"content": 1}`: "its content does not match its checksum",
+	} {
+		j := journal.Journal{Folder: t.TempDir()}
+		if err := journal.Write(j, journal.MovesFile, []string{"x"}); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(j.Folder, "journal", string(journal.MovesFile))
+		if err := os.WriteFile(path, []byte(content), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		var moves []string
+		err := journal.ReadOrAside(j, journal.MovesFile, &moves)
+		damaged, ok := errors.AsType[*journal.Damaged](err)
+		if !ok || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", content, err, want)
+			continue
+		}
+		if kept, err := os.ReadFile(damaged.SetAside); err != nil || string(kept) != content {
+			t.Errorf("%s: set aside is %q, %v", content, kept, err)
+		}
+	}
+}

@@ -106,3 +106,21 @@ func TestOthersWriteBetween(t *testing.T) {
 		apply(t, h, have)
 	}
 }
+
+// TestAnotherRunFinishes: a new table that another run finishes, between the transactions
+// of the one that has begun it, is the fence: the change is stale, and does not take it
+// away.
+func TestAnotherRunFinishes(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	want := compiled(t, everything)
+	p := difference(t, h, want)
+	err := h.Do(func() error {
+		return new(nft.Kernel).CommitBeside(t.Context(), p, 0, func() { apply(t, h, want) })
+	})
+	if !errors.Is(err, plan.ErrStale) {
+		t.Errorf("got %v, want that the plan is stale", err)
+	}
+	if p := difference(t, h, want); !p.Empty() || !p.Have.Exists {
+		t.Errorf("the fence that another run has made is not whole: %v", p.Changes)
+	}
+}

@@ -231,12 +231,37 @@ func undo(ctx context.Context, first []step) error {
 		case deleteTable:
 			return nil
 		case addTable:
-			return removing(doAnyway(ctx, []step{deleteTable{}}))
+			return removing(deleteUnfinished(ctx))
 		case addSet:
 			steps = append(steps, deleteSet{s.name})
 		}
 	}
 	return removing(doAnyway(ctx, steps))
+}
+
+// deleteUnfinished deletes a new table to which no packet comes yet. One that another run
+// has finished meanwhile stays: it is the fence.
+func deleteUnfinished(ctx context.Context) error {
+	const tries = 5
+	for range tries {
+		now, err := new(Kernel).Observe(ctx)
+		if err != nil || !now.Exists || hasHook(now) {
+			return err
+		}
+		if err = transact(ctx, now.GenID, []step{deleteTable{}}); !errors.Is(err, plan.ErrStale) {
+			return err
+		}
+	}
+	return nil // the next run finishes it
+}
+
+func hasHook(s *ruleset.State) bool {
+	for _, c := range s.Chains {
+		if c.Stage != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func removing(err error) error {

@@ -46,6 +46,16 @@ func TestSecondPlanIsEmpty(t *testing.T) {
 	}
 }
 
+// TestVRF: the rules of a host with a VRF are the same when they are read again.
+func TestVRF(t *testing.T) {
+	h := labtest.Host(t, "pbx")
+	want := compiledFor(t, "", ruleset.Host{Engine: "bpf", Interfaces: []ruleset.Interface{{Name: "eth0", VRF: "red"}, {Name: "red", Kind: "vrf"}}})
+	apply(t, h, want)
+	if p := difference(t, h, want); !p.Empty() || !strings.Contains(list(t, h), `iifname "red" return`) {
+		t.Errorf("the second plan is %+v, the table\n%s", p.Changes, list(t, h))
+	}
+}
+
 func TestStalePlan(t *testing.T) {
 	h := labtest.Host(t, "pbx")
 	p := difference(t, h, compiled(t, everything))

@@ -352,11 +352,10 @@ func (r *rewriting) lookup(e expression) bool {
 		content = l.kind.elements(set)
 	}
 	if register := attribute(e.data, unix.NFTA_LOOKUP_DREG); len(register) > 0 {
-		if word = "map"; number(register) == unix.NFT_REG_VERDICT {
-			word = "vmap"
-		} else {
+		if number(register) != unix.NFT_REG_VERDICT {
 			return r.load(number(register), loaded{text: text + " map " + content, kind: bitsOf})
 		}
+		word = "vmap"
 	}
 	return r.say(text, sign, word, content)
 }

@@ -56,9 +56,9 @@ func (u *understanding) expression(e expression) {
 	case "notrack":
 		u.rule.Untracked = true
 	case "match":
-		u.match(e)
+		u.rule.ReadMatch(e.text(unix.NFTA_MATCH_NAME), attribute(e.data, unix.NFTA_MATCH_INFO))
 	case "target":
-		u.target(e)
+		u.rule.ReadTarget(e.text(unix.NFTA_TARGET_NAME), attribute(e.data, unix.NFTA_TARGET_INFO))
 	}
 }
 
@@ -126,81 +126,4 @@ func (u *understanding) immediate(e expression) {
 	if value, ok := valueOf(e, unix.NFTA_IMMEDIATE_DATA); ok {
 		u.port, u.mark, u.masked, u.constant = false, false, allBits, value
 	}
-}
-
-// match understands xt_udp, xt_tcp and xt_mark: their first fields are the ranges of
-// ports, of source and destination, and the mark with its mask (linux/netfilter/
-// xt_tcpudp.h, xt_mark.h).
-func (u *understanding) match(e expression) {
-	info := attribute(e.data, unix.NFTA_MATCH_INFO)
-	switch name := e.text(unix.NFTA_MATCH_NAME); {
-	case (name == "udp" || name == "tcp") && len(info) >= 8:
-		low, high := binary.NativeEndian.Uint16(info[4:]), binary.NativeEndian.Uint16(info[6:])
-		if low != 0 || high != 65535 {
-			u.rule.Ports = append(u.rule.Ports, [2]uint16{low, high})
-		}
-	case name == "multiport" && len(info) >= multiportInverted && info[0] != sourcePorts:
-		u.rule.Ports = append(u.rule.Ports, multiports(info)...)
-	case name == "mark" && len(info) >= 8:
-		u.rule.Marks |= markBits(info)
-	}
-}
-
-// Where xt_multiport_v1 has its parts: what it looks at, the number of its ports, the
-// ports, and for each whether it begins a range (linux/netfilter/xt_multiport.h).
-const (
-	sourcePorts       = 0 // XT_MULTIPORT_SOURCE
-	multiportRanges   = 32
-	multiportInverted = 47
-)
-
-// multiports are the ports of an xt_multiport that is not inverted.
-func multiports(info []byte) [][2]uint16 {
-	var ports [][2]uint16
-	count := min(int(info[1]), 15)
-	for i := 0; i < count; i++ {
-		low := binary.NativeEndian.Uint16(info[2+2*i:])
-		high := low
-		if info[multiportRanges+i] != 0 && i+1 < count {
-			i++
-			high = binary.NativeEndian.Uint16(info[2+2*i:])
-		}
-		ports = append(ports, [2]uint16{low, high})
-	}
-	if len(info) > multiportInverted && info[multiportInverted] != 0 {
-		return nil
-	}
-	return ports
-}
-
-func (u *understanding) target(e expression) {
-	info := attribute(e.data, unix.NFTA_TARGET_INFO)
-	switch name := e.text(unix.NFTA_TARGET_NAME); {
-	case name == "REJECT" || name == "DROP":
-		u.rule.Drops = true
-	case name == "MARK" && len(info) >= 8:
-		u.rule.Marks |= markBits(info)
-	case name == "NOTRACK":
-		u.rule.Untracked = true
-	case name == "CT" && len(info) >= ctHelper+ctHelperSize:
-		// Its flags begin with that of --notrack (linux/netfilter/xt_CT.h).
-		u.rule.Untracked = binary.NativeEndian.Uint16(info)&1 != 0
-		u.rule.Helper = text(info[ctHelper : ctHelper+ctHelperSize])
-	}
-}
-
-// The place of a helper's name in xt_ct_target_info_v1.
-const (
-	ctHelper     = 12
-	ctHelperSize = 16
-)
-
-// markBits are the bits of a mark with its mask; with the mask of all bits, which is the
-// default, those that the mark has.
-func markBits(info []byte) uint32 {
-	mark, mask := binary.NativeEndian.Uint32(info), binary.NativeEndian.Uint32(info[4:])
-	if mask == allBits {
-		return mark
-	}
-	return mark | mask
 }

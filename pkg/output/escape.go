@@ -4,9 +4,9 @@
 package output
 
 import (
-	"crypto/rand"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"unicode"
@@ -16,7 +16,9 @@ import (
 // A mark stands for what only this program may send to a terminal: a colour, or the return
 // to the beginning of the line. It begins with a key that nobody can know beforehand, so
 // that no text from outside has one.
-var key = "\x1b" + rand.Text()
+// It is made without crypto/rand, which starts a timer: a program that may open no more
+// files would end there.
+var key = fmt.Sprintf("\x1b%016x", rand.Uint64())
 
 const markEnd = 'm'
 

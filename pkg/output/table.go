@@ -91,9 +91,9 @@ func writeRow(w io.Writer, row []string, widths []int, width int) {
 		indent = strings.Repeat(" ", len(row[0])-len(strings.TrimLeft(row[0], " "))+gap)
 	}
 	lines := strings.Split(Fold(row[last], max(room, 1), indent), "\n")
-	io.WriteString(w, strings.Join(append(slices.Clone(row[:last]), lines[0]), "\t")+"\n")
+	_, _ = io.WriteString(w, strings.Join(append(slices.Clone(row[:last]), lines[0]), "\t")+"\n")
 	for _, line := range lines[1:] {
-		io.WriteString(w, strings.Repeat("\t", last)+line+"\n")
+		_, _ = io.WriteString(w, strings.Repeat("\t", last)+line+"\n")
 	}
 }
 

@@ -66,12 +66,24 @@ func ipSet(builder *netipx.IPSetBuilder) *netipx.IPSet {
 // Removed returns the addresses that belong to a provider or are trusted now, and will
 // not after the plan.
 func (p *Plan) Removed() *netipx.IPSet {
+	names := []string{"providers4", "providers6", "trusted4", "trusted6"}
 	var builder netipx.IPSetBuilder
-	for _, name := range []string{"providers4", "providers6", "trusted4", "trusted6"} {
-		builder.AddSet(ruleset.Union(plainPrefixes(p.Have.Sets[name].Elements)))
+	for _, name := range names {
+		gone, _ := ruleset.Delta(p.Have.Sets[name].Elements, p.Want.Sets[name].Elements)
+		builder.AddSet(ruleset.Union(plainPrefixes(gone)))
 	}
-	for _, name := range []string{"providers4", "providers6", "trusted4", "trusted6"} {
-		builder.RemoveSet(ruleset.Union(plainPrefixes(p.Want.Sets[name].Elements)))
+	set := ipSet(&builder)
+	if len(set.Ranges()) == 0 {
+		return set
+	}
+	// Sets are large and changes small: what stays is only looked at where it matters.
+	builder.AddSet(set)
+	for _, name := range names {
+		for _, e := range p.Want.Sets[name].Elements {
+			if r := netipx.IPRangeFrom(e.From, e.To); e.Plain() && set.OverlapsRange(r) {
+				builder.RemoveRange(r)
+			}
+		}
 	}
 	return ipSet(&builder)
 }

@@ -213,8 +213,16 @@ func (i Inside) String() string {
 // FindInside returns the networks that CutInside is about: the site's own, on an
 // interface for which fenced returns true, and not wholly covered by allowed.
 func FindInside(host ruleset.Host, fenced func(name string) bool, allowed []netip.Prefix) []ruleset.Network {
-	trusted := ruleset.Union(allowed)
-	return slices.DeleteFunc(host.OwnNetworks(), func(n ruleset.Network) bool {
-		return !fenced(n.Interface) || trusted.ContainsPrefix(n.Prefix)
-	})
+	networks := slices.DeleteFunc(host.OwnNetworks(), func(n ruleset.Network) bool { return !fenced(n.Interface) })
+	if len(networks) == 0 {
+		return nil
+	}
+	var near []netip.Prefix
+	for _, p := range allowed {
+		if slices.ContainsFunc(networks, func(n ruleset.Network) bool { return n.Prefix.Overlaps(ruleset.Canonical(p)) }) {
+			near = append(near, p)
+		}
+	}
+	trusted := ruleset.Union(near)
+	return slices.DeleteFunc(networks, func(n ruleset.Network) bool { return trusted.ContainsPrefix(n.Prefix) })
 }

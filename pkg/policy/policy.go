@@ -186,7 +186,11 @@ func Matches(pattern, link string) bool {
 // Allowed returns all prefixes that the policy itself lists for providers or as
 // trusted, without those that names lead to.
 func (p *Policy) Allowed() []netip.Prefix {
-	allowed := slices.Clone(p.Trusted.Addresses)
+	most := len(p.Trusted.Addresses)
+	for _, provider := range p.Providers {
+		most += len(provider.Addresses) + len(provider.Registrars)
+	}
+	allowed := append(make([]netip.Prefix, 0, most), p.Trusted.Addresses...)
 	for _, provider := range p.Providers {
 		for _, a := range provider.Addresses {
 			allowed = append(allowed, a.Prefix)

@@ -3,17 +3,15 @@ package resolve
 import (
 	"net/netip"
 	"slices"
-
-	"go4.org/netipx"
 )
 
 // AddressFilter says which addresses a name must not have.
 type AddressFilter struct {
 	// Own are the addresses of this host.
 	Own []netip.Addr
-	// Listed are the prefixes that the policy itself allows. A private address is
-	// accepted only if it is among them.
-	Listed *netipx.IPSet
+	// Listed reports whether the policy itself allows an address. A private address is
+	// accepted only if it does.
+	Listed func(netip.Addr) bool
 }
 
 var (
@@ -60,7 +58,7 @@ func (s AddressFilter) Reject(a netip.Addr) string {
 		return "is a link-local address"
 	case reserved.Contains(a):
 		return "is reserved"
-	case a.IsPrivate() && (s.Listed == nil || !s.Listed.Contains(a)):
+	case a.IsPrivate() && (s.Listed == nil || !s.Listed(a)):
 		return "is a private address; to allow it, add it to addresses in the policy"
 	}
 	return ""

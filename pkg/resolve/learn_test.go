@@ -246,7 +246,7 @@ func TestDeletedNamesAreNoType(t *testing.T) {
 // unbelievable does not stay for having been remembered.
 func TestWhatIsNotBelievedLeaves(t *testing.T) {
 	l := newLearner(t)
-	l.settings.Filter = resolve.AddressFilter{Listed: ruleset.Union([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})}
+	l.settings.Filter = resolve.AddressFilter{Listed: ruleset.Union([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}).Contains}
 	const zone = "sip.example A 192.0.2.1\nsip.example A 10.0.0.1\nsip.example A 198.51.100.10"
 	l.ask(0, zone)
 	l.want("10.0.0.1 192.0.2.1 198.51.100.10")
@@ -272,7 +272,7 @@ func TestBogonsNeverEnter(t *testing.T) {
 	l := newLearner(t)
 	l.settings.Filter = resolve.AddressFilter{
 		Own:    []netip.Addr{netip.MustParseAddr("198.51.100.10")},
-		Listed: ruleset.Union([]netip.Prefix{netip.MustParsePrefix("10.7.0.0/16")}),
+		Listed: ruleset.Union([]netip.Prefix{netip.MustParsePrefix("10.7.0.0/16")}).Contains,
 	}
 	bogons := []string{
 		"0.0.0.0", "0.1.2.3", "127.0.0.1", "127.9.9.9", "224.0.0.1", "239.1.1.1", "169.254.1.1", "240.0.0.1", "255.255.255.255",

@@ -104,6 +104,9 @@ type Interface struct {
 	// Master is the bridge or bond that the interface is a port of, "" for none.
 	// Rules see packets come in by the master.
 	Master string `json:"master,omitempty"`
+	// VRF is the one that the interface is in, "" for none. Rules see its packets twice:
+	// come in by the interface, and then by the VRF.
+	VRF string `json:"vrf,omitempty"`
 	// Addresses are the interface's own addresses, each with the length of the
 	// connected network.
 	Addresses []netip.Prefix `json:"addresses,omitempty"`

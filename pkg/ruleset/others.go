@@ -14,8 +14,10 @@ type Others struct {
 
 // OtherChain is a chain of another program.
 type OtherChain struct {
-	// Table is its family and name, as nft writes them.
+	// Table is its family and name, as nft writes them. Program is what shows it, "" for
+	// nft.
 	Table, Name string
+	Program     string
 	// Hook is where packets come to it, "" for one that others jump to.
 	Hook     string
 	Priority int

@@ -112,6 +112,9 @@ func (s *Site) Classified() []string {
 		if slices.ContainsFunc(h.Interfaces, func(o ruleset.Interface) bool { return o.Name != i.Name && h.SeenAs(o.Name) == i.Name }) {
 			continue // it is read on its ports
 		}
+		if slices.ContainsFunc(h.Interfaces, func(o ruleset.Interface) bool { return o.VRF == i.Name }) {
+			continue // what comes in by a VRF comes in by the interfaces in it
+		}
 		listed := len(p.Interfaces) > 0
 		outside := len(h.Outside) == 0 || slices.Contains(h.Outside, seen)
 		wanted := listed || (port || i.Master == "") && (outside || p.Unknown.Accept)

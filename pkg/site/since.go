@@ -66,8 +66,12 @@ func blindAlarms(s *Site, l Look) []Alarm {
 		}
 		there := slices.ContainsFunc(s.Host.Interfaces, func(i ruleset.Interface) bool { return i.Name == name })
 		if why != nil && there {
+			text := "scanners are not recognised there any more"
+			if len(s.Policy.Unknown.RequireUserAgent) > 0 {
+				text = "no User-Agent is read there any more, so unknown phones are dropped"
+			}
 			alarms = append(alarms, Alarm{
-				Kind: AlarmBlind, Name: name, Text: fmt.Sprintf("scanners are not recognised there any more: %v", why),
+				Kind: AlarmBlind, Name: name, Text: fmt.Sprintf("%s: %v", text, why),
 				WayOut: "take away what stands in the way (tc filter show dev " + name + " ingress), then run ringfence refresh",
 			})
 		}

@@ -9,9 +9,13 @@ package site
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"go4.org/netipx"
 
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -115,7 +119,9 @@ func Targets(p *policy.Policy) []resolve.Target {
 
 // AddressFilter returns the rules for addresses that names must not have.
 func AddressFilter(p *policy.Policy, h ruleset.Host) resolve.AddressFilter {
-	s := resolve.AddressFilter{Listed: ruleset.Union(p.Allowed())}
+	// Policies are large, and few names have a private address.
+	listed := sync.OnceValue(func() *netipx.IPSet { return ruleset.Union(p.Allowed()) })
+	s := resolve.AddressFilter{Listed: func(a netip.Addr) bool { return listed().Contains(a) }}
 	for _, i := range h.Interfaces {
 		for _, address := range i.Addresses {
 			s.Own = append(s.Own, address.Addr())

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/backend"
@@ -73,22 +72,6 @@ func TestWaysOut(t *testing.T) {
 	} {
 		if WayOut(resolve.WayOut{Kind: kind, Name: "sip.example"}) == "" {
 			t.Errorf("%s has no words", kind)
-		}
-	}
-}
-
-// TestFlags: what a flag may be is said without the words of Go.
-func TestFlags(t *testing.T) {
-	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	flags.Int("accounts", 1, "")
-	flags.Bool("check", false, "")
-	for arg, want := range map[string]string{
-		"--accounts=x":  `invalid argument "x" for "--accounts" flag: write a whole number`,
-		"--check=maybe": `invalid argument "maybe" for "--check" flag: write true or false, or the flag alone`,
-		"--other":       "unknown flag: --other",
-	} {
-		if err := Flag(flags.Parse([]string{arg})); err == nil || err.Error() != want {
-			t.Errorf("%s: %v, want %q", arg, err, want)
 		}
 	}
 }

@@ -1,12 +1,8 @@
 package hint
 
 import (
-	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-
-	"github.com/spf13/pflag"
 
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
@@ -66,17 +62,4 @@ func Mistake(m policy.Mistake) string {
 		return m.Error() + ": see ringfence signatures --all"
 	}
 	return m.Error()
-}
-
-// Flag says what a flag may be, where the library has only the words of Go.
-func Flag(err error) error {
-	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
-	if _, number := errors.AsType[*strconv.NumError](err); !ok || !number {
-		return err
-	}
-	may := "a whole number"
-	if invalid.GetFlag().Value.Type() == "bool" {
-		may = "true or false, or the flag alone"
-	}
-	return fmt.Errorf("invalid argument %q for \"--%s\" flag: write %s", invalid.GetValue(), invalid.GetFlag().Name, may)
 }

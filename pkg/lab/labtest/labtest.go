@@ -242,14 +242,18 @@ func Until(t testing.TB, what string, is func() bool) {
 
 // Count returns how often a test repeats something slow: short in ordinary tests, long
 // if RINGFENCE_LONG is set, as scripts/faults does. If that is a number, the long form is
-// divided by it. What the long form has less of, such as a step, is not divided.
+// divided by it; what the long form has less of, such as a step, is multiplied.
 func Count(short, long int) int {
 	text := os.Getenv("RINGFENCE_LONG")
 	if text == "" {
 		return short
 	}
-	if part, err := strconv.Atoi(text); err == nil && part > 1 && long > short {
-		return max(short, long/part)
+	part, err := strconv.Atoi(text)
+	switch {
+	case err != nil || part <= 1:
+		return long
+	case long < short:
+		return min(short, long*part)
 	}
-	return long
+	return max(short, long/part)
 }
