@@ -51,7 +51,11 @@ func (c *change) explain(ctx context.Context, failure error) error {
 		err := c.tool.restore(ctx, w, []string{":" + needChain + " - [0:0]", "[0:0] -A " + needChain + " " + n.line})
 		_ = c.tool.restore(ctx, w, []string{"-F " + needChain, "-X " + needChain})
 		if err != nil {
-			return fmt.Errorf("%w: %w", missing("iptables here lacks "+n.module+": load that module, or install the package of the kernel's extra modules"), failure)
+			module := n.module
+			if c.tool.flavour == NFT {
+				module += " or nft_compat"
+			}
+			return fmt.Errorf("%w: %w", missing("iptables here lacks "+module+": load that module, or install the package of the kernel's extra modules"), failure)
 		}
 	}
 	return failure

@@ -89,7 +89,7 @@ func programError(code int, text string) error {
 		return fmt.Errorf("another program has been changing iptables for %d s: %s", lockSeconds, text)
 	case strings.Contains(text, "Failed to initialize nft"), strings.Contains(text, "Could not fetch rule set generation id: Invalid argument"):
 		return missing("this iptables needs nf_tables, which the kernel lacks: load the module nf_tables, or use backend: iptables-legacy (" + text + ")")
-	case strings.Contains(text, "can't initialize ip") || strings.Contains(text, "Table does not exist"):
+	case strings.Contains(text, "can't initialize ip") || strings.Contains(text, "unable to initialize table") || strings.Contains(text, "Table does not exist"):
 		return missing("this kernel lacks a table of iptables: load iptable_raw, iptable_mangle and iptable_filter, and the same of ip6table (" + text + ")")
 	}
 	return fmt.Errorf("exit status %d: %s", code, text)
