@@ -11,9 +11,7 @@ import (
 // TestUnitsAreConfined: systemd itself finds that the services may do little: their
 // exposure is 2.0 at most, of 10.
 func TestUnitsAreConfined(t *testing.T) {
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skip("there is no systemd-analyze here, which knows how much a service may do")
-	}
+	labtest.Need(t, "systemd-analyze")
 	units, err := filepath.Glob("systemd/*.service")
 	labtest.Must(t, err)
 	for _, unit := range units {

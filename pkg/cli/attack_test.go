@@ -219,9 +219,9 @@ func TestFewResources(t *testing.T) {
 		b.back(t)
 		tried++
 	}
-	// With less than 9 the runtime of Go itself may end before the program begins: besides
-	// the three streams it keeps two files of a cgroup open, and polls with two more.
-	for files := 9; files <= labtest.Count(20, 60); files += labtest.Count(4, 1) {
+	// With less than 8 the runtime of Go itself may end before the program begins: besides
+	// the three streams it keeps two files of a cgroup open, and needs two to poll a third.
+	for files := 8; files <= labtest.Count(20, 60); files += labtest.Count(4, 1) {
 		try(fmt.Sprintf("%d files", files), "prlimit", fmt.Sprintf("--nofile=%d:%[1]d", files))
 	}
 	try("no memory to lock", "prlimit", "--memlock=0:0")

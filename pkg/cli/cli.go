@@ -51,7 +51,6 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	beginPolling()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	out := &checkedWriter{Writer: stdout}
@@ -108,14 +107,6 @@ func asksForJSON(args []string) bool {
 		}
 	}
 	return false
-}
-
-// beginPolling makes Go's runtime open what it polls files with (epoll). If that fails it
-// ends the program with a trace, so it comes first, while there are file descriptors left.
-func beginPolling() {
-	if f, err := os.Open(os.DevNull); err == nil {
-		_ = f.Close()
-	}
 }
 
 // checkedWriter records write errors, so that incomplete output is not taken for

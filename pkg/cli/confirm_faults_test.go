@@ -62,15 +62,22 @@ func (s *site) stands(t *testing.T) bool {
 	return s.fenced(t) && s.with(t, "192.0.2.0/24")
 }
 
+// aboutToConfirm is a site with one policy in force and another in its file.
+func aboutToConfirm(t *testing.T) *site {
+	t.Helper()
+	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+	t.Cleanup(func() { killWatchdogs(t, s) })
+	s.must(t, 0, "apply")
+	s.write(t, otherStatic)
+	return s
+}
+
 // TestConfirmKilled: SIGKILL of the command at any time leaves no unconfirmed fence.
 func TestConfirmKilled(t *testing.T) { eachBackend(t, confirmKilled) }
 
 func confirmKilled(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
-	t.Cleanup(func() { killWatchdogs(t, s) })
-	s.must(t, 0, "apply")
-	s.write(t, otherStatic)
+	s := aboutToConfirm(t)
 	var undone lateness
 	times := labtest.Count(10, 500)
 	defer func() { undone.report(t, "SIGKILL of apply --confirm at a random time", times) }()
@@ -112,10 +119,7 @@ func confirmEverythingKilled(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
-			t.Cleanup(func() { killWatchdogs(t, s) })
-			s.must(t, 0, "apply")
-			s.write(t, otherStatic)
+			s := aboutToConfirm(t)
 			var undone lateness
 			defer func() { undone.report(t, "SIGKILL of "+test.name, test.repeat) }()
 			for range test.repeat {
@@ -155,10 +159,7 @@ func TestConfirmHangUp(t *testing.T) { eachBackend(t, confirmHangUp) }
 
 func confirmHangUp(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
-	t.Cleanup(func() { killWatchdogs(t, s) })
-	s.must(t, 0, "apply")
-	s.write(t, otherStatic)
+	s := aboutToConfirm(t)
 	var undone lateness
 	times := labtest.Count(3, 100)
 	defer func() { undone.report(t, "its terminal hangs up", times) }()

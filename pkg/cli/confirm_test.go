@@ -238,7 +238,7 @@ func TestConfirmCounts(t *testing.T) {
 			}
 		}
 		reads(" 0 packets of providers and trusted let through")
-		knock(t, outside, "203.0.113.5", "203.0.113.1", 5060)
+		sendPacket(t, outside, "203.0.113.5", "203.0.113.1", 5060)
 		reads(" 1 packet of providers and trusted let through")
 		_, err := master.WriteString("y\n")
 		labtest.Must(t, err)

@@ -61,10 +61,7 @@ func TestUndoneClassifier(t *testing.T) {
 // nor is undone with it.
 func TestConfirmMeanwhile(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
-	t.Cleanup(func() { killWatchdogs(t, s) })
-	s.must(t, 0, "apply")
-	s.write(t, otherStatic)
+	s := aboutToConfirm(t)
 	s.must(t, 0, "apply", "--confirm", "60s")
 	killWatchdogs(t, s)
 	daemon := serve(t, s)

@@ -145,7 +145,7 @@ func testScannersAreBanned(t *testing.T) {
 }
 
 // TestScannersAreNamed: where everybody unknown is dropped, the counters say who
-// was knocking, and nobody is banned.
+// was scanning, and nobody is banned.
 func TestScannersAreNamed(t *testing.T) { eachBackend(t, testScannersAreNamed) }
 
 func testScannersAreNamed(t *testing.T) {
@@ -277,8 +277,8 @@ func TestMarkNeverLeaves(t *testing.T) {
 				ask(t, stranger, stranger4, pbx4, "OPTIONS", agent)
 				ask(t, w.provider, edge1, pbx4, "OPTIONS", agent)
 			}
-			knock(t, stranger, stranger4, pbx4, 9)
-			knock(t, w.provider, edge1, pbx4, 9)
+			sendPacket(t, stranger, stranger4, pbx4, 9)
+			sendPacket(t, w.provider, edge1, pbx4, 9)
 			var now map[string]uint64
 			until(t, "all packets arrive", func() bool {
 				now = counters(t, w.pbx)

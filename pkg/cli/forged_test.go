@@ -274,13 +274,13 @@ func testForgedAndOddPackets(t *testing.T) {
 	}
 
 	e := listen(t, w.pbx, 5060, pbx4, pbx6)
-	knock(t, phone, "192.168.1.50", pbx4, 5060)
-	knock(t, phone, "fd00::50", pbx6, 5060)
+	sendPacket(t, phone, "192.168.1.50", pbx4, 5060)
+	sendPacket(t, phone, "fd00::50", pbx6, 5060)
 	until(t, "the packets of the phones on the LAN", func() bool { return e.From("192.168.1.50") == 1 && e.From("fd00::50") == 1 })
 	for _, port := range []int{10000, 22, 5059, 5062} {
 		other := listen(t, w.pbx, port, pbx4, pbx6)
-		knock(t, stranger, v4, pbx4, port)
-		knock(t, stranger, v6, pbx6, port)
+		sendPacket(t, stranger, v4, pbx4, port)
+		sendPacket(t, stranger, v6, pbx6, port)
 		connect(t, stranger, pbx4, port)
 		connect(t, stranger, pbx6, port)
 		until(t, fmt.Sprintf("packets and connections to port %d", port), func() bool { return other.From(v4) == 2 && other.From(v6) == 2 })
@@ -312,11 +312,11 @@ func testTwoInterfacesInOneNetwork(t *testing.T) {
 	e := listen(t, pbx, 5060, "192.168.1.2", "192.168.1.3")
 	s := newSite(t, pbx, "version: 1\ntrusted: {addresses: [192.168.0.0/16, 10.200.0.0/24], asymmetric: [10.200.0.0/24]}\n")
 	s.must(t, 0, "apply")
-	knock(t, phones["vpn0"], "192.168.77.7", "192.168.1.2", 5060) // forged
-	knock(t, phones["eth0"], "192.168.1.50", "192.168.1.2", 5060)
-	knock(t, phones["wlan0"], "192.168.1.60", "192.168.1.3", 5060)
-	knock(t, phones["wlan0"], "192.168.1.60", "192.168.1.2", 5060)
-	knock(t, phones["vpn0"], "10.200.0.9", "192.168.1.2", 5060)
+	sendPacket(t, phones["vpn0"], "192.168.77.7", "192.168.1.2", 5060) // forged
+	sendPacket(t, phones["eth0"], "192.168.1.50", "192.168.1.2", 5060)
+	sendPacket(t, phones["wlan0"], "192.168.1.60", "192.168.1.3", 5060)
+	sendPacket(t, phones["wlan0"], "192.168.1.60", "192.168.1.2", 5060)
+	sendPacket(t, phones["vpn0"], "10.200.0.9", "192.168.1.2", 5060)
 	until(t, "the packets of the phones", func() bool {
 		return e.From("192.168.1.50") == 1 && e.From("192.168.1.60") == 2 && e.From("10.200.0.9") == 1
 	})

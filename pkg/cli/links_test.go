@@ -28,8 +28,8 @@ func passes(t *testing.T, pbx, outside *lab.Namespace, from, provider, to string
 	t.Helper()
 	e := listen(t, pbx, 5060, to)
 	defer e.Close()
-	knock(t, outside, from, to, 5060)
-	knock(t, outside, provider, to, 5060)
+	sendPacket(t, outside, from, to, 5060)
+	sendPacket(t, outside, provider, to, 5060)
 	until(t, "the provider's packet", func() bool { return e.From(provider) == 1 })
 	return e.From(from) > 0
 }
@@ -68,7 +68,7 @@ func TestTrustedInterfaces(t *testing.T) {
 	s.must(t, 0, "apply")
 	for _, by := range []struct{ from, to string }{{"192.168.7.20", "192.168.7.1"}, {"192.168.7.21", "192.168.7.1"}, {"2001:db8:7::20", "2001:db8:7::1"}} {
 		e := listen(t, pbx, 5060, by.to)
-		knock(t, outside, by.from, by.to, 5060)
+		sendPacket(t, outside, by.from, by.to, 5060)
 		until(t, by.from+" comes in by the trusted interface", func() bool { return e.From(by.from) == 1 })
 		labtest.Must(t, e.Close())
 	}

@@ -74,7 +74,7 @@ func testCutLive(t *testing.T) {
 	answered(t, pbx, outside, "203.0.113.67", "203.0.113.1")
 	answered(t, pbx, outside, "203.0.113.5", "203.0.113.1")
 	e := listen(t, pbx, 5060, "203.0.113.1")
-	knock(t, outside, "203.0.113.68", "203.0.113.1", 5060)
+	sendPacket(t, outside, "203.0.113.68", "203.0.113.1", 5060)
 	until(t, "a packet without an answer", func() bool { return e.From("203.0.113.68") == 1 })
 
 	refused := func(want string, args ...string) {
@@ -135,7 +135,7 @@ func TestCutInsideNeighbours(t *testing.T) {
 	s.must(t, 0, "apply") // nobody is there
 	s.must(t, 0, "down")
 	e := listen(t, pbx, 5060, "192.168.7.1")
-	knock(t, lan, "192.168.7.20", "192.168.7.1", 5060)
+	sendPacket(t, lan, "192.168.7.20", "192.168.7.1", 5060)
 	until(t, "the phone's packet", func() bool { return e.From("192.168.7.20") == 1 })
 	fresh := newSite(t, pbx, linksPolicy)
 	o := fresh.must(t, 3, "apply")

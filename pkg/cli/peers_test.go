@@ -186,8 +186,8 @@ func testScannersAndProvider(t *testing.T) {
 	}
 	t.Run("no call from the provider's other hosts", func(t *testing.T) {
 		e := listen(t, w.pbx, 5060, pbx4)
-		knock(t, w.provider, providerForeverOut, pbx4, 5060)
-		knock(t, w.provider, edge1, pbx4, 5060)
+		sendPacket(t, w.provider, providerForeverOut, pbx4, 5060)
+		sendPacket(t, w.provider, edge1, pbx4, 5060)
 		until(t, "the registrar's packet", func() bool { return e.From(edge1) == 1 })
 		if n := e.From(providerForeverOut); n != 0 {
 			t.Errorf("%d packets from an address that no record names", n)
@@ -250,8 +250,8 @@ func listensAt(t *testing.T, h *lab.Namespace, protocol string, port int) (found
 	return found
 }
 
-// knock sends one UDP packet.
-func knock(t *testing.T, from *lab.Namespace, fromAddress, to string, port int) {
+// sendPacket sends one UDP packet.
+func sendPacket(t *testing.T, from *lab.Namespace, fromAddress, to string, port int) {
 	t.Helper()
 	source, err := labtest.NewSource(from, net.JoinHostPort(fromAddress, "0"), net.JoinHostPort(to, fmt.Sprint(port)), []byte("INVITE sip:100@pbx SIP/2.0\r\n\r\n"))
 	labtest.Must(t, err)
