@@ -69,7 +69,8 @@ func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
 }
 
 func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
-	chains := map[string]ruleset.Chain{"no_l4_header": {Rules: t.noL4Header()}}
+	chains := map[string]ruleset.Chain{}
+	t.noL4Header(chains)
 	if t.classifies() {
 		chains["pass"] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(t.clearMark(), accept)}}
 		// An allowed source may send what scanners send. It passes, and somebody should look
@@ -97,8 +98,16 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 		delete(chains, "allowed")
 	}
 	if families := askedIn(chains, "spoofed"); len(families) > 0 {
-		exceptions := t.spoofExceptions(families...)
-		chains["spoofed"] = ruleset.Chain{Rules: append(exceptions, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
+		spoofed := family{table: t, chains: chains, chain: "spoofed"}
+		chains["spoofed"] = ruleset.Chain{Rules: t.spoofExceptions(families...)}
+		for _, v6 := range slices.Backward(families) {
+			spoofed.v6 = v6
+			if v6 && len(families) > 1 {
+				spoofed.count("dropped_spoofed", ruleset.IPv6Packet{})
+			} else {
+				spoofed.count("dropped_spoofed")
+			}
+		}
 	}
 	if t.host.Forwards || t.host.Translates {
 		// A fenced port behind one that is not fenced: the translation of the
@@ -271,14 +280,14 @@ func toSIP(interfaces []ruleset.InInterface, first ...ruleset.Statement) ruleset
 	return ruleset.NewRule(append(statements, interfaces[0], ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"})...)
 }
 
-// noL4Header drops fragments without a transport header, which a rule can only say of
-// what is left when all that has one is gone.
-func (t table) noL4Header() []ruleset.Rule {
-	rules := []ruleset.Rule{ruleset.NewRule(ruleset.HasTransport{}, ruleset.Verdict{Kind: ruleset.Return})}
+// noL4Header drops fragments of IPv6 without a transport header, which a rule can only
+// say of what is left when all that has one is gone.
+func (t table) noL4Header(chains map[string]ruleset.Chain) {
+	v6 := family{table: t, v6: true, chains: chains, chain: "no_l4_header"}
+	v6.rule(ruleset.HasTransport{}, ruleset.Verdict{Kind: ruleset.Return})
 	for _, in := range t.fenced() {
-		rules = append(rules, ruleset.NewRule(in, ruleset.Count("dropped_unknown"), t.verdict("dropped_unknown")))
+		v6.count("dropped_unknown", in)
 	}
-	return rules
 }
 
 // verdict returns what happens to a packet that a counter counts.
