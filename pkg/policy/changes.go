@@ -50,6 +50,7 @@ var keys = []key{
 	one("bans.duration", func(p *Policy) string { return DurationText(p.Bans.Duration) }),
 	one("bans.size", func(p *Policy) string { return fmt.Sprint(p.Bans.Size) }),
 	many("bans.addresses", func(p *Policy) []string { return prefixTexts(p.Bans.Addresses) }),
+	one("events.keep", func(p *Policy) string { return DurationText(p.Events.Keep) }),
 	many("dns.servers", func(p *Policy) []string { return texts(p.DNS.Servers) }),
 	one("dns.refresh.min", func(p *Policy) string { return DurationText(p.DNS.Min) }),
 	one("dns.refresh.max", func(p *Policy) string { return DurationText(p.DNS.Max) }),

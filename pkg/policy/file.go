@@ -25,6 +25,7 @@ type file struct {
 	Unknown    unknownFile    `yaml:"unknown"`
 	Signatures signaturesFile `yaml:"signatures"`
 	Bans       bansFile       `yaml:"bans"`
+	Events     eventsFile     `yaml:"events"`
 	DNS        dnsFile        `yaml:"dns"`
 
 	root *yaml.Node
@@ -85,6 +86,10 @@ type bansFile struct {
 	Duration  scalar   `yaml:"duration"`
 	Size      scalar   `yaml:"size"`
 	Addresses []scalar `yaml:"addresses"`
+}
+
+type eventsFile struct {
+	Keep scalar `yaml:"keep"`
 }
 
 type dnsFile struct {
