@@ -75,7 +75,9 @@ func meanings() []meaning {
 	to := func(protocol ruleset.Protocol, port uint16) judge.Packet {
 		return packet(from4, func(p *judge.Packet) { p.Protocol, p.Port = protocol, port })
 	}
-	saying := func(text string) judge.Packet { return packet(from4, func(p *judge.Packet) { p.Message = []byte(text) }) }
+	saying := func(text string) judge.Packet {
+		return packet(from4, func(p *judge.Packet) { p.Message = []byte(text) })
+	}
 	noWay := packet(from4, func(p *judge.Packet) { p.NoWayBack = true })
 	broadcast := packet(from4, func(p *judge.Packet) { p.NotUnicast = true })
 	reply := packet(from4, func(p *judge.Packet) { p.Reply = true })
