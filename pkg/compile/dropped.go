@@ -32,15 +32,20 @@ const (
 // the packet, and drops it. Each is a rule of its own, because a rule whose set is full
 // ends there, and the packet is dropped all the same.
 func (f family) drop(counter string) {
+	record := ruleset.Record{V6: f.v6, Set: f.set("dropped"), For: droppedFor}
+	end := []ruleset.Statement{ruleset.Count(counter), f.verdict(counter)}
+	if f.policy.Events.Keep == 0 {
+		f.rule(record)
+		f.rule(end...)
+		return
+	}
 	reason := strings.TrimPrefix(counter, droppedCounter)
 	lately := ruleset.Source{V6: f.v6, Set: loggedSet + f.set(reason)}
-	kept := ruleset.Source{V6: f.v6, Set: f.set("dropped")}
-	end := []ruleset.Statement{ruleset.Count(counter), f.verdict(counter)}
 	// Most packets come from sources that were reported lately. They end here, where to
 	// look a source up in its set is to count the packet there: that costs less than to
 	// start the source's time again.
-	f.rule(slices.Concat([]ruleset.Statement{lately, kept}, end)...)
-	f.rule(ruleset.Record{V6: f.v6, Set: kept.Set, For: droppedFor})
+	f.rule(slices.Concat([]ruleset.Statement{lately, ruleset.Source{V6: f.v6, Set: record.Set}}, end)...)
+	f.rule(record)
 	f.rule(slices.Concat([]ruleset.Statement{lately}, end)...)
 	// What has no room in the set is not in it afterwards, and not reported.
 	f.rule(ruleset.Note{V6: f.v6, Set: lately.Set, For: logEvery})

@@ -36,8 +36,8 @@ const (
 	LogBytes = 1024
 )
 
-// Log reports the packet to who listens on the group, with a word. A packet that nobody
-// listens for costs little and goes on.
+// Log reports the packet, with a word, to the program that listens on the group. Without
+// one it does nothing.
 type Log string
 
 func (s Log) String() string {
@@ -47,3 +47,7 @@ func (s Log) String() string {
 func (Record) statement() {}
 func (Note) statement()   {}
 func (Log) statement()    {}
+
+func (Record) passive() {}
+func (Note) passive()   {}
+func (Log) passive()    {}
