@@ -35,11 +35,11 @@ func rules(c ruleset.Chain) string {
 
 // drops are the rules that end what is dropped for a reason.
 func drops(reason, verdict string) string {
-	return strings.NewReplacer("REASON", reason, "VERDICT", verdict).Replace(`ip saddr @logged_REASON4 ip saddr @dropped4 counter name "dropped_REASON" VERDICT
+	return strings.NewReplacer("REASON", reason, "VERDICT", verdict).Replace(`ip saddr @log_REASON4 ip saddr @dropped4 counter name "dropped_REASON" VERDICT
 update @dropped4 { ip saddr timeout 1d counter }
-ip saddr @logged_REASON4 counter name "dropped_REASON" VERDICT
-add @logged_REASON4 { ip saddr timeout 1m }
-ip saddr @logged_REASON4 log prefix "REASON" group 5060 snaplen 1024
+ip saddr @log_REASON4 counter name "dropped_REASON" VERDICT
+add @log_REASON4 { ip saddr timeout 1m }
+ip saddr @log_REASON4 log prefix "REASON" group 5060 snaplen 1024
 counter name "dropped_REASON" VERDICT`)
 }
 
@@ -213,21 +213,18 @@ ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing goto drop_spoofed6
 		{
 			name: "two interfaces in one network", policy: `trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}`,
 			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan, wlan}},
-			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed
-ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed`,
+			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed4
+ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing goto drop_spoofed6`,
 			chain: `iifname "lan" ip saddr 192.168.1.0/24 return
 iifname "wlan" ip saddr 192.168.1.0/24 return
-meta nfproto ipv6 goto drop_spoofed6
 ` + drops("spoofed", "drop"),
 		},
 		{
 			name: "networks that come in another way", policy: `trusted: {addresses: [192.168.1.0/24, "fd00::/64"], asymmetric: [10.200.0.0/16, "fd00:2::/48"]}`,
 			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan}},
-			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed
-ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed`,
+			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed4
+ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed6`,
 			chain: `ip saddr @asymmetric4 return
-ip6 saddr @asymmetric6 return
-meta nfproto ipv6 goto drop_spoofed6
 ` + drops("spoofed", "drop"),
 		},
 	} {
@@ -241,7 +238,7 @@ meta nfproto ipv6 goto drop_spoofed6
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)
 			}
-			if diff := cmp.Diff(test.chain, rules(s.Chains["spoofed"])); diff != "" {
+			if diff := cmp.Diff(test.chain, rules(s.Chains["spoofed4"])); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -363,7 +360,7 @@ func TestAddresses(t *testing.T) {
 	}
 	got := map[string]string{}
 	for name, set := range s.Sets {
-		if strings.HasPrefix(name, "dropped") || strings.HasPrefix(name, "logged_") {
+		if strings.HasPrefix(name, "dropped") || strings.HasPrefix(name, "log_") {
 			if !set.Dynamic || !set.Timeout || set.Size == 0 || len(set.Elements) > 0 {
 				t.Errorf("%s is %+v", name, set)
 			}

@@ -25,7 +25,7 @@ const (
 const (
 	droppedCounter = "dropped_"
 	dropChain      = "drop_"
-	loggedSet      = "logged_"
+	logSet         = "log_"
 )
 
 // drop judges what is to be dropped for the counter's reason: it keeps the source, reports
@@ -40,7 +40,7 @@ func (f family) drop(counter string) {
 		return
 	}
 	reason := strings.TrimPrefix(counter, droppedCounter)
-	lately := ruleset.Source{V6: f.v6, Set: loggedSet + f.set(reason)}
+	lately := ruleset.Source{V6: f.v6, Set: logSet + f.set(reason)}
 	// Most packets come from sources that were reported lately. They end here, where to
 	// look a source up in its set is to count the packet there: that costs less than to
 	// start the source's time again.

@@ -196,10 +196,10 @@ func (f family) forged() {
 		own = v6
 	}
 	source := ruleset.Source{V6: f.v6, In: own}
-	if len(f.spoofExceptions(false, true)) == 0 {
+	if len(f.spoofExceptions(f.v6)) == 0 {
 		f.count("dropped_spoofed", source, ruleset.ReversePathMissing{})
 	} else {
-		f.rule(source, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"})
+		f.rule(source, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: f.set("spoofed")})
 	}
 }
 
@@ -233,23 +233,21 @@ func (t table) ownSources() (v4, v6 []netip.Prefix) {
 // spoofExceptions returns the rules for sources that look forged and are not: the
 // policy lists them as asymmetric, or this host has two interfaces in one network, only
 // one of which is the reverse path.
-func (t table) spoofExceptions(families ...bool) []ruleset.Rule {
+func (t table) spoofExceptions(is6 bool) []ruleset.Rule {
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
 	var rules []ruleset.Rule
 	back := ruleset.Verdict{Kind: ruleset.Return}
-	for _, is6 := range families {
-		if len(t.policy.Trusted.Asymmetric) > 0 {
-			rules = append(rules, ruleset.NewRule(family{v6: is6}.from("asymmetric"), back))
+	if len(t.policy.Trusted.Asymmetric) > 0 {
+		rules = append(rules, ruleset.NewRule(family{v6: is6}.from("asymmetric"), back))
+	}
+	for _, link := range t.host.Interfaces {
+		if !Fences(t.policy, t.host, link.Name) {
+			continue
 		}
-		for _, link := range t.host.Interfaces {
-			if !Fences(t.policy, t.host, link.Name) {
-				continue
-			}
-			for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
-				if network.Addr().Is6() == is6 {
-					rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, back))
-				}
+		for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
+			if network.Addr().Is6() == is6 {
+				rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, back))
 			}
 		}
 	}

@@ -97,16 +97,11 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	if !leadTo(chains, "allowed") {
 		delete(chains, "allowed")
 	}
-	if families := askedIn(chains, "spoofed"); len(families) > 0 {
-		spoofed := family{table: t, chains: chains, chain: "spoofed"}
-		chains["spoofed"] = ruleset.Chain{Rules: t.spoofExceptions(families...)}
-		for _, v6 := range slices.Backward(families) {
-			spoofed.v6 = v6
-			if v6 && len(families) > 1 {
-				spoofed.count("dropped_spoofed", ruleset.IPv6Packet{})
-			} else {
-				spoofed.count("dropped_spoofed")
-			}
+	for _, v6 := range []bool{false, true} {
+		spoofed := family{table: t, v6: v6, chains: chains}
+		if spoofed.chain = spoofed.set("spoofed"); leadTo(chains, spoofed.chain) {
+			chains[spoofed.chain] = ruleset.Chain{Rules: t.spoofExceptions(v6)}
+			spoofed.count("dropped_spoofed")
 		}
 	}
 	if t.host.Forwards || t.host.Translates {
@@ -129,33 +124,6 @@ func leadTo(chains map[string]ruleset.Chain, name string) bool {
 		}
 	}
 	return false
-}
-
-// askedIn returns the families, each as whether it is IPv6, whose rules about sources lead
-// to a chain.
-func askedIn(chains map[string]ruleset.Chain, name string) []bool {
-	var found [2]bool
-	for _, c := range chains {
-		for _, r := range c.Rules {
-			statements := r.Statements()
-			v, ends := statements[len(statements)-1].(ruleset.Verdict)
-			source, about := statements[0].(ruleset.Source)
-			switch {
-			case !ends || !about || v.Chain != name:
-			case source.V6:
-				found[1] = true
-			default:
-				found[0] = true
-			}
-		}
-	}
-	var families []bool
-	for i, there := range found {
-		if there {
-			families = append(families, i == 1)
-		}
-	}
-	return families
 }
 
 func (t table) prerouting(interfaces []ruleset.InInterface) ruleset.Chain {

@@ -136,8 +136,8 @@ func BenchmarkPacket(b *testing.B) {
 		{"none", ""},
 		{"hand", strings.Replace(byHand, "INTERFACE ", "", 1)},
 		{"fence", compiledFor(b, fenced, ruleset.Host{}).String()},
-		{"unlogged", without(compiledFor(b, fenced, ruleset.Host{}), "logged_").String()},
-		{"unkept", without(compiledFor(b, fenced, ruleset.Host{}), "logged_", "@dropped").String()},
+		{"unlogged", without(compiledFor(b, fenced, ruleset.Host{}), "log_").String()},
+		{"unkept", without(compiledFor(b, fenced, ruleset.Host{}), "log_", "@dropped").String()},
 		{"hand-eth0", strings.Replace(byHand, "INTERFACE", `iifname "eth0"`, 1)},
 		{"fence-eth0", compiledFor(b, "interfaces: [eth0]\n"+fenced, ruleset.Host{}).String()},
 	}
