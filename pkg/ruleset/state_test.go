@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,9 @@ func TestDelta(t *testing.T) {
 	for range 500 {
 		have, want := some(), some()
 		gone, come := ruleset.Delta(have, want)
+		if slices.ContainsFunc(gone, func(e ruleset.Element) bool { return slices.Contains(want, e) }) {
+			t.Fatalf("%v to %v: of %v some is still wanted", have, want, gone)
+		}
 		left := map[string]bool{}
 		for _, e := range have {
 			left[e.String()] = true

@@ -71,6 +71,7 @@ func TestMatches(t *testing.T) {
 		{"a range that does not end", "multiport", multiport(1, false, []uint16{5060}, 0), ruleset.OtherRule{Ports: [][2]uint16{{5060, 5060}}}},
 		{"--mark 0x10", "mark", marks(0x10, math.MaxUint32, 0), ruleset.OtherRule{Marks: 0x10}},
 		{"--mark 0x10/0xf0", "mark", marks(0x10, 0xf0, 0), ruleset.OtherRule{Marks: 0xf0}},
+		{"--mark with bits beside the mask", "mark", marks(0x100, 0xf0, 0), ruleset.OtherRule{Marks: 0x1f0}},
 		{"another match", "conntrack", words(1, 2, 3, 4, 5), ruleset.OtherRule{}},
 	} {
 		var got ruleset.OtherRule
