@@ -22,9 +22,8 @@ import (
 // served is a server of metrics whose fence has a status, or an error.
 type served struct {
 	*metrics.Server
-	log    bytes.Buffer
-	status func() (*fence.Status, error)
-	end    func()
+	log bytes.Buffer
+	end func()
 }
 
 func serve(t *testing.T, status func() (*fence.Status, error)) *served {
