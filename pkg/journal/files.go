@@ -243,9 +243,9 @@ func remove(path string) error {
 	return nil
 }
 
-// setAside renames a damaged file, so that what may still be of use in it is not
-// overwritten, and records the new name.
-func setAside(damaged *Damaged) error {
+// SetAside renames a damaged file, so that what may still be of use in it is not
+// overwritten, and records the new name. It returns the damage, which has the new name now.
+func SetAside(damaged *Damaged) error {
 	aside := fmt.Sprintf("%s.damaged-%s", damaged.Path, time.Now().UTC().Format("20060102T150405.000000000Z"))
 	if err := os.Rename(damaged.Path, aside); err != nil {
 		return errors.Join(damaged, fmt.Errorf("set it aside: %w", err))

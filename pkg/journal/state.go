@@ -51,7 +51,7 @@ func (j Journal) ReadAddresses(memory Memory, aside bool) error {
 		damaged = &Damaged{Path: addressesPath(j), Err: err}
 	}
 	if aside {
-		return setAside(damaged)
+		return SetAside(damaged)
 	}
 	return damaged
 }
@@ -92,7 +92,7 @@ func Read[T any](j Journal, f File, value *T) error { return ifThere(unseal(j.pa
 func ReadOrAside[T any](j Journal, f File, value *T) error {
 	err := Read(j, f, value)
 	if damaged, ok := errors.AsType[*Damaged](err); ok {
-		return setAside(damaged)
+		return SetAside(damaged)
 	}
 	return err
 }
