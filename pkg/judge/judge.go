@@ -26,7 +26,7 @@ const (
 	First
 	// Later is another one: it shows no ports.
 	Later
-	// Headless is the first fragment of an IPv6 packet whose transport header begins in
+	// Headless is the first fragment of an IPv6 packet whose extension headers go on in
 	// the next one.
 	Headless
 )
