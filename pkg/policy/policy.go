@@ -28,6 +28,8 @@ type Policy struct {
 	Unknown    Unknown
 	Signatures Signatures
 	Bans       Bans
+	Guessing   Guessing
+	Roaming    Roaming
 	Events     Events
 	DNS        DNS
 	// Doubts are about what is valid but may not be meant.
@@ -88,13 +90,6 @@ type Trusted struct {
 	// Asymmetric are prefixes that are never taken for forged, by whatever
 	// interface their packets come in. They are not allowed by this alone.
 	Asymmetric []netip.Prefix
-}
-
-// Unknown says what happens to a packet to a SIP port from any other source.
-type Unknown struct {
-	Accept           bool
-	AllowReplies     bool
-	RequireUserAgent []string
 }
 
 // Engine says what recognises scanners in the kernel.
