@@ -30,7 +30,8 @@ func TestWhyAfterEvents(t *testing.T) {
 		d.Time, d.Port, d.Protocol, d.Reason = now.Add(time.Duration(i-70)*time.Minute), 5060, "udp", "unknown"
 		tally.Add(d)
 	}
-	_, err := events.Store{Path: filepath.Join(m.folder, "state", "events.db"), Keep: time.Hour * 1000}.Write(&tally, now)
+	store := &events.Store{Path: filepath.Join(m.folder, "state", "events.db"), Keep: time.Hour * 1000}
+	_, err := store.Write(&tally, now)
 	labtest.Must(t, err)
 	for address, want := range map[string]string{
 		"198.51.100.7": `last 1 h ago, REGISTER of 201 by Yealink\x1b[31m SIP: a remote phone? ringfence allow 198.51.100.7 --for 2h, or add it to trusted.addresses`,

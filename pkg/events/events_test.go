@@ -37,13 +37,13 @@ func must(t testing.TB, err error) {
 }
 
 // newStore returns a store in a folder of its own.
-func newStore(t testing.TB) events.Store {
+func newStore(t testing.TB) *events.Store {
 	t.Helper()
-	return events.Store{Path: filepath.Join(t.TempDir(), "events.db"), Keep: 30 * 24 * time.Hour}
+	return &events.Store{Path: filepath.Join(t.TempDir(), "events.db"), Keep: 30 * 24 * time.Hour}
 }
 
 // write writes packets into a store and wants no trouble.
-func write(t testing.TB, s events.Store, now time.Time, drops ...events.Drop) {
+func write(t testing.TB, s *events.Store, now time.Time, drops ...events.Drop) {
 	t.Helper()
 	var tally events.Tally
 	for _, d := range drops {
@@ -57,7 +57,7 @@ func write(t testing.TB, s events.Store, now time.Time, drops ...events.Drop) {
 }
 
 // read returns all records of a store.
-func read(t testing.TB, s events.Store) []events.Record {
+func read(t testing.TB, s *events.Store) []events.Record {
 	t.Helper()
 	var list []events.Record
 	must(t, events.Read(s.Path, time.Time{}, time.Time{}, func(r events.Record) error {
@@ -67,7 +67,7 @@ func read(t testing.TB, s events.Store) []events.Record {
 	return list
 }
 
-var comparable = cmpopts.EquateComparable(netip.Addr{})
+var addresses = cmpopts.EquateComparable(netip.Addr{})
 
 // TestSameKindIsOneRecord: packets of one kind in an hour are one record, over several
 // writes, with the first and the last time; what differs in anything is another one.
@@ -96,7 +96,7 @@ func TestSameKindIsOneRecord(t *testing.T) {
 	slices.SortFunc(got, func(a, b events.Record) int {
 		return cmp.Or(a.Hour.Compare(b.Hour), strings.Compare(a.Method, b.Method))
 	})
-	if diff := gocmp.Diff(want, got, comparable); diff != "" {
+	if diff := gocmp.Diff(want, got, addresses); diff != "" {
 		t.Error(diff)
 	}
 }
