@@ -30,13 +30,13 @@ var objects = map[string]reflect.Type{
 	"demo": reflect.TypeFor[demo.Report](), "man": reflect.TypeFor[report.Files](), "version": reflect.TypeFor[report.Version](),
 	"providers": reflect.TypeFor[[]catalog.Provider](), "provider": reflect.TypeFor[catalog.Provider](),
 	"signatures": reflect.TypeFor[[]report.Signature](), "message": reflect.TypeFor[report.Message](), "capture": reflect.TypeFor[report.Capture](),
-	"phones": reflect.TypeFor[[]report.Maker](), "phone": reflect.TypeFor[report.Phone](),
+	"report": reflect.TypeFor[report.Activity](), "phones": reflect.TypeFor[[]report.Maker](), "phone": reflect.TypeFor[report.Phone](),
 }
 
 // printed are the schemas of what each command prints.
 var printed = map[string][]string{
 	"init": {"init"}, "check": {"check"}, "diff": {"plan"}, "apply": {"plan"}, "confirm": {"confirm"}, "rollback": {"plan"},
-	"history": {"history", "generation", "moves"}, "refresh": {"plan"}, "up": {"plan"}, "down": {"plan"}, "status": {"status"}, "doctor": {"doctor"},
+	"history": {"history", "generation", "moves"}, "refresh": {"plan"}, "up": {"plan"}, "down": {"plan"}, "status": {"status"}, "report": {"report"}, "doctor": {"doctor"},
 	"resolve": {"resolve"}, "ban": {"ban"}, "unban": {"ban"}, "bans": {"bans"}, "allow": {"ban"}, "disallow": {"ban"},
 	"signatures": {"signatures"}, "signatures test": {"message", "capture"}, "providers": {"providers"}, "providers show": {"provider"},
 	"providers check": {"provider"}, "phone": {"phone", "phones"}, "phone list": {"phones"}, "demo": {"demo"}, "version": {"version"}, "man": {"man"},
