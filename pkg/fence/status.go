@@ -49,6 +49,9 @@ type Status struct {
 	Providers []Allowed
 	Trusted   []Address
 	ByHand    []ByHand
+	// Phones is how many phones are let in because they have registered, nil if the
+	// table lets none in for that.
+	Phones *int
 	Refresh   resolve.Refreshed
 	Alarms    []site.Alarm
 	LeftOut   []LeftOut
@@ -94,6 +97,13 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 		}
 		if r.ByHand, err = allowedByHand(ctx, kernel); err != nil {
 			return nil, err
+		}
+		if learns(have) {
+			phones, err := kernel.Phones(ctx)
+			if err != nil {
+				return nil, err
+			}
+			r.Phones = new(len(phones))
 		}
 	}
 	newest, err := f.newest()
