@@ -1,7 +1,6 @@
 package fence
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/journal"
@@ -9,11 +8,11 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// Moved is an address that answers have let in or shut out without a new generation.
+// Moved is an address or network that answers have let in or shut out without a new generation.
 type Moved struct {
-	Time    time.Time  `json:"time"`
-	Address netip.Addr `json:"address"`
-	Gone    bool       `json:"gone,omitempty"`
+	Time    time.Time `json:"time"`
+	Address string    `json:"address"`
+	Gone    bool      `json:"gone,omitempty"`
 	// Reason says by which name it is or was allowed, and for whom.
 	Reason     string `json:"reason"`
 	Command    string `json:"command"`
