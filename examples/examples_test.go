@@ -137,7 +137,7 @@ func compiled(t *testing.T, file string, host ruleset.Host) control.Desired {
 	}
 	state, origins := compile.State(p, answers, host)
 	d := control.Desired{State: state, Will: origins, Guards: []plan.Guard{plan.EmptyProvider(nil, nil)}}
-	if !p.Unknown.Accept && !p.Monitor && host.Forwards {
+	if !p.Unknown.Accepts() && !p.Monitor && host.Forwards {
 		d.Guards = append(d.Guards, plan.CutInside(plan.Inside{Networks: plan.FindInside(host, p.Fences, p.Allowed()), Forwards: host.Forwards}, nil))
 	}
 	return d

@@ -73,7 +73,7 @@ func (f family) unprotected() ruleset.Source {
 func (f family) from(kind string) ruleset.Source { return ruleset.Source{V6: f.v6, Set: f.set(kind)} }
 
 // isOwn reports whether others has rules that are about the family.
-func (f family) isOwn() bool { return f.host.ByHand || f.policy.Unknown.Accept || f.holds("blocked") }
+func (f family) isOwn() bool { return f.host.ByHand || f.policy.Unknown.Accepts() || f.holds("blocked") }
 
 // allows reports whether allowed has rules.
 func (f family) allows() bool { return f.mayHold("providers") || f.mayHold("trusted") }
@@ -99,14 +99,14 @@ func (f family) others() {
 	if f.host.ByHand {
 		f.allowByHand()
 	}
-	if f.policy.Unknown.Accept {
+	if f.policy.Unknown.Accepts() {
 		// Unknown sources may be allowed below, so own addresses must be checked here.
 		f.forged()
 	}
 	if f.holds("blocked") {
 		f.count("dropped_blocked", f.from("blocked"))
 	}
-	if f.policy.Unknown.Accept {
+	if f.policy.Unknown.Accepts() {
 		// An address that this host needs may have been banned before it did.
 		banned := f
 		banned.chain = "from_" + f.set("banned")
@@ -120,11 +120,11 @@ func (f family) others() {
 		f.count("dropped_signature", f.mark(ruleset.Scanner))
 	}
 	f.texts()
-	if f.classifies() && !f.policy.Unknown.Accept {
+	if f.classifies() && !f.policy.Unknown.Accepts() {
 		f.rule(f.unread().Statements()...)
 	}
 	switch required := len(f.policy.Unknown.RequireUserAgent) > 0; {
-	case !f.policy.Unknown.Accept:
+	case !f.policy.Unknown.Accepts():
 		f.count("dropped_unknown")
 	case required && !f.classifies():
 		// Without the classifier the User-Agent is not known, so no packet has the
@@ -306,7 +306,7 @@ func (f family) texts() {
 	for _, text := range f.policy.Signatures.Texts {
 		f.rule(ruleset.Payload(text), ruleset.Verdict{Kind: ruleset.Goto, Chain: scanner.chain})
 	}
-	if f.policy.Unknown.Accept {
+	if f.policy.Unknown.Accepts() {
 		scanner.ban()
 	}
 	scanner.count("dropped_signature")

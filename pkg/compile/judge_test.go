@@ -79,7 +79,7 @@ func passes(p *policy.Policy, byHand netip.Addr, classifies bool, packet packet)
 		return false
 	case in(providers) || in(p.Trusted.Addresses) || packet.source == byHand:
 		return true
-	case in(p.Bans.Addresses) || !p.Unknown.Accept || packet.class == ruleset.Scanner:
+	case in(p.Bans.Addresses) || !p.Unknown.Accepts() || packet.class == ruleset.Scanner:
 		return false
 	case len(p.Unknown.RequireUserAgent) > 0:
 		return classifies && packet.class != ruleset.OtherAgent && packet.class != ruleset.Unclassified

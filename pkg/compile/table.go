@@ -75,7 +75,7 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 		// An allowed source may send what scanners send. It passes, and somebody should look
 		// at it: a router that masquerades gives its own address to every scanner.
 		allowed := []ruleset.Rule{ruleset.NewRule(t.mark(ruleset.Scanner), ruleset.Count("allowed_scanner"))}
-		if !t.policy.Unknown.Accept {
+		if !t.policy.Unknown.Accepts() {
 			allowed = append(allowed, t.unread())
 		}
 		chains["allowed"] = ruleset.Chain{Rules: append(allowed, ruleset.NewRule(t.clearMark(), accept))}

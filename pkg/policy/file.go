@@ -25,6 +25,9 @@ type file struct {
 	Unknown    unknownFile    `yaml:"unknown"`
 	Signatures signaturesFile `yaml:"signatures"`
 	Bans       bansFile       `yaml:"bans"`
+	Guessing   guessingFile   `yaml:"guessing"`
+	Roaming    roamingFile    `yaml:"roaming"`
+	Events     eventsFile     `yaml:"events"`
 	DNS        dnsFile        `yaml:"dns"`
 
 	root *yaml.Node
@@ -53,6 +56,7 @@ type trustedFile struct {
 
 type unknownFile struct {
 	Action           scalar   `yaml:"action"`
+	Rate             scalar   `yaml:"rate"`
 	AllowReplies     scalar   `yaml:"allow_replies"`
 	RequireUserAgent []scalar `yaml:"require_user_agent"`
 }
@@ -85,6 +89,10 @@ type bansFile struct {
 	Duration  scalar   `yaml:"duration"`
 	Size      scalar   `yaml:"size"`
 	Addresses []scalar `yaml:"addresses"`
+}
+
+type eventsFile struct {
+	Keep scalar `yaml:"keep"`
 }
 
 type dnsFile struct {

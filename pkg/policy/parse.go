@@ -100,7 +100,8 @@ func (c *checker) policy(f *file) *Policy {
 			Duration: c.duration(f.Bans.Duration, "bans.duration", time.Hour, 0, 366*24*time.Hour),
 			Size:     uint32(c.number(f.Bans.Size, "bans.size", 65535, 1, 1<<24)),
 		},
-		DNS: c.dns(f.DNS),
+		Events: Events{Keep: c.duration(f.Events.Keep, "events.keep", 30*24*time.Hour, 0, 366*24*time.Hour)},
+		DNS:    c.dns(f.DNS),
 	}
 	allowed := allowList{}
 	p.Providers = c.providers(f, &allowed)
@@ -109,6 +110,8 @@ func (c *checker) policy(f *file) *Policy {
 	p.Bans.Addresses = c.bannedAddresses(f.Bans.Addresses, &allowed)
 	p.Signatures = c.signatures(f)
 	p.Unknown = c.unknown(f.Unknown, p.Signatures.Engine)
+	p.Guessing = c.guessing(f.Guessing, p)
+	p.Roaming = c.roaming(f.Roaming, p)
 	return p
 }
 
@@ -194,24 +197,4 @@ func (c *checker) dns(f dnsFile) DNS {
 	}
 	d.Servers = c.nameServers(f.Servers)
 	return d
-}
-
-func (c *checker) unknown(f unknownFile, engine Engine) Unknown {
-	u := Unknown{
-		Accept:           choice(&c.scalars, f.Action, "unknown.action", "drop", "accept") == "accept",
-		AllowReplies:     c.flag(f.AllowReplies, "unknown.allow_replies"),
-		RequireUserAgent: c.words(f.RequireUserAgent, "User-Agent"),
-	}
-	if len(u.RequireUserAgent) == 0 {
-		return u
-	}
-	at := f.RequireUserAgent[0]
-	if !u.Accept {
-		c.mistake(at, "require_user_agent needs unknown.action: accept: with drop no unknown source passes, whatever its User-Agent")
-	} else if !slices.Contains(c.available.Engines, EngineBPF) {
-		c.mistake(at, "require_user_agent needs the classifier, which this version does not have: remove it")
-	} else if engine == EngineOff || engine == EngineString {
-		c.mistake(at, "require_user_agent needs the classifier: do not set signatures.engine to %s", engine)
-	}
-	return u
 }

@@ -62,6 +62,8 @@ bans:
   duration: 1h
   size: 65535
   addresses: [198.51.100.0/24]
+events:
+  keep: 30d
 dns:
   servers: []
   refresh: {min: 60s, max: 1h}
@@ -101,8 +103,12 @@ func TestParseWhole(t *testing.T) {
 			Engine: policy.EngineAuto, Presets: []string{"scanners"}, Except: []string{"sipsak"}, Mark: 0x0f000000,
 			Deny: []policy.Signature{{Name: "bad-dialer", Conditions: []policy.Condition{{Header: "user-agent", Match: policy.Contains, Value: "BadDialer"}}}},
 		},
-		Bans: policy.Bans{Duration: time.Hour, Size: 65535, Addresses: []netip.Prefix{prefix("198.51.100.0/24")}},
-		DNS:  policy.DNS{Min: time.Minute, Max: time.Hour, Hold: 24 * time.Hour, StaleAlarm: 168 * time.Hour},
+		Unknown:  policy.Unknown{Action: policy.ActionDrop, Rate: policy.Rate{Count: 20, Per: time.Minute}},
+		Guessing: policy.Guessing{Failures: 10, Within: time.Minute},
+		Roaming:  policy.Roaming{Life: time.Hour, Match: policy.MatchAddressPort},
+		Bans:     policy.Bans{Duration: time.Hour, Size: 65535, Addresses: []netip.Prefix{prefix("198.51.100.0/24")}},
+		Events:   policy.Events{Keep: 720 * time.Hour},
+		DNS:      policy.DNS{Min: time.Minute, Max: time.Hour, Hold: 24 * time.Hour, StaleAlarm: 168 * time.Hour},
 	}
 	options := cmp.Options{
 		cmpopts.EquateEmpty(),
@@ -137,14 +143,14 @@ func TestMistakes(t *testing.T) {
 		{"empty", "", `1:1: the policy is empty: it needs at least "version: 1" and providers`},
 		{"no version", "mode: monitor\n", `1:1: version is missing: begin the policy with "version: 1"`},
 		{"other version", "version: 2\n", `1:10: version "2" is not known here: this ringfence reads version 1`},
-		{"no mapping", "- version: 1\n", "1:1: version is missing: begin the policy with \"version: 1\"\n1:1: want keys (version, mode, backend, interfaces, ports, providers, trusted, unknown, signatures, bans, dns) here"},
+		{"no mapping", "- version: 1\n", "1:1: version is missing: begin the policy with \"version: 1\"\n1:1: want keys (version, mode, backend, interfaces, ports, providers, trusted, unknown, signatures, bans, guessing, roaming, events, dns) here"},
 		{"syntax", "version: 1\nports: [5060\nmode: x\n", "3:5: not YAML: did not find expected ',' or ']' while parsing a flow sequence"},
 		{"two documents", "version: 1\n---\nversion: 1\n", "2:1: one file holds one policy: remove the second document (after ---)"},
 		{"two documents, both marked", "# mine\n---\nversion: 1\n--- # theirs\nversion: 1\n", "4:1: one file holds one policy: remove the second document (after ---)"},
 		{"control characters", "version: 1\nmode: \"\u00e4\x01\x1b\"\n", "2:9: a control character (U+0001): remove it\n2:10: a control character (U+001B): remove it"},
 		{
 			"unknown keys", "version: 1\nprot: {}\nports: {udp: [5060], sctp: [5060]}\n",
-			`2:1: unknown key "prot": known here are version, mode, backend, interfaces, ports, providers, trusted, unknown, signatures, bans, dns` + "\n" +
+			`2:1: unknown key "prot": known here are version, mode, backend, interfaces, ports, providers, trusted, unknown, signatures, bans, guessing, roaming, events, dns` + "\n" +
 				`3:22: unknown key "sctp": known here are udp, tcp`,
 		},
 		{
@@ -256,6 +262,11 @@ func TestMistakes(t *testing.T) {
 				`3:52: dns.stale_alarm is 0s: write a time from 1m to 8784h`,
 		},
 		{
+			"how long events are kept", "version: 1\nevents: {keep: 400d, size: 5}\n",
+			`2:16: events.keep is 400d: write a time from 0s to 8784h` + "\n" +
+				`2:22: unknown key "size": known here are keep`,
+		},
+		{
 			"name servers", "version: 1\ndns: {servers: [dns.example, 192.0.2.53:0]}\n",
 			`2:17: "dns.example" is not the address of a name server: write one like 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53` + "\n" +
 				`2:30: "192.0.2.53:0" is not the address of a name server: write one like 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53`,
@@ -263,8 +274,32 @@ func TestMistakes(t *testing.T) {
 		{"truth", "version: 1\nunknown: {allow_replies: yes}\n", `2:26: unknown.allow_replies is "yes": write false or true`},
 		{
 			"User-Agent with drop", "version: 1\nunknown: {require_user_agent: [Yealink]}\n",
-			"2:32: require_user_agent needs unknown.action: accept: with drop no unknown source passes, whatever its User-Agent",
+			"2:32: require_user_agent needs unknown.action: accept or register: with drop no unknown source passes, whatever its User-Agent",
 		},
+		{
+			"what is for who registers, with drop", "version: 1\nunknown: {rate: 5/min}\nroaming: {match: address}\nguessing: {within: 2m, failures: 3}\n",
+			"2:17: unknown.rate needs unknown.action: register: with drop no REGISTER is counted\n" +
+				"3:18: roaming needs unknown.action: register: with drop nobody is let in for having registered\n" +
+				"4:20: guessing needs unknown.action: accept or register: with drop no unknown source can log in",
+		},
+		{
+			"what is for who registers, with accept", "version: 1\nunknown: {action: accept, rate: 5/min}\nroaming: {match: address,\n  life: 2h}\nguessing: {failures: 0}\n",
+			"2:33: unknown.rate needs unknown.action: register: with accept no REGISTER is counted\n" +
+				"3:18: roaming needs unknown.action: register: with accept nobody is let in for having registered",
+		},
+		{
+			"rates and times of who registers", "version: 1\nunknown: {action: register, rate: 0/min}\nroaming: {match: port, life: 1s}\nguessing: {failures: many, within: 1500ms}\n",
+			`2:35: unknown.rate is "0/min": write a number from 1 to 1000000 for each s, min or h, such as 20/min` + "\n" +
+				`3:18: roaming.match is "port": write address-port or address` + "\n" +
+				"3:30: roaming.life is 1s: write a time from 10s to 8784h\n" +
+				`4:22: guessing.failures is "many": write a decimal number from 0 to 1000` + "\n" +
+				"4:36: guessing.within is 1500ms: write whole seconds",
+		},
+		{
+			"guessing without bans", "version: 1\nunknown: {action: accept}\nbans: {duration: 0s}\nguessing: {failures: 5}\n",
+			"4:22: guessing bans for bans.duration, which is 0s: set that, or guessing.failures to 0",
+		},
+		{"an action that is none", "version: 1\nunknown: {action: allow}\n", `2:19: unknown.action is "allow": write drop or register or accept`},
 		{
 			"User-Agent without engine", "version: 1\nunknown: {action: accept, require_user_agent: [Yealink]}\n",
 			"2:48: require_user_agent needs the classifier, which this version does not have: remove it",

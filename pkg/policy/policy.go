@@ -28,6 +28,9 @@ type Policy struct {
 	Unknown    Unknown
 	Signatures Signatures
 	Bans       Bans
+	Guessing   Guessing
+	Roaming    Roaming
+	Events     Events
 	DNS        DNS
 	// Doubts are about what is valid but may not be meant.
 	Doubts Mistakes
@@ -96,13 +99,6 @@ type Trusted struct {
 	Asymmetric []netip.Prefix
 }
 
-// Unknown says what happens to a packet to a SIP port from any other source.
-type Unknown struct {
-	Accept           bool
-	AllowReplies     bool
-	RequireUserAgent []string
-}
-
 // Engine says what recognises scanners in the kernel.
 type Engine string
 
@@ -157,6 +153,11 @@ type Bans struct {
 	Duration  time.Duration // 0 = the rules never ban
 	Size      uint32        // most addresses banned at once, per family
 	Addresses []netip.Prefix
+}
+
+// Events says for how long the daemon keeps who was dropped, and what he sent.
+type Events struct {
+	Keep time.Duration // 0 = nothing is reported, and nothing kept
 }
 
 // DNS says which servers are asked for names and how long answers are kept.

@@ -211,7 +211,7 @@ func cutAlarms(s *Site, l Look) []Alarm {
 		}
 		return alarms
 	}
-	if s.Policy.Monitor || s.Policy.Unknown.Accept {
+	if s.Policy.Monitor || s.Policy.Unknown.Accepts() {
 		return nil
 	}
 	accepted := uncovered(l.Accepted)

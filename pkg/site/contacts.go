@@ -62,7 +62,7 @@ func inside(s *Site, accepted []ruleset.Network) plan.Inside {
 
 // Cuts are the networks inside whose phones the site cuts off.
 func (s *Site) Cuts() plan.Inside {
-	if s.Policy.Monitor || s.Policy.Unknown.Accept {
+	if s.Policy.Monitor || s.Policy.Unknown.Accepts() {
 		return plan.Inside{}
 	}
 	return inside(s, nil)
@@ -112,7 +112,7 @@ func drops(s *Site) func(ruleset.Flow) bool {
 		case f.Opened && s.Policy.Unknown.AllowReplies:
 			return false
 		}
-		return !s.Policy.Unknown.Accept
+		return !s.Policy.Unknown.Accepts()
 	}
 }
 

@@ -170,7 +170,7 @@ func (s *Site) DiffersFrom(before *Site) string {
 	fenced, fencedThen := compile.Fenced(now, s.Host), compile.Fenced(then, before.Host)
 	appeared := slices.DeleteFunc(fenced, func(name string) bool { return now.Fences(name) || slices.Contains(fencedThen, name) })
 	note(len(appeared) > 0, "%s stands on what is fenced", strings.Join(appeared, ", "))
-	note(now.Unknown.Accept != then.Unknown.Accept, "unknown.action is %s, it was %s", action(now), action(then))
+	note(now.Unknown.Action != then.Unknown.Action, "unknown.action is %s, it was %s", now.Unknown.Action, then.Unknown.Action)
 	note(now.Unknown.AllowReplies != then.Unknown.AllowReplies, "unknown.allow_replies is %t, it was %t", now.Unknown.AllowReplies, then.Unknown.AllowReplies)
 	note(s.Host.Forwards && !before.Host.Forwards, "this host forwards now")
 	note(!s.Host.Forwards && before.Host.Forwards, "this host does not forward any more")
@@ -198,13 +198,6 @@ func Mode(p *policy.Policy) string {
 		return "monitor"
 	}
 	return "enforce"
-}
-
-func action(p *policy.Policy) string {
-	if p.Unknown.Accept {
-		return "accept"
-	}
-	return "drop"
 }
 
 // FromMemory counts the names for which earlier answers are used: none was asked for, or

@@ -57,10 +57,10 @@ func FileWarnings(p *policy.Policy) []notice.Notice {
 // PolicyWarnings returns the warnings that do not depend on the host.
 func PolicyWarnings(p *policy.Policy) []notice.Notice {
 	var warnings []notice.Notice
-	if len(p.Allowed())+len(compile.Names(p))+len(p.Trusted.Interfaces) == 0 && !p.Unknown.Accept && !p.Monitor {
+	if len(p.Allowed())+len(compile.Names(p))+len(p.Trusted.Interfaces) == 0 && !p.Unknown.Accepts() && !p.Monitor {
 		warnings = append(warnings, notice.Warningf(notice.NobodyAllowed, "no address is allowed: with this policy every call is dropped"))
 	}
-	if p.Unknown.Accept && p.Signatures.Engine == policy.EngineOff {
+	if p.Unknown.Accepts() && p.Signatures.Engine == policy.EngineOff {
 		warnings = append(warnings, notice.Warningf(notice.AcceptsScanners, "unknown.action is accept, and signatures.engine is off: every source that is not banned passes, scanners too"))
 	}
 	for _, own := range p.Signatures.Deny {
@@ -108,7 +108,7 @@ func ClassifierWarnings(s *Site) []notice.Notice {
 	why := s.ClassifierObstacle()
 	switch {
 	case s.Policy.Signatures.Engine == policy.EngineOff, s.Policy.Signatures.Engine == policy.EngineString:
-	case s.Host.Engine != "" && s.Policy.Unknown.Accept:
+	case s.Host.Engine != "" && s.Policy.Unknown.Accepts():
 		var warnings []notice.Notice
 		for _, name := range slices.Sorted(maps.Keys(s.Classifier.Unavailable)) {
 			n := notice.Warningf(notice.ClassifierUnavailable,
@@ -121,7 +121,7 @@ func ClassifierWarnings(s *Site) []notice.Notice {
 	case len(s.Policy.Unknown.RequireUserAgent) > 0:
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
 			"unknown phones %s, because the classifier does not read their User-Agent: %v", s.dropped(), why)}
-	case s.Policy.Unknown.Accept:
+	case s.Policy.Unknown.Accepts():
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
 			"unknown.action is accept, and scanners are not recognised: %v; every source that is not banned passes", why)}
 	}
