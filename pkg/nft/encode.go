@@ -54,6 +54,9 @@ func encode(s ruleset.Statement) (encoded, error) {
 	}
 	exprs := encodePlain(s)
 	if exprs == nil {
+		exprs = encodeTransport(s)
+	}
+	if exprs == nil {
 		return encoded{}, fmt.Errorf("encode statement %q: no such statement", s)
 	}
 	return encoded{exprs: exprs}, nil
@@ -93,6 +96,12 @@ func encodePlain(s ruleset.Statement) []expr.Any {
 			// [ dynset update reg_key 1 set … timeout …ms ]
 			&expr.Dynset{SrcRegKey: fenceRegister, SetName: s.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.For},
 		}
+	case ruleset.PeerIn:
+		return encodePeer(s.Peer, &expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set, Invert: s.Not})
+	case ruleset.Learn:
+		return encodeLearn(s)
+	case ruleset.Forget:
+		return encodePeer(s.Peer, &expr.Dynset{SrcRegKey: fenceRegister, SetName: s.Set, Operation: dynsetDelete})
 	case ruleset.Count:
 		// [ objref type 1 name … ]
 		return []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: string(s)}}
@@ -306,7 +315,9 @@ var keyTypes = map[ruleset.Key]nftables.SetDatatype{
 	ruleset.IPv6: nftables.TypeIP6Addr,
 	ruleset.Port: nftables.TypeInetService,
 	// Each part of a key that is made of several takes whole registers of 4 bytes.
-	ruleset.Service: nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService),
+	ruleset.Service:  nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService),
+	ruleset.IPv4Peer: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService),
+	ruleset.IPv6Peer: nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetService),
 }
 
 // addressOf reads a key of 4 or 16 bytes.

@@ -29,7 +29,7 @@ var nested = map[string][]uint16{
 // expression as it is written and as it is read back:
 //
 //	lookup    the id that finds a set in its batch; flags 0 are the default
-//	dynset    the same
+//	dynset    the same; no timeout is the default
 //	bitwise   operation 0 (mask and xor) is the default
 //	objref    the name ends in NUL or does not
 //	verdict   the bit that marks nested attributes (removed by attributes)
@@ -39,10 +39,12 @@ func (e expression) String() string {
 		switch {
 		case e.name == "lookup" && (kind == unix.NFTA_LOOKUP_SET_ID || kind == unix.NFTA_LOOKUP_FLAGS && number(value) == 0):
 			continue
-		case e.name == "dynset" && (kind == unix.NFTA_DYNSET_SET_ID || kind == unix.NFTA_DYNSET_FLAGS && number(value) == 0):
+		case e.name == "dynset" && (kind == unix.NFTA_DYNSET_SET_ID || (kind == unix.NFTA_DYNSET_FLAGS || kind == unix.NFTA_DYNSET_TIMEOUT) && number(value) == 0):
 			continue
 		case e.name == "bitwise" && kind == nftaBitwiseOp && number(value) == 0:
 			continue
+		case e.name == "dynset" && kind == unix.NFTA_DYNSET_EXPR:
+			parts = append(parts, fmt.Sprintf("%d={%s}", kind, nestedExpression(value)))
 		case e.name == "lookup" && kind == unix.NFTA_LOOKUP_SET, e.name == "objref" && kind == unix.NFTA_OBJREF_IMM_NAME,
 			e.name == "dynset" && kind == unix.NFTA_DYNSET_SET_NAME:
 			parts = append(parts, fmt.Sprintf("%d=%s", kind, text(value)))

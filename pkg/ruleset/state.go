@@ -85,6 +85,9 @@ const (
 	// BeforeFilter is after the translation of destinations, where the port is the one
 	// that the packet is delivered to, and before other firewalls filter.
 	BeforeFilter Stage = "before filtering"
+	// Leaving is where a packet leaves the host, after every translation: its addresses
+	// and ports are those that the peer sees.
+	Leaving Stage = "leaving"
 )
 
 // Chain is a chain with its rules in order. A chain without a stage is only reached by
@@ -133,6 +136,9 @@ const (
 	Port Key = "inet_service"
 	// Service is a port of a transport protocol.
 	Service Key = "inet_proto . inet_service"
+	// A peer is an address with a port.
+	IPv4Peer Key = "ipv4_addr . inet_service"
+	IPv6Peer Key = "ipv6_addr . inet_service"
 )
 
 // Set is a named set.
