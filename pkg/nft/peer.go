@@ -151,9 +151,15 @@ func guessTransport(protocol ruleset.Protocol, at func(int) expression) (ruleset
 	return ruleset.Transport{Protocol: protocol}, 2
 }
 
-// guessText reads a match of bytes behind the transport header.
+// leastOffset is behind the ports, which nft has names for.
+const leastOffset = 8
+
+// guessText reads a match of bytes behind the ports, nil for another one.
 func guessText(load, cmp expression) ruleset.Statement {
 	offset := int(load.number(unix.NFTA_PAYLOAD_OFFSET))
+	if offset < leastOffset {
+		return nil
+	}
 	if cmp.number(unix.NFTA_CMP_OP) == unix.NFT_CMP_GTE {
 		return ruleset.Reaches{Offset: offset}
 	}
