@@ -82,10 +82,8 @@ func (p Provider) PolicyLines(with map[string]string) []string {
 		value := with[parameter.Name]
 		if value == "" {
 			missing = append(missing, fmt.Sprintf("%s: %s, such as %s", parameter.Name, parameter.Means, parameter.Example))
-		} else if !plainValue.MatchString(value) {
-			value = strconv.Quote(value)
 		}
-		values = append(values, parameter.Name+": "+value)
+		values = append(values, parameter.Name+": "+Word(value))
 	}
 	if len(values) == 0 {
 		return lines
@@ -106,8 +104,17 @@ func (p Provider) Examples() map[string]string {
 	return examples
 }
 
-// plainValue is a value that needs no quotes in YAML.
+// plainValue is a value that needs no quotes in YAML, with the exception of null.
 var plainValue = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]*$`)
+
+// Word writes a value for YAML, in quotes where it would not be read as it is. The empty
+// one stays empty: there is none.
+func Word(value string) string {
+	if value == "" || plainValue.MatchString(value) && !strings.EqualFold(value, "null") {
+		return value
+	}
+	return strconv.Quote(value)
+}
 
 // staleAfter is how long a preset is believed without looking again.
 const staleAfter = 180 * 24 * time.Hour

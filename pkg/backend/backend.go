@@ -7,6 +7,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ type Kernel interface {
 	Prober
 	Counters
 	Bans
+	Phones
 	Allowances
 	Watcher
 	Snapshots
@@ -83,6 +85,29 @@ type Bans interface {
 	Ban(ctx context.Context, b Banned) error
 	// Unban ends the ban of an address. It reports whether there was one.
 	Unban(ctx context.Context, a netip.Addr) (was bool, err error)
+}
+
+// Phone is a sender that is let in because the PBX has accepted its registration.
+type Phone struct {
+	Address netip.Addr
+	Port    uint16 // 0 = every port of the address
+	Left    time.Duration
+}
+
+// Phones reads what the rules have learned from the answers of the PBX, and puts back
+// what a table that was made again has forgotten.
+type Phones interface {
+	// Phones returns all of them, sorted. Without a table it returns none.
+	Phones(ctx context.Context) ([]Phone, error)
+	// PutBack adds those phones and bans that the table lacks, with the time that they
+	// have left. A phone that has a port, or none, where the set wants it the other way,
+	// is left out. The error wraps ErrFull if there is no room for all of them.
+	PutBack(ctx context.Context, phones []Phone, bans []Banned) error
+}
+
+// Compare orders phones by address and port.
+func (p Phone) Compare(o Phone) int {
+	return cmp.Or(p.Address.Compare(o.Address), cmp.Compare(p.Port, o.Port))
 }
 
 // Allowed is an address that somebody lets in for a time.

@@ -22,14 +22,21 @@ func Entries(texts []string, now time.Time) (entries [][]string, warnings []stri
 	if err != nil {
 		return nil, nil, err
 	}
+	// A preset keeps its name, wherever it stands.
 	taken := map[string]bool{}
+	for _, text := range texts {
+		name, _, _ := strings.Cut(text, ":")
+		if _, ok := presets[name]; !ok {
+			continue
+		}
+		if taken[name] {
+			return nil, nil, fmt.Errorf("provider %s is given twice", name)
+		}
+		taken[name] = true
+	}
 	for _, text := range texts {
 		name, values, _ := strings.Cut(text, ":")
 		if preset, ok := presets[name]; ok {
-			if taken[name] {
-				return nil, nil, fmt.Errorf("provider %s is given twice", name)
-			}
-			taken[name] = true
 			lines, err := presetLines(preset, values)
 			if err != nil {
 				return nil, nil, err
@@ -49,7 +56,7 @@ func Entries(texts []string, now time.Time) (entries [][]string, warnings []stri
 		}
 		taken[short] = true
 		entries = append(entries, []string{
-			"- name: " + short,
+			"- name: " + rules.Word(short),
 			fmt.Sprintf("  registrars: [%q]", text),
 			"  # Servers that call you and have no DNS record; the provider's help pages list them.",
 			"  addresses: []",

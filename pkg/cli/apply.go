@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/fence"
-	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
 )
@@ -89,7 +89,7 @@ func runApply(ctx context.Context, a *app, o fence.ApplyOptions, yes bool) error
 	}
 	a.printAll(applied.Notices)
 	if !a.json() {
-		printApplied(a, applied)
+		view.Applied(a.stdout, applied)
 	}
 	if err := awaitConfirmation(ctx, a, applied.Pending); err != nil {
 		return err
@@ -108,7 +108,7 @@ func partly(bad bool) error {
 
 // confirm shows the plan on the terminal and asks for confirmation.
 func confirm(ctx context.Context, a *app, p *plan.Plan) error {
-	writePlan(a.stderr, p)
+	view.Plan(a.stderr, p)
 	fmt.Fprint(a.stderr, "Change this? [y/N] ")
 	answered := make(chan string, 1)
 	go func() {
@@ -124,27 +124,5 @@ func confirm(ctx context.Context, a *app, p *plan.Plan) error {
 			return errors.New("not confirmed: nothing was changed")
 		}
 		return nil
-	}
-}
-
-// printMode says to whom it may be news that nothing is dropped.
-func printMode(a *app, applied *fence.Applied) {
-	if applied.Monitor {
-		output.Println(a.stdout, "Monitor mode: what would be dropped is counted, and passes.")
-	}
-}
-
-func printApplied(a *app, applied *fence.Applied) {
-	defer printMode(a, applied)
-	p, generation := applied.Plan, applied.Generation
-	switch {
-	case p.Empty() && !applied.New:
-		output.Printf(a.stdout, "Nothing to do: generation %d is in force.\n", generation)
-	case p.Empty():
-		output.Printf(a.stdout, "Generation %d is in force; the rules are the same.\n", generation)
-	case !p.Have.Exists:
-		output.Printf(a.stdout, "Generation %d is in force.\n", generation)
-	default:
-		output.Printf(a.stdout, "Generation %d is in force: %s.\n", generation, notice.Count(len(p.Changes), "change"))
 	}
 }

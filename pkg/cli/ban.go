@@ -3,13 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
@@ -153,23 +153,6 @@ func runBans(ctx context.Context, a *app) error {
 	if a.json() {
 		return a.writeJSON(list)
 	}
-	if len(list) == 0 {
-		output.Println(a.stdout, "No address is banned.")
-		return nil
-	}
-	writeBans(a.stdout, "", list)
+	view.Bans(a.stdout, list)
 	return nil
-}
-
-// writeBans prints addresses with the time that is left.
-func writeBans(out io.Writer, indent string, list []report.Banned) {
-	output.Table(out, func(w io.Writer) {
-		for _, b := range list {
-			left := "permanently"
-			if b.Left != nil {
-				left = policy.DurationText(time.Duration(*b.Left)*time.Second) + " left"
-			}
-			output.Printf(w, "%s%s\t%s\t%s\n", indent, b.Address, left, b.Why)
-		}
-	})
 }

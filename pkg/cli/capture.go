@@ -4,12 +4,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"io"
-	"maps"
-	"slices"
 
 	"github.com/ringfence/ringfence/pkg/capture"
-	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/report"
@@ -48,23 +45,6 @@ func testCapture(ctx context.Context, a *app, r *bufio.Reader, automaton *signat
 		}
 		return errors.Join(a.writeJSON(tested), err)
 	}
-	printTotals(a.stdout, tested.Totals)
+	view.Totals(a.stdout, tested.Totals)
 	return err
-}
-
-func printTotals(to io.Writer, totals report.Totals) {
-	output.Printf(to, "%s", notice.Count(totals.Packets, "packet"))
-	separator := ": "
-	for _, c := range capture.Classes {
-		if n := totals.Verdicts[c]; n > 0 {
-			output.Printf(to, "%s%d %s", separator, n, c)
-			separator = ", "
-		}
-	}
-	output.Println(to)
-	output.Table(to, func(w io.Writer) {
-		for _, name := range slices.Sorted(maps.Keys(totals.Signatures)) {
-			output.Printf(w, "  %s\t%d\n", name, totals.Signatures[name])
-		}
-	})
 }

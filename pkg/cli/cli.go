@@ -32,6 +32,7 @@ type app struct {
 
 	policyPath, stateDir, runDir string
 	output, logLevel             string
+	version                      bool // only the version is asked for
 
 	dial resolve.Dial // connects to name servers; nil is the usual way
 	log  *slog.Logger
@@ -142,10 +143,18 @@ iptables. It touches nothing else.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		Args:              noSuchCommand,
-		Version:           version(),
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return a.prepare(c) },
-		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if a.version {
+				output.Printf(a.stdout, "ringfence %s\n", version())
+				return nil
+			}
+			return c.Help()
+		},
 	}
+	// A template for cobra's own flag would link text/template, and with it every method
+	// of every type: a quarter of the program.
+	root.Flags().BoolVarP(&a.version, "version", "v", false, "version for ringfence")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.policyPath, "policy", fromEnv("RINGFENCE_POLICY", fence.DefaultPolicy), "the policy `file`")
 	flags.StringVar(&a.stateDir, "state-dir", fromEnv("RINGFENCE_STATE_DIR", "/var/lib/ringfence"), "the `folder` of addresses and generations")
@@ -154,11 +163,10 @@ iptables. It touches nothing else.`,
 	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (warn, and info for ringfence run)")
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), confirmCommand(a), watchdogCommand(a), rollbackCommand(a), historyCommand(a),
-		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), doctorCommand(a), resolveCommand(a),
+		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), metricsCommand(a), doctorCommand(a), resolveCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
 		demoCommand(a), versionCommand(a), manCommand(a),
 	)
-	root.SetVersionTemplate("ringfence {{.Version}}\n")
 	a.complete(root)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return notice.WithHint(flagError(err), "see %s --help", c.CommandPath())
@@ -179,7 +187,6 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 				return err
 			}
 			c.InitDefaultHelpFlag()
-			c.InitDefaultVersionFlag()
 			return c.Help()
 		},
 	}

@@ -26,6 +26,7 @@ var completed = []struct {
 }{
 	{"", "output", fixed("text", "json")},
 	{"", "log-level", fixed("debug", "info", "warn", "error")},
+	{"run", "metrics", fixed("127.0.0.1:9960")},
 	{"rollback", "", generations},
 	{"history", "", generations},
 	{"confirm", "", generations},

@@ -113,14 +113,6 @@ func awaitConfirmation(ctx context.Context, a *app, p *fence.Pending) error {
 	return fmt.Errorf("not confirmed: generation %d was undone", p.Generation)
 }
 
-// pendingText says what happens to a generation that waits for a confirmation.
-func pendingText(p *fence.Pending) string {
-	if p.Left == 0 {
-		return fmt.Sprintf("generation %d was not confirmed in time: ringfence refresh undoes it", p.Generation)
-	}
-	return fmt.Sprintf("generation %d is undone in %s unless you run ringfence confirm", p.Generation, p.Left.Round(time.Second))
-}
-
 // askToKeep counts down and shows how many packets were let through, until the user has
 // answered or the time is over.
 func askToKeep(ctx context.Context, a *app, p *fence.Pending) (keep bool, err error) {

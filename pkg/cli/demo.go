@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/demo"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/lab"
@@ -86,7 +87,7 @@ func demoOptions(a *app, chosen string, without bool) demo.Options {
 	o := demo.Options{
 		Backend: chosen, WithoutClassifier: without, Out: a.stdout, Progress: a.progress, Run: runOnHost,
 		Good: func(text string) string { return output.Paint(output.Green, text) },
-		Bad:  func(text string) string { return output.Paint(output.Yellow, text) }, Wrong: alarm,
+		Bad:  func(text string) string { return output.Paint(output.Yellow, text) }, Wrong: view.Alarm,
 		Counters: machine.Backend(policy.Backend(cmp.Or(chosen, string(policy.BackendAuto)))), Classifier: machine.Classifier,
 	}
 	if a.json() {

@@ -5,8 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ringfence/ringfence/pkg/notice"
-	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/cli/view"
 )
 
 func doctorCommand(a *app) *cobra.Command {
@@ -38,21 +37,6 @@ func runDoctor(ctx context.Context, a *app) error {
 		}
 		return partly(len(found) > 0)
 	}
-	if len(found) == 0 {
-		output.Println(a.stdout, "Nothing works against the fence here.")
-		return nil
-	}
-	for i, f := range found {
-		if i > 0 {
-			output.Println(a.stdout)
-		}
-		severity := string(f.Severity)
-		if f.Severity == notice.Alarm {
-			severity = alarm(severity)
-		}
-		output.Paragraph(a.stdout, severity+": ", plainLine(f.Finding))
-		output.Paragraph(a.stdout, "  why: ", plainLine(f.Why))
-		output.Paragraph(a.stdout, "  way out: ", plainLine(f.WayOut))
-	}
-	return partly(true)
+	view.Findings(a.stdout, found)
+	return partly(len(found) > 0)
 }

@@ -1,16 +1,11 @@
 package cli
 
 import (
-	"fmt"
-	"io"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/ringfence/ringfence/pkg/notice"
-	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/report"
 )
@@ -63,14 +58,7 @@ func runMoves(a *app, generation int) error {
 	if a.json() {
 		return a.writeJSON(list)
 	}
-	if len(list) == 0 {
-		output.Println(a.stdout, "No address has come or gone by answers of name servers.")
-	}
-	output.Table(a.stdout, func(w io.Writer) {
-		for _, m := range list {
-			output.Printf(w, "%s\t%s\t%s %s\t%s\n", m.Time.Local().Format(time.DateTime), m.Command, sign(m.Action), m.Address, m.Reason)
-		}
-	})
+	view.Moves(a.stdout, list)
 	return nil
 }
 
@@ -86,32 +74,8 @@ func runHistory(a *app) error {
 	if a.json() {
 		return a.writeJSON(list)
 	}
-	if len(list) == 0 {
-		output.Println(a.stdout, "There is no generation yet: write a policy and run ringfence apply.")
-		return nil
-	}
-	output.Table(a.stdout, func(w io.Writer) {
-		for _, g := range list {
-			switch {
-			case g.Damaged != "":
-				output.Printf(w, "%d\t%s\n", g.Generation, alarm(g.Damaged))
-			default:
-				output.Printf(w, "%d\t%s\t%s\t%s\t%s%s\n", g.Generation, notice.Ago(g.Time), g.User, g.Command, g.Text(), standing(g))
-			}
-		}
-	})
+	view.History(a.stdout, list)
 	return nil
-}
-
-// standing says in brackets whether a generation is in force, or was undone.
-func standing(g report.Generation) string {
-	switch {
-	case g.InForce:
-		return " (in force)"
-	case g.Undone:
-		return " (not confirmed, undone)"
-	}
-	return ""
 }
 
 // runGeneration shows one generation completely.
@@ -128,28 +92,6 @@ func runGeneration(a *app, number int) error {
 		}
 		return a.writeJSON(whole)
 	}
-	output.Table(a.stdout, func(w io.Writer) {
-		output.Printf(w, "generation\t%d%s\n", g.Generation, standing(g))
-		output.Printf(w, "made\t%s (%s), by %s\n", g.Time.Local().Format(time.DateTime), notice.Ago(g.Time), g.User)
-		output.Printf(w, "command\t%s\n", g.Command)
-		output.Printf(w, "version\t%s\n", g.Version)
-		output.Printf(w, "policy from\t%s\n", g.Source)
-	})
-	if len(g.PolicyChanges) > 0 {
-		fmt.Fprintln(a.stdout, "\nchanges of the policy")
-		for _, line := range g.PolicyChanges {
-			output.Printf(a.stdout, "  %s\n", line)
-		}
-	}
-	fmt.Fprintln(a.stdout, "\nchanges")
-	switch {
-	case past.Plan == nil:
-		output.Println(a.stdout, "  not known: the generation before it is not stored any more")
-	case past.Plan.Empty():
-		output.Println(a.stdout, "  none in the rules")
-	default:
-		writePlan(a.stdout, past.Plan)
-	}
-	fmt.Fprintln(a.stdout, "\npolicy\n"+strings.TrimSuffix(past.Entry.Policy, "\n"))
+	view.Generation(a.stdout, g, past.Plan, past.Entry.Policy)
 	return nil
 }

@@ -12,8 +12,8 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/capture"
 	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/notice"
-	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/report"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
@@ -89,11 +89,6 @@ func testMessage(a *app, from io.Reader, automaton *signature.Automaton) error {
 	if a.json() {
 		return a.writeJSON(t)
 	}
-	output.Println(a.stdout, t.Verdict)
-	output.Table(a.stdout, func(w io.Writer) {
-		for _, f := range t.Findings {
-			output.Printf(w, "  %d:%d\t%s\t%s\t%s: %q\n", f.Line, f.Column, f.Signature, f.Class, f.Header, f.Text)
-		}
-	})
+	view.Message(a.stdout, t)
 	return nil
 }

@@ -1,19 +1,15 @@
 package cli
 
 import (
-	"strings"
-
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
 )
 
 // say writes one line to standard error, even if the text has line breaks.
 func (a *app) say(kind, text string) {
-	output.Printf(a.stderr, "ringfence: %s: %s\n", kind, plainLine(text))
+	output.Printf(a.stderr, "ringfence: %s: %s\n", kind, view.Line(text))
 }
-
-// plainLine makes one line of a text.
-func plainLine(text string) string { return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ") }
 
 // print writes a notice, and what to do about it.
 func (a *app) print(n notice.Notice) {

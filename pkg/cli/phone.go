@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/notice"
-	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/phone"
 	"github.com/ringfence/ringfence/pkg/report"
 )
@@ -217,16 +217,6 @@ func runPhoneList(a *app, args []string) error {
 	if a.json() {
 		return a.writeJSON(reports)
 	}
-	output.Table(a.stdout, func(w io.Writer) {
-		fmt.Fprintln(w, "MAKER\tPHONES")
-		for _, r := range reports {
-			name := strings.Join(append([]string{r.Name}, r.Also...), ", ")
-			for _, f := range r.Families {
-				output.Printf(w, "%s\t%s\n", name, f.Title)
-				name = ""
-			}
-		}
-	})
-	fmt.Fprintln(a.stdout, "\nringfence phone MAKER --model MODEL prints the settings.")
+	view.Makers(a.stdout, reports)
 	return nil
 }

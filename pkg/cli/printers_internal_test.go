@@ -12,6 +12,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/cli/view"
+	"github.com/ringfence/ringfence/pkg/doctor"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/output"
@@ -73,7 +76,18 @@ func printers(t *testing.T, text string) map[string]func(a *app) {
 	var found []resolve.Report
 	var mistakes policy.Mistakes
 	var rolledBack fence.RolledBack
-	for _, v := range []any{&s, &p, &notices, &bans, &found, &mistakes, &rolledBack} {
+	var moves []report.Move
+	var generation report.Generation
+	var findings []doctor.Finding
+	var makers []report.Maker
+	var provider catalog.Provider
+	var signatures []report.Signature
+	var message report.Message
+	var totals report.Totals
+	var draft policy.Draft
+	for _, v := range []any{
+		&s, &p, &notices, &bans, &found, &mistakes, &rolledBack, &moves, &generation, &findings, &makers, &provider, &signatures, &message, &totals, &draft,
+	} {
 		fill(t, reflect.ValueOf(v).Elem(), text, 4)
 	}
 	p.Have, p.Want = &ruleset.State{Exists: true}, &ruleset.State{Exists: true}
@@ -81,17 +95,29 @@ func printers(t *testing.T, text string) map[string]func(a *app) {
 		p.Changes = append(p.Changes, plan.Change{Action: plan.Add, Kind: kind, Name: text, Value: text, Reason: text, Rules: []string{text}})
 	}
 	rolledBack.Plan = &p
+	findings[0].Severity = notice.Alarm
 	return map[string]func(a *app){
-		"status":       func(a *app) { a.writeStatus(&s, report.StatusOf(&s)) },
+		"status":       func(a *app) { view.Status(a.stdout, &s, report.StatusOf(&s)) },
 		"status check": func(a *app) { output.Printf(a.stdout, "%s\n", report.Line(&s)) },
-		"plan":         func(a *app) { writePlan(a.stdout, &p) },
+		"plan":         func(a *app) { view.Plan(a.stdout, &p) },
 		"notices":      func(a *app) { a.printAll(notices) },
-		"bans":         func(a *app) { writeBans(a.stdout, "", bans) },
-		"resolve":      func(a *app) { writeResolved(a, found) },
+		"bans":         func(a *app) { view.Bans(a.stdout, bans) },
+		"resolve":      func(a *app) { view.Resolved(a.stdout, found) },
+		"moves":        func(a *app) { view.Moves(a.stdout, moves) },
+		"history":      func(a *app) { view.History(a.stdout, []report.Generation{generation}) },
+		"generation":   func(a *app) { view.Generation(a.stdout, generation, &p, strings.ReplaceAll(text, "\t", " ")) },
+		"doctor":       func(a *app) { view.Findings(a.stdout, findings) },
+		"makers":       func(a *app) { view.Makers(a.stdout, makers) },
+		"providers":    func(a *app) { view.Providers(a.stdout, []catalog.Provider{provider}) },
+		"provider":     func(a *app) { view.Provider(a.stdout, provider) },
+		"signatures":   func(a *app) { view.Signatures(a.stdout, signatures) },
+		"message":      func(a *app) { view.Message(a.stdout, message) },
+		"totals":       func(a *app) { view.Totals(a.stdout, totals) },
+		"draft":        func(a *app) { view.Draft(a.stdout, text, draft) },
 		"mistakes":     func(a *app) { a.fail(mistakes) },
 		"error":        func(a *app) { a.fail(notice.WithHint(fmt.Errorf("read %s: %w", text, errors.New(text)), "%s", text)) },
 		"refusal":      func(a *app) { a.fail(&plan.Refusal{Guard: text, Why: text, WayOut: text, Subjects: []string{text}}) },
-		"rollback":     func(a *app) { printRolledBack(a, &rolledBack) },
+		"rollback":     func(a *app) { view.RolledBack(a.stdout, &rolledBack, true) },
 		"log":          func(a *app) { a.log.Info(text, "by", text, "error", errors.New(text)) },
 	}
 }

@@ -2,18 +2,16 @@ package cli
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
-	"github.com/ringfence/ringfence/pkg/output"
 )
 
 func providersCommand(a *app) *cobra.Command {
@@ -71,13 +69,7 @@ func runProviders(a *app) error {
 	if a.json() {
 		return a.writeJSON(reports)
 	}
-	output.Table(a.stdout, func(w io.Writer) {
-		fmt.Fprintln(w, "NAME\tPROVIDER\tKNOWN BY\tCONFIDENCE\tCHECKED")
-		for _, r := range reports {
-			output.Printf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Title, r.KnownBy(), r.Confidence, r.Checked)
-		}
-	})
-	fmt.Fprintln(a.stdout, "\nringfence providers show NAME shows the rest.")
+	view.Providers(a.stdout, reports)
 	return nil
 }
 
@@ -90,44 +82,11 @@ func runShowProvider(a *app, name string) error {
 	if a.json() {
 		return a.writeJSON(r)
 	}
-	output.Printf(a.stdout, "%s: %s\n\nIn the policy:\n\n    providers:\n", r.Name, r.Title)
-	for line := range strings.SplitSeq(r.Policy, "\n") {
-		output.Printf(a.stdout, "      %s\n", line)
-	}
-	output.Println(a.stdout)
-	output.Table(a.stdout, func(w io.Writer) { writeProvider(w, r) })
+	view.Provider(a.stdout, r)
 	for _, warning := range r.Warnings {
 		a.warn(warning)
 	}
 	return nil
-}
-
-func writeProvider(w io.Writer, r catalog.Provider) {
-	row := func(what, text string) {
-		if text != "" {
-			output.Printf(w, "%s\t%s\n", what, text)
-		}
-	}
-	rows := func(what string, texts []string) {
-		for i, text := range texts {
-			if i > 0 {
-				what = ""
-			}
-			output.Printf(w, "%s\t%s\n", what, text)
-		}
-	}
-	for _, p := range r.Parameters {
-		row(p.Name, p.Means+", such as "+p.Example)
-	}
-	rows("names", r.Registrars)
-	row("records", strings.Join(r.Records, ", "))
-	rows("addresses", r.Addresses)
-	row("ports", r.Ports)
-	row("media", r.Media)
-	row("caveat", r.Caveat)
-	row("source", r.Source)
-	row("checked", r.Checked)
-	row("confidence", string(r.Confidence))
 }
 
 func runCheckProvider(a *app, path string) error {
@@ -139,10 +98,7 @@ func runCheckProvider(a *app, path string) error {
 	if a.json() {
 		return a.writeJSON(r)
 	}
-	output.Printf(a.stdout, "%s is valid: %s. In a policy:\n\n", path, r.KnownBy())
-	for line := range strings.SplitSeq(r.Policy, "\n") {
-		output.Printf(a.stdout, "    %s\n", line)
-	}
+	view.CheckedProvider(a.stdout, path, r)
 	for _, warning := range r.Warnings {
 		a.warn(warning)
 	}

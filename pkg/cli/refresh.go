@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -52,7 +53,7 @@ func runRefresh(ctx context.Context, a *app, o fence.RefreshOptions, verbose boo
 		err = a.printPlan(r.Plan, r.Generation)
 	} else {
 		if r.Plan.Have.Exists {
-			writePlan(a.stdout, r.Plan)
+			view.Plan(a.stdout, r.Plan)
 		}
 		output.Printf(a.stdout, "Generation %d, %s: %s.%s\n", r.Generation, r.Size, plan.Summary(r.Plan), a.standing(r.Alarms))
 	}

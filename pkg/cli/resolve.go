@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/notice"
-	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/resolve"
 	"github.com/ringfence/ringfence/pkg/site"
@@ -74,61 +71,17 @@ func runResolve(ctx context.Context, a *app, names []string) error {
 	if a.json() {
 		err = a.writeJSON(resolved)
 	} else {
-		writeResolved(a, resolved)
+		view.Resolved(a.stdout, resolved)
+		for _, n := range resolved {
+			for _, f := range n.Failures {
+				if f.Type == "" { // the others are in the tree
+					a.warn(site.ProblemText(f))
+				}
+			}
+		}
 	}
 	if err == nil && !found.OK {
 		err = statusError(exitPartly)
 	}
 	return err
-}
-
-func writeResolved(a *app, resolved []resolve.Report) {
-	for i, n := range resolved {
-		if i > 0 {
-			output.Println(a.stdout)
-		}
-		output.Println(a.stdout, n.Name)
-		for _, line := range n.Lines() {
-			output.Println(a.stdout, "  "+line)
-		}
-		if servers := n.Servers(); len(servers) > 0 {
-			output.Println(a.stdout, "answered by "+strings.Join(servers, ", "))
-		}
-		if len(n.Cut) > 0 {
-			var limits []string
-			for _, limit := range n.Cut {
-				limits = append(limits, string(limit))
-			}
-			output.Printf(a.stdout, "left out is what goes beyond %s\n", strings.Join(limits, ", "))
-		}
-		output.Println(a.stdout, "allowed:")
-		if len(n.Addresses) == 0 {
-			output.Println(a.stdout, "  no address")
-		}
-		output.Table(a.stdout, func(w io.Writer) {
-			for _, address := range n.Addresses {
-				output.Printf(w, "  %s\t%s\t%s\n", address.Address, address.Via, ttlText(address.TTL))
-			}
-		})
-		if len(n.Rejected) > 0 {
-			output.Println(a.stdout, "left out:")
-		}
-		for _, r := range n.Rejected {
-			output.Printf(a.stdout, "  %s %s\n", r.Address, r.Why)
-		}
-		for _, f := range n.Failures {
-			if f.Type == "" { // the others are in the tree
-				a.warn(site.ProblemText(f))
-			}
-		}
-	}
-}
-
-// ttlText writes how long an answer may be kept; what the host's own file says holds
-// until somebody changes it.
-func ttlText(seconds int64) string {
-	if time.Duration(seconds)*time.Second >= resolve.LongestTTL {
-		return ""
-	}
-	return fmt.Sprintf("TTL %d s", seconds)
 }

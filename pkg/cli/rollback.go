@@ -9,9 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/notice"
-	"github.com/ringfence/ringfence/pkg/output"
 )
 
 func rollbackCommand(a *app) *cobra.Command {
@@ -65,7 +64,7 @@ func runRollback(ctx context.Context, a *app, args, allowEmpty []string, window 
 	}
 	a.printAll(r.Notices)
 	if !a.json() {
-		printRolledBack(a, r)
+		view.RolledBack(a.stdout, r, edited(r.Source, r.Text))
 	}
 	return awaitConfirmation(ctx, a, r.Pending)
 }
@@ -90,29 +89,16 @@ func generationOf(args []string) (int, error) {
 	return n, nil
 }
 
-func printRolledBack(a *app, r *fence.RolledBack) {
-	switch {
-	case r.Generation == r.Target && r.Plan.Empty():
-		output.Printf(a.stdout, "Nothing to do: generation %d is in force.\n", r.Generation)
-	case r.Generation == r.Target:
-		output.Printf(a.stdout, "Generation %d is in force: %s.\n", r.Generation, notice.Count(len(r.Plan.Changes), "change"))
-	case !r.New:
-		output.Printf(a.stdout, "Generation %d is in force; its policy is that of generation %d.\n", r.Generation, r.Target)
-	default:
-		output.Printf(a.stdout, "Generation %d is in force, with the policy of generation %d: %s.\n", r.Generation, r.Target, notice.Count(len(r.Plan.Changes), "change"))
-	}
-	printMode(a, &r.Applied)
+// edited reports whether a policy file is another text than that of a generation.
+func edited(path, text string) bool {
 	// Reading anything but a regular file, such as standard input, might never end.
-	info, err := os.Stat(r.Source)
+	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() {
-		return
+		return false
 	}
-	same := info.Size() == int64(len(r.Text)) // a file of any other size is not read
-	if same {
-		text, err := os.ReadFile(r.Source)
-		same = err != nil || string(text) == r.Text
+	if info.Size() != int64(len(text)) { // a file of any other size is not read
+		return true
 	}
-	if !same {
-		output.Printf(a.stdout, "The policy file %s differs from it: correct the file before the next apply.\n", r.Source)
-	}
+	now, err := os.ReadFile(path)
+	return err == nil && string(now) != text
 }

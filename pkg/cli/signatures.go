@@ -3,14 +3,12 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
-	"github.com/ringfence/ringfence/pkg/output"
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/report"
 )
@@ -60,32 +58,8 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 	if a.json() {
 		return a.writeJSON(list)
 	}
-	a.listSignatures(list)
+	view.Signatures(a.stdout, list)
 	return nil
-}
-
-// listSignatures prints a line for each condition.
-func (a *app) listSignatures(list []report.Signature) {
-	output.Table(a.stdout, func(w io.Writer) {
-		fmt.Fprintln(w, "NAME\tCLASS\tHEADER\tMATCH\tPACKETS")
-		for _, s := range list {
-			packets := "-"
-			switch {
-			case !s.On:
-				packets = "off"
-			case s.Packets != nil:
-				packets = fmt.Sprint(*s.Packets)
-			}
-			first := report.Condition{Header: s.Header, Match: s.Match, Value: s.Value}
-			if len(s.All) > 0 {
-				first = s.All[0]
-			}
-			output.Printf(w, "%s\t%s\t%s\t%s %q\t%s\n", s.Name, s.Class, first.Header, first.Match, first.Value, packets)
-			for _, also := range s.All[min(1, len(s.All)):] {
-				output.Printf(w, "  and\t\t%s\t%s %q\t\n", also.Header, also.Match, also.Value)
-			}
-		}
-	})
 }
 
 // policyOrNone returns the policy, or if there is none, one with the defaults.

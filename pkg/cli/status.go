@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/output"
 	"github.com/ringfence/ringfence/pkg/report"
 )
@@ -51,7 +52,7 @@ func runStatus(ctx context.Context, a *app, check bool) error {
 		output.Println(a.stdout, report.Line(s))
 	default:
 		a.printAll(s.Notices)
-		a.writeStatus(s, r)
+		view.Status(a.stdout, s, r)
 	}
 	return partly(check && !report.Well(s))
 }

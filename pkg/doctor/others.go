@@ -93,6 +93,27 @@ func after(f Facts) []Finding {
 	return found
 }
 
+// proxied are rules that hand packets to another port to a server on a SIP port. Neither
+// their destination nor connection tracking has that port, so no rule of ringfence can see
+// where they go.
+func proxied(f Facts) []Finding {
+	var found []Finding
+	for _, c := range f.Others.Chains {
+		for _, r := range c.Rules {
+			if !slices.Contains(f.ports(), r.Proxied) || len(r.Ports) > 0 && f.listsAll(r.Ports) {
+				continue
+			}
+			found = append(found, Finding{
+				Name: "proxied", Severity: notice.Warning, Finding: fmt.Sprintf("%s hands packets to other ports to the server on port %d (TPROXY)", chainText(c), r.Proxied),
+				Why:    "what is sent to those ports is not fenced, and reaches the server",
+				WayOut: "list these ports under ports in the policy, and run ringfence apply",
+			})
+			break
+		}
+	}
+	return found
+}
+
 func flowtables(f Facts) []Finding {
 	var found []Finding
 	for _, name := range f.Others.Flowtables {

@@ -49,9 +49,11 @@ type Status struct {
 	Providers []Allowed
 	Trusted   []Address
 	ByHand    []ByHand
-	Refresh   resolve.Refreshed
-	Alarms    []site.Alarm
-	LeftOut   []LeftOut
+	// Banned is how many addresses are banned for a time.
+	Banned  int
+	Refresh resolve.Refreshed
+	Alarms  []site.Alarm
+	LeftOut []LeftOut
 	// Engine is what recognises scanners, and EngineWhy is more about it. Hits is how
 	// many packets each signature has matched, nil if not known.
 	Engine    policy.Engine
@@ -89,10 +91,7 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	}
 	r := &Status{Backend: kernel.Describe(), Table: have.Exists, Engine: policy.EngineOff}
 	if have.Exists {
-		if r.Counters, err = kernel.Counters(ctx); err != nil {
-			return nil, err
-		}
-		if r.ByHand, err = allowedByHand(ctx, kernel); err != nil {
+		if err := r.readTable(ctx, kernel); err != nil {
 			return nil, err
 		}
 	}
@@ -137,6 +136,19 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 		r.Notices = append(r.Notices, site.CutWarnings(look.Accepted)...)
 	}
 	return r, nil
+}
+
+// readTable reads what is in the table beside what it should hold.
+func (r *Status) readTable(ctx context.Context, kernel backend.Kernel) (err error) {
+	if r.Counters, err = kernel.Counters(ctx); err != nil {
+		return err
+	}
+	if r.ByHand, err = allowedByHand(ctx, kernel); err != nil {
+		return err
+	}
+	banned, err := kernel.Bans(ctx)
+	r.Banned = len(banned)
+	return err
 }
 
 // withoutGeneration are the alarms of a fence that no generation has made.

@@ -31,6 +31,7 @@ func TestReadOthers(t *testing.T) {
 		"iptables-legacy -A INPUT -j theirs",
 		"iptables-legacy -A theirs -p udp --dport 5000:5100 -j REJECT",
 		"iptables-legacy -t raw -A PREROUTING -p udp --dport 5062 -j CT --notrack",
+		"iptables-legacy -t mangle -A PREROUTING -p udp --dport 7000 -j TPROXY --on-port 5060",
 		"ip6tables-legacy -t mangle -A PREROUTING -p udp --dport 5063 -j MARK --set-xmark 0x1000000/0xf000000",
 	} {
 		words := strings.Fields(rule)
@@ -41,7 +42,7 @@ func TestReadOthers(t *testing.T) {
 		text := fmt.Sprintf("%s %s: %s %d drops %t", c.Program, c.Name, c.Hook, c.Priority, c.Drops)
 		for _, r := range c.Rules {
 			if len(r.Ports) > 0 {
-				text += fmt.Sprintf("; %v drops %t accepts %t marks %x untracked %t", r.Ports, r.Drops, r.Accepts, r.Marks, r.Untracked)
+				text += fmt.Sprintf("; %v drops %t accepts %t marks %x untracked %t proxied %d", r.Ports, r.Drops, r.Accepts, r.Marks, r.Untracked, r.Proxied)
 			}
 		}
 		if len(c.Rules) > 0 && strings.Contains(text, ";") || c.Drops {
@@ -49,11 +50,12 @@ func TestReadOthers(t *testing.T) {
 		}
 	}
 	want := []string{
-		"iptables-legacy -t raw PREROUTING: prerouting -300 drops false; [[5062 5062]] drops false accepts false marks 0 untracked true",
-		"iptables-legacy -t filter INPUT: input 0 drops false; [[5060 5060]] drops true accepts false marks 0 untracked false; [[5061 5061] [6000 6010]] drops false accepts true marks 0 untracked false",
+		"iptables-legacy -t raw PREROUTING: prerouting -300 drops false; [[5062 5062]] drops false accepts false marks 0 untracked true proxied 0",
+		"iptables-legacy -t mangle PREROUTING: prerouting -150 drops false; [[7000 7000]] drops false accepts false marks 0 untracked false proxied 5060",
+		"iptables-legacy -t filter INPUT: input 0 drops false; [[5060 5060]] drops true accepts false marks 0 untracked false proxied 0; [[5061 5061] [6000 6010]] drops false accepts true marks 0 untracked false proxied 0",
 		"iptables-legacy -t filter FORWARD: forward 0 drops true",
-		"iptables-legacy -t filter theirs:  0 drops false; [[5000 5100]] drops true accepts false marks 0 untracked false",
-		"ip6tables-legacy -t mangle PREROUTING: prerouting -150 drops false; [[5063 5063]] drops false accepts false marks f000000 untracked false",
+		"iptables-legacy -t filter theirs:  0 drops false; [[5000 5100]] drops true accepts false marks 0 untracked false proxied 0",
+		"ip6tables-legacy -t mangle PREROUTING: prerouting -150 drops false; [[5063 5063]] drops false accepts false marks f000000 untracked false proxied 0",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -50,7 +50,11 @@ func (d *Damaged) why() string {
 		return fmt.Sprintf("it is not JSON: byte %d is wrong", syntax.Offset)
 	}
 	if other, ok := errors.AsType[*json.UnmarshalTypeError](d.Err); ok {
-		return fmt.Sprintf("%s is a %s at byte %d", cmp.Or(other.Field, "its content"), other.Value, other.Offset)
+		article := "a"
+		if other.Value == "array" || other.Value == "object" {
+			article = "an"
+		}
+		return fmt.Sprintf("%s is %s %s at byte %d", cmp.Or(other.Field, "its content"), article, other.Value, other.Offset)
 	}
 	return d.Err.Error()
 }
@@ -243,9 +247,9 @@ func remove(path string) error {
 	return nil
 }
 
-// setAside renames a damaged file, so that what may still be of use in it is not
-// overwritten, and records the new name.
-func setAside(damaged *Damaged) error {
+// SetAside renames a damaged file, so that what may still be of use in it is not
+// overwritten, and records the new name. It returns the damage, which has the new name now.
+func SetAside(damaged *Damaged) error {
 	aside := fmt.Sprintf("%s.damaged-%s", damaged.Path, time.Now().UTC().Format("20060102T150405.000000000Z"))
 	if err := os.Rename(damaged.Path, aside); err != nil {
 		return errors.Join(damaged, fmt.Errorf("set it aside: %w", err))
@@ -255,7 +259,7 @@ func setAside(damaged *Damaged) error {
 }
 
 // leftover is the name of a temporary file that write has not come to rename.
-var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|allowed|down|unconfirmed)\.json[0-9]+$`)
+var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|counts|allowed|moves|down|unconfirmed)\.json[0-9]+$`)
 
 // Sweep removes temporary files of runs that were killed. The caller holds the lock.
 // Files that cannot be removed do no harm, so errors are ignored.

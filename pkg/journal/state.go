@@ -51,7 +51,7 @@ func (j Journal) ReadAddresses(memory Memory, aside bool) error {
 		damaged = &Damaged{Path: addressesPath(j), Err: err}
 	}
 	if aside {
-		return setAside(damaged)
+		return SetAside(damaged)
 	}
 	return damaged
 }
@@ -80,6 +80,7 @@ const (
 	NoticesFile File = "notices.json" // what earlier runs have found and may hold still
 	CountsFile  File = "counts.json"  // what an earlier run has found in counters
 	AllowedFile File = "allowed.json" // what is allowed by hand
+	PhonesFile  File = "phones.json"  // whom the rules let in and ban by what they have seen
 	MovesFile   File = "moves.json"   // which addresses have come and gone by answers
 )
 
@@ -91,7 +92,7 @@ func Read[T any](j Journal, f File, value *T) error { return ifThere(unseal(j.pa
 func ReadOrAside[T any](j Journal, f File, value *T) error {
 	err := Read(j, f, value)
 	if damaged, ok := errors.AsType[*Damaged](err); ok {
-		return setAside(damaged)
+		return SetAside(damaged)
 	}
 	return err
 }

@@ -122,7 +122,7 @@ func dropUndone(j Journal) {
 // SetUnconfirmedAside renames a mark that cannot be read.
 func SetUnconfirmedAside(err error) error {
 	if damaged, ok := errors.AsType[*Damaged](err); ok {
-		return setAside(damaged)
+		return SetAside(damaged)
 	}
 	return err
 }

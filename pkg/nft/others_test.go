@@ -36,6 +36,8 @@ table inet filter {
 }
 table ip raw { chain early { type filter hook prerouting priority -400; udp dport 5060 notrack; udp dport { 5000-5100, 6000 } drop; }
 }
+table ip divert { chain proxy { type filter hook prerouting priority mangle; udp dport 7000 tproxy to :5060; tcp dport 7001 tproxy to 127.0.0.1:5061 accept; }
+}
 table netdev edge { chain in { type filter hook ingress device lo priority 0; udp dport 5060 drop; }
 }
 `)
@@ -45,7 +47,7 @@ table netdev edge { chain in { type filter hook ingress device lo priority 0; ud
 	for _, c := range others.Chains {
 		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s: %s %d drops %t", c.Table, c.Name, c.Hook, c.Priority, c.Drops)))
 		for _, r := range c.Rules {
-			got = append(got, fmt.Sprintf("  %v drops %t accepts %t marks %x untracked %t", r.Ports, r.Drops, r.Accepts, r.Marks, r.Untracked))
+			got = append(got, fmt.Sprintf("  %v drops %t accepts %t marks %x untracked %t%s", r.Ports, r.Drops, r.Accepts, r.Marks, r.Untracked, proxied(r)))
 		}
 	}
 	want := []string{
@@ -64,6 +66,9 @@ table netdev edge { chain in { type filter hook ingress device lo priority 0; ud
 		"ip raw early: prerouting -400 drops false",
 		"  [[5060 5060]] drops false accepts false marks 0 untracked true",
 		"  [[5000 5100] [6000 6000]] drops true accepts false marks 0 untracked false",
+		"ip divert proxy: prerouting -150 drops false",
+		"  [[7000 7000]] drops false accepts false marks 0 untracked false proxied 5060",
+		"  [[7001 7001]] drops false accepts true marks 0 untracked false proxied 5061",
 		"netdev edge in: ingress 0 drops false",
 		"  [[5060 5060]] drops true accepts false marks 0 untracked false",
 	}
@@ -75,6 +80,13 @@ table netdev edge { chain in { type filter hook ingress device lo priority 0; ud
 	}
 }
 
+func proxied(r ruleset.OtherRule) string {
+	if r.Proxied == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" proxied %d", r.Proxied)
+}
+
 // TestReadOthersOfIPTables: the rules of iptables-nft.
 func TestReadOthersOfIPTables(t *testing.T) {
 	labtest.Need(t, "iptables-nft")
@@ -84,8 +96,17 @@ func TestReadOthersOfIPTables(t *testing.T) {
 	labtest.Run(t, h, "iptables-nft", "-A", "FORWARD", "-p", "udp", "-m", "multiport", "--dports", "5061,6000:6010", "-j", "ACCEPT")
 	labtest.Run(t, h, "iptables-nft", "-A", "FORWARD", "-p", "udp", "-m", "multiport", "--sports", "7000", "-j", "ACCEPT")
 	labtest.Run(t, h, "iptables-nft", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "--dport", "5062", "-j", "CT", "--notrack")
+	labtest.Run(t, h, "iptables-nft", "-t", "mangle", "-A", "PREROUTING", "-p", "udp", "--dport", "7000", "-j", "TPROXY", "--on-port", "5060")
+	labtest.Run(t, h, "ip6tables-nft", "-t", "mangle", "-A", "PREROUTING", "-p", "udp", "--dport", "7000", "-j", "TPROXY", "--on-port", "5061")
 	var others ruleset.Others
 	labtest.In(t, h, func() (err error) { others, err = nft.ReadOthers(t.Context()); return err })
+	for _, port := range []uint16{5060, 5061} {
+		if !slices.ContainsFunc(others.Chains, func(c ruleset.OtherChain) bool {
+			return slices.ContainsFunc(c.Rules, func(r ruleset.OtherRule) bool { return r.Proxied == port && r.Meets([]uint16{7000}) })
+		}) {
+			t.Errorf("no rule hands packets to the server on port %d: %+v", port, others)
+		}
+	}
 	for port, want := range map[uint16]bool{5061: true, 6005: true, 6011: false, 7000: false} {
 		accepts := slices.ContainsFunc(others.Chains, func(c ruleset.OtherChain) bool {
 			return slices.ContainsFunc(c.Rules, func(r ruleset.OtherRule) bool { return r.Accepts && r.Meets([]uint16{port}) })

@@ -28,9 +28,13 @@ type understanding struct {
 	port, mark       bool
 	masked, constant uint32
 	low              uint16
+	short            uint16 // the last constant of 16 bits
 }
 
 const allBits = ^uint32(0)
+
+// nftaTproxyRegPort is NFTA_TPROXY_REG_PORT of linux/netfilter/nf_tables.h.
+const nftaTproxyRegPort = 3
 
 func (u *understanding) expression(e expression) {
 	switch e.name {
@@ -55,6 +59,10 @@ func (u *understanding) expression(e expression) {
 		u.rule.Drops = true
 	case "notrack":
 		u.rule.Untracked = true
+	case "tproxy":
+		if e.number(nftaTproxyRegPort) != 0 {
+			u.rule.Proxied = u.short
+		}
 	case "match":
 		u.rule.ReadMatch(e.text(unix.NFTA_MATCH_NAME), attribute(e.data, unix.NFTA_MATCH_INFO))
 	case "target":
@@ -122,6 +130,9 @@ func (u *understanding) immediate(e expression) {
 			u.rule.Accepts = u.rule.Accepts || binary.BigEndian.Uint32(code) == 1
 		}
 		return
+	}
+	if value := attribute(data, unix.NFTA_DATA_VALUE); len(value) == 2 {
+		u.short = binary.BigEndian.Uint16(value)
 	}
 	if value, ok := valueOf(e, unix.NFTA_IMMEDIATE_DATA); ok {
 		u.port, u.mark, u.masked, u.constant = false, false, allBits, value

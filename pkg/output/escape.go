@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"reflect"
 	"strconv"
 	"strings"
 	"unicode"
@@ -126,11 +127,14 @@ func Printf(w io.Writer, format string, args ...any) {
 	}
 	safe := make([]any, len(args))
 	for i, a := range args {
+		safe[i] = a
 		switch a.(type) {
 		case string, error, fmt.Stringer:
 			safe[i] = argument{a}
 		default:
-			safe[i] = a
+			if reflect.ValueOf(a).Kind() == reflect.String {
+				safe[i] = argument{a}
+			}
 		}
 	}
 	fmt.Fprintf(w, format, safe...)

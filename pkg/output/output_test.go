@@ -48,14 +48,17 @@ func FuzzEscape(f *testing.F) {
 			t.Errorf("%q is escaped as %q: %v", text, got, err)
 		}
 		var b bytes.Buffer
-		output.Printf(&b, "%s %v %-9v %q\n", text, errors.New(text), stringer(text), text)
+		output.Printf(&b, "%s %v %-9v %s %q\n", text, errors.New(text), stringer(text), named(text), text)
 		if err := harmless(b.String()); err != nil || strings.Count(b.String(), "\n") != 1 {
 			t.Errorf("%q is printed as %q: %v", text, b.String(), err)
 		}
 	})
 }
 
-type stringer string
+type (
+	stringer string
+	named    string
+)
 
 func (s stringer) String() string { return string(s) }
 

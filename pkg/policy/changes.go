@@ -55,6 +55,7 @@ var keys = []key{
 	one("guessing.within", func(p *Policy) string { return DurationText(p.Guessing.Within) }),
 	one("roaming.life", func(p *Policy) string { return DurationText(p.Roaming.Life) }),
 	one("roaming.match", func(p *Policy) string { return string(p.Roaming.Match) }),
+	one("events.keep", func(p *Policy) string { return DurationText(p.Events.Keep) }),
 	many("dns.servers", func(p *Policy) []string { return texts(p.DNS.Servers) }),
 	one("dns.refresh.min", func(p *Policy) string { return DurationText(p.DNS.Min) }),
 	one("dns.refresh.max", func(p *Policy) string { return DurationText(p.DNS.Max) }),

@@ -27,6 +27,7 @@ type file struct {
 	Bans       bansFile       `yaml:"bans"`
 	Guessing   guessingFile   `yaml:"guessing"`
 	Roaming    roamingFile    `yaml:"roaming"`
+	Events     eventsFile     `yaml:"events"`
 	DNS        dnsFile        `yaml:"dns"`
 
 	root *yaml.Node
@@ -88,6 +89,10 @@ type bansFile struct {
 	Duration  scalar   `yaml:"duration"`
 	Size      scalar   `yaml:"size"`
 	Addresses []scalar `yaml:"addresses"`
+}
+
+type eventsFile struct {
+	Keep scalar `yaml:"keep"`
 }
 
 type dnsFile struct {

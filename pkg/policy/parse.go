@@ -100,7 +100,8 @@ func (c *checker) policy(f *file) *Policy {
 			Duration: c.duration(f.Bans.Duration, "bans.duration", time.Hour, 0, 366*24*time.Hour),
 			Size:     uint32(c.number(f.Bans.Size, "bans.size", 65535, 1, 1<<24)),
 		},
-		DNS: c.dns(f.DNS),
+		Events: Events{Keep: c.duration(f.Events.Keep, "events.keep", 30*24*time.Hour, 0, 366*24*time.Hour)},
+		DNS:    c.dns(f.DNS),
 	}
 	allowed := allowList{}
 	p.Providers = c.providers(f, &allowed)

@@ -62,6 +62,8 @@ bans:
   duration: 1h
   size: 65535
   addresses: [198.51.100.0/24]
+events:
+  keep: 30d
 dns:
   servers: []
   refresh: {min: 60s, max: 1h}
@@ -105,6 +107,7 @@ func TestParseWhole(t *testing.T) {
 		Guessing: policy.Guessing{Failures: 10, Within: time.Minute},
 		Roaming:  policy.Roaming{Life: time.Hour, Match: policy.MatchAddressPort},
 		Bans:     policy.Bans{Duration: time.Hour, Size: 65535, Addresses: []netip.Prefix{prefix("198.51.100.0/24")}},
+		Events:   policy.Events{Keep: 720 * time.Hour},
 		DNS:      policy.DNS{Min: time.Minute, Max: time.Hour, Hold: 24 * time.Hour, StaleAlarm: 168 * time.Hour},
 	}
 	options := cmp.Options{
@@ -140,14 +143,14 @@ func TestMistakes(t *testing.T) {
 		{"empty", "", `1:1: the policy is empty: it needs at least "version: 1" and providers`},
 		{"no version", "mode: monitor\n", `1:1: version is missing: begin the policy with "version: 1"`},
 		{"other version", "version: 2\n", `1:10: version "2" is not known here: this ringfence reads version 1`},
-		{"no mapping", "- version: 1\n", "1:1: version is missing: begin the policy with \"version: 1\"\n1:1: want keys (version, mode, backend, interfaces, ports, providers, trusted, unknown, signatures, bans, guessing, roaming, dns) here"},
+		{"no mapping", "- version: 1\n", "1:1: version is missing: begin the policy with \"version: 1\"\n1:1: want keys (version, mode, backend, interfaces, ports, providers, trusted, unknown, signatures, bans, guessing, roaming, events, dns) here"},
 		{"syntax", "version: 1\nports: [5060\nmode: x\n", "3:5: not YAML: did not find expected ',' or ']' while parsing a flow sequence"},
 		{"two documents", "version: 1\n---\nversion: 1\n", "2:1: one file holds one policy: remove the second document (after ---)"},
 		{"two documents, both marked", "# mine\n---\nversion: 1\n--- # theirs\nversion: 1\n", "4:1: one file holds one policy: remove the second document (after ---)"},
 		{"control characters", "version: 1\nmode: \"\u00e4\x01\x1b\"\n", "2:9: a control character (U+0001): remove it\n2:10: a control character (U+001B): remove it"},
 		{
 			"unknown keys", "version: 1\nprot: {}\nports: {udp: [5060], sctp: [5060]}\n",
-			`2:1: unknown key "prot": known here are version, mode, backend, interfaces, ports, providers, trusted, unknown, signatures, bans, guessing, roaming, dns` + "\n" +
+			`2:1: unknown key "prot": known here are version, mode, backend, interfaces, ports, providers, trusted, unknown, signatures, bans, guessing, roaming, events, dns` + "\n" +
 				`3:22: unknown key "sctp": known here are udp, tcp`,
 		},
 		{
@@ -257,6 +260,11 @@ func TestMistakes(t *testing.T) {
 				`3:13: dns.hold is "soon": write a time with its unit, such as 60s, 5m, 24h or 30d` + "\n" +
 				`3:34: dns.refresh.min (2h) is longer than dns.refresh.max (1h): swap them, or set both` + "\n" +
 				`3:52: dns.stale_alarm is 0s: write a time from 1m to 8784h`,
+		},
+		{
+			"how long events are kept", "version: 1\nevents: {keep: 400d, size: 5}\n",
+			`2:16: events.keep is 400d: write a time from 0s to 8784h` + "\n" +
+				`2:22: unknown key "size": known here are keep`,
 		},
 		{
 			"name servers", "version: 1\ndns: {servers: [dns.example, 192.0.2.53:0]}\n",

@@ -30,6 +30,7 @@ type Policy struct {
 	Bans       Bans
 	Guessing   Guessing
 	Roaming    Roaming
+	Events     Events
 	DNS        DNS
 	// Doubts are about what is valid but may not be meant.
 	Doubts Mistakes
@@ -145,6 +146,11 @@ type Bans struct {
 	Duration  time.Duration // 0 = the rules never ban
 	Size      uint32        // most addresses banned at once, per family
 	Addresses []netip.Prefix
+}
+
+// Events says for how long the daemon keeps who was dropped, and what he sent.
+type Events struct {
+	Keep time.Duration // 0 = nothing is reported, and nothing kept
 }
 
 // DNS says which servers are asked for names and how long answers are kept.

@@ -39,6 +39,9 @@ type OtherRule struct {
 	Untracked bool
 	// Helper is the connection-tracking helper that it hands packets to.
 	Helper string
+	// Proxied is the port whose server gets the packets (TPROXY), 0 for none or for that
+	// to which they are sent.
+	Proxied uint16
 }
 
 // Meets reports whether the rule looks for one of the ports.

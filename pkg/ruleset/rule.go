@@ -79,6 +79,13 @@ type Statement interface {
 	statement()
 }
 
+// Passive is a statement that every packet passes, and after which the rest of its rule is
+// the same as without it: it notes something for people. pkg/judge passes over these.
+type Passive interface {
+	Statement
+	passive()
+}
+
 // InInterface matches the interface by which a packet came in. A trailing * in the name
 // makes it a prefix.
 type InInterface struct {

@@ -37,8 +37,19 @@ func (r *OtherRule) ReadTarget(name string, info []byte) {
 		r.Untracked = binary.NativeEndian.Uint16(info)&1 != 0
 		helper, _, _ := bytes.Cut(info[ctHelper:ctHelper+ctHelperSize], []byte{0})
 		r.Helper = string(helper)
+	case name == "TPROXY" && len(info) >= proxiedPort6+2:
+		r.Proxied = binary.BigEndian.Uint16(info[proxiedPort6:])
+	case name == "TPROXY" && len(info) >= proxiedPort4+2:
+		r.Proxied = binary.BigEndian.Uint16(info[proxiedPort4:])
 	}
 }
+
+// Where xt_tproxy_target_info has the port of the server, and where its version with an
+// address of either family has it (linux/netfilter/xt_TPROXY.h).
+const (
+	proxiedPort4 = 12
+	proxiedPort6 = 24
+)
 
 // The place of a helper's name in xt_ct_target_info_v1.
 const (

@@ -1,4 +1,4 @@
-package cli
+package view
 
 import (
 	"cmp"
@@ -17,12 +17,11 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// writeStatus prints first what needs attention, then the fence, then the addresses and
+// Status prints first what needs attention, then the fence, then the addresses and
 // the counters.
-func (a *app) writeStatus(s *fence.Status, r *report.Status) {
-	out := a.stdout
-	a.writeAlarms(out, r.Alarms)
-	output.Table(out, func(w io.Writer) { a.writeFence(w, s, r) })
+func Status(out io.Writer, s *fence.Status, r *report.Status) {
+	writeAlarms(out, r.Alarms)
+	output.Table(out, func(w io.Writer) { writeFence(w, s, r) })
 	for _, p := range r.Providers {
 		writeAddresses(out, "provider "+p.Name, p.Addresses)
 	}
@@ -31,7 +30,7 @@ func (a *app) writeStatus(s *fence.Status, r *report.Status) {
 	}
 	if len(r.Allowed) > 0 {
 		output.Printf(out, "\nallowed by hand\n")
-		writeBans(out, "  ", r.Allowed)
+		bans(out, "  ", r.Allowed)
 	}
 	writeLeftOut(out, r.LeftOut)
 	writeHits(out, r.Signatures)
@@ -75,8 +74,8 @@ func writeAddresses(out io.Writer, title string, list []report.Address) {
 }
 
 // writeFence prints whether the fence is up, and its generation and back end.
-func (a *app) writeFence(w io.Writer, s *fence.Status, r *report.Status) {
-	output.Printf(w, "fence\t%s\n", a.fenceText(s, r))
+func writeFence(w io.Writer, s *fence.Status, r *report.Status) {
+	output.Printf(w, "fence\t%s\n", fenceText(s, r))
 	if s.Begun {
 		return
 	}
@@ -92,10 +91,10 @@ func (a *app) writeFence(w io.Writer, s *fence.Status, r *report.Status) {
 	output.Printf(w, "engine\t%s: %s\n", r.Engine, r.EngineWhy)
 	output.Printf(w, "generation\t%d, by %s, %s\n", r.Generation, r.MadeBy, notice.Ago(*r.Made))
 	if s.Pending != nil {
-		output.Printf(w, "pending\t%s\n", alarm(pendingText(s.Pending)))
+		output.Printf(w, "pending\t%s\n", Alarm(pending(s.Pending)))
 	}
 	if r.Drift && r.Down == nil {
-		output.Printf(w, "drift\t%s\n", alarm(notice.Count(s.Differences, "difference")+" in the kernel; ringfence diff shows it, ringfence refresh removes it"))
+		output.Printf(w, "drift\t%s\n", Alarm(notice.Count(s.Differences, "difference")+" in the kernel; ringfence diff shows it, ringfence refresh removes it"))
 	} else if !r.Drift {
 		output.Printf(w, "drift\tnone\n")
 	}
@@ -106,22 +105,22 @@ func (a *app) writeFence(w io.Writer, s *fence.Status, r *report.Status) {
 }
 
 // fenceText says whether there is a fence.
-func (a *app) fenceText(s *fence.Status, r *report.Status) string {
+func fenceText(s *fence.Status, r *report.Status) string {
 	switch {
 	case r.Down != nil && r.Fence:
-		return alarm("taken down " + notice.Ago(*r.Down) + ", but there is a fence: ringfence down removes it, ringfence up makes it the fence")
+		return Alarm("taken down " + notice.Ago(*r.Down) + ", but there is a fence: ringfence down removes it, ringfence up makes it the fence")
 	case r.Down != nil && r.Drift:
-		return alarm("taken down " + notice.Ago(*r.Down) + ", but the classifier is still attached: ringfence down removes it")
+		return Alarm("taken down " + notice.Ago(*r.Down) + ", but the classifier is still attached: ringfence down removes it")
 	case r.Down != nil:
 		return "taken down " + notice.Ago(*r.Down) + "; put it up with ringfence up"
 	case !r.Fence && r.Generation > 0:
-		return alarm("not in the kernel: nothing is dropped; put it up with ringfence up")
+		return Alarm("not in the kernel: nothing is dropped; put it up with ringfence up")
 	case !r.Fence:
 		return "none"
 	case s.Begun:
-		return alarm("up, but the ringfence apply for it has not ended: if that was killed, ringfence refresh completes it")
+		return Alarm("up, but the ringfence apply for it has not ended: if that was killed, ringfence refresh completes it")
 	case r.Generation == 0:
-		return alarm("not ringfence's, but there is a " + s.Backend.Place)
+		return Alarm("not ringfence's, but there is a " + s.Backend.Place)
 	}
 	return "up"
 }
@@ -143,9 +142,9 @@ func writeRefresh(w io.Writer, s *fence.Status, r *report.Status) {
 }
 
 // writeAlarms prints what stands, each with its way out, before anything else.
-func (a *app) writeAlarms(out io.Writer, alarms []site.Alarm) {
+func writeAlarms(out io.Writer, alarms []site.Alarm) {
 	for _, stands := range alarms {
-		output.Paragraph(out, alarm("alarm")+"  ", stands.Notice().Text)
+		output.Paragraph(out, Alarm("alarm")+"  ", stands.Notice().Text)
 		output.Paragraph(out, "       ", stands.WayOut)
 	}
 	if len(alarms) > 0 {
@@ -179,4 +178,12 @@ func writeHits(out io.Writer, hits map[string]uint64) {
 			output.Printf(w, "  %s\t%d\n", name, hits[name])
 		}
 	})
+}
+
+// pending says what happens to a generation that waits for a confirmation.
+func pending(p *fence.Pending) string {
+	if p.Left == 0 {
+		return fmt.Sprintf("generation %d was not confirmed in time: ringfence refresh undoes it", p.Generation)
+	}
+	return fmt.Sprintf("generation %d is undone in %s unless you run ringfence confirm", p.Generation, p.Left.Round(time.Second))
 }
