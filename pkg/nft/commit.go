@@ -121,7 +121,7 @@ func (b *batch) addRules(s addRules) error {
 			return fmt.Errorf("add rule %q to chain %s: it is foreign", r, s.chain)
 		}
 		var exprs []expr.Any
-		all, err := encodeAll(r.Statements())
+		all, err := encodeRule(r.Statements())
 		if err != nil {
 			return fmt.Errorf("add rule to chain %s: %w", s.chain, err)
 		}

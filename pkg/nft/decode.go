@@ -52,7 +52,7 @@ func canonical(list []expression, anonymous map[string]observedSet) string {
 // rewrite encodes statements and writes the result as canonical does.
 func rewrite(statements []ruleset.Statement) (string, error) {
 	var texts []string
-	all, err := encodeAll(statements)
+	all, err := encodeRule(statements)
 	if err != nil {
 		return "", err
 	}
@@ -96,6 +96,8 @@ func expressionName(x expr.Any) string {
 		return "exthdr"
 	case *expr.Dynset:
 		return "dynset"
+	case *expr.Log:
+		return "log"
 	case *expr.Verdict:
 		return "immediate"
 	}
@@ -144,6 +146,8 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 			return ruleset.Original, 2
 		}
 		return ruleset.Reply, 2
+	case "log":
+		return ruleset.Log(first.text(unix.NFTA_LOG_PREFIX)), 1
 	case "objref":
 		return ruleset.Count(first.text(unix.NFTA_OBJREF_IMM_NAME)), 1
 	case "immediate":

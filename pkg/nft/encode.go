@@ -34,6 +34,46 @@ type anonymousSet struct {
 // ours are equal.
 const fenceRegister = unix.NFT_REG_1
 
+// encodeRule translates the statements of a rule. As nft does, it asks only once for the
+// family of a packet.
+func encodeRule(statements []ruleset.Statement) ([]encoded, error) {
+	all := make([]encoded, len(statements))
+	var known [2]bool // of IPv4 and of IPv6
+	for i, s := range statements {
+		e, err := encode(s)
+		if err != nil {
+			return nil, err
+		}
+		if v6, ok := ofFamily(s); ok {
+			family := &known[0]
+			if v6 {
+				family = &known[1]
+			}
+			if *family {
+				e.exprs = e.exprs[2:]
+			}
+			*family = true
+		}
+		all[i] = e
+	}
+	return all, nil
+}
+
+// ofFamily returns the family that a statement asks for, if it asks for one.
+func ofFamily(s ruleset.Statement) (v6, asks bool) {
+	switch s := s.(type) {
+	case ruleset.Source:
+		return s.V6, true
+	case ruleset.PeerIn:
+		return s.V6, true
+	case ruleset.Learn:
+		return s.V6, true
+	case ruleset.Forget:
+		return s.V6, true
+	}
+	return false, false
+}
+
 // encode translates one statement. The comments show what nft's debug output
 // calls each expression.
 func encode(s ruleset.Statement) (encoded, error) {
@@ -102,6 +142,8 @@ func encodePlain(s ruleset.Statement) []expr.Any {
 		return encodeLearn(s)
 	case ruleset.Forget:
 		return encodePeer(s.Peer, &expr.Dynset{SrcRegKey: fenceRegister, SetName: s.Set, Operation: dynsetDelete})
+	case ruleset.Record, ruleset.Note, ruleset.Log:
+		return encodeRecord(s)
 	case ruleset.Count:
 		// [ objref type 1 name … ]
 		return []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: string(s)}}

@@ -10,30 +10,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// encodeAll translates the statements of a rule. What compares the family of a packet
-// holds for all that follows in the rule, so nft writes it once.
-func encodeAll(statements []ruleset.Statement) ([]encoded, error) {
-	var all []encoded
-	known := false
-	for _, s := range statements {
-		e, err := encode(s)
-		if err != nil {
-			return nil, err
-		}
-		_, onPeer := ruleset.OnPeer(s)
-		if onPeer && known {
-			e.exprs = e.exprs[2:]
-		}
-		switch s.(type) {
-		case ruleset.Source, ruleset.SourceNetwork:
-			known = true
-		}
-		known = known || onPeer
-		all = append(all, e)
-	}
-	return all, nil
-}
-
 // encodePeer translates what names the peer: the family, what the key is made of, and
 // what is done with it.
 func encodePeer(p ruleset.Peer, last expr.Any) []expr.Any {
@@ -179,15 +155,24 @@ func guessPeer(at func(int) expression, from int) (ruleset.Statement, int) {
 	switch last := at(n); last.name {
 	case "lookup":
 		not := last.number(unix.NFTA_LOOKUP_FLAGS) == unix.NFT_LOOKUP_F_INV
+		if !p.Answer && !p.Port {
+			return ruleset.Source{V6: p.V6, Not: not, Set: last.text(unix.NFTA_LOOKUP_SET)}, n + 1
+		}
 		return ruleset.PeerIn{Peer: p, Not: not, Set: last.text(unix.NFTA_LOOKUP_SET)}, n + 1
 	case "dynset":
+		life := time.Duration(last.number(unix.NFTA_DYNSET_TIMEOUT)) * time.Millisecond
+		if life == 0 && last.number(unix.NFTA_DYNSET_OP) != dynsetDelete {
+			return nil, 0
+		}
+		if !p.Answer && !p.Port && (last.number(unix.NFTA_DYNSET_OP) == unix.NFT_DYNSET_OP_ADD || keeps(last) == counterName) {
+			return guessRecord(p.V6, last), n + 1
+		}
 		set := last.text(unix.NFTA_DYNSET_SET_NAME)
 		if last.number(unix.NFTA_DYNSET_OP) == dynsetDelete {
 			return ruleset.Forget{Peer: p, Set: set}, n + 1
 		}
-		life := time.Duration(last.number(unix.NFTA_DYNSET_TIMEOUT)) * time.Millisecond
 		over := guessLimit(last)
-		if !p.Answer && !p.Port && over == (ruleset.Limit{}) {
+		if !p.Answer && !p.Port && keeps(last) == "" {
 			return ruleset.Ban{V6: p.V6, Set: set, For: life}, n + 1
 		}
 		return ruleset.Learn{Peer: p, Set: set, For: life, Over: over}, n + 1
@@ -200,11 +185,10 @@ func guessPeer(at func(int) expression, from int) (ruleset.Statement, int) {
 const dynsetDelete = 2
 
 func guessLimit(dynset expression) ruleset.Limit {
-	nested := attribute(dynset.data, unix.NFTA_DYNSET_EXPR)
-	if len(nested) == 0 {
+	if keeps(dynset) != "limit" {
 		return ruleset.Limit{}
 	}
-	e := nestedExpression(nested)
+	e := expressionOf(attribute(dynset.data, unix.NFTA_DYNSET_EXPR))
 	return ruleset.Limit{
 		Rate:  e.number(unix.NFTA_LIMIT_RATE),
 		Per:   time.Duration(e.number(unix.NFTA_LIMIT_UNIT)) * time.Second,
@@ -212,8 +196,8 @@ func guessLimit(dynset expression) ruleset.Limit {
 	}
 }
 
-// nestedExpression reads an expression that is part of another one.
-func nestedExpression(b []byte) expression {
-	name := attribute(b, unix.NFTA_EXPR_NAME)
-	return expression{text(name), attribute(b, unix.NFTA_EXPR_DATA)}
+// keeps is the name of the expression that each element of a set has, "" for none.
+func keeps(dynset expression) string {
+	nested := attribute(dynset.data, unix.NFTA_DYNSET_EXPR)
+	return expressionOf(nested).name
 }

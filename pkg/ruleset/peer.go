@@ -173,19 +173,6 @@ func (Opening) statement()     {}
 func (Text) statement()        {}
 func (Reaches) statement()     {}
 
-// OnPeer returns what a statement says of the peer, if it names one.
-func OnPeer(s Statement) (Peer, bool) {
-	switch s := s.(type) {
-	case PeerIn:
-		return s.Peer, true
-	case Learn:
-		return s.Peer, true
-	case Forget:
-		return s.Peer, true
-	}
-	return Peer{}, false
-}
-
 // withSet is the statement with another named set, if it has one that can be replaced.
 func withSet(statement Statement, names map[string]string) (Statement, bool) {
 	switch s := statement.(type) {
