@@ -10,10 +10,8 @@ import (
 
 // What is kept of the sources whose packets were dropped, or would be in monitor mode.
 const (
-	// mostDropped is how many of a family are kept at once, droppedFor how long after the
-	// last packet of each.
+	// mostDropped is how many of a family are kept at once.
 	mostDropped = 65535
-	droppedFor  = 24 * time.Hour
 	// mostLogged is how many packets for one reason are reported in logEvery: one for each
 	// source.
 	mostLogged = 8192
@@ -32,7 +30,7 @@ const (
 // the packet, and drops it. Each is a rule of its own, because a rule whose set is full
 // ends there, and the packet is dropped all the same.
 func (f family) drop(counter string) {
-	record := ruleset.Record{V6: f.v6, Set: f.set("dropped"), For: droppedFor}
+	record := ruleset.Record{V6: f.v6, Set: f.set("dropped"), For: ruleset.KeptFor}
 	end := []ruleset.Statement{ruleset.Count(counter), f.verdict(counter)}
 	if f.policy.Events.Keep == 0 {
 		f.rule(record)

@@ -1,13 +1,16 @@
 package iptables
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -119,4 +122,32 @@ func withoutLatest(sets map[string]ruleset.Set) {
 			sets[droppedSet+suffix] = kept
 		}
 	}
+}
+
+// Dropped returns the sources whose packets were dropped, or would be in monitor mode;
+// none without a fence. A source is kept for a day from its first packet.
+func (k *Kernel) Dropped(ctx context.Context) ([]backend.Dropped, error) {
+	now := time.Now()
+	counted, err := timed(ctx, droppedSet)
+	if err != nil {
+		return nil, err
+	}
+	latest, err := timed(ctx, latestSet)
+	if err != nil {
+		return nil, err
+	}
+	age := func(x entry) time.Duration { return ruleset.KeptFor - left(x) }
+	last := map[netip.Addr]time.Time{}
+	for _, x := range latest {
+		last[x.prefix.Addr()] = now.Add(-age(x))
+	}
+	var list []backend.Dropped
+	for _, x := range counted {
+		d := backend.Dropped{Address: x.prefix.Addr(), Packets: x.packets, First: now.Add(-age(x))}
+		if d.Last = last[d.Address]; d.Last.Before(d.First) {
+			d.Last = d.First // times are whole seconds
+		}
+		list = append(list, d)
+	}
+	return list, nil
 }

@@ -83,7 +83,7 @@ func TestEveryChangeOfARuleShows(t *testing.T) {
 		{"goto pass", "accept"},
 		{`" drop`, `" accept`},
 		{"goto drop_", "jump drop_"},
-		{"goto drop_unknown6", "goto drop_spoofed6"},
+		{"goto drop_unknown6", "goto drop_signature6"},
 		{`" drop`, `" goto pass`},
 		{"jump fence", "goto fence"},
 		{"goto sip", "jump sip"},

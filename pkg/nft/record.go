@@ -1,11 +1,15 @@
 package nft
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -56,4 +60,39 @@ func guessRecord(v6 bool, dynset expression) ruleset.Statement {
 		return ruleset.Note{V6: v6, Set: set, For: lifetime}
 	}
 	return ruleset.Record{V6: v6, Set: set, For: lifetime}
+}
+
+// counter is what a counter has counted, nil if the expression is none.
+func (e expression) counter() *expr.Counter {
+	if e.name != counterName {
+		return nil
+	}
+	return &expr.Counter{Packets: e.number(unix.NFTA_COUNTER_PACKETS), Bytes: e.number(unix.NFTA_COUNTER_BYTES)}
+}
+
+// Dropped returns the sources whose packets were dropped, or would be in monitor mode;
+// none without a table.
+func (k *Kernel) Dropped(ctx context.Context) ([]backend.Dropped, error) {
+	r, err := newReader()
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	var list []backend.Dropped
+	for _, set := range []string{"dropped4", "dropped6"} {
+		points, err := r.elementsNow(ctx, set)
+		now := time.Now()
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read elements of set %s: %w", set, err)
+		}
+		for _, p := range points {
+			if a, ok := addressOf(p.key); ok && p.counter != nil {
+				list = append(list, backend.Dropped{Address: a, Packets: p.counter.Packets, Last: now.Add(p.expires - p.timeout)})
+			}
+		}
+	}
+	return list, nil
 }

@@ -30,6 +30,9 @@ func (s Note) String() string {
 	return fmt.Sprintf("add @%s { %s saddr timeout %s }", s.Set, family(s.V6), durationText(s.For))
 }
 
+// KeptFor is how long a source is kept whose packets were dropped.
+const KeptFor = 24 * time.Hour
+
 // What a packet is reported with: the group of NFLOG, and the most bytes of the packet.
 const (
 	LogGroup = 5060
