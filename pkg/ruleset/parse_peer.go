@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -37,11 +38,7 @@ func peerForms() []form {
 			offset, ok := parseOffset(g[1])
 			return Reaches{offset}, ok
 		}},
-		{regexp.MustCompile(`^@th,(\d+),\d+ 0x((?:[0-9a-f]{2}){1,16})\b`), func(g []string) (Statement, bool) {
-			offset, ok := parseOffset(g[1])
-			text, err := hex.DecodeString(g[2])
-			return Text{offset, string(text)}, ok && err == nil
-		}},
+		{regexp.MustCompile(`^@th,(\d+),(\d+) 0x([0-9a-f]{1,32})\b`), parseText},
 	}
 }
 
@@ -52,6 +49,19 @@ const mostOffset = 255
 func parseOffset(text string) (bytes int, ok bool) {
 	bits, err := strconv.Atoi(text)
 	return bits / 8, err == nil && bits%8 == 0 && bits >= 64 && bits/8 <= mostOffset
+}
+
+// mostText is how many bytes a rule compares at once: those of a whole register.
+const mostText = 16
+
+func parseText(g []string) (Statement, bool) {
+	offset, ok := parseOffset(g[1])
+	bits, err := strconv.Atoi(g[2])
+	if !ok || err != nil || bits%8 != 0 || bits < 8 || bits > 8*mostText || len(g[3]) > bits/4 {
+		return nil, false
+	}
+	text, err := hex.DecodeString(strings.Repeat("0", bits/4-len(g[3])) + g[3])
+	return Text{offset, string(text)}, err == nil
 }
 
 func parseLearn(g []string) (Statement, bool) {

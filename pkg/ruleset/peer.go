@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -152,8 +153,10 @@ type Text struct {
 	Text   string
 }
 
+// String writes the bytes as nft does, as one number.
 func (s Text) String() string {
-	return fmt.Sprintf("@th,%d,%d 0x%x", 8*s.Offset, 8*len(s.Text), s.Text)
+	number := strings.TrimLeft(fmt.Sprintf("%x", s.Text), "0")
+	return fmt.Sprintf("@th,%d,%d 0x%s", 8*s.Offset, 8*len(s.Text), cmp.Or(number, "0"))
 }
 
 // Reaches matches a packet that has a byte at a place behind the beginning of the

@@ -216,7 +216,7 @@ func TestRulesFromText(t *testing.T) {
 	for _, foreign := range []string{
 		"[socket]", "accept ", "ip saddr  @x drop", "dropx", "udp dport 5060 accept", "ip saddr { 10.0.0.0/9, 10.0.0.0/8 } drop", "iifname \"a\" iifname", "ip saddr { x } drop",
 		"meta mark & 0x0f000000 == 0x01000001", "meta mark & 0x0f000000 = 0x01000000", "update @banned4 { ip saddr timeout 60m }", "update @banned4 { ip saddr timeout h }",
-		"ip saddr . th dport @asking4", "update @rate4 { ip saddr timeout 2m limit rate over 20/fortnight burst 20 packets }", "@th,64,72 0x5245", "@th,63,8 0x52", "@th,64,136 0x5245474953544552204552455245474953",
+		"ip saddr . th dport @asking4", "update @rate4 { ip saddr timeout 2m limit rate over 20/fortnight burst 20 packets }", "@th,63,8 0x52", "@th,64,136 0x5245474953544552204552455245474953",
 		"tcp doff 4", "tcp doff 16", "delete @rate4 { ip saddr timeout 1h }", "@th,8,8 >= 0x0", "meta l4proto udp ct reply proto-src 65536", "update @rate4 { ip saddr timeout 2m limit rate over 5/minute burst 5 packets }",
 		"update @banned4 { ip saddr timeout 1h1d }", "update @banned4 { ip saddr timeout 99999999999s }",
 	} {

@@ -148,6 +148,9 @@ type Set struct {
 	Timeout  bool   `json:"timeout,omitempty"`
 	Dynamic  bool   `json:"dynamic,omitempty"`
 	Size     uint32 `json:"size,omitempty"` // largest number of elements; 0 = no limit
+	// Limited says that each element keeps what is left of a limit, so that one cannot be
+	// taken over from a set that is made again. It is not observed.
+	Limited bool `json:"-"`
 	// Elements are sorted and do not overlap. The elements of a dynamic set are
 	// run-time state, added by the rules and removed by the kernel, so they are neither
 	// observed nor compared.
