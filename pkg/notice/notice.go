@@ -50,6 +50,8 @@ const (
 	RunInterrupted        Code = "run-interrupted"         // an earlier run was killed
 	GuardRefuses          Code = "guard-refuses"           // apply would be refused
 	NothingDone           Code = "nothing-done"            // why nothing was done
+	EventsUnread          Code = "events-unread"           // dropped packets are not looked at
+	EventsLost            Code = "events-lost"             // more are dropped than are looked at
 	NotAllowedAgain       Code = "not-allowed-again"       // an allowance by hand that the kernel has lost
 	Undone                Code = "undone"                  // a generation that was not confirmed
 	BanHasNoEffect        Code = "ban-has-no-effect"       // an address of bans.addresses that a name stands for
