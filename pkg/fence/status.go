@@ -30,6 +30,10 @@ type Status struct {
 	Fenced   bool
 	Counters map[string]uint64
 
+	// Dropped is how many sources were dropped lately, Latest are those that came last.
+	Dropped int
+	Latest  []Dropped
+
 	// Generation is the newest one, 0 if there is none; then all later fields are
 	// empty.
 	Generation int
@@ -125,6 +129,11 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	r.site = s
 	r.describe(s, newest, origins)
 	describeEngine(f, r, s, have)
+	if have.Exists {
+		if err := describeDrops(ctx, &f.session, r, kernel, s); err != nil {
+			return nil, err
+		}
+	}
 	look := lookFor(ctx, &f.session, kernel, s, newest, have)
 	r.PolicyChanged = s.PolicyChanged(look.File)
 	if down == nil {

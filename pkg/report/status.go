@@ -37,8 +37,15 @@ type Status struct {
 	// Allowed are the addresses that are allowed by hand.
 	Allowed  []Banned          `json:"allowed"`
 	Counters map[string]uint64 `json:"counters"`
+	Dropped  Latest            `json:"dropped"`
 	Refresh  Refresh           `json:"refresh"`
 	LeftOut  []LeftOut         `json:"left_out"`
+}
+
+// Latest are the sources that were dropped last, and how many there are in all.
+type Latest struct {
+	Sources int       `json:"sources"`
+	Latest  []Dropped `json:"latest"`
 }
 
 // Provider is a provider with its addresses.
@@ -112,6 +119,7 @@ func StatusOf(s *fence.Status) *Status {
 		Refresh: Refresh{OK: true, Failures: []resolve.Problem{}}, LeftOut: []LeftOut{},
 	}
 	maps.Copy(r.Counters, s.Counters)
+	r.Dropped = Latest{s.Dropped, DroppedOf(s.Latest)}
 	if s.Pending != nil {
 		r.Pending = &s.Pending.Deadline
 	}
