@@ -163,7 +163,7 @@ func TestRecorderSaysWhatFails(t *testing.T) {
 func TestRecorderOfDamage(t *testing.T) {
 	s := newStore(t)
 	must(t, os.WriteFile(s.Path, make([]byte, 8192), 0o640))
-	recording(t, s.Path, func(r *events.Recorder, from *source) {
+	recording(t, s.Path, func(r *events.Recorder, _ *source) {
 		if !r.Write(false) {
 			t.Error("no news")
 		}

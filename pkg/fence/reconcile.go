@@ -60,7 +60,7 @@ type Reconciler struct {
 // Reconciler returns a reconciler that has not read anything yet.
 func (f *Fence) Reconciler() *Reconciler {
 	r := &Reconciler{fence: f, kernel: f.kernel(true), backend: f.chosen(), restorer: newRestorer(f)}
-	r.recorder = &recorder{Recorder: events.NewRecorder(f.eventsFile())}
+	r.recorder = &recorder{Recorder: events.NewRecorder(f.EventsFile())}
 	r.gauge = &gauge{kernel: f.open(r.backend), now: f.Now, counted: r.recorder.Count}
 	return r
 }

@@ -2,7 +2,6 @@ package fence
 
 import (
 	"context"
-	"path/filepath"
 	"sync/atomic"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
@@ -11,9 +10,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/signature"
 )
-
-// eventsFile is where the daemon keeps who was dropped.
-func (f *session) eventsFile() string { return filepath.Join(f.StateDir, "events.db") }
 
 // recorder keeps who was dropped, as the newest generation's policy says.
 type recorder struct {
