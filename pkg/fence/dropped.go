@@ -218,7 +218,7 @@ func formerGenerations(f *session, list []Dropped, note func(a netip.Addr, as st
 		var origins *ruleset.Origins
 		for _, d := range list {
 			was, before := allowed[d.Address]
-			switch is := allows(&state, d.Address); {
+			switch is := allows(&state, nil, d.Address); {
 			case is && origins == nil:
 				origins = new(originsThen(f, entry))
 				fallthrough
@@ -231,11 +231,6 @@ func formerGenerations(f *session, list []Dropped, note func(a netip.Addr, as st
 		}
 	}
 	return nil
-}
-
-// allows reports whether a state lets an address in.
-func allows(s *ruleset.State, a netip.Addr) bool {
-	return s.Sets["providers"+familyOf(a)].Contains(a) || s.Sets["trusted"+familyOf(a)].Contains(a)
 }
 
 // ownerOf says whose address it was.

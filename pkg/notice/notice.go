@@ -54,6 +54,8 @@ const (
 	EventsUnread          Code = "events-unread"           // dropped packets are not looked at
 	EventsLost            Code = "events-lost"             // more are dropped than are looked at
 	NotAllowedAgain       Code = "not-allowed-again"       // an allowance by hand that the kernel has lost
+	NotLearnedAgain       Code = "not-learned-again"       // phones and bans that the kernel has lost
+	NobodyRegisters       Code = "nobody-registers"        // the policy lets no phone in for having registered
 	Undone                Code = "undone"                  // a generation that was not confirmed
 	BanHasNoEffect        Code = "ban-has-no-effect"       // an address of bans.addresses that a name stands for
 	SavedRules            Code = "saved-rules"             // rules that the host saves, with ringfence's
