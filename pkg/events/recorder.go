@@ -138,8 +138,18 @@ func (r *Recorder) countLost(ctx context.Context, source Source) {
 	}
 }
 
-// Count counts by how much the table's counters have grown since the last call. The first
-// call counts nothing: nobody knows when the packets came. A counter that is smaller than
+// Begin says what the counters are at the beginning, so that the first call of Count counts.
+// Later calls do nothing.
+func (r *Recorder) Begin(counters map[string]uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.counters == nil && len(counters) > 0 {
+		r.counters = counters
+	}
+}
+
+// Count counts by how much the table's counters have grown since the last call. Without
+// Begin, the first call counts nothing: nobody knows when the packets came. A counter that is smaller than
 // before is one of a new table.
 func (r *Recorder) Count(counters map[string]uint64) {
 	r.mu.Lock()

@@ -287,6 +287,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		r.restorer.remember(r.newest.Number, o.Plan.Want)
 	}
 	look := lookFor(ctx, &f.session, r.kernel, s, r.newest, o.Plan.Want)
+	r.recorder.Begin(look.Counters)
 	r.gauge.found(f.records().keepCounts(look))
 	alarms := s.Alarms(look)
 	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)
