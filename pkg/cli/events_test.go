@@ -3,13 +3,18 @@ package cli_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ringfence/ringfence/pkg/events"
+	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
@@ -110,4 +115,125 @@ func untilListens(t *testing.T, r *service) {
 		labtest.Must(t, err)
 		return strings.HasPrefix(strings.TrimSpace(string(data)), "5060 ")
 	})
+}
+
+// TestEventsWithLeastRights: a user with only the capabilities of the service's unit is told
+// what was dropped, and keeps it in a file that others may not read.
+func TestEventsWithLeastRights(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	scanner, scanner4, _ := w.stranger(t, 1)
+	s := newUnprivilegedSite(t, w.pbx, staticPolicy)
+	s.must(t, 0, "apply")
+	r := serve(t, s)
+	untilListens(t, r)
+	scan(t, scanner, "svmap -p 5060 "+pbx4)
+	r.until(t, "the scanner is named", func() bool { return s.dropped(t)[scanner4].Signature == "sipvicious-callee" })
+	info, err := os.Stat(filepath.Join(s.state(), "events.db"))
+	labtest.Must(t, err)
+	if info.Mode() != 0o640 {
+		t.Errorf("the file has the mode %v", info.Mode())
+	}
+	r.end(t)
+}
+
+// TestEventsOfAFlood: packets of a million forged sources, each of them reported, take the
+// service no more memory and disk than a few, do not keep it from putting the fence back,
+// and hide nobody who came before.
+func TestEventsOfAFlood(t *testing.T) {
+	w := newWorld(t)
+	scanner, scanner4, _ := w.stranger(t, 1)
+	flooder, _, _ := w.stranger(t, 2)
+	s := newSite(t, w.pbx, staticPolicy)
+	s.must(t, 0, "apply")
+	want := fence(t, s)
+	// Ours report one packet of a source a minute, and not more than 8,192.
+	labtest.Rules(t, w.pbx, `table inet everything {
+	chain prerouting {
+		type filter hook prerouting priority raw - 20; policy accept;
+		udp dport 5060 log prefix "unknown" group 5060 snaplen 1024
+	}
+}
+`)
+	r := serve(t, s)
+	untilListens(t, r)
+	scan(t, scanner, "svmap -p 5060 "+pbx4)
+	r.until(t, "the scanner is kept", func() bool { return s.dropped(t)[scanner4].Signature != "" })
+	before, cpu := peakMemory(t, r.cmd.Process.Pid), r.cpu(t)
+	began := time.Now()
+	invite := lab.Message("INVITE", "192.0.2.66", pbx4, "x")
+	parts := 10
+	for part := range parts {
+		labtest.Must(t, labtest.Forge(flooder, pbx4+":5060", invite, million()/parts, func(i int) netip.Addr {
+			return anybody(i + part*million()/parts)
+		}))
+		if part == parts/2 {
+			labtest.Run(t, w.pbx, "nft", "delete", "table", "inet", "ringfence")
+			r.until(t, "the fence is back during the flood", func() bool { return fence(t, s) == want })
+		}
+	}
+	took := time.Since(began)
+	r.until(t, "the flood is kept", func() bool { return len(s.kept(t)) > 1000 })
+	spent := r.cpu(t) - cpu
+	grown := peakMemory(t, r.cmd.Process.Pid) - before
+	info, err := os.Stat(filepath.Join(s.state(), "events.db"))
+	labtest.Must(t, err)
+	records := len(s.kept(t))
+	t.Logf("%d packets in %s: %d records, %d KiB of disk, %d KiB more memory, %s of CPU", million(), took.Round(time.Millisecond), records, info.Size()>>10, grown>>10, spent)
+	if info.Size() > 32<<20 || grown > 100<<20 || records > 10_000 {
+		t.Error("that is too much")
+	}
+	if s.dropped(t)[scanner4].Signature == "" {
+		t.Error("the scanner is not listed any more")
+	}
+	r.end(t)
+	if strings.Contains(r.log(), "level=ERROR") {
+		t.Errorf("the service says\n%s", r.log())
+	}
+}
+
+// TestEventsOnAFullDisk: a disk without room does not end the service, which says so, and
+// writes what it has kept in memory when there is room again.
+func TestEventsOnAFullDisk(t *testing.T) {
+	w := newWorld(t)
+	scanner, scanner4, _ := w.stranger(t, 1)
+	s := newSite(t, w.pbx, staticPolicy)
+	labtest.Must(t, os.MkdirAll(s.state(), 0o750))
+	labtest.Must(t, unix.Mount("tmpfs", s.state(), "tmpfs", 0, "size=2m"))
+	t.Cleanup(func() { labtest.Must(t, unix.Unmount(s.state(), 0)) })
+	s.must(t, 0, "apply")
+	r := serve(t, s)
+	untilListens(t, r)
+	ballast := filepath.Join(s.state(), "ballast")
+	fill(t, ballast)
+	scan(t, scanner, "svmap -p 5060 "+pbx4)
+	r.until(t, "it says that there is no room", func() bool {
+		return strings.Contains(r.log(), "who was dropped is not kept: ") && strings.Contains(r.log(), "no space left on device")
+	})
+	if kept := s.kept(t); len(kept) != 0 {
+		t.Errorf("%v is kept on a full disk", kept)
+	}
+	labtest.Must(t, os.Remove(ballast))
+	r.until(t, "what came meanwhile is kept", func() bool { return s.dropped(t)[scanner4].Signature == "sipvicious-callee" })
+	r.until(t, "it says that this is over", func() bool {
+		_, after, said := strings.Cut(r.log(), "msg=over")
+		for said && !strings.Contains(after, "who was dropped is not kept") {
+			_, after, said = strings.Cut(after, "msg=over")
+		}
+		return said
+	})
+	r.end(t)
+}
+
+// cpu is the time that the service has worked for.
+func (s *service) cpu(t *testing.T) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	labtest.Must(t, err)
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+2:]))
+	user, err := strconv.Atoi(fields[11])
+	labtest.Must(t, err)
+	system, err := strconv.Atoi(fields[12])
+	labtest.Must(t, err)
+	return time.Duration(user+system) * 10 * time.Millisecond
 }
