@@ -137,24 +137,30 @@ func TestEventsWithLeastRights(t *testing.T) {
 	r.end(t)
 }
 
-// TestEventsOfAFlood: packets of a million forged sources, each of them reported, take the
-// service no more memory and disk than a few, do not keep it from putting the fence back,
-// and hide nobody who came before.
+// TestEventsOfAFlood: packets of a million forged sources take the service little memory
+// and disk, do not keep it from putting the fence back, and hide nobody who came before;
+// also where another rule reports every packet.
 func TestEventsOfAFlood(t *testing.T) {
+	// Ours report one packet of a source a minute, and not more than 8,192.
+	for name, rules := range map[string]string{"as the rules report": "", "every packet reported": `table inet everything {
+	chain prerouting {
+		type filter hook prerouting priority raw - 20; policy accept;
+		udp dport 5060 log prefix "unknown" group 5060 snaplen 1024
+	}
+}
+`} {
+		t.Run(name, func(t *testing.T) { testEventsOfAFlood(t, rules) })
+	}
+}
+
+func testEventsOfAFlood(t *testing.T, rules string) {
 	w := newWorld(t)
 	scanner, scanner4, _ := w.stranger(t, 1)
 	flooder, _, _ := w.stranger(t, 2)
 	s := newSite(t, w.pbx, staticPolicy)
 	s.must(t, 0, "apply")
 	want := fence(t, s)
-	// Ours report one packet of a source a minute, and not more than 8,192.
-	labtest.Rules(t, w.pbx, `table inet everything {
-	chain prerouting {
-		type filter hook prerouting priority raw - 20; policy accept;
-		udp dport 5060 log prefix "unknown" group 5060 snaplen 1024
-	}
-}
-`)
+	labtest.Rules(t, w.pbx, rules)
 	r := serve(t, s)
 	untilListens(t, r)
 	scan(t, scanner, "svmap -p 5060 "+pbx4)
