@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -136,16 +135,13 @@ func addElements(table *ruleset.State, kind string, list []site.Temporary) {
 	}
 }
 
-// eventsFile is where the daemon keeps who was dropped, in the folder of the state.
-const eventsFile = "events.db"
-
 // latelyIs how long ago a dropped packet may be that is still of interest.
 const latelyIs = 30 * 24 * time.Hour
 
 // lately sums up what was dropped of an address, nil for nothing.
 func (f *session) lately(ctx context.Context, addr netip.Addr) (*site.Lately, error) {
 	var sum site.Lately
-	err := events.Read(filepath.Join(f.StateDir, eventsFile), f.Now().Time.Add(-latelyIs), time.Time{}, func(r events.Record) error {
+	err := events.Read(f.EventsFile(), f.Now().Time.Add(-latelyIs), time.Time{}, func(r events.Record) error {
 		if r.Source != addr {
 			return ctx.Err()
 		}
