@@ -70,7 +70,10 @@ func TestDiffersFrom(t *testing.T) {
 			if got := now.AsksTheSame(before); got == test.differs {
 				t.Errorf("it asks the same: %t", got)
 			}
-			// Other addresses alone are no other rules.
+			// Other addresses, or another version of the classifier, alone are no other rules.
+			before.Classify(nil)
+			now.Classifier.Program = program("ringfence:2")
+			now.Classify(nil)
 			now.Memory = remembered(0, 0)
 			if got := now.AsksTheSame(before); got == test.differs {
 				t.Errorf("with other addresses it asks the same: %t", got)
@@ -115,6 +118,9 @@ func TestRemember(t *testing.T) {
 	s.Remember(old, now)
 	if got := s.Memory.Addresses(resolve.Target{Name: "sip.acme.example", Registrar: true}); len(got) != 1 {
 		t.Errorf("a name that is not answered has %v", got)
+	}
+	if n := s.FromMemory(); n != 0 {
+		t.Errorf("without a failure %d names are used from memory", n)
 	}
 	for policy, want := range map[string]string{
 		"trusted: {addresses: [192.168.1.0/24]}\n": "no names",
