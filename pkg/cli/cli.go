@@ -165,7 +165,7 @@ iptables. It touches nothing else.`,
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), confirmCommand(a), watchdogCommand(a), rollbackCommand(a), historyCommand(a),
 		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), metricsCommand(a), doctorCommand(a), resolveCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
-		whyCommand(a),
+		whyCommand(a), replayCommand(a),
 		demoCommand(a), versionCommand(a), manCommand(a),
 	)
 	a.complete(root)

@@ -23,7 +23,7 @@ import (
 // objects are what commands print, by the names of the schemas.
 var objects = map[string]reflect.Type{
 	"plan": reflect.TypeFor[report.Plan](), "status": reflect.TypeFor[report.Status](), "error": reflect.TypeFor[report.Error](),
-	"why": reflect.TypeFor[report.Why](), "ban": reflect.TypeFor[report.Banned](), "bans": reflect.TypeFor[[]report.Banned](),
+	"why": reflect.TypeFor[report.Why](), "replay": reflect.TypeFor[report.Replay](), "ban": reflect.TypeFor[report.Banned](), "bans": reflect.TypeFor[[]report.Banned](),
 	"check": reflect.TypeFor[report.Checked](), "confirm": reflect.TypeFor[report.Confirmed](),
 	"history": reflect.TypeFor[[]report.Generation](), "generation": reflect.TypeFor[report.WholeGeneration](), "moves": reflect.TypeFor[[]report.Move](),
 	"doctor": reflect.TypeFor[[]doctor.Finding](), "resolve": reflect.TypeFor[[]resolve.Report](), "init": reflect.TypeFor[report.Draft](),
@@ -37,7 +37,7 @@ var objects = map[string]reflect.Type{
 var printed = map[string][]string{
 	"init": {"init"}, "check": {"check"}, "diff": {"plan"}, "apply": {"plan"}, "confirm": {"confirm"}, "rollback": {"plan"},
 	"history": {"history", "generation", "moves"}, "refresh": {"plan"}, "up": {"plan"}, "down": {"plan"}, "status": {"status"}, "doctor": {"doctor"},
-	"resolve": {"resolve"}, "why": {"why"}, "ban": {"ban"}, "unban": {"ban"}, "bans": {"bans"}, "allow": {"ban"}, "disallow": {"ban"},
+	"resolve": {"resolve"}, "why": {"why"}, "replay": {"replay"}, "ban": {"ban"}, "unban": {"ban"}, "bans": {"bans"}, "allow": {"ban"}, "disallow": {"ban"},
 	"signatures": {"signatures"}, "signatures test": {"message", "capture"}, "providers": {"providers"}, "providers show": {"provider"},
 	"providers check": {"provider"}, "phone": {"phone", "phones"}, "phone list": {"phones"}, "demo": {"demo"}, "version": {"version"}, "man": {"man"},
 	"run": nil, "metrics": nil, "watchdog": nil, "completion": nil, "help": nil, // they print no object
