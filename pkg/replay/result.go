@@ -78,6 +78,13 @@ func (t *Tally) Result(why func(site.Question) (site.Answer, error), own []netip
 	}
 	t.answers(r.Own, sources)
 	for _, s := range sources {
+		if s.Silenced() {
+			about, err := why(site.Question{Address: s.Address})
+			if err != nil {
+				return r, err
+			}
+			s.Answer.Preset, s.Answer.Provider = about.Preset, about.Provider
+		}
 		r.Sources = append(r.Sources, *s)
 	}
 	slices.SortFunc(r.Sources, func(a, b Source) int {

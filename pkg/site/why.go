@@ -20,7 +20,8 @@ type Question struct {
 	Port      uint16
 	Interface string // by which it comes in
 	UserAgent string
-	// Packet is what is known of a packet that was seen, nil for one that was not.
+	// Packet is what is known of a packet that was seen, nil for one that was not. Of the
+	// source of one that was seen nothing is guessed.
 	Packet *Seen
 }
 
@@ -210,7 +211,7 @@ func (s *Site) explain(a *Answer, live Live) {
 	default:
 		a.By = []string{policyKeys[a.Counter]}
 	}
-	if !a.Allowed || a.WouldDrop {
+	if a.Packet == nil && (!a.Allowed || a.WouldDrop) {
 		s.guess(a, live)
 	}
 }
