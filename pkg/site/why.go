@@ -42,7 +42,7 @@ type Live struct {
 	// a time.
 	ByHand, Banned []Temporary
 	Lately         *Lately // what was dropped of the address lately, nil for nothing
-	Moves          []Move  // of the address, the oldest first
+	Former         *Former // when the address was allowed before, nil if that is not known
 	// Origins are those of the site, nil if they are not needed again.
 	Origins *ruleset.Origins
 	// Preset names the preset that has an address, "" for none.
@@ -54,13 +54,6 @@ type Temporary struct {
 	Address netip.Addr
 	Left    time.Duration // 0 = without end
 	Why     string        // who did it, "" for a rule
-}
-
-// Move is an address that answers have brought or taken.
-type Move struct {
-	Time   time.Time
-	Gone   bool
-	Reason string
 }
 
 // Lately is what was dropped of one address.
@@ -101,7 +94,7 @@ type Answer struct {
 	Signature string           // that the User-Agent matches
 	Fenced    []uint16         // the ports that are, of the protocol
 	Lately    *Lately
-	Gone      *Move  // how it ceased to be allowed, nil if it did not
+	Former    string // how an unknown one was allowed before, or nearly is, "" if it is neither
 	Guess     Guess  // of a dropped one
 	Provider  string // that has a neighbour of the address
 	Preset    string
@@ -266,11 +259,8 @@ func temporary(list []Temporary, a netip.Addr) *Temporary {
 
 // guess says what a dropped source may be.
 func (s *Site) guess(a *Answer, live Live) {
-	for _, m := range live.Moves {
-		a.Gone = nil
-		if m.Gone {
-			a.Gone = &m
-		}
+	if a.Reason == ReasonUnknown {
+		a.Former = strings.TrimPrefix(strings.TrimPrefix(s.unknown(Stranger{Address: a.Address, Allowed: live.Former}), "unknown: "), neverAllowed)
 	}
 	if live.Preset != nil {
 		a.Preset = live.Preset(a.Address)
