@@ -7,6 +7,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,7 +27,9 @@ type Kernel interface {
 	Prober
 	Counters
 	Bans
+	Phones
 	Allowances
+	Drops
 	Watcher
 	Snapshots
 	Remover
@@ -85,6 +88,29 @@ type Bans interface {
 	Unban(ctx context.Context, a netip.Addr) (was bool, err error)
 }
 
+// Phone is a sender that is let in because the PBX has accepted its registration.
+type Phone struct {
+	Address netip.Addr
+	Port    uint16 // 0 = every port of the address
+	Left    time.Duration
+}
+
+// Phones reads what the rules have learned from the answers of the PBX, and puts back
+// what a table that was made again has forgotten.
+type Phones interface {
+	// Phones returns all of them, sorted. Without a table it returns none.
+	Phones(ctx context.Context) ([]Phone, error)
+	// PutBack adds those phones and bans that the table lacks, with the time that they
+	// have left. A phone that has a port, or none, where the set wants it the other way,
+	// is left out. The error wraps ErrFull if there is no room for all of them.
+	PutBack(ctx context.Context, phones []Phone, bans []Banned) error
+}
+
+// Compare orders phones by address and port.
+func (p Phone) Compare(o Phone) int {
+	return cmp.Or(p.Address.Compare(o.Address), cmp.Compare(p.Port, o.Port))
+}
+
 // Allowed is an address that somebody lets in for a time.
 type Allowed struct {
 	Address netip.Addr
@@ -105,6 +131,22 @@ type Allowances interface {
 	// Disallow ends that, also for connections that pass because they are there. It
 	// reports whether the address was let in.
 	Disallow(ctx context.Context, a netip.Addr) (was bool, err error)
+}
+
+// Dropped is a source whose packets were dropped, or would be in monitor mode.
+type Dropped struct {
+	Address netip.Addr
+	Packets uint64
+	// First is when its first packet came, the zero time if the back end does not keep
+	// that. Last is when its last one came, or up to a minute before that.
+	First, Last time.Time
+}
+
+// Drops are the sources whose packets were dropped lately, by the sets dropped4 and
+// dropped6. Like bans, they are no part of the state.
+type Drops interface {
+	// Dropped returns all of them, in no order; none without a table.
+	Dropped(ctx context.Context) ([]Dropped, error)
 }
 
 // Touched says that somebody has changed the table.

@@ -163,8 +163,12 @@ iptables. It touches nothing else.`,
 	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (warn, and info for ringfence run)")
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), confirmCommand(a), watchdogCommand(a), rollbackCommand(a), historyCommand(a),
-		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), reportCommand(a), metricsCommand(a), doctorCommand(a), resolveCommand(a),
+		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), metricsCommand(a), doctorCommand(a), resolveCommand(a),
+		droppedCommand(a),
+		reportCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
+		whyCommand(a),
+		phonesCommand(a),
 		demoCommand(a), versionCommand(a), manCommand(a),
 	)
 	a.complete(root)

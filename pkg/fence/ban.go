@@ -96,6 +96,9 @@ func (f *session) changeBans(ctx context.Context, command string, change func(ke
 	kernel := f.kernel(false)
 	err = change(kernel)
 	f.inForce = err == nil
+	if err == nil && (command == "ban" || command == "unban") {
+		f.phones().keep(ctx, kernel)
+	}
 	if err := saveSnapshot(f, kernel); err != nil {
 		f.Log.Info("save what is known of the kernel", "error", err)
 	}

@@ -175,13 +175,16 @@ func (f *session) kernel(full bool) backend.Kernel {
 // Probe finds out whether the back end works here, before the user waits for anything.
 func (f *session) Probe(ctx context.Context) error { return f.kernel(true).Probe(ctx) }
 
-// note saves what the kernel holds after a plan, and adds the addresses that are
-// allowed by hand again. Saving only makes the next run faster, so its failure is not
-// an error.
+// note saves what the kernel holds after a plan, and adds again what is no part of a plan:
+// the addresses that are allowed by hand, and what the rules had learned if the plan has
+// made their sets. Saving only makes the next run faster, so its failure is not an error.
 func (f *session) note(ctx context.Context, k backend.Kernel, p *plan.Plan) {
 	err := k.Note(p)
 	if err := f.allowances().restore(ctx, k); err != nil {
 		f.Notice.Warn(notice.NotAllowedAgain, "addresses that were allowed by hand may not be allowed now: %v", err)
+	}
+	if forgets(p) {
+		f.phones().putBack(ctx, k)
 	}
 	if err := errors.Join(err, saveSnapshot(f, k)); err != nil {
 		f.Log.Info("save what is known of the kernel", "error", err)

@@ -47,6 +47,8 @@ type Reconciler struct {
 	read    fileMark
 	saved   resolve.Moment
 	unsaved bool
+	// learned is when what the rules have learned was last looked at.
+	learned resolve.Moment
 	// again says that all names are due, askedAgain when they were asked for because of
 	// that.
 	again      bool
@@ -269,6 +271,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		return err
 	}
 	f.note(ctx, r.kernel, o.Plan)
+	r.rememberPhones(ctx, s)
 	switch {
 	case r.kernel.Describe().Name != string(policy.BackendNFTables):
 		// Nothing refuses a commit of theirs that another run was faster than.
@@ -377,23 +380,4 @@ func (r *Reconciler) save(memory resolve.Memory, now resolve.Moment) {
 		return
 	}
 	r.read, r.saved, r.unsaved = markOf(r.addressesFile()), now, false
-}
-
-// Close writes what has not been saved yet.
-func (r *Reconciler) Close(ctx context.Context) {
-	if !r.unsaved {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	leave, err := journal.Lock(ctx, r.fence.RunDir, "run")
-	if err == nil {
-		defer leave()
-		if r.read.same(markOf(r.addressesFile())) {
-			err = r.fence.WriteAddresses(r.memory)
-		}
-	}
-	if err != nil {
-		r.fence.Log.Info("write addresses at the end", "error", err)
-	}
 }

@@ -29,6 +29,9 @@ type Restorer struct {
 	mu     sync.Mutex
 	number int // of the generation that want belongs to
 	want   *ruleset.State
+	// forgot says that what the rules had learned is not in the table yet that was made
+	// again.
+	forgot bool
 }
 
 func newRestorer(f *Fence) *Restorer {
@@ -49,6 +52,21 @@ func (r *Restorer) remember(number int, want *ruleset.State) {
 		rules.Classifier = nil // which is the reconciler's to look after
 		r.want = &rules
 	}
+}
+
+// forgets notes that a plan has made again what held what the rules had learned.
+func (r *Restorer) forgets(p *plan.Plan) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forgot = r.forgot || forgets(p)
+}
+
+// takeForgot reports that once.
+func (r *Restorer) takeForgot() (forgot bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	forgot, r.forgot = r.forgot, false
+	return forgot
 }
 
 func (r *Restorer) known() (number int, want *ruleset.State) {
@@ -84,6 +102,7 @@ func (r *Restorer) Restore(ctx context.Context, t backend.Touched) (*plan.Plan, 
 	if err != nil {
 		return nil, err
 	}
+	r.forgets(p)
 	if down, err := r.journal.IsDown(); down != nil || err != nil {
 		// Somebody took the fence down while it was gone already, and left nothing in the
 		// kernel for the commit to be refused by.

@@ -204,6 +204,7 @@ func (f *Fence) Down(ctx context.Context, adopt bool) (*Restored, error) {
 	if d.Guards, err = foreignTable(&f.session, adopt); err != nil {
 		return nil, err
 	}
+	f.phones().keep(ctx, f.kernel(false))
 	begun, now := false, journal.Down{Time: time.Now(), User: f.User}
 	kernel := f.kernel(false)
 	c := control.Controller{Kernel: f.withClassifier(kernel, nil)}

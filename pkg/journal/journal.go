@@ -14,6 +14,7 @@
 //	journal/notices.json         what was found and may hold still
 //	journal/moves.json           which addresses have come and gone by answers
 //	journal/allowed.json         what is allowed by hand, and until when
+//	journal/phones.json          the phones that have registered and the bans, and until when
 //	journal/down.json            the fence was taken down
 //	journal/unconfirmed.json     the newest generation is undone unless it is confirmed
 //	journal/00000013.undone.json generation 13, which was not confirmed

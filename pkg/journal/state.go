@@ -80,6 +80,7 @@ const (
 	NoticesFile File = "notices.json" // what earlier runs have found and may hold still
 	CountsFile  File = "counts.json"  // what an earlier run has found in counters
 	AllowedFile File = "allowed.json" // what is allowed by hand
+	PhonesFile  File = "phones.json"  // whom the rules let in and ban by what they have seen
 	MovesFile   File = "moves.json"   // which addresses have come and gone by answers
 )
 

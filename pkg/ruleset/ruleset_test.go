@@ -32,6 +32,7 @@ func TestAddresses(t *testing.T) {
 		{"some inside another", prefixes("10.0.0.0/32", "10.0.0.0/8", "10.1.0.0/16", "10.255.255.255/32", "11.0.0.0/32"), "10.0.0.0/8 11.0.0.0"},
 		{"host bits", []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8")}, "10.0.0.0/8"},
 		{"mapped", prefixes("::ffff:192.0.2.1/128", "192.0.2.1/32"), "192.0.2.1"},
+		{"both halves of the world", prefixes("128.0.0.0/1", "0.0.0.0/1", "::/1", "8000::/1"), "0.0.0.0/0 ::/0"},
 		{"both families", prefixes("2001:db8::/32", "192.0.2.0/24"), "192.0.2.0/24 2001:db8::/32"},
 		{"the ends of the world", prefixes("0.0.0.0/8", "255.255.255.255/32", "ffff::/16"), "0.0.0.0/8 255.255.255.255 ffff::/16"},
 	} {
@@ -51,6 +52,8 @@ func TestElementText(t *testing.T) {
 	addr := netip.MustParseAddr
 	for want, e := range map[string]ruleset.Element{
 		"5060":                           {Port: 5060},
+		"udp . 5060":                     {Protocol: ruleset.UDP, Port: 5060},
+		"tcp . 5061 timeout 1s [x y]":    {Protocol: ruleset.TCP, Port: 5061, Timeout: time.Second, Foreign: "x y"},
 		"5060 timeout 1m0s":              {Port: 5060, Timeout: time.Minute},
 		"192.0.2.1":                      {From: addr("192.0.2.1"), To: addr("192.0.2.1")},
 		"192.0.2.1-192.0.2.9":            {From: addr("192.0.2.1"), To: addr("192.0.2.9")},

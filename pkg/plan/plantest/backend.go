@@ -82,6 +82,59 @@ func (k *Kernel) Unban(_ context.Context, a netip.Addr) (was bool, err error) {
 	return was, nil
 }
 
+// Register makes the kernel let in a phone for a time, as its rules would after an answer
+// of the PBX. It may be called while the kernel is in use.
+func (k *Kernel) Register(p backend.Phone) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.phones = append(k.phones, p)
+}
+
+// Phones returns all phones. They do not expire.
+func (k *Kernel) Phones(context.Context) ([]backend.Phone, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.SortedFunc(slices.Values(k.phones), backend.Phone.Compare), nil
+}
+
+// PutBack adds the phones and bans that are missing.
+func (k *Kernel) PutBack(_ context.Context, phones []backend.Phone, bans []backend.Banned) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.state.Exists {
+		return backend.ErrNoFence
+	}
+	for _, p := range phones {
+		if !slices.ContainsFunc(k.phones, func(o backend.Phone) bool { return p.Compare(o) == 0 }) {
+			k.phones = append(k.phones, p)
+		}
+	}
+	for _, b := range bans {
+		if _, there := k.bans[b.Address]; there {
+			continue
+		}
+		if k.bans == nil {
+			k.bans = map[netip.Addr]backend.Banned{}
+		}
+		k.bans[b.Address] = b
+	}
+	return nil
+}
+
+// Drop stands for packets of a source that were dropped.
+func (k *Kernel) Drop(d backend.Dropped) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.dropped = append(k.dropped, d)
+}
+
+// Dropped returns the sources whose packets were dropped.
+func (k *Kernel) Dropped(context.Context) ([]backend.Dropped, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.dropped), nil
+}
+
 // Exists reports whether there is a table.
 func (k *Kernel) Exists(context.Context) (bool, error) {
 	k.mu.Lock()

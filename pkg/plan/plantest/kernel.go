@@ -31,6 +31,8 @@ type Kernel struct {
 	state    ruleset.State
 	bans     map[netip.Addr]backend.Banned
 	allowed  map[netip.Addr]backend.Allowed
+	phones   []backend.Phone
+	dropped  []backend.Dropped
 	packets  map[string]uint64 // by counter
 	watchers []chan backend.Touched
 	noted    uint64
@@ -71,7 +73,7 @@ func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 	next.GenID++
 	k.state = *next
 	if !next.Exists {
-		k.bans, k.allowed = nil, nil
+		k.bans, k.allowed, k.phones = nil, nil, nil
 	}
 	k.Commits++
 	k.report("ringfence")
@@ -88,7 +90,7 @@ func (k *Kernel) Change(f func(s *ruleset.State)) {
 	defer k.mu.Unlock()
 	f(&k.state)
 	if !k.state.Exists {
-		k.bans, k.allowed = nil, nil
+		k.bans, k.allowed, k.phones = nil, nil, nil
 	}
 	k.state.GenID = max(k.state.GenID, 1) + 1
 	k.report("another")
