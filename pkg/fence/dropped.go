@@ -178,18 +178,20 @@ func formerly(f *session, list []Dropped) map[netip.Addr]*site.Former {
 			former[a] = &site.Former{As: as, Until: until}
 		}
 	}
-	asked := map[netip.Addr]bool{}
-	for _, d := range list {
-		asked[d.Address] = true
-	}
 	moves, err := f.Moves()
 	if err != nil {
 		f.Log.Info("read which addresses have come and gone", "error", err)
 	}
 	for _, m := range moves {
-		if m.Gone && asked[m.Address] {
-			owner, _, _ := strings.Cut(m.Reason, ":")
-			note(m.Address, owner, m.Time)
+		if !m.Gone {
+			continue
+		}
+		owner, _, _ := strings.Cut(m.Reason, ":")
+		network := m.network()
+		for _, d := range list {
+			if network.Contains(d.Address) {
+				note(d.Address, owner, m.Time)
+			}
 		}
 	}
 	if err := formerGenerations(f, list, note); err != nil {

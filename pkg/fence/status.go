@@ -219,6 +219,12 @@ func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memo
 			a := Address{Prefix: o.Prefix, From: o.Name, Via: o.Via}
 			if o.Name == "" {
 				a.From, a.Via = o.Via, ""
+				if listed, ok := memory.Listed(o.Via, o.Prefix); ok {
+					a.LastSeen = &listed.LastSeen
+					if !listed.MissingSince.IsZero() {
+						a.Missing = &listed.MissingSince
+					}
+				}
 			} else if known, ok := memory.Find(o.Name, set == "providers", o.Prefix.Addr()); ok {
 				a.LastSeen = &known.LastSeen
 				if !known.MissingSince.IsZero() {
