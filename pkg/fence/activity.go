@@ -33,7 +33,7 @@ type Period struct {
 
 // Activity reads what was recorded of a period, and changes nothing.
 func (f *Fence) Activity(ctx context.Context, p Period) (*Activity, error) {
-	now, err := f.Status(ctx)
+	now, err := f.Measure(ctx)
 	if err != nil {
 		return nil, err
 	}
