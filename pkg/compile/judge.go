@@ -73,7 +73,9 @@ func (f family) unprotected() ruleset.Source {
 func (f family) from(kind string) ruleset.Source { return ruleset.Source{V6: f.v6, Set: f.set(kind)} }
 
 // isOwn reports whether others has rules that are about the family.
-func (f family) isOwn() bool { return f.host.ByHand || f.policy.Unknown.Accepts() || f.holds("blocked") }
+func (f family) isOwn() bool {
+	return f.host.ByHand || f.policy.Unknown.Accepts() || f.holds("blocked")
+}
 
 // allows reports whether allowed has rules.
 func (f family) allows() bool { return f.mayHold("providers") || f.mayHold("trusted") }
