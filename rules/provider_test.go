@@ -1,11 +1,14 @@
 package rules_test
 
 import (
+	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/ringfence/ringfence/rules"
 )
@@ -97,6 +100,23 @@ func TestProviderMistakes(t *testing.T) {
 			}
 		})
 	}
+	for _, test := range []struct{ name, old, with, want string }{
+		{"a parameter without a name", "name: trunk", `name: ""`, "4:5: a parameter needs a name of lower-case letters, digits and hyphens"},
+		{"a name with a blank", "name: site", "name: a site", "5:5: a parameter needs a name of lower-case letters, digits and hyphens"},
+		{"the same parameter twice", "name: site", "name: trunk", `5:5: parameter "trunk" is already there`},
+		{"no meaning", `means: "the trunk's name"`, `means: ""`, `4:5: parameter "trunk" needs means, which says what to write, and an example of lower-case letters, digits and hyphens`},
+		{"an example that is a name", "example: berlin", "example: berlin.example", `5:5: parameter "site" needs means, which says what to write, and an example of lower-case letters, digits and hyphens`},
+		{"a parameter that nothing uses", ".{site}", "", "5:5: no registrar uses {site}"},
+		{"nothing to allow", `registrars: ["{trunk}.{site}.acme.example"]`, "registrars: []", "there are neither registrars nor addresses: add some"},
+		{"a title of two lines", "title: Acme Trunks", `title: "Acme\nTrunks"`, "1:8: title: write one line of text"},
+		{"an escape sequence", "caveat: From", `caveat: "\e[2JFrom`, "not YAML"},
+		{"half a character", "Acme Trunks", "Acme \xff", "not YAML"},
+	} {
+		_, err := rules.ReadProvider("acme.yaml", []byte(strings.Replace(template, test.old, test.with, 1)))
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %s", test.name, err, test.want)
+		}
+	}
 	_, err := rules.ReadProvider("acme.yaml", []byte("title: Acme\nkind: cidr\naddresses: [10.0.0.1]\nrecords: [A]\n"))
 	want := "acme.yaml:1:1: checked is \"\": write the day when the data was last compared with its source, such as \"2026-11-22\"\n" +
 		"acme.yaml:1:1: confidence is \"\": write high (read where the provider publishes it), medium (a good source at second hand) or low\n" +
@@ -159,5 +179,73 @@ func TestWarnings(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestShipped: each file of a provider can be read alone, as a policy that names it does,
+// and says the same as with all others. What there is not is an error.
+func TestShipped(t *testing.T) {
+	all, err := rules.Providers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := rules.ProviderNames()
+	if err != nil || len(names) != len(all) || !slices.IsSorted(names) {
+		t.Errorf("%d names of %d providers: %q (%v)", len(names), len(all), names, err)
+	}
+	for _, name := range names {
+		p, err := rules.ProviderNamed(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(all[name], p); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		prefixes, err := p.Prefixes()
+		if err != nil || len(prefixes) != len(p.Addresses) || len(prefixes)+len(p.Registrars) == 0 {
+			t.Errorf("%s has %d prefixes of %d addresses: %v", name, len(prefixes), len(p.Addresses), err)
+		}
+		for parameter, example := range p.Examples() {
+			if lines := strings.Join(p.PolicyLines(p.Examples()), "\n"); !strings.Contains(lines, parameter+": "+rules.Word(example)) {
+				t.Errorf("%s is shown without %s: %s", name, parameter, lines)
+			}
+		}
+	}
+	for _, name := range []string{"nobody", "", "../phones/yealink", "telnyx.yaml"} {
+		if _, err := rules.ProviderNamed(name); err == nil || !strings.HasPrefix(err.Error(), "read provider: ") {
+			t.Errorf("provider %q: %v", name, err)
+		}
+	}
+	if _, err := (rules.Provider{Name: "acme", Addresses: []string{"192.0.2.1", "x"}}).Prefixes(); err == nil || !strings.HasPrefix(err.Error(), "read provider acme: ") {
+		t.Errorf("an address that is none: %v", err)
+	}
+}
+
+// TestShippedFiles: phones and schemas are found by the names that commands use, and each
+// schema is JSON that says which version of JSON Schema it is.
+func TestShippedFiles(t *testing.T) {
+	phones, err := rules.Phones()
+	if err != nil || len(phones["yealink"]) == 0 || len(phones["snom"]) == 0 {
+		t.Errorf("%d makers: %v", len(phones), err)
+	}
+	schemas, err := rules.Schemas()
+	if err != nil || len(schemas["status"]) == 0 || len(schemas["plan"]) == 0 {
+		t.Errorf("%d schemas: %v", len(schemas), err)
+	}
+	for name, data := range schemas {
+		var schema map[string]any
+		if err := json.Unmarshal(data, &schema); err != nil || schema["$schema"] != "https://json-schema.org/draft/2020-12/schema" {
+			t.Errorf("%s: %v, $schema is %v", name, err, schema["$schema"])
+		}
+	}
+}
+
+// TestWord: whatever a value is, YAML reads it as this text.
+func TestWord(t *testing.T) {
+	for _, value := range []string{"mycompany", "null", "Null", "NULL", "~", "true", "no", "7", "0x10", "1e5", "a: b", "a\"b", "{x}", "-", "é", "a\nb", "# a"} {
+		var got string
+		if err := yaml.Load([]byte(rules.Word(value)), &got); err != nil || got != value {
+			t.Errorf("%q is written as %s and read as %q (%v)", value, rules.Word(value), got, err)
+		}
 	}
 }

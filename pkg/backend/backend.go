@@ -29,6 +29,7 @@ type Kernel interface {
 	Bans
 	Phones
 	Allowances
+	Drops
 	Watcher
 	Snapshots
 	Remover
@@ -130,6 +131,22 @@ type Allowances interface {
 	// Disallow ends that, also for connections that pass because they are there. It
 	// reports whether the address was let in.
 	Disallow(ctx context.Context, a netip.Addr) (was bool, err error)
+}
+
+// Dropped is a source whose packets were dropped, or would be in monitor mode.
+type Dropped struct {
+	Address netip.Addr
+	Packets uint64
+	// First is when its first packet came, the zero time if the back end does not keep
+	// that. Last is when its last one came, or up to a minute before that.
+	First, Last time.Time
+}
+
+// Drops are the sources whose packets were dropped lately, by the sets dropped4 and
+// dropped6. Like bans, they are no part of the state.
+type Drops interface {
+	// Dropped returns all of them, in no order; none without a table.
+	Dropped(ctx context.Context) ([]Dropped, error)
 }
 
 // Touched says that somebody has changed the table.

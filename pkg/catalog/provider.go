@@ -2,6 +2,9 @@ package catalog
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,4 +73,16 @@ func FindProvider(name string) (rules.Provider, error) {
 		return p, notice.WithHint(fmt.Errorf("there is no provider %q", name), "ringfence providers lists them; any other provider can be written by hand")
 	}
 	return p, nil
+}
+
+// PresetOf names the preset that lists an address, "" for none.
+func PresetOf(a netip.Addr) string {
+	known, _ := Providers() // without presets there is nothing to name
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		prefixes, _ := known[name].Prefixes()
+		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			return name
+		}
+	}
+	return ""
 }

@@ -34,6 +34,8 @@ var completed = []struct {
 	{"unban", "", bannedAddresses},
 	{"disallow", "", allowedAddresses},
 	{"resolve", "", policyNames},
+	{"why", "proto", fixed("udp", "tcp", "sctp", "dccp", "udplite")},
+	{"why", "in", interfaces},
 	{"refresh", "accept-large", policyNamesAndLists},
 	{"apply", "allow-empty", policyProviders},
 	{"rollback", "allow-empty", policyProviders},
@@ -120,6 +122,11 @@ func allowedAddresses(a *app, _ *cobra.Command, _ []string) []string {
 		words = append(words, b.Address.String()+"\t"+b.Why)
 	}
 	return words
+}
+
+func interfaces(a *app, _ *cobra.Command, _ []string) []string {
+	names, _ := a.fenceFor(nil).Interfaces()
+	return names
 }
 
 func policyNames(a *app, c *cobra.Command, _ []string) []string {

@@ -7,6 +7,7 @@
 package compile
 
 import (
+	"maps"
 	"net/netip"
 
 	"github.com/ringfence/ringfence/pkg/policy"
@@ -55,12 +56,9 @@ func Names(p *policy.Policy) []Name {
 func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*ruleset.State, ruleset.Origins) {
 	origins := origins(p, addresses, host)
 	t := table{policy: p, host: host}
-	return &ruleset.State{
-		Exists:   true,
-		Counters: Counters(),
-		Sets:     t.sets(origins),
-		Chains:   t.chains(origins),
-	}, origins
+	sets, chains := t.sets(origins), t.chains(origins)
+	maps.Copy(sets, dropSets(chains))
+	return &ruleset.State{Exists: true, Counters: Counters(), Sets: sets, Chains: chains}, origins
 }
 
 // Engine returns what recognises scanners with this policy on this host: bpf, string or

@@ -3,6 +3,7 @@ package compile
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"go4.org/netipx"
 
@@ -12,8 +13,8 @@ import (
 
 // judge makes the chains that judge a packet to a fenced port: allow, block, ban,
 // default. With the ban before the allowance, one forged packet would shut a registrar
-// out. A packet costs the rules that it passes, so each family has a chain of its own
-// where their rules differ, which packets of IPv6 take behind what allows those of IPv4.
+// out. A packet costs the rules that it passes, so each family has a chain of its own,
+// which packets of IPv6 take behind what allows those of IPv4.
 // What only some packets need is behind what picks them, and there are no rules for what
 // cannot be.
 func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
@@ -30,11 +31,9 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	v4.allowed()
 	v6 := v4
 	v6.v6, v6.chain = true, "sip6"
-	if v4.isOwn() || v6.isOwn() || v6.allows() {
-		v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: v6.chain})
-		v6.allowed()
-		v6.others()
-	}
+	v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: v6.chain})
+	v6.allowed()
+	v6.others()
 	v4.others()
 }
 
@@ -63,7 +62,14 @@ func (f family) set(kind string) string {
 
 // count counts the packets that match and ends with the counter's verdict.
 func (f family) count(counter string, match ...ruleset.Statement) {
-	f.rule(append(match, ruleset.Count(counter), f.verdict(counter))...)
+	switch drops := strings.HasPrefix(counter, droppedCounter); {
+	case drops && len(match) > 0:
+		f.rule(append(match, f.dropIn(counter))...)
+	case drops:
+		f.drop(counter)
+	default:
+		f.rule(append(match, ruleset.Count(counter), f.verdict(counter))...)
+	}
 }
 
 func (f family) unprotected() ruleset.Source {
@@ -71,14 +77,6 @@ func (f family) unprotected() ruleset.Source {
 }
 
 func (f family) from(kind string) ruleset.Source { return ruleset.Source{V6: f.v6, Set: f.set(kind)} }
-
-// isOwn reports whether others has rules that are about the family.
-func (f family) isOwn() bool {
-	return f.host.ByHand || f.policy.Unknown.Accepts() || f.holds("blocked")
-}
-
-// allows reports whether allowed has rules.
-func (f family) allows() bool { return f.mayHold("providers") || f.mayHold("trusted") }
 
 // mayHold reports whether the policy puts an address into the family's set of a kind, or
 // has a name that may.
@@ -199,10 +197,10 @@ func (f family) forged() {
 		own = v6
 	}
 	source := ruleset.Source{V6: f.v6, In: own}
-	if len(f.spoofExceptions(false, true)) == 0 {
+	if len(f.spoofExceptions(f.v6)) == 0 {
 		f.count("dropped_spoofed", source, ruleset.ReversePathMissing{})
 	} else {
-		f.rule(source, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"})
+		f.rule(source, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: f.set("spoofed")})
 	}
 }
 
@@ -236,23 +234,21 @@ func (t table) ownSources() (v4, v6 []netip.Prefix) {
 // spoofExceptions returns the rules for sources that look forged and are not: the
 // policy lists them as asymmetric, or this host has two interfaces in one network, only
 // one of which is the reverse path.
-func (t table) spoofExceptions(families ...bool) []ruleset.Rule {
+func (t table) spoofExceptions(is6 bool) []ruleset.Rule {
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
 	var rules []ruleset.Rule
 	back := ruleset.Verdict{Kind: ruleset.Return}
-	for _, is6 := range families {
-		if len(t.policy.Trusted.Asymmetric) > 0 {
-			rules = append(rules, ruleset.NewRule(family{v6: is6}.from("asymmetric"), back))
+	if len(t.policy.Trusted.Asymmetric) > 0 {
+		rules = append(rules, ruleset.NewRule(family{v6: is6}.from("asymmetric"), back))
+	}
+	for _, link := range t.host.Interfaces {
+		if !Fences(t.policy, t.host, link.Name) {
+			continue
 		}
-		for _, link := range t.host.Interfaces {
-			if !Fences(t.policy, t.host, link.Name) {
-				continue
-			}
-			for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
-				if network.Addr().Is6() == is6 {
-					rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, back))
-				}
+		for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
+			if network.Addr().Is6() == is6 {
+				rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, back))
 			}
 		}
 	}

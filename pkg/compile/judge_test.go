@@ -158,6 +158,9 @@ func matches(t *testing.T, s *ruleset.State, statement ruleset.Statement, p pack
 	case ruleset.Count, ruleset.Verdict, ruleset.SetMark, ruleset.Ban, ruleset.Unicast:
 		return true
 	}
+	if _, ok := statement.(ruleset.Passive); ok {
+		return true
+	}
 	t.Fatalf("the test does not know %q", statement)
 	return false
 }
@@ -167,10 +170,10 @@ func matches(t *testing.T, s *ruleset.State, statement ruleset.Statement, p pack
 func TestTexts(t *testing.T) {
 	for text, want := range map[string]string{
 		"unknown: {action: accept}": "fib saddr type unicast ip saddr != @protected4 update @banned4 { ip saddr timeout 1h }\n" +
-			`counter name "dropped_signature" drop`,
-		"unknown: {action: accept}\nbans: {duration: 0s}": `counter name "dropped_signature" drop`,
-		"unknown: {action: accept}\nmode: monitor":        `counter name "dropped_signature" accept`,
-		"": `counter name "dropped_signature" drop`,
+			drops("signature", "drop"),
+		"unknown: {action: accept}\nbans: {duration: 0s}": drops("signature", "drop"),
+		"unknown: {action: accept}\nmode: monitor":        drops("signature", "accept"),
+		"": drops("signature", "drop"),
 	} {
 		p := parse(t, "providers: [{name: a, addresses: [192.0.2.1]}]\n"+text)
 		p.Signatures.Engine, p.Signatures.Texts = policy.EngineString, []string{"friendly-scanner"}

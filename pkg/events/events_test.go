@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -275,31 +274,6 @@ func TestFileHasALimit(t *testing.T) {
 	if found != hours {
 		t.Errorf("the scanner is listed in %d of %d hours", found, hours)
 	}
-}
-
-// TestClean: whatever was sent is valid text of a limited length, and nothing is cut
-// inside a character.
-func TestClean(t *testing.T) {
-	for _, test := range []struct{ text, want string }{
-		{"Yealink SIP-T46S", "Yealink SIP-T46S"},
-		{"a\xffb", "a\uFFFDb"},
-		{strings.Repeat("a", 300), strings.Repeat("a", 256)},
-		{strings.Repeat("a", 255) + "ä", strings.Repeat("a", 255)},
-		{strings.Repeat("\xff\xfe", 300), "\uFFFD"},
-	} {
-		if got := events.Clean(test.text); got != test.want {
-			t.Errorf("got %q, want %q", got, test.want)
-		}
-	}
-}
-
-func FuzzClean(f *testing.F) {
-	f.Add(strings.Repeat("\xffa", 200))
-	f.Fuzz(func(t *testing.T, text string) {
-		if got := events.Clean(text); !utf8.ValidString(got) || len(got) > 256 {
-			t.Errorf("got %q", got)
-		}
-	})
 }
 
 // TestDamagedIsSetAside: a damaged file is renamed, and a new one begun with what was to be

@@ -30,6 +30,10 @@ type Status struct {
 	Fenced   bool
 	Counters map[string]uint64
 
+	// Dropped is how many sources were dropped lately, Latest are those that came last.
+	Dropped int
+	Latest  []Dropped
+
 	// Generation is the newest one, 0 if there is none; then all later fields are
 	// empty.
 	Generation int
@@ -49,6 +53,9 @@ type Status struct {
 	Providers []Allowed
 	Trusted   []Address
 	ByHand    []ByHand
+	// Phones is how many phones are let in because they have registered, nil if the
+	// table lets none in for that.
+	Phones *int
 	// Banned is how many addresses are banned for a time.
 	Banned  int
 	Refresh resolve.Refreshed
@@ -94,6 +101,13 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 		if err := r.readTable(ctx, kernel); err != nil {
 			return nil, err
 		}
+		if learns(have) {
+			phones, err := kernel.Phones(ctx)
+			if err != nil {
+				return nil, err
+			}
+			r.Phones = new(len(phones))
+		}
 	}
 	newest, err := f.newest()
 	if err != nil {
@@ -125,6 +139,11 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	r.site = s
 	r.describe(s, newest, origins)
 	describeEngine(f, r, s, have)
+	if have.Exists {
+		if err := describeDrops(ctx, &f.session, r, kernel, s); err != nil {
+			return nil, err
+		}
+	}
 	look := lookFor(ctx, &f.session, kernel, s, newest, have)
 	r.PolicyChanged = s.PolicyChanged(look.File)
 	if down == nil {

@@ -7,6 +7,7 @@ package judge
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -74,8 +75,8 @@ type Verdict struct {
 	// monitor mode a packet of the latter passes. Counters are all that count it.
 	Counter  string
 	Counters []string
-	// Rule is the one that decided, and Set with Element what of the source's address led
-	// to it; Set is "" if no set did.
+	// Rule is the one that decided: that which counts by Counter, if there is one. Set with
+	// Element is what of the source's address led to it; Set is "" if no set did.
 	Rule    Place
 	Set     string
 	Element ruleset.Element
@@ -125,6 +126,8 @@ type walk struct {
 	packet  Packet
 	class   ruleset.Class
 	verdict Verdict
+	at      Place // the rule that it is at
+	counted Place // the one that has named the reason
 }
 
 // basis is the element that has led a packet somewhere.
@@ -148,6 +151,7 @@ func (w *walk) chain(name string, by basis, depth int) (ended bool, err error) {
 		if statements == nil {
 			return false, fmt.Errorf("rule %d of chain %s is another program's: %s", i+1, name, r.Shown())
 		}
+		w.at = Place{name, i, r.Shown()}
 		v, led, err := w.rule(statements, by)
 		if err != nil {
 			return false, fmt.Errorf("rule %d of chain %s: %w", i+1, name, err)
@@ -164,7 +168,7 @@ func (w *walk) chain(name string, by basis, depth int) (ended bool, err error) {
 			}
 		default:
 			w.verdict.Allowed, w.verdict.Judged = v.Kind != ruleset.Drop, true
-			w.verdict.Rule = Place{name, i, r.Shown()}
+			w.verdict.Rule = cmp.Or(w.counted, w.at)
 			w.verdict.Set, w.verdict.Element = led.set, led.element
 			return true, nil
 		}
@@ -215,7 +219,7 @@ func (w *walk) rule(statements []ruleset.Statement, by basis) (*ruleset.Verdict,
 func (w *walk) count(name string) {
 	w.verdict.Counters = append(w.verdict.Counters, name)
 	if strings.HasPrefix(name, "dropped_") || strings.HasPrefix(name, "allowed_") && name != "allowed_scanner" {
-		w.verdict.Counter = name
+		w.verdict.Counter, w.counted = name, w.at
 	}
 }
 

@@ -189,7 +189,7 @@ func TestReasons(t *testing.T) {
 		packet judge.Packet
 		want   string
 	}{
-		{scanner("198.51.100.9"), "true by marked 1: allowed_provider of [allowed_provider allowed_scanner], providers4 198.51.100.0/24, bans [banned4]"},
+		{scanner("198.51.100.9"), "true by allowed 0: allowed_provider of [allowed_provider allowed_scanner], providers4 198.51.100.0/24, bans [banned4]"},
 		{scanner("203.0.113.7"), "false by banned 0: dropped_banned of [dropped_banned], banned4 203.0.113.7, bans []"},
 		{scanner("203.0.113.8"), "false by prerouting 4: dropped_unknown of [dropped_unknown], no element, bans [banned4]"},
 		{from6, "false by prerouting 4: dropped_unknown of [dropped_unknown], no element, bans []"},

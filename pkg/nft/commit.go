@@ -121,11 +121,11 @@ func (b *batch) addRules(s addRules) error {
 			return fmt.Errorf("add rule %q to chain %s: it is foreign", r, s.chain)
 		}
 		var exprs []expr.Any
-		for _, statement := range r.Statements() {
-			e, err := encode(statement)
-			if err != nil {
-				return fmt.Errorf("add rule to chain %s: %w", s.chain, err)
-			}
+		all, err := encodeRule(r.Statements())
+		if err != nil {
+			return fmt.Errorf("add rule to chain %s: %w", s.chain, err)
+		}
+		for _, e := range all {
 			if e.set != nil {
 				if err := b.addAnonymousSet(e); err != nil {
 					return fmt.Errorf("add rule to chain %s: %w", s.chain, err)

@@ -53,15 +53,15 @@ func canonical(list []expression, anonymous map[string]observedSet) string {
 // rewrite encodes statements and writes the result as canonical does.
 func rewrite(statements []ruleset.Statement) (string, error) {
 	var texts []string
-	for _, s := range statements {
-		e, err := encode(s)
-		if err != nil {
-			return "", err
-		}
+	all, err := encodeRule(statements)
+	if err != nil {
+		return "", err
+	}
+	for i, e := range all {
 		for _, x := range e.exprs {
 			data, err := expr.MarshalExprData(unix.NFPROTO_INET, x)
 			if err != nil {
-				return "", fmt.Errorf("encode %q: %w", s, err)
+				return "", fmt.Errorf("encode %q: %w", statements[i], err)
 			}
 			written := expression{expressionName(x), data}
 			one := []expression{written}
@@ -97,6 +97,8 @@ func expressionName(x expr.Any) string {
 		return "exthdr"
 	case *expr.Dynset:
 		return "dynset"
+	case *expr.Log:
+		return "log"
 	case *expr.Verdict:
 		return "immediate"
 	}
@@ -128,8 +130,11 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 	case "meta":
 		return guessMeta(first.number(unix.NFTA_META_KEY), at, anonymous)
 	case "payload":
-		if at(1).name == "dynset" {
+		switch at(1).name {
+		case "dynset":
 			return guessBan(first, at(1)), 2
+		case "lookup": // the family has been asked for before
+			return ruleset.Source{V6: first.number(unix.NFTA_PAYLOAD_LEN) == 16, Set: at(1).text(unix.NFTA_LOOKUP_SET)}, 2
 		}
 		return nil, 0
 	case "fib":
@@ -145,6 +150,8 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 			return ruleset.Original, 2
 		}
 		return ruleset.Reply, 2
+	case "log":
+		return ruleset.Log(first.text(unix.NFTA_LOG_PREFIX)), 1
 	case "objref":
 		return ruleset.Count(first.text(unix.NFTA_OBJREF_IMM_NAME)), 1
 	case "immediate":
@@ -174,6 +181,9 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 			return ruleset.IPv6Packet{}, 2
 		}
 		v6 := len(value) == 1 && value[0] == unix.NFPROTO_IPV6
+		if at(3).name == "dynset" {
+			return guessRecord(v6, at(3)), 4
+		}
 		if at(3).name != "lookup" {
 			return guessSourceNetwork(v6, at)
 		}

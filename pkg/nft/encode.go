@@ -34,6 +34,31 @@ type anonymousSet struct {
 // ours are equal.
 const fenceRegister = unix.NFT_REG_1
 
+// encodeRule translates the statements of a rule. As nft does, it asks only once for the
+// family of a packet.
+func encodeRule(statements []ruleset.Statement) ([]encoded, error) {
+	all := make([]encoded, len(statements))
+	var known [2]bool // of IPv4 and of IPv6
+	for i, s := range statements {
+		e, err := encode(s)
+		if err != nil {
+			return nil, err
+		}
+		if source, ok := s.(ruleset.Source); ok {
+			family := &known[0]
+			if source.V6 {
+				family = &known[1]
+			}
+			if *family {
+				e.exprs = e.exprs[2:]
+			}
+			*family = true
+		}
+		all[i] = e
+	}
+	return all, nil
+}
+
 // encode translates one statement. The comments show what nft's debug output
 // calls each expression.
 func encode(s ruleset.Statement) (encoded, error) {
@@ -93,6 +118,8 @@ func encodePlain(s ruleset.Statement) []expr.Any {
 			// [ dynset update reg_key 1 set … timeout …ms ]
 			&expr.Dynset{SrcRegKey: fenceRegister, SetName: s.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.For},
 		}
+	case ruleset.Record, ruleset.Note, ruleset.Log:
+		return encodeRecord(s)
 	case ruleset.Count:
 		// [ objref type 1 name … ]
 		return []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: string(s)}}

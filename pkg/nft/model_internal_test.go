@@ -101,6 +101,12 @@ func refers(s *ruleset.State, r ruleset.Rule) error {
 		switch statement := statement.(type) {
 		case ruleset.Source:
 			set = statement.Set
+		case ruleset.Ban:
+			set = statement.Set
+		case ruleset.Record:
+			set = statement.Set
+		case ruleset.Note:
+			set = statement.Set
 		case ruleset.Destination:
 			set = statement.Set
 		case ruleset.Verdict:

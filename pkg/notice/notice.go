@@ -39,6 +39,7 @@ const (
 	ClassifierNotReplaced Code = "classifier-not-replaced" // the attached classifier was not replaced
 	ClassifierNotAttached Code = "classifier-not-attached" // the fence is up without the classifier
 	HitsUnknown           Code = "hits-unknown"            // the classifier's counters cannot be read
+	EventsUnknown         Code = "events-unknown"          // what the daemon has kept cannot be read
 	PresetOld             Code = "preset-old"              // a preset that is old or weak
 	NameFailed            Code = "name-failed"             // a name without a good answer
 	Standing              Code = "alarm"                   // an alarm of pkg/site
@@ -51,6 +52,8 @@ const (
 	GuardRefuses          Code = "guard-refuses"           // apply would be refused
 	NothingDone           Code = "nothing-done"            // why nothing was done
 	NotAllowedAgain       Code = "not-allowed-again"       // an allowance by hand that the kernel has lost
+	NotLearnedAgain       Code = "not-learned-again"       // phones and bans that the kernel has lost
+	NobodyRegisters       Code = "nobody-registers"        // the policy lets no phone in for having registered
 	Undone                Code = "undone"                  // a generation that was not confirmed
 	BanHasNoEffect        Code = "ban-has-no-effect"       // an address of bans.addresses that a name stands for
 	SavedRules            Code = "saved-rules"             // rules that the host saves, with ringfence's

@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -40,6 +41,15 @@ var forms = sync.OnceValue(func() []form {
 			d, ok := parseDuration(g[3])
 			return Ban{V6: g[2] != "", Set: g[1], For: d}, ok
 		}},
+		{regexp.MustCompile(`^update @(\w+) \{ ip(6?) saddr timeout (\w+) counter \}`), func(g []string) (Statement, bool) {
+			d, ok := parseDuration(g[3])
+			return Record{V6: g[2] != "", Set: g[1], For: d}, ok
+		}},
+		{regexp.MustCompile(`^add @(\w+) \{ ip(6?) saddr timeout (\w+) \}`), func(g []string) (Statement, bool) {
+			d, ok := parseDuration(g[3])
+			return Note{V6: g[2] != "", Set: g[1], For: d}, ok
+		}},
+		{regexp.MustCompile(fmt.Sprintf(`^log prefix "(\w+)" group %d snaplen %d`, LogGroup, LogBytes)), func(g []string) (Statement, bool) { return Log(g[1]), true }},
 		{regexp.MustCompile(`^meta nfproto ipv6`), plain(IPv6Packet{})},
 		{regexp.MustCompile(`^frag frag-off 0`), plain(FirstFragment{})},
 		{regexp.MustCompile(`^meta l4proto != 255`), plain(HasTransport{})},

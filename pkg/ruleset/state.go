@@ -101,9 +101,8 @@ type Chain struct {
 
 // Contains reports whether an address is in one of the set's elements.
 func (s Set) Contains(a netip.Addr) bool {
-	return slices.ContainsFunc(s.Elements, func(e Element) bool {
-		return e.From.IsValid() && e.From.Compare(a) <= 0 && a.Compare(e.To) <= 0
-	})
+	behind, found := slices.BinarySearchFunc(s.Elements, a, func(e Element, a netip.Addr) int { return e.From.Compare(a) })
+	return found || behind > 0 && a.Compare(s.Elements[behind-1].To) <= 0
 }
 
 // SameFrame reports whether the chains differ at most in their rules.

@@ -34,6 +34,7 @@ func Status(out io.Writer, s *fence.Status, r *report.Status) {
 	}
 	writeLeftOut(out, r.LeftOut)
 	writeHits(out, r.Signatures)
+	writeLatest(out, r.Dropped, s.Monitor)
 	if len(r.Counters) == 0 {
 		return
 	}
@@ -97,6 +98,9 @@ func writeFence(w io.Writer, s *fence.Status, r *report.Status) {
 		output.Printf(w, "drift\t%s\n", Alarm(notice.Count(s.Differences, "difference")+" in the kernel; ringfence diff shows it, ringfence refresh removes it"))
 	} else if !r.Drift {
 		output.Printf(w, "drift\tnone\n")
+	}
+	if r.Phones != nil {
+		output.Printf(w, "phones\t%d let in because they have registered; ringfence phones lists them\n", *r.Phones)
 	}
 	if r.PolicyChanged {
 		output.Printf(w, "policy file\tdiffers from the generation; ringfence diff shows what it would change\n")
