@@ -187,9 +187,12 @@ func formerly(f *session, list []Dropped) map[netip.Addr]*site.Former {
 		f.Log.Info("read which addresses have come and gone", "error", err)
 	}
 	for _, m := range moves {
-		if m.Gone && asked[m.Address] {
-			owner, _, _ := strings.Cut(m.Reason, ":")
-			note(m.Address, owner, m.Time)
+		if !m.Gone {
+			continue
+		}
+		owner, _, _ := strings.Cut(m.Reason, ":")
+		for _, a := range m.among(asked) {
+			note(a, owner, m.Time)
 		}
 	}
 	if err := formerGenerations(f, list, note); err != nil {

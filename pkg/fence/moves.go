@@ -1,6 +1,9 @@
 package fence
 
 import (
+	"maps"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/journal"
@@ -17,6 +20,21 @@ type Moved struct {
 	Reason     string `json:"reason"`
 	Command    string `json:"command"`
 	Generation int    `json:"generation"` // in force then
+}
+
+// among returns which of some addresses have moved with it.
+func (m Moved) among(addresses map[netip.Addr]bool) []netip.Addr {
+	if a, err := netip.ParseAddr(m.Address); err == nil {
+		if addresses[a] {
+			return []netip.Addr{a}
+		}
+		return nil
+	}
+	network, err := netip.ParsePrefix(m.Address)
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Collect(maps.Keys(addresses)), func(a netip.Addr) bool { return !network.Contains(a) })
 }
 
 // mostMoved is how many moves are kept.
