@@ -98,7 +98,7 @@ func read(path, text string) document {
 var (
 	link    = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	heading = regexp.MustCompile(`^#+ (.+)$`)
-	marks   = regexp.MustCompile("[^\\p{L}\\p{N} _-]")
+	marks   = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
 // anchors are what links can lead to within the document.

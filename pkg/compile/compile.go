@@ -58,6 +58,7 @@ func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*
 	t := table{policy: p, host: host}
 	sets, chains := t.sets(origins), t.chains(origins)
 	maps.Copy(sets, dropSets(chains))
+	maps.Copy(sets, t.peerSets(chains))
 	return &ruleset.State{Exists: true, Counters: Counters(), Sets: sets, Chains: chains}, origins
 }
 
@@ -77,8 +78,8 @@ func Engine(p *policy.Policy, host ruleset.Host) policy.Engine {
 // readers need not know the policy.
 func Counters() []string {
 	return []string{
-		"allowed_by_hand", "allowed_provider", "allowed_reply", "allowed_scanner", "allowed_trusted", "allowed_unknown",
-		"dropped_banned", "dropped_blocked", "dropped_signature", "dropped_spoofed", "dropped_unknown", "dropped_user_agent",
+		"allowed_by_hand", "allowed_provider", "allowed_registered", "allowed_reply", "allowed_scanner", "allowed_trusted", "allowed_unknown",
+		"dropped_banned", "dropped_blocked", "dropped_method", "dropped_rate", "dropped_signature", "dropped_spoofed", "dropped_unknown", "dropped_user_agent",
 		"unread", "unseen",
 	}
 }

@@ -63,7 +63,10 @@ ip saddr @allowed4 goto from_allowed4
 		otherAgent = "meta mark & 0x0f000000 == 0x03000000 goto drop_user_agent4\n"
 		notSeen    = "meta mark & 0x0f000000 == 0x00000000 goto drop_user_agent4\n"
 		unread     = "meta mark & 0x0f000000 == 0x05000000 counter name \"unread\"\n"
+		heard      = "jump heard4\n"
 		unknown    = `counter name "allowed_unknown" PASS`
+		phones     = "ip saddr . th sport @phones4 goto from_phones4\n"
+		strangers  = "meta l4proto udp goto strangers_udp4\nmeta l4proto tcp goto strangers_tcp4\n"
 		trusted    = forged + `counter name "allowed_trusted" ALLOWED`
 		all        = `
 providers: [{name: a, addresses: [203.0.113.1, "2001:db8::1"]}]
@@ -78,20 +81,23 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 		monitor                              bool
 	}{
 		{name: "drop", want: allowed + blocked + dropped},
-		{name: "accept", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + unknown},
+		{name: "accept", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + heard + unknown},
+		{name: "accept without a look at answers", policy: "unknown: {action: accept}\nguessing: {failures: 0}", want: allowed + forged + blocked + banned + unknown},
+		{name: "register", policy: "unknown: {action: register}", want: allowed + forged + blocked + phones + banned + strangers + dropped},
+		{name: "register with a classifier", engine: "bpf", policy: "unknown: {action: register}", want: allowed + forged + blocked + phones + banned + bans + scanner + strangers + dropped},
 		{
 			name: "replies pass first", policy: "unknown: {allow_replies: true}",
 			want: `ct direction reply counter name "allowed_reply" PASS` + "\n" + allowed + blocked + dropped,
 		},
 		{name: "monitor drops nothing", policy: "unknown: {action: accept}", monitor: true, want: allowed + forged + blocked + banned + unknown},
 		{name: "a classifier says who scans", engine: "bpf", want: allowed + blocked + scanner + unread + dropped},
-		{name: "a classifier bans", engine: "bpf", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + bans + scanner + unknown},
-		{name: "a classifier that is off", engine: "bpf", policy: "unknown: {action: accept}\nsignatures: {engine: off}", want: allowed + forged + blocked + banned + unknown},
+		{name: "a classifier bans", engine: "bpf", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + bans + scanner + heard + unknown},
+		{name: "a classifier that is off", engine: "bpf", policy: "unknown: {action: accept}\nsignatures: {engine: off}", want: allowed + forged + blocked + banned + heard + unknown},
 		{name: "a classifier that never bans", engine: "bpf", policy: "unknown: {action: accept}", duration: ", duration: 0s", want: allowed + forged + blocked + banned + scanner + unknown},
 		{name: "monitor never bans", engine: "bpf", policy: "unknown: {action: accept}", monitor: true, want: allowed + forged + blocked + banned + scanner + unknown},
 		{
 			name: "only some User-Agents", engine: "bpf", policy: "unknown: {action: accept, require_user_agent: [Yealink]}",
-			want: allowed + forged + blocked + banned + bans + scanner + otherAgent + notSeen + unknown,
+			want: allowed + forged + blocked + banned + bans + scanner + otherAgent + notSeen + heard + unknown,
 		},
 		{
 			name: "only some User-Agents, and nobody who reads them", policy: "unknown: {action: accept, require_user_agent: [Yealink]}",
@@ -184,6 +190,7 @@ func TestEmptySets(t *testing.T) {
 // accepts is the end of the rules for IPv4 of a policy that accepts strangers.
 const accepts = `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing goto drop_spoofed4
 ip saddr @banned4 jump from_banned4
+jump heard4
 counter name "allowed_unknown" accept`
 
 // TestForgedSources: which sources must come in by the interface by which answers

@@ -99,14 +99,17 @@ func (f family) others() {
 	if f.host.ByHand {
 		f.allowByHand()
 	}
-	if f.policy.Unknown.Accepts() {
+	if f.policy.Unknown.Admits() {
 		// Unknown sources may be allowed below, so own addresses must be checked here.
 		f.forged()
 	}
 	if f.holds("blocked") {
 		f.count("dropped_blocked", f.from("blocked"))
 	}
-	if f.policy.Unknown.Accepts() {
+	if f.registers() {
+		f.phones()
+	}
+	if f.policy.Unknown.Admits() {
 		// An address that this host needs may have been banned before it did.
 		banned := f
 		banned.chain = "from_" + f.set("banned")
@@ -120,24 +123,42 @@ func (f family) others() {
 		f.count("dropped_signature", f.mark(ruleset.Scanner))
 	}
 	f.texts()
-	if f.classifies() && !f.policy.Unknown.Accepts() {
+	if f.classifies() && !f.policy.Unknown.Admits() {
 		f.rule(f.unread().Statements()...)
 	}
-	switch required := len(f.policy.Unknown.RequireUserAgent) > 0; {
+	switch {
+	case f.registers():
+		f.strangers()
 	case !f.policy.Unknown.Accepts():
 		f.count("dropped_unknown")
-	case required && !f.classifies():
+	default:
+		if !f.userAgents() {
+			return
+		}
+		if f.hears() {
+			f.listen()
+			f.heard()
+		}
+		f.count("allowed_unknown")
+	}
+}
+
+// userAgents drops what does not bear a User-Agent that the policy requires. It returns
+// whether anything is left.
+func (f family) userAgents() bool {
+	switch {
+	case len(f.policy.Unknown.RequireUserAgent) == 0:
+	case !f.classifies():
 		// Without the classifier the User-Agent is not known, so no packet has the
 		// right one.
 		f.count("dropped_user_agent")
-	case required:
+		return false
+	default:
 		f.count("dropped_user_agent", f.mark(ruleset.OtherAgent))
 		// Nobody knows what the classifier has not seen.
 		f.count("dropped_user_agent", f.mark(ruleset.Unclassified))
-		f.count("allowed_unknown")
-	default:
-		f.count("allowed_unknown")
 	}
+	return true
 }
 
 // mayGrow reports whether a provider can have addresses that are not known yet.
@@ -304,7 +325,7 @@ func (f family) texts() {
 	for _, text := range f.policy.Signatures.Texts {
 		f.rule(ruleset.Payload(text), ruleset.Verdict{Kind: ruleset.Goto, Chain: scanner.chain})
 	}
-	if f.policy.Unknown.Accepts() {
+	if f.policy.Unknown.Admits() {
 		scanner.ban()
 	}
 	scanner.count("dropped_signature")

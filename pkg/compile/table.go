@@ -76,12 +76,12 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 		// An allowed source may send what scanners send. It passes, and somebody should look
 		// at it: a router that masquerades gives its own address to every scanner.
 		allowed := []ruleset.Rule{ruleset.NewRule(t.mark(ruleset.Scanner), ruleset.Count("allowed_scanner"))}
-		if !t.policy.Unknown.Accepts() {
+		if !t.policy.Unknown.Admits() {
 			allowed = append(allowed, t.unread())
 		}
 		chains["allowed"] = ruleset.Chain{Rules: append(allowed, ruleset.NewRule(t.clearMark(), accept))}
 		if len(t.host.Classified) > 0 {
-			chains["unseen"] = ruleset.Chain{Rules: t.unseen()}
+			chains["unseen"] = ruleset.Chain{Rules: t.unseen(ruleset.Count("unseen"))}
 		}
 	}
 	interfaces := t.fenced()
@@ -94,6 +94,9 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	}
 	chains["prerouting"] = t.prerouting(interfaces)
 	t.judge(chains, o)
+	if t.listens() {
+		t.answers(chains)
+	}
 	if !leadTo(chains, "allowed") {
 		delete(chains, "allowed")
 	}
@@ -166,16 +169,15 @@ func (t table) afterDNAT(interfaces []ruleset.InInterface) []ruleset.Rule {
 	return append(rules, toSIP(interfaces, ruleset.Translated, ruleset.Original))
 }
 
-// unseen counts what comes in by an interface of the classifier and was not seen by it:
-// another program is in its way. Interfaces that the policy lists are written as it has
+// unseen does something with what comes in by an interface of the classifier and was not
+// seen by it: another program is in its way. Interfaces that the policy lists are written as it has
 // them, so that one that comes or goes changes no rule.
-func (t table) unseen() []ruleset.Rule {
+func (t table) unseen(do ruleset.Statement) []ruleset.Rule {
 	var rules []ruleset.Rule
-	count := ruleset.Count("unseen")
 	classified := t.classified()
 	if len(t.policy.Interfaces) == 0 {
 		for _, name := range classified {
-			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, count))
+			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, do))
 		}
 		return rules
 	}
@@ -185,7 +187,7 @@ func (t table) unseen() []ruleset.Rule {
 		}
 	}
 	for _, in := range t.fenced() {
-		rules = append(rules, ruleset.NewRule(in, count))
+		rules = append(rules, ruleset.NewRule(in, do))
 	}
 	return rules
 }

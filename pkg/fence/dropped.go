@@ -178,10 +178,6 @@ func formerly(f *session, list []Dropped) map[netip.Addr]*site.Former {
 			former[a] = &site.Former{As: as, Until: until}
 		}
 	}
-	asked := map[netip.Addr]bool{}
-	for _, d := range list {
-		asked[d.Address] = true
-	}
 	moves, err := f.Moves()
 	if err != nil {
 		f.Log.Info("read which addresses have come and gone", "error", err)
@@ -191,8 +187,11 @@ func formerly(f *session, list []Dropped) map[netip.Addr]*site.Former {
 			continue
 		}
 		owner, _, _ := strings.Cut(m.Reason, ":")
-		for _, a := range m.among(asked) {
-			note(a, owner, m.Time)
+		network := m.network()
+		for _, d := range list {
+			if network.Contains(d.Address) {
+				note(d.Address, owner, m.Time)
+			}
 		}
 	}
 	if err := formerGenerations(f, list, note); err != nil {

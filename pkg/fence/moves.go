@@ -1,9 +1,7 @@
 package fence
 
 import (
-	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/journal"
@@ -22,19 +20,16 @@ type Moved struct {
 	Generation int    `json:"generation"` // in force then
 }
 
-// among returns which of some addresses have moved with it.
-func (m Moved) among(addresses map[netip.Addr]bool) []netip.Addr {
-	if a, err := netip.ParseAddr(m.Address); err == nil {
-		if addresses[a] {
-			return []netip.Addr{a}
-		}
-		return nil
+// network is the address or network as a prefix, the zero one if it is neither.
+func (m Moved) network() netip.Prefix {
+	if p, err := netip.ParsePrefix(m.Address); err == nil {
+		return p
 	}
-	network, err := netip.ParsePrefix(m.Address)
+	a, err := netip.ParseAddr(m.Address)
 	if err != nil {
-		return nil
+		return netip.Prefix{}
 	}
-	return slices.DeleteFunc(slices.Collect(maps.Keys(addresses)), func(a netip.Addr) bool { return !network.Contains(a) })
+	return whole(a)
 }
 
 // mostMoved is how many moves are kept.

@@ -37,15 +37,18 @@ const (
 type Packet struct {
 	Source netip.Addr
 	// Protocol is "" for one that has no ports.
-	Protocol ruleset.Protocol
-	Port     uint16 // it is sent to
+	Protocol   ruleset.Protocol
+	Port       uint16 // it is sent to
+	SourcePort uint16
 	// Interface is the one that rules see it come in by.
 	Interface string
 	Shape     Shape
 	// Class is what the classifier has said of it, Unclassified if it has not seen it.
 	Class ruleset.Class
-	// Message is its payload. Only rules of iptables look at it.
+	// Message is its payload. By TCP, a packet without one opens a connection.
 	Message []byte
+	// Often says that its source sends more than any limit allows.
+	Often bool
 
 	// NoWayBack says that no route to the source leaves by the interface.
 	NoWayBack bool
@@ -97,7 +100,7 @@ func Judge(s *ruleset.State, p Packet) (Verdict, error) {
 		return w.verdict, nil
 	}
 	for name, c := range s.Chains {
-		if c.Stage != "" && !slices.Contains(stages, c.Stage) || c.Foreign != "" {
+		if c.Stage != "" && c.Stage != ruleset.Leaving && !slices.Contains(stages, c.Stage) || c.Foreign != "" {
 			return w.verdict, fmt.Errorf("judge a packet: chain %s is another program's", name)
 		}
 	}
@@ -195,7 +198,21 @@ func (w *walk) rule(statements []ruleset.Statement, by basis) (*ruleset.Verdict,
 			}
 			w.verdict.Bans = append(w.verdict.Bans, s.Set)
 			continue
-		case ruleset.Passive:
+		case ruleset.Learn:
+			if !w.learns(s) {
+				return nil, by, nil
+			}
+			continue
+		case ruleset.Passive, ruleset.Forget:
+			continue
+		case ruleset.PeerIn:
+			element, in := w.peer(s)
+			if !in {
+				return nil, by, nil
+			}
+			if !s.Not {
+				by = basis{s.Set, element}
+			}
 			continue
 		case ruleset.Source:
 			element, in := w.source(s)
@@ -282,7 +299,7 @@ func (w *walk) matches(statement ruleset.Statement) (bool, error) {
 			return !p.Reply, nil
 		}
 	}
-	return false, fmt.Errorf("statement %q is not known", statement)
+	return w.inside(statement)
 }
 
 // destination compares the port that the packet is sent to.

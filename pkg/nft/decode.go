@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -130,13 +129,10 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 	case "meta":
 		return guessMeta(first.number(unix.NFTA_META_KEY), at, anonymous)
 	case "payload":
-		switch at(1).name {
-		case "dynset":
-			return guessBan(first, at(1)), 2
-		case "lookup": // the family has been asked for before
-			return ruleset.Source{V6: first.number(unix.NFTA_PAYLOAD_LEN) == 16, Set: at(1).text(unix.NFTA_LOOKUP_SET)}, 2
+		if first.number(unix.NFTA_PAYLOAD_BASE) == unix.NFT_PAYLOAD_TRANSPORT_HEADER {
+			return guessText(first, at(1)), 2
 		}
-		return nil, 0
+		return guessPeer(at, 0)
 	case "fib":
 		if first.number(unix.NFTA_FIB_RESULT) == unix.NFT_FIB_RESULT_ADDRTYPE {
 			return ruleset.Unicast{}, 2
@@ -181,11 +177,12 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 			return ruleset.IPv6Packet{}, 2
 		}
 		v6 := len(value) == 1 && value[0] == unix.NFPROTO_IPV6
-		if at(3).name == "dynset" {
-			return guessRecord(v6, at(3)), 4
-		}
-		if at(3).name != "lookup" {
+		if at(3).name == "cmp" || at(3).name == "bitwise" {
 			return guessSourceNetwork(v6, at)
+		}
+		source := sourceAddress(v6)
+		if at(3).name != "lookup" || at(2).number(unix.NFTA_PAYLOAD_OFFSET) != uint64(source.Offset) {
+			return guessPeer(at, 2)
 		}
 		s := ruleset.Source{
 			V6:  v6,
@@ -204,6 +201,12 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 	case unix.NFT_META_L4PROTO:
 		if at(1).name == "cmp" && at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ {
 			return ruleset.HasTransport{}, 2
+		}
+		if at(1).name == "cmp" {
+			return guessTransport(protocolOf(value), at)
+		}
+		if at(1).number(unix.NFTA_PAYLOAD_OFFSET) == 0 {
+			return ruleset.SourcePort{Set: at(2).text(unix.NFTA_LOOKUP_SET)}, 3
 		}
 		d := ruleset.Destination{Set: at(2).text(unix.NFTA_LOOKUP_SET)}
 		if set, ok := anonymous[d.Set]; ok {
@@ -231,14 +234,6 @@ func guessMark(bitwise, then expression) ruleset.Statement {
 	return ruleset.Mark{
 		Bits: bits, Class: bits.Class(word(then.compared())),
 		Not: then.number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ,
-	}
-}
-
-func guessBan(payload, dynset expression) ruleset.Statement {
-	return ruleset.Ban{
-		V6:  payload.number(unix.NFTA_PAYLOAD_LEN) == 16,
-		Set: dynset.text(unix.NFTA_DYNSET_SET_NAME),
-		For: time.Duration(dynset.number(unix.NFTA_DYNSET_TIMEOUT)) * time.Millisecond,
 	}
 }
 

@@ -44,9 +44,9 @@ func encodeRule(statements []ruleset.Statement) ([]encoded, error) {
 		if err != nil {
 			return nil, err
 		}
-		if source, ok := s.(ruleset.Source); ok {
+		if v6, ok := ofFamily(s); ok {
 			family := &known[0]
-			if source.V6 {
+			if v6 {
 				family = &known[1]
 			}
 			if *family {
@@ -57,6 +57,21 @@ func encodeRule(statements []ruleset.Statement) ([]encoded, error) {
 		all[i] = e
 	}
 	return all, nil
+}
+
+// ofFamily returns the family that a statement asks for, if it asks for one.
+func ofFamily(s ruleset.Statement) (v6, asks bool) {
+	switch s := s.(type) {
+	case ruleset.Source:
+		return s.V6, true
+	case ruleset.PeerIn:
+		return s.V6, true
+	case ruleset.Learn:
+		return s.V6, true
+	case ruleset.Forget:
+		return s.V6, true
+	}
+	return false, false
 }
 
 // encode translates one statement. The comments show what nft's debug output
@@ -78,6 +93,9 @@ func encode(s ruleset.Statement) (encoded, error) {
 		return encoded{exprs: []expr.Any{&expr.Verdict{Kind: kind, Chain: s.Chain}}}, nil
 	}
 	exprs := encodePlain(s)
+	if exprs == nil {
+		exprs = encodeTransport(s)
+	}
 	if exprs == nil {
 		return encoded{}, fmt.Errorf("encode statement %q: no such statement", s)
 	}
@@ -118,6 +136,12 @@ func encodePlain(s ruleset.Statement) []expr.Any {
 			// [ dynset update reg_key 1 set … timeout …ms ]
 			&expr.Dynset{SrcRegKey: fenceRegister, SetName: s.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.For},
 		}
+	case ruleset.PeerIn:
+		return encodePeer(s.Peer, &expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set, Invert: s.Not})
+	case ruleset.Learn:
+		return encodeLearn(s)
+	case ruleset.Forget:
+		return encodePeer(s.Peer, &expr.Dynset{SrcRegKey: fenceRegister, SetName: s.Set, Operation: dynsetDelete})
 	case ruleset.Record, ruleset.Note, ruleset.Log:
 		return encodeRecord(s)
 	case ruleset.Count:
@@ -333,7 +357,9 @@ var keyTypes = map[ruleset.Key]nftables.SetDatatype{
 	ruleset.IPv6: nftables.TypeIP6Addr,
 	ruleset.Port: nftables.TypeInetService,
 	// Each part of a key that is made of several takes whole registers of 4 bytes.
-	ruleset.Service: nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService),
+	ruleset.Service:  nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService),
+	ruleset.IPv4Peer: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService),
+	ruleset.IPv6Peer: nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetService),
 }
 
 // addressOf reads a key of 4 or 16 bytes.

@@ -29,7 +29,7 @@ var nested = map[string][]uint16{
 // expression as it is written and as it is read back:
 //
 //	lookup    the id that finds a set in its batch; flags 0 are the default
-//	dynset    the same
+//	dynset    the same; no timeout is the default
 //	bitwise   operation 0 (mask and xor) is the default
 //	dynset    what its elements keep, as an expression of its own; a counter without values
 //	objref    the name ends in NUL or does not
@@ -40,7 +40,7 @@ func (e expression) String() string {
 		switch {
 		case e.name == "lookup" && (kind == unix.NFTA_LOOKUP_SET_ID || kind == unix.NFTA_LOOKUP_FLAGS && number(value) == 0):
 			continue
-		case e.name == "dynset" && (kind == unix.NFTA_DYNSET_SET_ID || kind == unix.NFTA_DYNSET_FLAGS && number(value) == 0):
+		case e.name == "dynset" && (kind == unix.NFTA_DYNSET_SET_ID || (kind == unix.NFTA_DYNSET_FLAGS || kind == unix.NFTA_DYNSET_TIMEOUT) && number(value) == 0):
 			continue
 		case e.name == "bitwise" && kind == nftaBitwiseOp && number(value) == 0:
 			continue

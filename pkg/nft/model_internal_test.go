@@ -109,6 +109,14 @@ func refers(s *ruleset.State, r ruleset.Rule) error {
 			set = statement.Set
 		case ruleset.Destination:
 			set = statement.Set
+		case ruleset.SourcePort:
+			set = statement.Set
+		case ruleset.PeerIn:
+			set = statement.Set
+		case ruleset.Learn:
+			set = statement.Set
+		case ruleset.Forget:
+			set = statement.Set
 		case ruleset.Verdict:
 			chain = statement.Chain
 		case ruleset.Count:

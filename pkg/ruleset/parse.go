@@ -23,7 +23,7 @@ var forms = sync.OnceValue(func() []form {
 	plain := func(s Statement) func([]string) (Statement, bool) {
 		return func([]string) (Statement, bool) { return s, true }
 	}
-	return []form{
+	return append([]form{
 		{regexp.MustCompile(`^iif(?:name)? (!= )?"([^"]+)"`), func(g []string) (Statement, bool) { return InInterface{Name: g[2], Not: g[1] != ""}, true }},
 		{regexp.MustCompile(`^ip(6?) saddr (!= )?@(\w+)`), func(g []string) (Statement, bool) {
 			return Source{V6: g[1] != "", Not: g[2] != "", Set: g[3]}, true
@@ -63,7 +63,7 @@ var forms = sync.OnceValue(func() []form {
 		{regexp.MustCompile(`^counter name "(\w+)"`), func(g []string) (Statement, bool) { return Count(g[1]), true }},
 		{regexp.MustCompile(`^(jump|goto) (\w+)`), func(g []string) (Statement, bool) { return Verdict{VerdictKind(g[1]), g[2]}, true }},
 		{regexp.MustCompile(`^(accept|drop|return)`), func(g []string) (Statement, bool) { return Verdict{Kind: VerdictKind(g[1])}, true }},
-	}
+	}, peerForms()...)
 })
 
 // parse reads the text of a rule. It returns nil if ringfence cannot have written it.
