@@ -31,7 +31,7 @@ type Period struct {
 	Since, At time.Time
 }
 
-// EventsFile is where the daemon keeps what it has seen.
+// EventsFile is where the daemon keeps who was dropped, and what he sent.
 func (f *session) EventsFile() string { return filepath.Join(f.StateDir, "events.db") }
 
 // Activity reads what was recorded of a period, and changes nothing.
