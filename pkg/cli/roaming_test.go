@@ -2,15 +2,21 @@ package cli_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	reports "github.com/ringfence/ringfence/pkg/report"
 )
 
 // roads is an internet with a PBX that asks for passwords, and phones that are now behind
@@ -24,17 +30,24 @@ type roads struct {
 	*world
 	home, mobile, phones *lab.Namespace
 	kamailio             *labtest.Kamailio
+	*site
 }
 
 const (
 	home4, mobile4 = "192.0.2.2", "192.0.2.6" // as seen from outside
 	homeInside     = "10.1.0.2"               // the phones' own
 	mobileInside   = "10.2.0.2"
-	roamingPolicy  = "version: 1\nproviders: [{name: acme, addresses: [" + edge1 + ", \"" + edge6 + "\"]}]\n" +
-		"unknown: {action: register}\n"
+	homeRouter     = "10.1.0.1"
+	mobileRouter   = "10.2.0.1"
+	roamingPolicy  = "version: 1\nproviders: [{name: acme, addresses: [" + edge1 + ", \"" + edge6 + "\"]}]\n"
+	// toRegister is the rest of a policy by which phones have to register.
+	toRegister = "unknown: {action: register}\n"
+	// crowded is one for many phones behind one address.
+	crowded = "unknown: {action: register, rate: 100000/min}\nguessing: {failures: 0}\n"
 )
 
-func newRoads(t *testing.T) *roads {
+// newRoads makes the internet, and puts a fence round the PBX.
+func newRoads(t *testing.T, policy string) *roads {
 	t.Helper()
 	r := &roads{world: newWorld(t), phones: labtest.Host(t, "phones")}
 	router := func(n int, name, inside, phone string) *lab.Namespace {
@@ -45,10 +58,16 @@ func newRoads(t *testing.T) *roads {
 			lab.End{Host: r.phones, Interface: name, Addresses: []string{phone + "/16"}})
 		return h
 	}
-	r.home = router(0, "home", "10.1.0.1", homeInside)
-	r.mobile = router(1, "mobile", "10.2.0.1", mobileInside)
-	r.move(t, "10.1.0.1")
+	r.home = router(0, "home", homeRouter, homeInside)
+	r.mobile = router(1, "mobile", mobileRouter, mobileInside)
+	r.move(t, homeRouter)
 	r.kamailio = labtest.StartKamailio(t, r.pbx, "udp:"+pbx4+":5060", "tcp:"+pbx4+":5060", "udp:["+pbx6+"]:5060", "tcp:["+pbx6+"]:5060")
+	r.site = newSite(t, r.pbx, roamingPolicy+policy)
+	if raw := os.Getenv("RAW"); raw != "" {
+		labtest.Rules(t, r.pbx, rawRoaming)
+		return r
+	}
+	r.must(t, 0, "apply")
 	return r
 }
 
@@ -108,11 +127,43 @@ func (s sipp) run(t *testing.T) int {
 	return all
 }
 
+// phone opens a phone behind the router of the moment, from its own address.
+func (r *roads) phone(t *testing.T, transport, from, user string) *labtest.Phone {
+	t.Helper()
+	p, err := labtest.NewPhone(r.phones, transport, from, pbx4+":5060", user)
+	labtest.Must(t, err)
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// unheard is how long a test waits for an answer that must not come.
+const unheard = 300 * time.Millisecond
+
+// isAccepted registers a phone, which the PBX has to accept.
+func isAccepted(t *testing.T, p *labtest.Phone) {
+	t.Helper()
+	if status, err := p.Register(300, time.Minute); err != nil || status != 200 {
+		t.Fatalf("phone %s registers: %d, %v", p.User, status, err)
+	}
+}
+
+// getsThrough checks whether a phone's call gets through.
+func getsThrough(t *testing.T, p *labtest.Phone, want bool) {
+	t.Helper()
+	wait, status := unheard, 0
+	if want {
+		wait, status = time.Minute, 200
+	}
+	if got, err := p.Call(wait); err != nil || got != status {
+		t.Errorf("a call of %s is answered with %d, %v, want %d (0 is no answer)", p.User, got, err, status)
+	}
+}
+
 // TestCallAfterRegistration: the PBX accepts a phone, and the phone calls the moment it
-// knows.
+// knows. Nothing is sent twice.
 func TestCallAfterRegistration(t *testing.T) {
-	r := newRoads(t)
-	labtest.Rules(t, r.pbx, rawRoaming)
+	t.Parallel()
+	r := newRoads(t, crowded)
 	n := labtest.Count(20, 1000)
 	h6, _, a6 := r.stranger(t, 9)
 	for _, c := range []struct {
@@ -126,11 +177,141 @@ func TestCallAfterRegistration(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.phones, c.rate = n, 100
-			if got := c.run(t); got != n {
+			got := c.run(t)
+			t.Logf("%d of %d phones register and get their call through", got, n)
+			if got != n {
 				t.Errorf("of %d phones %d got through", n, got)
 			}
 		})
 	}
+	r.friends(t)
+}
+
+// friends checks that the phones let in are those that the PBX knows.
+func (r *roads) friends(t *testing.T) {
+	t.Helper()
+	var phones []reports.Registered
+	labtest.Must(t, json.Unmarshal([]byte(r.must(t, 0, "phones", "-o", "json").stdout), &phones))
+	var places []string
+	for _, p := range phones {
+		places = append(places, netip.AddrPortFrom(netip.MustParseAddr(p.Address), *p.Port).String())
+	}
+	var contacts []string
+	for _, p := range r.kamailio.Contacts(t) {
+		contacts = append(contacts, p.String())
+	}
+	if diff := cmp.Diff(contacts, places); diff != "" {
+		t.Errorf("-contacts of the PBX, +phones that are let in:\n%s", diff)
+	}
+}
+
+// TestPhonesAtOnce: a morning after a power cut.
+func TestPhonesAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	n := labtest.Count(50, 1000)
+	far := labtest.Host(t, "far")
+	addresses := make([]string, 0, n)
+	for i := range n {
+		addresses = append(addresses, fmt.Sprintf("100.64.%d.%d", i/200, 10+i%200))
+	}
+	r.attach(t, far, "far", "100.64.255.1/16", "2001:db8:64::1/64", addresses[0]+"/16", "2001:db8:64::2/64")
+	for _, a := range addresses[1:] {
+		labtest.Must(t, far.AddAddress("eth0", a+"/16"))
+	}
+	s := sipp{from: far, addresses: addresses, to: pbx4 + ":5060", transport: "ui", phones: n, rate: n}
+	got := s.run(t)
+	t.Logf("%d of %d phones register and get their call through", got, n)
+	if got != n {
+		t.Errorf("of %d phones at once %d got through", n, got)
+	}
+	r.friends(t)
+}
+
+// TestPBXRestart: a PBX that starts again has forgotten its phones. The phones are in
+// still, and register when their time comes without anything that looks like guessing.
+func TestPBXRestart(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	for _, transport := range []string{"udp", "tcp"} {
+		phones := make([]*labtest.Phone, 0, 5)
+		for i := range 5 {
+			p := r.phone(t, transport, homeInside+":0", fmt.Sprintf("%s%d", transport, i))
+			isAccepted(t, p)
+			phones = append(phones, p)
+		}
+		r.kamailio.Stop()
+		r.kamailio.Start(t)
+		for _, p := range phones {
+			if transport == "tcp" {
+				// The connection has ended with the PBX: this is another port.
+				again := r.phone(t, transport, homeInside+":0", p.User)
+				isAccepted(t, again)
+				p = again
+			}
+			getsThrough(t, p, true)
+			isAccepted(t, p)
+			getsThrough(t, p, true)
+		}
+	}
+	if got := len(r.kamailio.Contacts(t)); got != 5 {
+		t.Errorf("the PBX knows %d phones after its restart, want 5", got)
+	}
+}
+
+// TestPhoneMoves: a phone leaves its network for another one in the middle of a call. From
+// there it is a stranger until it has registered.
+func TestPhoneMoves(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	p := r.phone(t, "udp", "0.0.0.0:5070", "mover")
+	isAccepted(t, p)
+	getsThrough(t, p, true)
+	r.move(t, mobileRouter)
+	away := r.phone(t, "udp", mobileInside+":5070", "mover")
+	getsThrough(t, away, false)
+	labtest.Must(t, away.Send(away.Request("BYE", "echo@pbx.example")))
+	isAccepted(t, away)
+	getsThrough(t, away, true)
+	if n := r.kamailio.Requests(mobile4, "BYE"); n != 0 {
+		t.Errorf("%d BYE from the new address before it has registered", n)
+	}
+	r.move(t, homeRouter)
+	getsThrough(t, p, true) // it is in there still
+}
+
+// TestSoftphones: two real softphones, one by UDP behind a router and one by TCP, register
+// and one calls the other.
+func TestSoftphones(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "baresip")
+	r := newRoads(t, toRegister)
+	h, _, _ := r.stranger(t, 9)
+	softphone(t, h, "callee", "tcp", "1 binding")
+	caller := softphone(t, r.phones, "caller", "udp", "Call established", "-e", "/dial sip:callee@pbx.example")
+	kill(t, caller)
+	r.friends(t)
+}
+
+// softphone runs baresip until the test ends, and waits until it has said something.
+func softphone(t *testing.T, h *lab.Namespace, user, transport, ready string, args ...string) *exec.Cmd {
+	t.Helper()
+	folder := t.TempDir()
+	labtest.Must(t, os.WriteFile(filepath.Join(folder, "config"), []byte(`sip_listen 0.0.0.0:5070
+module_path /usr/lib/baresip/modules
+module g711.so
+module ausine.so
+module aufile.so
+module account.so
+module menu.so
+audio_source ausine,440
+audio_player aufile,/dev/null
+audio_alert aufile,/dev/null
+`), 0o644))
+	account := fmt.Sprintf("<sip:%s@pbx.example;transport=%s>;auth_pass=secret-%s;outbound=\"sip:%s:5060;transport=%s\";regint=60;answermode=auto\n",
+		user, transport, user, pbx4, transport)
+	labtest.Must(t, os.WriteFile(filepath.Join(folder, "accounts"), []byte(account), 0o644))
+	return daemon(t, h, ready, "baresip", append([]string{"-f", folder, "-v"}, args...)...)
 }
 
 // rawRoaming lets in whom the PBX has accepted.

@@ -51,10 +51,10 @@ type Status struct {
 	ByHand    []ByHand
 	// Phones is how many phones are let in because they have registered, nil if the
 	// table lets none in for that.
-	Phones *int
-	Refresh   resolve.Refreshed
-	Alarms    []site.Alarm
-	LeftOut   []LeftOut
+	Phones  *int
+	Refresh resolve.Refreshed
+	Alarms  []site.Alarm
+	LeftOut []LeftOut
 	// Engine is what recognises scanners, and EngineWhy is more about it. Hits is how
 	// many packets each signature has matched, nil if not known.
 	Engine    policy.Engine
