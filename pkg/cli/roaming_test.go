@@ -311,7 +311,8 @@ audio_alert aufile,/dev/null
 	account := fmt.Sprintf("<sip:%s@pbx.example;transport=%s>;auth_pass=secret-%s;outbound=\"sip:%s:5060;transport=%s\";regint=60;answermode=auto\n",
 		user, transport, user, pbx4, transport)
 	labtest.Must(t, os.WriteFile(filepath.Join(folder, "accounts"), []byte(account), 0o644))
-	return daemon(t, h, ready, "baresip", append([]string{"-f", folder, "-v"}, args...)...)
+	// Line by line, for it is a pipe that reads them.
+	return daemon(t, h, ready, "stdbuf", append([]string{"-oL", "baresip", "-f", folder, "-v"}, args...)...)
 }
 
 // rawRoaming lets in whom the PBX has accepted.
