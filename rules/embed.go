@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -41,6 +42,7 @@ func ProviderNames() ([]string, error) {
 	for _, e := range entries {
 		names = append(names, nameOf(e.Name()))
 	}
+	slices.Sort(names) // the ending of a file counts in the folder, and not in a name
 	return names, nil
 }
 

@@ -139,6 +139,8 @@ func TestBrokenSignatures(t *testing.T) {
 		{"{name: a, header: from, prefix: 'x '" + rest, `signature 1 (a): "x " has white space at its ends`},
 		{"{name: a, header: from, exact: x, class: bann, source: s, note: n}", `signature 1 (a): class is "bann", want ban or label`},
 		{"{name: a, header: from, exact: x, class: ban, source: s}", "signature 1 (a): want a source and a note"},
+		{"{name: a, header: from, exact: x, all: [{header: to, exact: y}, {header: from, exact: y}]" + rest, "signature 1 (a): want either all, or a header"},
+		{"{name: a, all: [{header: to, exact: y}]" + rest, "signature 1 (a): want at least two conditions under all"},
 		{"{name: a, header: from, exact: x" + rest + "\n- {name: a, header: to, exact: x" + rest, "signature 2 (a): signature 1 has the same name"},
 	} {
 		_, err := readSignatures("broken", []byte("checked: now\nsignatures:\n- "+test.entry+"\n"))

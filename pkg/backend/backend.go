@@ -29,6 +29,7 @@ type Kernel interface {
 	Bans
 	Phones
 	Allowances
+	Drops
 	Watcher
 	Snapshots
 	Remover
@@ -42,6 +43,8 @@ type Description struct {
 	Place  string // where the rules are, as in "table inet ringfence"
 	Look   string // the command that shows them
 	Remove string // the command that removes them
+	// Unanswered says that the rules cannot look at what this host answers.
+	Unanswered bool
 }
 
 // Prober finds out whether a back end can work on this host.
@@ -130,6 +133,22 @@ type Allowances interface {
 	// Disallow ends that, also for connections that pass because they are there. It
 	// reports whether the address was let in.
 	Disallow(ctx context.Context, a netip.Addr) (was bool, err error)
+}
+
+// Dropped is a source whose packets were dropped, or would be in monitor mode.
+type Dropped struct {
+	Address netip.Addr
+	Packets uint64
+	// First is when its first packet came, the zero time if the back end does not keep
+	// that. Last is when its last one came, or up to a minute before that.
+	First, Last time.Time
+}
+
+// Drops are the sources whose packets were dropped lately, by the sets dropped4 and
+// dropped6. Like bans, they are no part of the state.
+type Drops interface {
+	// Dropped returns all of them, in no order; none without a table.
+	Dropped(ctx context.Context) ([]Dropped, error)
 }
 
 // Touched says that somebody has changed the table.

@@ -20,7 +20,8 @@ import (
 type Packet struct {
 	Number int // from 1
 	Time   time.Time
-	// Protocol is "udp" or "tcp", "" for all others.
+	// Protocol is "udp", "tcp", "sctp", "dccp" or "udplite", "" for all others. Only of the
+	// first two a payload is known.
 	Protocol string
 	// Source and Destination are there for packets of IP. Their ports are 0 where
 	// the packet shows none.
@@ -142,6 +143,13 @@ var decoders = map[layers.LinkType]gopacket.Decoder{
 	layers.LinkTypeLinuxSLL2: layers.LinkTypeLinuxSLL2,
 }
 
+// Bare decodes a packet without a link's header: it begins with that of IP. The end may be
+// missing.
+func Bare(data []byte) Packet {
+	p, _ := packet(data, layers.LinkTypeRaw) // which is known
+	return p
+}
+
 // packet decodes one. What is no IP, or is damaged, has neither addresses nor protocol.
 func packet(data []byte, link layers.LinkType) (Packet, error) {
 	decoder, ok := decoders[link]
@@ -222,5 +230,14 @@ func (p *Packet) transport(kind layers.IPProtocol, data []byte) {
 			p.Protocol, p.Payload = "tcp", tcp.Payload
 			ports(uint16(tcp.SrcPort), uint16(tcp.DstPort))
 		}
+	case layers.IPProtocolSCTP, layers.IPProtocolUDPLite, dccp:
+		if len(data) >= 4 { // their headers begin with the ports, too
+			p.Protocol = names[kind]
+			ports(binary.BigEndian.Uint16(data), binary.BigEndian.Uint16(data[2:]))
+		}
 	}
 }
+
+const dccp layers.IPProtocol = 33
+
+var names = map[layers.IPProtocol]string{layers.IPProtocolSCTP: "sctp", layers.IPProtocolUDPLite: "udplite", dccp: "dccp"}

@@ -53,13 +53,14 @@ type Verdict struct {
 func (j *Judge) Judge(p Packet) Verdict {
 	ports := j.udp
 	switch p.Protocol {
-	case "":
+	case "udp":
+	case "tcp":
+		ports = j.tcp
+	default:
 		if p.Fragment {
 			return Verdict{Class: Fragment}
 		}
 		return Verdict{Class: OtherProtocol}
-	case "tcp":
-		ports = j.tcp
 	}
 	if !slices.Contains(ports, p.Destination.Port()) {
 		return Verdict{Class: OtherPort}

@@ -163,8 +163,12 @@ iptables. It touches nothing else.`,
 	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (warn, and info for ringfence run)")
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), confirmCommand(a), watchdogCommand(a), rollbackCommand(a), historyCommand(a),
-		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), doctorCommand(a), resolveCommand(a),
-		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), phonesCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
+		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), metricsCommand(a), doctorCommand(a), resolveCommand(a),
+		droppedCommand(a),
+		reportCommand(a),
+		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
+		whyCommand(a),
+		phonesCommand(a),
 		demoCommand(a), versionCommand(a), manCommand(a),
 	)
 	a.complete(root)
@@ -227,7 +231,7 @@ func (a *app) prepare(c *cobra.Command) error {
 			return notice.WithHint(fmt.Errorf("%s is empty", flag), "leave it out, or name a path")
 		}
 	}
-	if a.output != "text" && a.output != "json" {
+	if a.output != "text" && a.output != "json" && !(a.output == "html" && c.Name() == "report") {
 		return fmt.Errorf("output %q: write -o text or -o json", a.output)
 	}
 	level := slog.LevelWarn

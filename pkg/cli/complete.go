@@ -14,6 +14,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
 )
 
 // candidates are what an argument or a flag may be. What cannot be read has none.
@@ -26,13 +27,16 @@ var completed = []struct {
 }{
 	{"", "output", fixed("text", "json")},
 	{"", "log-level", fixed("debug", "info", "warn", "error")},
+	{"run", "metrics", fixed("127.0.0.1:9960")},
 	{"rollback", "", generations},
 	{"history", "", generations},
 	{"confirm", "", generations},
 	{"unban", "", bannedAddresses},
 	{"disallow", "", allowedAddresses},
 	{"resolve", "", policyNames},
-	{"refresh", "accept-large", policyNames},
+	{"why", "proto", fixed("udp", "tcp", "sctp", "dccp", "udplite")},
+	{"why", "in", interfaces},
+	{"refresh", "accept-large", policyNamesAndLists},
 	{"apply", "allow-empty", policyProviders},
 	{"rollback", "allow-empty", policyProviders},
 	{"init", "provider", presetNames},
@@ -120,6 +124,11 @@ func allowedAddresses(a *app, _ *cobra.Command, _ []string) []string {
 	return words
 }
 
+func interfaces(a *app, _ *cobra.Command, _ []string) []string {
+	names, _ := a.fenceFor(nil).Interfaces()
+	return names
+}
+
 func policyNames(a *app, c *cobra.Command, _ []string) []string {
 	p, err := readPolicy(c.Context(), a.policyPath)
 	if err != nil {
@@ -128,6 +137,18 @@ func policyNames(a *app, c *cobra.Command, _ []string) []string {
 	var words []string
 	for _, n := range compile.Names(p.Policy) {
 		words = append(words, n.Host)
+	}
+	return words
+}
+
+func policyNamesAndLists(a *app, c *cobra.Command, args []string) []string {
+	words := policyNames(a, c, args)
+	p, err := readPolicy(c.Context(), a.policyPath)
+	if err != nil {
+		return nil
+	}
+	for _, l := range site.Lists(p.Policy) {
+		words = append(words, l.URL)
 	}
 	return words
 }

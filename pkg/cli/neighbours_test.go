@@ -75,13 +75,35 @@ var neighbours = []neighbour{
 			iptables -F DOCKER; iptables -A DOCKER -d 172.17.0.2 ! -i docker0 -o docker0 -p udp --dport 5060 -j ACCEPT
 			iptables -t raw -D PREROUTING -d 172.17.0.2 ! -i docker0 -j DROP; iptables -t raw -I PREROUTING -d 172.17.0.2 ! -i docker0 -j DROP`,
 	},
+	{
+		// Docker itself, without a container.
+		name: "dockerd", program: "dockerd", keeps: "DOCKER-USER",
+		start: `mount -t tmpfs none /sys/fs/cgroup
+			for c in devices cpu cpuset memory pids freezer; do mkdir /sys/fs/cgroup/$c; mount -t cgroup -o $c none /sys/fs/cgroup/$c; done
+			containerd --root /run/images --state /run/containers --address /run/containerd.sock >/run/containerd.log 2>&1 & echo $! >/run/containerd.pid
+			until [ -S /run/containerd.sock ]; do kill -0 $(cat /run/containerd.pid) || { cat /run/containerd.log; false; }; done
+			` + startDocker,
+		reload: stopDocker + startDocker,
+		stop:   stopDocker + "kill $(cat /run/containerd.pid)",
+	},
 }
+
+const (
+	startDocker = `dockerd --data-root /run/data --exec-root /run/docker --pidfile /run/docker.pid --storage-driver vfs \
+			--containerd /run/containerd.sock --host unix:///run/docker.sock >/run/dockerd.log 2>&1 & echo $! >/run/dockerd.pid
+			until docker --host unix:///run/docker.sock version >/dev/null; do kill -0 $(cat /run/dockerd.pid) || { cat /run/dockerd.log; false; }; done
+			`
+	stopDocker = "kill $(cat /run/dockerd.pid); while kill -0 $(cat /run/dockerd.pid) 2>/dev/null; do :; done\n"
+)
 
 // TestNeighbours lets other programs that keep rules in iptables reload theirs beside the
 // service, while a provider and a stranger send. What they take away of ringfence's is
 // put back, and said; what they have themselves stays. On a machine that does nothing else
 // the fence is back within 2 seconds, which the long form insists on.
 func TestNeighbours(t *testing.T) {
+	unpacked, err := filepath.Abs("../../.cache/unpacked") // by scripts/unpack
+	labtest.Must(t, err)
+	t.Setenv("PATH", strings.Join([]string{os.Getenv("PATH"), unpacked + "/usr/sbin", unpacked + "/usr/bin"}, ":"))
 	for _, n := range neighbours {
 		for _, flavour := range backends[1:] {
 			t.Run(n.name+"/"+flavour, func(t *testing.T) {

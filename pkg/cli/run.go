@@ -9,7 +9,8 @@ import (
 )
 
 func runCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var address string
+	c := &cobra.Command{
 		Use:   "run",
 		Short: "Keep the fence up and its addresses fresh, as a service",
 		Long: `run keeps the newest generation in force until it is stopped. It asks for
@@ -19,13 +20,30 @@ happens. It puts nothing of the policy file into force: apply does, and run goes
 with the generation that apply makes. While the fence is taken down it waits.
 
 When it ends, the fence stays as it is. It reports to systemd that it is ready,
-its status, and that it is alive.`,
+its status, and that it is alive.
+
+With --metrics it also serves the metrics of ringfence metrics by HTTP, at /metrics:
+of the address that is given, or of this host alone for a port without one. If it
+cannot listen there, that is an error.`,
+		Example: `  ringfence run
+  ringfence run --metrics 127.0.0.1:9960`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return runRun(c.Context(), a) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			return runRun(c.Context(), a, address, c.Flag("metrics").Changed)
+		},
 	}
+	c.Flags().StringVar(&address, "metrics", "", "serve metrics of Prometheus at this `address` with its port")
+	return c
 }
 
-func runRun(ctx context.Context, a *app) error {
+func runRun(ctx context.Context, a *app, address string, served bool) error {
+	if served {
+		stop, err := serveMetrics(ctx, a, address)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	d := daemon.New(a.log)
 	return d.Run(ctx, a.fenceFor(d.Notice).Reconciler())
 }

@@ -23,24 +23,30 @@ import (
 // objects are what commands print, by the names of the schemas.
 var objects = map[string]reflect.Type{
 	"plan": reflect.TypeFor[report.Plan](), "status": reflect.TypeFor[report.Status](), "error": reflect.TypeFor[report.Error](),
-	"ban": reflect.TypeFor[report.Banned](), "bans": reflect.TypeFor[[]report.Banned](), "registered": reflect.TypeFor[[]report.Registered](),
-	"check": reflect.TypeFor[report.Checked](), "confirm": reflect.TypeFor[report.Confirmed](),
+	"ban": reflect.TypeFor[report.Banned](), "bans": reflect.TypeFor[[]report.Banned](), "dropped": reflect.TypeFor[[]report.Dropped](),
+	"why":        reflect.TypeFor[report.Why](),
+	"registered": reflect.TypeFor[[]report.Registered](),
+	"check":      reflect.TypeFor[report.Checked](), "confirm": reflect.TypeFor[report.Confirmed](),
 	"history": reflect.TypeFor[[]report.Generation](), "generation": reflect.TypeFor[report.WholeGeneration](), "moves": reflect.TypeFor[[]report.Move](),
 	"doctor": reflect.TypeFor[[]doctor.Finding](), "resolve": reflect.TypeFor[[]resolve.Report](), "init": reflect.TypeFor[report.Draft](),
 	"demo": reflect.TypeFor[demo.Report](), "man": reflect.TypeFor[report.Files](), "version": reflect.TypeFor[report.Version](),
 	"providers": reflect.TypeFor[[]catalog.Provider](), "provider": reflect.TypeFor[catalog.Provider](),
 	"signatures": reflect.TypeFor[[]report.Signature](), "message": reflect.TypeFor[report.Message](), "capture": reflect.TypeFor[report.Capture](),
-	"phones": reflect.TypeFor[[]report.Maker](), "phone": reflect.TypeFor[report.Phone](),
+	"report": reflect.TypeFor[report.Activity](), "phones": reflect.TypeFor[[]report.Maker](), "phone": reflect.TypeFor[report.Phone](),
 }
 
 // printed are the schemas of what each command prints.
 var printed = map[string][]string{
 	"init": {"init"}, "check": {"check"}, "diff": {"plan"}, "apply": {"plan"}, "confirm": {"confirm"}, "rollback": {"plan"},
 	"history": {"history", "generation", "moves"}, "refresh": {"plan"}, "up": {"plan"}, "down": {"plan"}, "status": {"status"}, "doctor": {"doctor"},
-	"resolve": {"resolve"}, "ban": {"ban"}, "unban": {"ban"}, "bans": {"bans"}, "allow": {"ban"}, "disallow": {"ban"}, "phones": {"registered"},
+	"resolve": {"resolve"}, "ban": {"ban"}, "unban": {"ban"}, "bans": {"bans"}, "allow": {"ban"}, "disallow": {"ban"},
+	"why":        {"why"},
+	"dropped":    {"dropped"},
+	"report":     {"report"},
+	"phones":     {"registered"},
 	"signatures": {"signatures"}, "signatures test": {"message", "capture"}, "providers": {"providers"}, "providers show": {"provider"},
 	"providers check": {"provider"}, "phone": {"phone", "phones"}, "phone list": {"phones"}, "demo": {"demo"}, "version": {"version"}, "man": {"man"},
-	"run": nil, "watchdog": nil, "completion": nil, "help": nil, // they print no object
+	"run": nil, "metrics": nil, "watchdog": nil, "completion": nil, "help": nil, // they print no object
 }
 
 // TestEveryObjectHasASchema: no command prints what no schema describes, and no schema

@@ -7,6 +7,7 @@
 package compile
 
 import (
+	"maps"
 	"net/netip"
 
 	"github.com/ringfence/ringfence/pkg/policy"
@@ -55,12 +56,10 @@ func Names(p *policy.Policy) []Name {
 func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*ruleset.State, ruleset.Origins) {
 	origins := origins(p, addresses, host)
 	t := table{policy: p, host: host}
-	return &ruleset.State{
-		Exists:   true,
-		Counters: Counters(),
-		Sets:     t.sets(origins),
-		Chains:   t.chains(origins),
-	}, origins
+	sets, chains := t.sets(origins), t.chains(origins)
+	maps.Copy(sets, dropSets(chains))
+	maps.Copy(sets, t.peerSets(chains))
+	return &ruleset.State{Exists: true, Counters: Counters(), Sets: sets, Chains: chains}, origins
 }
 
 // Engine returns what recognises scanners with this policy on this host: bpf, string or
@@ -79,8 +78,8 @@ func Engine(p *policy.Policy, host ruleset.Host) policy.Engine {
 // readers need not know the policy.
 func Counters() []string {
 	return []string{
-		"allowed_by_hand", "allowed_provider", "allowed_reply", "allowed_scanner", "allowed_trusted", "allowed_unknown",
-		"dropped_banned", "dropped_blocked", "dropped_signature", "dropped_spoofed", "dropped_unknown", "dropped_user_agent",
+		"allowed_by_hand", "allowed_provider", "allowed_registered", "allowed_reply", "allowed_scanner", "allowed_trusted", "allowed_unknown",
+		"dropped_banned", "dropped_blocked", "dropped_method", "dropped_rate", "dropped_signature", "dropped_spoofed", "dropped_unknown", "dropped_user_agent",
 		"unread", "unseen",
 	}
 }

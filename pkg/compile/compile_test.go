@@ -33,28 +33,40 @@ func rules(c ruleset.Chain) string {
 	return strings.Join(lines, "\n")
 }
 
+// drops are the rules that end what is dropped for a reason.
+func drops(reason, verdict string) string {
+	return strings.NewReplacer("REASON", reason, "VERDICT", verdict).Replace(`ip saddr @log_REASON4 ip saddr @dropped4 counter name "dropped_REASON" VERDICT
+update @dropped4 { ip saddr timeout 1d counter }
+ip saddr @log_REASON4 counter name "dropped_REASON" VERDICT
+add @log_REASON4 { ip saddr timeout 1m }
+ip saddr @log_REASON4 log prefix "REASON" group 5060 snaplen 1024
+counter name "dropped_REASON" VERDICT`)
+}
+
 // TestOrderOfJudgement lists the rules for IPv4. Those for IPv6 are the same with other
 // names.
 func TestOrderOfJudgement(t *testing.T) {
 	const (
-		forged = `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" VERDICT
+		forged = `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing goto drop_spoofed4
 `
 		allowed = `ip saddr @providers4 counter name "allowed_provider" ALLOWED
 ip saddr @trusted4 goto from_trusted4
 ip saddr @allowed4 goto from_allowed4
 `
-		blocked = `ip saddr @blocked4 counter name "dropped_blocked" VERDICT
+		blocked = `ip saddr @blocked4 goto drop_blocked4
 `
 		banned = `ip saddr @banned4 jump from_banned4
 `
 		bans = `meta mark & 0x0f000000 == 0x01000000 fib saddr type unicast ip saddr != @protected4 update @banned4 { ip saddr timeout 1h }
 `
-		scanner    = "meta mark & 0x0f000000 == 0x01000000 counter name \"dropped_signature\" VERDICT\n"
-		otherAgent = "meta mark & 0x0f000000 == 0x03000000 counter name \"dropped_user_agent\" VERDICT\n"
-		notSeen    = "meta mark & 0x0f000000 == 0x00000000 counter name \"dropped_user_agent\" VERDICT\n"
+		scanner    = "meta mark & 0x0f000000 == 0x01000000 goto drop_signature4\n"
+		otherAgent = "meta mark & 0x0f000000 == 0x03000000 goto drop_user_agent4\n"
+		notSeen    = "meta mark & 0x0f000000 == 0x00000000 goto drop_user_agent4\n"
 		unread     = "meta mark & 0x0f000000 == 0x05000000 counter name \"unread\"\n"
+		heard      = "jump heard4\n"
 		unknown    = `counter name "allowed_unknown" PASS`
-		dropped    = `counter name "dropped_unknown" VERDICT`
+		phones     = "ip saddr . th sport @phones4 goto from_phones4\n"
+		strangers  = "meta l4proto udp goto strangers_udp4\nmeta l4proto tcp goto strangers_tcp4\n"
 		trusted    = forged + `counter name "allowed_trusted" ALLOWED`
 		all        = `
 providers: [{name: a, addresses: [203.0.113.1, "2001:db8::1"]}]
@@ -63,29 +75,33 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 		blocks = `bans: {addresses: [198.51.100.1, "2001:db8::2"]DURATION}
 `
 	)
+	dropped := drops("unknown", "VERDICT")
 	for _, test := range []struct {
 		name, policy, duration, engine, want string
 		monitor                              bool
 	}{
 		{name: "drop", want: allowed + blocked + dropped},
-		{name: "accept", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + unknown},
+		{name: "accept", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + heard + unknown},
+		{name: "accept without a look at answers", policy: "unknown: {action: accept}\nguessing: {failures: 0}", want: allowed + forged + blocked + banned + unknown},
+		{name: "register", policy: "unknown: {action: register}", want: allowed + forged + blocked + phones + banned + strangers + dropped},
+		{name: "register with a classifier", engine: "bpf", policy: "unknown: {action: register}", want: allowed + forged + blocked + phones + banned + bans + scanner + strangers + dropped},
 		{
 			name: "replies pass first", policy: "unknown: {allow_replies: true}",
 			want: `ct direction reply counter name "allowed_reply" PASS` + "\n" + allowed + blocked + dropped,
 		},
 		{name: "monitor drops nothing", policy: "unknown: {action: accept}", monitor: true, want: allowed + forged + blocked + banned + unknown},
 		{name: "a classifier says who scans", engine: "bpf", want: allowed + blocked + scanner + unread + dropped},
-		{name: "a classifier bans", engine: "bpf", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + bans + scanner + unknown},
-		{name: "a classifier that is off", engine: "bpf", policy: "unknown: {action: accept}\nsignatures: {engine: off}", want: allowed + forged + blocked + banned + unknown},
+		{name: "a classifier bans", engine: "bpf", policy: "unknown: {action: accept}", want: allowed + forged + blocked + banned + bans + scanner + heard + unknown},
+		{name: "a classifier that is off", engine: "bpf", policy: "unknown: {action: accept}\nsignatures: {engine: off}", want: allowed + forged + blocked + banned + heard + unknown},
 		{name: "a classifier that never bans", engine: "bpf", policy: "unknown: {action: accept}", duration: ", duration: 0s", want: allowed + forged + blocked + banned + scanner + unknown},
 		{name: "monitor never bans", engine: "bpf", policy: "unknown: {action: accept}", monitor: true, want: allowed + forged + blocked + banned + scanner + unknown},
 		{
 			name: "only some User-Agents", engine: "bpf", policy: "unknown: {action: accept, require_user_agent: [Yealink]}",
-			want: allowed + forged + blocked + banned + bans + scanner + otherAgent + notSeen + unknown,
+			want: allowed + forged + blocked + banned + bans + scanner + otherAgent + notSeen + heard + unknown,
 		},
 		{
 			name: "only some User-Agents, and nobody who reads them", policy: "unknown: {action: accept, require_user_agent: [Yealink]}",
-			want: allowed + forged + blocked + banned + `counter name "dropped_user_agent" VERDICT`,
+			want: allowed + forged + blocked + banned + drops("user_agent", "VERDICT"),
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -107,8 +123,15 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 				t.Error(diff)
 			}
 			if c, ok := s.Chains["from_banned4"]; ok {
-				if diff := cmp.Diff(as.Replace(`ip saddr != @protected4 counter name "dropped_banned" VERDICT`), rules(c)); diff != "" {
+				if diff := cmp.Diff(`ip saddr != @protected4 goto drop_banned4`, rules(c)); diff != "" {
 					t.Error(diff)
+				}
+			}
+			for name, c := range s.Chains {
+				if reason, ok := strings.CutPrefix(name, "drop_"); ok && strings.HasSuffix(name, "4") {
+					if diff := cmp.Diff(drops(reason[:len(reason)-1], verdict), rules(c)); diff != "" {
+						t.Errorf("chain %s: %s", name, diff)
+					}
 				}
 			}
 			byHand := forged + `counter name "allowed_by_hand" ALLOWED`
@@ -118,7 +141,7 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 			// The same for IPv6.
 			got = strings.ReplaceAll(got, `ct direction reply counter name "allowed_reply" accept`+"\n", "")
 			got = regexp.MustCompile(`ip saddr \{[^}]*\}`).ReplaceAllString(got, "ip saddr { fc00::/7, fe80::/10 }")
-			got = strings.NewReplacer("ip saddr", "ip6 saddr", "4 ", "6 ", "4\n", "6\n").Replace(got)
+			got = strings.NewReplacer("ip saddr", "ip6 saddr", "snaplen 1024", "snaplen 1024", "4 ", "6 ", "4\n", "6\n").Replace(got)
 			if diff := cmp.Diff(got, rules(s.Chains["sip6"])); diff != "" {
 				t.Error(diff)
 			}
@@ -134,11 +157,11 @@ func TestEmptySets(t *testing.T) {
 		provider = `ip saddr @providers4 counter name "allowed_provider" accept` + "\n"
 		v6       = "meta nfproto ipv6 goto sip6\n"
 		byHand   = "ip saddr @allowed4 goto from_allowed4\n"
-		unknown  = `counter name "dropped_unknown" drop`
 	)
+	unknown := drops("unknown", "drop")
 	for _, test := range []struct{ policy, never, once string }{
-		{"", unknown, v6 + byHand + unknown},
-		{"providers: [{name: a, addresses: [192.0.2.1]}]", provider + unknown, provider + v6 + byHand + unknown},
+		{"", v6 + unknown, v6 + byHand + unknown},
+		{"providers: [{name: a, addresses: [192.0.2.1]}]", provider + v6 + unknown, provider + v6 + byHand + unknown},
 		{`providers: [{name: a, addresses: ["2001:db8::1"]}]`, v6 + unknown, v6 + byHand + unknown},
 		{
 			policy: "providers: [{name: a, registrars: [sip.a.example]}]\ntrusted: {hosts: [office.example]}",
@@ -165,8 +188,9 @@ func TestEmptySets(t *testing.T) {
 }
 
 // accepts is the end of the rules for IPv4 of a policy that accepts strangers.
-const accepts = `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
+const accepts = `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing goto drop_spoofed4
 ip saddr @banned4 jump from_banned4
+jump heard4
 counter name "allowed_unknown" accept`
 
 // TestForgedSources: which sources must come in by the interface by which answers
@@ -185,31 +209,30 @@ func TestForgedSources(t *testing.T) {
 		{
 			name: "the trusted network of the LAN, also a public one", policy: `trusted: {addresses: [192.168.1.0/24, "2001:db8:1::/64", "2001:db8:2::/64", 198.51.100.0/24]}`,
 			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan}},
-			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
-ip6 saddr { 2001:db8:1::/64, fc00::/7, fe80::/10 } fib saddr . iif oif missing counter name "dropped_spoofed" drop`,
+			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing goto drop_spoofed4
+ip6 saddr { 2001:db8:1::/64, fc00::/7, fe80::/10 } fib saddr . iif oif missing goto drop_spoofed6`,
 		},
 		{
 			name: "an overlay", policy: `trusted: {addresses: [100.64.0.0/10, "fd00::/64"]}`,
-			want: `ip saddr { 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing counter name "dropped_spoofed" drop
-ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing counter name "dropped_spoofed" drop`,
+			want: `ip saddr { 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing goto drop_spoofed4
+ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing goto drop_spoofed6`,
 		},
 		{
 			name: "two interfaces in one network", policy: `trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}`,
 			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan, wlan}},
-			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed
-ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed`,
+			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed4
+ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing goto drop_spoofed6`,
 			chain: `iifname "lan" ip saddr 192.168.1.0/24 return
 iifname "wlan" ip saddr 192.168.1.0/24 return
-counter name "dropped_spoofed" drop`,
+` + drops("spoofed", "drop"),
 		},
 		{
 			name: "networks that come in another way", policy: `trusted: {addresses: [192.168.1.0/24, "fd00::/64"], asymmetric: [10.200.0.0/16, "fd00:2::/48"]}`,
 			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan}},
-			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed
-ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed`,
+			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed4
+ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed6`,
 			chain: `ip saddr @asymmetric4 return
-ip6 saddr @asymmetric6 return
-counter name "dropped_spoofed" drop`,
+` + drops("spoofed", "drop"),
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -222,7 +245,7 @@ counter name "dropped_spoofed" drop`,
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)
 			}
-			if diff := cmp.Diff(test.chain, rules(s.Chains["spoofed"])); diff != "" {
+			if diff := cmp.Diff(test.chain, rules(s.Chains["spoofed4"])); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -344,6 +367,12 @@ func TestAddresses(t *testing.T) {
 	}
 	got := map[string]string{}
 	for name, set := range s.Sets {
+		if strings.HasPrefix(name, "dropped") || strings.HasPrefix(name, "log_") {
+			if !set.Dynamic || !set.Timeout || set.Size == 0 || len(set.Elements) > 0 {
+				t.Errorf("%s is %+v", name, set)
+			}
+			continue
+		}
 		var texts []string
 		for _, e := range set.Elements {
 			texts = append(texts, e.String())

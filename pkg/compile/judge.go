@@ -3,6 +3,7 @@ package compile
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"go4.org/netipx"
 
@@ -12,8 +13,8 @@ import (
 
 // judge makes the chains that judge a packet to a fenced port: allow, block, ban,
 // default. With the ban before the allowance, one forged packet would shut a registrar
-// out. A packet costs the rules that it passes, so each family has a chain of its own
-// where their rules differ, which packets of IPv6 take behind what allows those of IPv4.
+// out. A packet costs the rules that it passes, so each family has a chain of its own,
+// which packets of IPv6 take behind what allows those of IPv4.
 // What only some packets need is behind what picks them, and there are no rules for what
 // cannot be.
 func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
@@ -30,11 +31,9 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 	v4.allowed()
 	v6 := v4
 	v6.v6, v6.chain = true, "sip6"
-	if v4.isOwn() || v6.isOwn() || v6.allows() {
-		v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: v6.chain})
-		v6.allowed()
-		v6.others()
-	}
+	v4.rule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: v6.chain})
+	v6.allowed()
+	v6.others()
 	v4.others()
 }
 
@@ -63,7 +62,14 @@ func (f family) set(kind string) string {
 
 // count counts the packets that match and ends with the counter's verdict.
 func (f family) count(counter string, match ...ruleset.Statement) {
-	f.rule(append(match, ruleset.Count(counter), f.verdict(counter))...)
+	switch drops := strings.HasPrefix(counter, droppedCounter); {
+	case drops && len(match) > 0:
+		f.rule(append(match, f.dropIn(counter))...)
+	case drops:
+		f.drop(counter)
+	default:
+		f.rule(append(match, ruleset.Count(counter), f.verdict(counter))...)
+	}
 }
 
 func (f family) unprotected() ruleset.Source {
@@ -72,18 +78,12 @@ func (f family) unprotected() ruleset.Source {
 
 func (f family) from(kind string) ruleset.Source { return ruleset.Source{V6: f.v6, Set: f.set(kind)} }
 
-// isOwn reports whether others has rules that are about the family.
-func (f family) isOwn() bool { return f.host.ByHand || f.policy.Unknown.Accepts() || f.holds("blocked") }
-
-// allows reports whether allowed has rules.
-func (f family) allows() bool { return f.mayHold("providers") || f.mayHold("trusted") }
-
 // mayHold reports whether the policy puts an address into the family's set of a kind, or
 // has a name that may.
 func (f family) mayHold(kind string) bool {
 	names := len(f.policy.Trusted.Hosts) > 0
 	if kind == "providers" {
-		names = slices.ContainsFunc(f.policy.Providers, namesHosts)
+		names = slices.ContainsFunc(f.policy.Providers, mayGrow)
 	}
 	return names || f.holds(kind)
 }
@@ -99,14 +99,17 @@ func (f family) others() {
 	if f.host.ByHand {
 		f.allowByHand()
 	}
-	if f.policy.Unknown.Accepts() {
+	if f.policy.Unknown.Admits() {
 		// Unknown sources may be allowed below, so own addresses must be checked here.
 		f.forged()
 	}
 	if f.holds("blocked") {
 		f.count("dropped_blocked", f.from("blocked"))
 	}
-	if f.policy.Unknown.Accepts() {
+	if f.registers() {
+		f.phones()
+	}
+	if f.policy.Unknown.Admits() {
 		// An address that this host needs may have been banned before it did.
 		banned := f
 		banned.chain = "from_" + f.set("banned")
@@ -120,28 +123,47 @@ func (f family) others() {
 		f.count("dropped_signature", f.mark(ruleset.Scanner))
 	}
 	f.texts()
-	if f.classifies() && !f.policy.Unknown.Accepts() {
+	if f.classifies() && !f.policy.Unknown.Admits() {
 		f.rule(f.unread().Statements()...)
 	}
-	switch required := len(f.policy.Unknown.RequireUserAgent) > 0; {
+	switch {
+	case f.registers():
+		f.strangers()
 	case !f.policy.Unknown.Accepts():
 		f.count("dropped_unknown")
-	case required && !f.classifies():
-		// Without the classifier the User-Agent is not known, so no packet has the
-		// right one.
-		f.count("dropped_user_agent")
-	case required:
-		f.count("dropped_user_agent", f.mark(ruleset.OtherAgent))
-		// Nobody knows what the classifier has not seen.
-		f.count("dropped_user_agent", f.mark(ruleset.Unclassified))
-		f.count("allowed_unknown")
 	default:
+		if !f.userAgents() {
+			return
+		}
+		if f.hears() {
+			f.listen()
+			f.heard()
+		}
 		f.count("allowed_unknown")
 	}
 }
 
-func namesHosts(p policy.Provider) bool {
-	return slices.ContainsFunc(p.Registrars, func(r policy.Registrar) bool { return r.Host != "" })
+// userAgents drops what does not bear a User-Agent that the policy requires. It returns
+// whether anything is left.
+func (f family) userAgents() bool {
+	switch {
+	case len(f.policy.Unknown.RequireUserAgent) == 0:
+	case !f.classifies():
+		// Without the classifier the User-Agent is not known, so no packet has the
+		// right one.
+		f.count("dropped_user_agent")
+		return false
+	default:
+		f.count("dropped_user_agent", f.mark(ruleset.OtherAgent))
+		// Nobody knows what the classifier has not seen.
+		f.count("dropped_user_agent", f.mark(ruleset.Unclassified))
+	}
+	return true
+}
+
+// mayGrow reports whether a provider can have addresses that are not known yet.
+func mayGrow(p policy.Provider) bool {
+	return p.List != nil || slices.ContainsFunc(p.Registrars, func(r policy.Registrar) bool { return r.Host != "" })
 }
 
 // holds reports whether the policy puts an address into the family's set of a kind.
@@ -196,10 +218,10 @@ func (f family) forged() {
 		own = v6
 	}
 	source := ruleset.Source{V6: f.v6, In: own}
-	if len(f.spoofExceptions(false, true)) == 0 {
+	if len(f.spoofExceptions(f.v6)) == 0 {
 		f.count("dropped_spoofed", source, ruleset.ReversePathMissing{})
 	} else {
-		f.rule(source, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: "spoofed"})
+		f.rule(source, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: f.set("spoofed")})
 	}
 }
 
@@ -233,23 +255,21 @@ func (t table) ownSources() (v4, v6 []netip.Prefix) {
 // spoofExceptions returns the rules for sources that look forged and are not: the
 // policy lists them as asymmetric, or this host has two interfaces in one network, only
 // one of which is the reverse path.
-func (t table) spoofExceptions(families ...bool) []ruleset.Rule {
+func (t table) spoofExceptions(is6 bool) []ruleset.Rule {
 	v4, v6 := t.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
 	var rules []ruleset.Rule
 	back := ruleset.Verdict{Kind: ruleset.Return}
-	for _, is6 := range families {
-		if len(t.policy.Trusted.Asymmetric) > 0 {
-			rules = append(rules, ruleset.NewRule(family{v6: is6}.from("asymmetric"), back))
+	if len(t.policy.Trusted.Asymmetric) > 0 {
+		rules = append(rules, ruleset.NewRule(family{v6: is6}.from("asymmetric"), back))
+	}
+	for _, link := range t.host.Interfaces {
+		if !Fences(t.policy, t.host, link.Name) {
+			continue
 		}
-		for _, link := range t.host.Interfaces {
-			if !Fences(t.policy, t.host, link.Name) {
-				continue
-			}
-			for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
-				if network.Addr().Is6() == is6 {
-					rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, back))
-				}
+		for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
+			if network.Addr().Is6() == is6 {
+				rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, back))
 			}
 		}
 	}
@@ -305,7 +325,7 @@ func (f family) texts() {
 	for _, text := range f.policy.Signatures.Texts {
 		f.rule(ruleset.Payload(text), ruleset.Verdict{Kind: ruleset.Goto, Chain: scanner.chain})
 	}
-	if f.policy.Unknown.Accepts() {
+	if f.policy.Unknown.Admits() {
 		scanner.ban()
 	}
 	scanner.count("dropped_signature")

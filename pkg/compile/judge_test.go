@@ -19,6 +19,8 @@ type packet struct {
 	// noWayBack says that answers would not leave by the interface it came in by.
 	noWayBack bool
 	class     ruleset.Class
+	// register says that it is a REGISTER; it is another request else.
+	register bool
 }
 
 // TestJudgement compares the rules' result for a packet with a plain statement of the
@@ -37,9 +39,9 @@ func TestJudgement(t *testing.T) {
 			allowByHand(s, byHand)
 		}
 		for range 50 {
-			packet := packet{source: randomAddress(r), noWayBack: r.IntN(2) == 0}
+			packet := packet{source: randomAddress(r), noWayBack: r.IntN(2) == 0, register: r.IntN(2) == 0}
 			if engine == "bpf" {
-				packet.class = []ruleset.Class{ruleset.Unclassified, ruleset.Scanner, ruleset.KnownAgent, ruleset.OtherAgent, ruleset.Seen}[r.IntN(5)]
+				packet.class = []ruleset.Class{ruleset.Unclassified, ruleset.Scanner, ruleset.KnownAgent, ruleset.OtherAgent, ruleset.Seen, ruleset.Unregister, ruleset.Followed}[r.IntN(7)]
 			}
 			got, rule := judge(t, s, "sip", packet)
 			if want := passes(p, byHand, engine == "bpf", packet); got != want {
@@ -79,7 +81,9 @@ func passes(p *policy.Policy, byHand netip.Addr, classifies bool, packet packet)
 		return false
 	case in(providers) || in(p.Trusted.Addresses) || packet.source == byHand:
 		return true
-	case in(p.Bans.Addresses) || !p.Unknown.Accepts() || packet.class == ruleset.Scanner:
+	case in(p.Bans.Addresses) || !p.Unknown.Admits() || packet.class == ruleset.Scanner:
+		return false
+	case p.Unknown.Registers() && (!packet.register || packet.class == ruleset.Followed):
 		return false
 	case len(p.Unknown.RequireUserAgent) > 0:
 		return classifies && packet.class != ruleset.OtherAgent && packet.class != ruleset.Unclassified
@@ -106,13 +110,24 @@ func randomPolicy(r *rand.Rand) string {
 	}
 	lines = append(lines, "trusted: {addresses: "+take()+"}", "bans: {addresses: "+take()+"}")
 	lines = append(lines, []string{"", "mode: monitor"}[r.IntN(4)/3])
-	lines = append(lines, []string{"", "unknown: {action: accept}", "unknown: {action: accept, require_user_agent: [Yealink]}"}[r.IntN(3)])
+	lines = append(lines, []string{"", "unknown: {action: accept}", "unknown: {action: accept, require_user_agent: [Yealink]}",
+		"unknown: {action: register}", "unknown: {action: register, require_user_agent: [Yealink]}"}[r.IntN(5)])
 	return strings.Join(lines, "\n")
 }
 
 // judge evaluates the rules of a chain as the kernel does. It reports whether the
 // packet passes, and by which rule.
 func judge(t *testing.T, s *ruleset.State, chain string, p packet) (pass bool, rule string) {
+	t.Helper()
+	pass, rule = walk(t, s, chain, p)
+	if rule == "" {
+		t.Fatalf("chain %s ends without a verdict for %+v", chain, p)
+	}
+	return pass, rule
+}
+
+// walk does the same in a chain that may end without a verdict: then there is no rule.
+func walk(t *testing.T, s *ruleset.State, chain string, p packet) (pass bool, rule string) {
 	t.Helper()
 	c, ok := s.Chains[chain]
 	if !ok {
@@ -128,10 +143,14 @@ func judge(t *testing.T, s *ruleset.State, chain string, p packet) (pass bool, r
 			return true, r.String()
 		case verdict.Kind == ruleset.Drop:
 			return false, r.String()
+		case verdict.Kind == ruleset.Return:
+			return false, ""
 		}
-		return judge(t, s, verdict.Chain, p) // without spoofExceptions there is no jump
+		pass, rule = walk(t, s, verdict.Chain, p)
+		if rule != "" || verdict.Kind == ruleset.Goto {
+			return pass, rule
+		}
 	}
-	t.Fatalf("chain %s ends without a verdict for %+v", chain, p)
 	return false, ""
 }
 
@@ -155,7 +174,18 @@ func matches(t *testing.T, s *ruleset.State, statement ruleset.Statement, p pack
 		return p.noWayBack
 	case ruleset.Mark:
 		return (p.class == st.Class) != st.Not
-	case ruleset.Count, ruleset.Verdict, ruleset.SetMark, ruleset.Ban, ruleset.Unicast:
+	case ruleset.Transport:
+		return st.Protocol == ruleset.UDP
+	case ruleset.Text:
+		return p.register && st.Text == "REGISTER "
+	case ruleset.PeerIn:
+		return st.Not // nobody has registered, and nobody was answered
+	case ruleset.Learn:
+		return st.Over == ruleset.Limit{}
+	case ruleset.Count, ruleset.Verdict, ruleset.SetMark, ruleset.Ban, ruleset.Unicast, ruleset.Reaches, ruleset.Forget:
+		return true
+	}
+	if _, ok := statement.(ruleset.Passive); ok {
 		return true
 	}
 	t.Fatalf("the test does not know %q", statement)
@@ -167,10 +197,10 @@ func matches(t *testing.T, s *ruleset.State, statement ruleset.Statement, p pack
 func TestTexts(t *testing.T) {
 	for text, want := range map[string]string{
 		"unknown: {action: accept}": "fib saddr type unicast ip saddr != @protected4 update @banned4 { ip saddr timeout 1h }\n" +
-			`counter name "dropped_signature" drop`,
-		"unknown: {action: accept}\nbans: {duration: 0s}": `counter name "dropped_signature" drop`,
-		"unknown: {action: accept}\nmode: monitor":        `counter name "dropped_signature" accept`,
-		"": `counter name "dropped_signature" drop`,
+			drops("signature", "drop"),
+		"unknown: {action: accept}\nbans: {duration: 0s}": drops("signature", "drop"),
+		"unknown: {action: accept}\nmode: monitor":        drops("signature", "accept"),
+		"": drops("signature", "drop"),
 	} {
 		p := parse(t, "providers: [{name: a, addresses: [192.0.2.1]}]\n"+text)
 		p.Signatures.Engine, p.Signatures.Texts = policy.EngineString, []string{"friendly-scanner"}

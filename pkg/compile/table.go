@@ -69,18 +69,19 @@ func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
 }
 
 func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
-	chains := map[string]ruleset.Chain{"no_l4_header": {Rules: t.noL4Header()}}
+	chains := map[string]ruleset.Chain{}
+	t.noL4Header(chains)
 	if t.classifies() {
 		chains["pass"] = ruleset.Chain{Rules: []ruleset.Rule{ruleset.NewRule(t.clearMark(), accept)}}
 		// An allowed source may send what scanners send. It passes, and somebody should look
 		// at it: a router that masquerades gives its own address to every scanner.
 		allowed := []ruleset.Rule{ruleset.NewRule(t.mark(ruleset.Scanner), ruleset.Count("allowed_scanner"))}
-		if !t.policy.Unknown.Accepts() {
+		if !t.policy.Unknown.Admits() {
 			allowed = append(allowed, t.unread())
 		}
 		chains["allowed"] = ruleset.Chain{Rules: append(allowed, ruleset.NewRule(t.clearMark(), accept))}
 		if len(t.host.Classified) > 0 {
-			chains["unseen"] = ruleset.Chain{Rules: t.unseen()}
+			chains["unseen"] = ruleset.Chain{Rules: t.unseen(ruleset.Count("unseen"))}
 		}
 	}
 	interfaces := t.fenced()
@@ -93,12 +94,18 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 	}
 	chains["prerouting"] = t.prerouting(interfaces)
 	t.judge(chains, o)
+	if t.listens() {
+		t.answers(chains)
+	}
 	if !leadTo(chains, "allowed") {
 		delete(chains, "allowed")
 	}
-	if families := askedIn(chains, "spoofed"); len(families) > 0 {
-		exceptions := t.spoofExceptions(families...)
-		chains["spoofed"] = ruleset.Chain{Rules: append(exceptions, ruleset.NewRule(ruleset.Count("dropped_spoofed"), t.verdict("dropped_spoofed")))}
+	for _, v6 := range []bool{false, true} {
+		spoofed := family{table: t, v6: v6, chains: chains}
+		if spoofed.chain = spoofed.set("spoofed"); leadTo(chains, spoofed.chain) {
+			chains[spoofed.chain] = ruleset.Chain{Rules: t.spoofExceptions(v6)}
+			spoofed.count("dropped_spoofed")
+		}
 	}
 	if t.host.Forwards || t.host.Translates {
 		// A fenced port behind one that is not fenced: the translation of the
@@ -120,33 +127,6 @@ func leadTo(chains map[string]ruleset.Chain, name string) bool {
 		}
 	}
 	return false
-}
-
-// askedIn returns the families, each as whether it is IPv6, whose rules about sources lead
-// to a chain.
-func askedIn(chains map[string]ruleset.Chain, name string) []bool {
-	var found [2]bool
-	for _, c := range chains {
-		for _, r := range c.Rules {
-			statements := r.Statements()
-			v, ends := statements[len(statements)-1].(ruleset.Verdict)
-			source, about := statements[0].(ruleset.Source)
-			switch {
-			case !ends || !about || v.Chain != name:
-			case source.V6:
-				found[1] = true
-			default:
-				found[0] = true
-			}
-		}
-	}
-	var families []bool
-	for i, there := range found {
-		if there {
-			families = append(families, i == 1)
-		}
-	}
-	return families
 }
 
 func (t table) prerouting(interfaces []ruleset.InInterface) ruleset.Chain {
@@ -189,16 +169,15 @@ func (t table) afterDNAT(interfaces []ruleset.InInterface) []ruleset.Rule {
 	return append(rules, toSIP(interfaces, ruleset.Translated, ruleset.Original))
 }
 
-// unseen counts what comes in by an interface of the classifier and was not seen by it:
-// another program is in its way. Interfaces that the policy lists are written as it has
+// unseen does something with what comes in by an interface of the classifier and was not
+// seen by it: another program is in its way. Interfaces that the policy lists are written as it has
 // them, so that one that comes or goes changes no rule.
-func (t table) unseen() []ruleset.Rule {
+func (t table) unseen(do ruleset.Statement) []ruleset.Rule {
 	var rules []ruleset.Rule
-	count := ruleset.Count("unseen")
 	classified := t.classified()
 	if len(t.policy.Interfaces) == 0 {
 		for _, name := range classified {
-			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, count))
+			rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: name}, do))
 		}
 		return rules
 	}
@@ -208,7 +187,7 @@ func (t table) unseen() []ruleset.Rule {
 		}
 	}
 	for _, in := range t.fenced() {
-		rules = append(rules, ruleset.NewRule(in, count))
+		rules = append(rules, ruleset.NewRule(in, do))
 	}
 	return rules
 }
@@ -271,14 +250,14 @@ func toSIP(interfaces []ruleset.InInterface, first ...ruleset.Statement) ruleset
 	return ruleset.NewRule(append(statements, interfaces[0], ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip"})...)
 }
 
-// noL4Header drops fragments without a transport header, which a rule can only say of
-// what is left when all that has one is gone.
-func (t table) noL4Header() []ruleset.Rule {
-	rules := []ruleset.Rule{ruleset.NewRule(ruleset.HasTransport{}, ruleset.Verdict{Kind: ruleset.Return})}
+// noL4Header drops fragments of IPv6 without a transport header, which a rule can only
+// say of what is left when all that has one is gone.
+func (t table) noL4Header(chains map[string]ruleset.Chain) {
+	v6 := family{table: t, v6: true, chains: chains, chain: "no_l4_header"}
+	v6.rule(ruleset.HasTransport{}, ruleset.Verdict{Kind: ruleset.Return})
 	for _, in := range t.fenced() {
-		rules = append(rules, ruleset.NewRule(in, ruleset.Count("dropped_unknown"), t.verdict("dropped_unknown")))
+		v6.count("dropped_unknown", in)
 	}
-	return rules
 }
 
 // verdict returns what happens to a packet that a counter counts.

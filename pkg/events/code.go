@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/ringfence/ringfence/pkg/sip"
 )
 
 var errContent = errors.New("its content is not what was written")
@@ -110,7 +112,7 @@ func (p *parser) number() uint64 {
 
 func (p *parser) text() string {
 	n := p.number()
-	if n > uint64(min(len(p.rest), longest)) {
+	if n > uint64(min(len(p.rest), sip.MaxText)) {
 		p.bad = true
 		return ""
 	}
@@ -126,7 +128,7 @@ func compareCounts(a, b Count) int {
 func parseCount(hour time.Time, key, value []byte) (Count, error) {
 	v := parser{rest: string(value)}
 	c := Count{hour, string(key), v.number()}
-	if v.bad || v.rest != "" || len(c.Name) > longest || !utf8.ValidString(c.Name) {
+	if v.bad || v.rest != "" || len(c.Name) > sip.MaxText || !utf8.ValidString(c.Name) {
 		return Count{}, errContent
 	}
 	return c, nil

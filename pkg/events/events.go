@@ -18,9 +18,9 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/ringfence/ringfence/pkg/sip"
 )
 
 // Drop is one dropped packet of which the kernel has sent a copy.
@@ -58,33 +58,15 @@ type Count struct {
 	Packets uint64
 }
 
-// longest is how many bytes of a text are kept.
-const longest = 256
-
 // hourOf is the beginning of an hour.
 func hourOf(t time.Time) time.Time { return t.UTC().Truncate(time.Hour) }
-
-// Clean makes a text of others one that can be kept: at most 256 bytes of valid UTF-8.
-func Clean(text string) string {
-	if len(text) > longest {
-		end := longest
-		for end > longest-utf8.UTFMax && !utf8.RuneStart(text[end]) {
-			end--
-		}
-		text = text[:end]
-	}
-	if text = strings.ToValidUTF8(text, "\uFFFD"); len(text) > longest {
-		return Clean(text)
-	}
-	return strings.Clone(text) // it may be a part of a packet
-}
 
 // record is the record of one packet.
 func (d Drop) record() Record {
 	return Record{
 		Hour: hourOf(d.Time), First: d.Time, Last: d.Time, Source: d.Source.Unmap().WithZone(""), Port: d.Port,
-		Protocol: Clean(d.Protocol), Reason: Clean(d.Reason), Method: Clean(d.Method), UserAgent: Clean(d.UserAgent),
-		Called: Clean(d.Called), Signature: Clean(d.Signature), Packets: 1,
+		Protocol: sip.Clean(d.Protocol), Reason: sip.Clean(d.Reason), Method: sip.Clean(d.Method), UserAgent: sip.Clean(d.UserAgent),
+		Called: sip.Clean(d.Called), Signature: sip.Clean(d.Signature), Packets: 1,
 	}
 }
 

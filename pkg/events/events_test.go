@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -37,13 +36,13 @@ func must(t testing.TB, err error) {
 }
 
 // newStore returns a store in a folder of its own.
-func newStore(t testing.TB) events.Store {
+func newStore(t testing.TB) *events.Store {
 	t.Helper()
-	return events.Store{Path: filepath.Join(t.TempDir(), "events.db"), Keep: 30 * 24 * time.Hour}
+	return &events.Store{Path: filepath.Join(t.TempDir(), "events.db"), Keep: 30 * 24 * time.Hour}
 }
 
 // write writes packets into a store and wants no trouble.
-func write(t testing.TB, s events.Store, now time.Time, drops ...events.Drop) {
+func write(t testing.TB, s *events.Store, now time.Time, drops ...events.Drop) {
 	t.Helper()
 	var tally events.Tally
 	for _, d := range drops {
@@ -57,7 +56,7 @@ func write(t testing.TB, s events.Store, now time.Time, drops ...events.Drop) {
 }
 
 // read returns all records of a store.
-func read(t testing.TB, s events.Store) []events.Record {
+func read(t testing.TB, s *events.Store) []events.Record {
 	t.Helper()
 	var list []events.Record
 	must(t, events.Read(s.Path, time.Time{}, time.Time{}, func(r events.Record) error {
@@ -67,7 +66,7 @@ func read(t testing.TB, s events.Store) []events.Record {
 	return list
 }
 
-var comparable = cmpopts.EquateComparable(netip.Addr{})
+var addresses = cmpopts.EquateComparable(netip.Addr{})
 
 // TestSameKindIsOneRecord: packets of one kind in an hour are one record, over several
 // writes, with the first and the last time; what differs in anything is another one.
@@ -96,7 +95,7 @@ func TestSameKindIsOneRecord(t *testing.T) {
 	slices.SortFunc(got, func(a, b events.Record) int {
 		return cmp.Or(a.Hour.Compare(b.Hour), strings.Compare(a.Method, b.Method))
 	})
-	if diff := gocmp.Diff(want, got, comparable); diff != "" {
+	if diff := gocmp.Diff(want, got, addresses); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -275,31 +274,6 @@ func TestFileHasALimit(t *testing.T) {
 	if found != hours {
 		t.Errorf("the scanner is listed in %d of %d hours", found, hours)
 	}
-}
-
-// TestClean: whatever was sent is valid text of a limited length, and nothing is cut
-// inside a character.
-func TestClean(t *testing.T) {
-	for _, test := range []struct{ text, want string }{
-		{"Yealink SIP-T46S", "Yealink SIP-T46S"},
-		{"a\xffb", "a\uFFFDb"},
-		{strings.Repeat("a", 300), strings.Repeat("a", 256)},
-		{strings.Repeat("a", 255) + "ä", strings.Repeat("a", 255)},
-		{strings.Repeat("\xff\xfe", 300), "\uFFFD"},
-	} {
-		if got := events.Clean(test.text); got != test.want {
-			t.Errorf("got %q, want %q", got, test.want)
-		}
-	}
-}
-
-func FuzzClean(f *testing.F) {
-	f.Add(strings.Repeat("\xffa", 200))
-	f.Fuzz(func(t *testing.T, text string) {
-		if got := events.Clean(text); !utf8.ValidString(got) || len(got) > 256 {
-			t.Errorf("got %q", got)
-		}
-	})
 }
 
 // TestDamagedIsSetAside: a damaged file is renamed, and a new one begun with what was to be

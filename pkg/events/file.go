@@ -3,9 +3,11 @@ package events
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -39,18 +41,41 @@ type file struct {
 	path string
 	db   *bbolt.DB
 	os   *os.File
+	made bool // there was nothing in it
 }
 
-// open opens the file. The error is fs.ErrNotExist for one that is not there, or that has
+// mark says which file it is, and when it was written last.
+type mark struct {
+	device, inode uint64
+	size          int64
+	written       time.Time
+}
+
+func markOf(info fs.FileInfo) mark {
+	m := mark{size: info.Size(), written: info.ModTime()}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		m.device, m.inode = uint64(s.Dev), s.Ino //nolint:unconvert // Dev has 32 bits on some architectures
+	}
+	return m
+}
+
+// open opens the file. It is not verified again if it is as it was when it was closed last.
+// The error is fs.ErrNotExist for one that is not there, or that has
 // nothing in it yet and is opened only to be read; ErrBusy, *journal.Damaged or
 // *journal.Newer.
-func open(path string, readOnly bool, wait time.Duration) (*file, error) {
+func open(path string, readOnly bool, wait time.Duration, closed mark) (*file, error) {
 	f := &file{path: path}
 	options := bbolt.Options{
-		Timeout: wait, ReadOnly: readOnly, FreelistType: bbolt.FreelistMapType,
-		OpenFile: func(path string, flags int, mode fs.FileMode) (_ *os.File, err error) {
-			f.os, err = openRegular(path, flags, mode)
-			return f.os, err
+		Timeout: time.Nanosecond, ReadOnly: readOnly, FreelistType: bbolt.FreelistMapType,
+		OpenFile: func(path string, flags int, mode fs.FileMode) (*os.File, error) {
+			file, err := openRegular(path, flags, mode)
+			if err == nil {
+				f.os, err = file, lock(file, readOnly, wait)
+			}
+			if err == nil {
+				f.made, err = check(file, readOnly, closed)
+			}
+			return file, err
 		},
 	}
 	err := f.guard(func() (err error) {
@@ -58,39 +83,75 @@ func open(path string, readOnly bool, wait time.Duration) (*file, error) {
 		return err
 	})
 	if err != nil {
-		f.close()
+		if f.made {
+			// Where the disk is full, a part of the first pages would be a damaged file.
+			err = errors.Join(err, os.Truncate(path, 0))
+		}
+		_ = f.close()
 		return nil, f.explain(err)
 	}
 	return f, nil
 }
 
-// openRegular opens what ringfence can have written: a regular file of a size that makes
-// sense. It reports what is not there.
+// openRegular opens a regular file, and nothing else.
 func openRegular(path string, flags int, mode fs.FileMode) (*os.File, error) {
 	file, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
 	if errors.Is(err, unix.ELOOP) {
 		return nil, &journal.Damaged{Path: path, Err: errors.New("it is a symbolic link")}
 	}
+	if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENXIO) {
+		return nil, &journal.Damaged{Path: path, Err: errors.New("it is no regular file")}
+	}
 	if err != nil {
 		return nil, err
 	}
 	info, err := file.Stat()
-	switch {
-	case err != nil:
-	case !info.Mode().IsRegular():
+	if err == nil && !info.Mode().IsRegular() {
 		err = &journal.Damaged{Path: path, Err: errors.New("it is no regular file")}
-	case info.Size() > longestFile:
-		err = &journal.Damaged{Path: path, Err: fmt.Errorf("it has %d bytes, and no file of events has more than %d", info.Size(), int64(longestFile))}
-	case info.Size() == 0 && flags&os.O_RDWR == 0:
-		err = fs.ErrNotExist // it is being made
-	case info.Size() == 0:
-		err = file.Chmod(mode) // whatever the umask
 	}
 	if err != nil {
 		file.Close()
 		return nil, err
 	}
 	return file, nil
+}
+
+// lock takes the lock that bbolt takes after it: what is verified must not change.
+func lock(file *os.File, shared bool, wait time.Duration) error {
+	how := unix.LOCK_EX
+	if shared {
+		how = unix.LOCK_SH
+	}
+	for end := time.Now().Add(wait); ; {
+		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return fmt.Errorf("lock %s: %w", file.Name(), err)
+		case time.Now().After(end):
+			return ErrBusy
+		}
+		time.Sleep(20 * time.Millisecond) // flock has no way to wait for a limited time
+	}
+}
+
+// check verifies the content of a file. One that is empty is being made.
+func check(file *os.File, readOnly bool, closed mark) (empty bool, err error) {
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return false, err
+	case info.Size() == 0 && readOnly:
+		return false, fs.ErrNotExist
+	case info.Size() == 0:
+		return true, file.Chmod(fileMode) // whatever the umask
+	case info.Size() > longestFile:
+		return false, &journal.Damaged{Path: file.Name(), Err: fmt.Errorf("it has %d bytes, and no file of events has more than %d", info.Size(), int64(longestFile))}
+	case markOf(info) == closed:
+		return false, nil
+	}
+	return false, verify(file, info.Size())
 }
 
 // explain says what an error of bbolt means for the file.
@@ -102,6 +163,8 @@ func (f *file) explain(err error) error {
 		return &journal.Newer{Path: f.path}
 	case errors.Is(err, bbolterrors.ErrInvalid), errors.Is(err, bbolterrors.ErrChecksum), errors.Is(err, errContent):
 		return &journal.Damaged{Path: f.path, Err: err}
+	case errors.Is(err, io.EOF):
+		return &journal.Damaged{Path: f.path, Err: errors.New("it ends too early")}
 	}
 	return err
 }
@@ -130,7 +193,7 @@ func (f *file) close() error {
 		f.db = nil
 	}
 	if f.os != nil {
-		f.os.Close() // no error if it was closed
+		_ = f.os.Close() // bbolt has closed it already, unless something has failed
 	}
 	return err
 }

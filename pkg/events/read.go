@@ -53,14 +53,14 @@ func countsOf(b *bbolt.Bucket, hour time.Time) ([]Count, error) {
 // read hands what the bucket of each hour has to take. Where take panics, that is no
 // damage of the file.
 func read[T any](path string, bucket []byte, since, until time.Time, of func(*bbolt.Bucket, time.Time) ([]T, error), take func([]T) error) error {
-	f, err := open(path, true, waitToRead)
+	f, err := open(path, true, waitToRead, mark{})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)
 	}
-	defer f.close()
+	defer func() { _ = f.close() }() // nothing was written
 	hours, err := f.hours(bucket, since, until)
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)

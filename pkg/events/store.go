@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -28,12 +29,14 @@ type Store struct {
 	Keep time.Duration
 	// Limit is about how many bytes the file may have; 0 is 128 MiB.
 	Limit int64
+
+	closed mark // as the last write has left the file
 }
 
 // Write adds what was counted, and removes what is too old. A file that is damaged is set
 // aside, and a new one begun: aside says so. ErrBusy says that the file is being read for
 // so long that it should be tried again later.
-func (s Store) Write(t *Tally, now time.Time) (aside *journal.Damaged, err error) {
+func (s *Store) Write(t *Tally, now time.Time) (aside *journal.Damaged, err error) {
 	err = s.write(t, now)
 	damaged, ok := errors.AsType[*journal.Damaged](err)
 	if !ok {
@@ -52,8 +55,8 @@ func describe(err error) error {
 	return fmt.Errorf("write events: %w", err)
 }
 
-func (s Store) write(t *Tally, now time.Time) error {
-	f, err := open(s.Path, false, waitToWrite)
+func (s *Store) write(t *Tally, now time.Time) error {
+	f, err := open(s.Path, false, waitToWrite, s.closed)
 	if err != nil {
 		return err
 	}
@@ -72,10 +75,17 @@ func (s Store) write(t *Tally, now time.Time) error {
 		}
 		err = f.update(func(tx *bbolt.Tx) error { return thin(tx, now) })
 	}
-	return errors.Join(err, f.close())
+	s.closed = mark{}
+	if err := errors.Join(err, f.close()); err != nil {
+		return err
+	}
+	if info, err := os.Lstat(s.Path); err == nil {
+		s.closed = markOf(info)
+	}
+	return nil
 }
 
-func (s Store) limit() int64 {
+func (s *Store) limit() int64 {
 	if s.Limit > 0 {
 		return s.Limit
 	}

@@ -3,6 +3,8 @@ package events
 import (
 	"slices"
 	"time"
+
+	"github.com/ringfence/ringfence/pkg/sip"
 )
 
 // mostTallied is how many records a Tally holds.
@@ -49,7 +51,7 @@ func (t *Tally) Count(at time.Time, name string, packets uint64) {
 	if t.counts == nil {
 		t.counts = map[Count]uint64{}
 	}
-	t.counts[Count{Hour: hourOf(at), Name: Clean(name)}] += packets
+	t.counts[Count{Hour: hourOf(at), Name: sip.Clean(name)}] += packets
 }
 
 // Empty reports whether nothing was counted.

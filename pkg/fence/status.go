@@ -30,6 +30,10 @@ type Status struct {
 	Fenced   bool
 	Counters map[string]uint64
 
+	// Dropped is how many sources were dropped lately, Latest are those that came last.
+	Dropped int
+	Latest  []Dropped
+
 	// Generation is the newest one, 0 if there is none; then all later fields are
 	// empty.
 	Generation int
@@ -51,7 +55,9 @@ type Status struct {
 	ByHand    []ByHand
 	// Phones is how many phones are let in because they have registered, nil if the
 	// table lets none in for that.
-	Phones  *int
+	Phones *int
+	// Banned is how many addresses are banned for a time.
+	Banned  int
 	Refresh resolve.Refreshed
 	Alarms  []site.Alarm
 	LeftOut []LeftOut
@@ -92,10 +98,7 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	}
 	r := &Status{Backend: kernel.Describe(), Table: have.Exists, Engine: policy.EngineOff}
 	if have.Exists {
-		if r.Counters, err = kernel.Counters(ctx); err != nil {
-			return nil, err
-		}
-		if r.ByHand, err = allowedByHand(ctx, kernel); err != nil {
+		if err := r.readTable(ctx, kernel); err != nil {
 			return nil, err
 		}
 		if learns(have) {
@@ -136,6 +139,11 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	r.site = s
 	r.describe(s, newest, origins)
 	describeEngine(f, r, s, have)
+	if have.Exists {
+		if err := describeDrops(ctx, &f.session, r, kernel, s); err != nil {
+			return nil, err
+		}
+	}
 	look := lookFor(ctx, &f.session, kernel, s, newest, have)
 	r.PolicyChanged = s.PolicyChanged(look.File)
 	if down == nil {
@@ -147,6 +155,19 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 		r.Notices = append(r.Notices, site.CutWarnings(look.Accepted)...)
 	}
 	return r, nil
+}
+
+// readTable reads what is in the table beside what it should hold.
+func (r *Status) readTable(ctx context.Context, kernel backend.Kernel) (err error) {
+	if r.Counters, err = kernel.Counters(ctx); err != nil {
+		return err
+	}
+	if r.ByHand, err = allowedByHand(ctx, kernel); err != nil {
+		return err
+	}
+	banned, err := kernel.Bans(ctx)
+	r.Banned = len(banned)
+	return err
 }
 
 // withoutGeneration are the alarms of a fence that no generation has made.
@@ -198,6 +219,12 @@ func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memo
 			a := Address{Prefix: o.Prefix, From: o.Name, Via: o.Via}
 			if o.Name == "" {
 				a.From, a.Via = o.Via, ""
+				if listed, ok := memory.Listed(o.Via, o.Prefix); ok {
+					a.LastSeen = &listed.LastSeen
+					if !listed.MissingSince.IsZero() {
+						a.Missing = &listed.MissingSince
+					}
+				}
 			} else if known, ok := memory.Find(o.Name, set == "providers", o.Prefix.Addr()); ok {
 				a.LastSeen = &known.LastSeen
 				if !known.MissingSince.IsZero() {

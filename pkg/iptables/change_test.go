@@ -39,7 +39,7 @@ func TestKilledAnywhere(t *testing.T) {
 			if p := difference(t, h, f, after); !p.Empty() {
 				t.Fatalf("interrupted before call %d, the next apply leaves %+v", n, p.Changes)
 			}
-			if diff := cmp.Diff(lettersAside(whole), lettersAside(save(t, h, f))); diff != "" {
+			if diff := cmp.Diff(setsAside(whole), setsAside(save(t, h, f))); diff != "" {
 				t.Fatalf("interrupted before call %d, there is left: %s", n, diff)
 			}
 			if !*ended {
@@ -55,6 +55,21 @@ func lettersAside(text string) string {
 	return strings.NewReplacer("RINGFENCE-A-", "RINGFENCE-", "RINGFENCE-B-", "RINGFENCE-").Replace(text)
 }
 
+// setsAside also puts the sets of a listing in order, which the kernel has in the order in
+// which they were made.
+func setsAside(text string) []string {
+	var sets, others []string
+	for line := range strings.SplitSeq(lettersAside(text), "\n") {
+		if strings.HasPrefix(line, "create ") {
+			sets = append(sets, line)
+		} else {
+			others = append(others, line)
+		}
+	}
+	slices.Sort(sets)
+	return append(sets, others...)
+}
+
 // TestForeignChanges: whatever another program does to the fence is seen and mended, and
 // what it has beside the fence stays as it is.
 func TestForeignChanges(t *testing.T) {
@@ -65,7 +80,7 @@ func TestForeignChanges(t *testing.T) {
 		run(ip4 + " -t raw -A PREROUTING -s 10.9.9.9 -j NOTRACK; " + ip4 + " -A INPUT -p tcp --dport 22 -j ACCEPT; ipset create others hash:ip; ipset add others 1.2.3.4")
 		apply(t, h, f, want)
 		whole := save(t, h, f)
-		const sip, hook = "RINGFENCE-A-sip", "RINGFENCE-A-prerouting"
+		const sip, drop, hook = "RINGFENCE-A-sip", "RINGFENCE-A-drop_signature4", "RINGFENCE-A-prerouting"
 		changes := []string{
 			ip4 + " -t raw -I " + sip + " -j RETURN",
 			ip4 + " -t raw -A " + sip + " -s 9.9.9.9 -j RETURN",
@@ -88,6 +103,11 @@ func TestForeignChanges(t *testing.T) {
 			"ipset swap ringfence-providers4 ringfence-trusted4",
 			"ipset create x hash:net maxelem 5; ipset swap x ringfence-blocked4; ipset destroy x",
 			"ipset create ringfence-more hash:ip",
+			ip4 + " -t raw -D " + drop + " -j SET --add-set ringfence-latest4 src --exist --timeout 86400",
+			ip4 + " -t raw -D " + drop + " -m set --match-set ringfence-dropped4 src",
+			ip4 + " -t raw -D " + drop + " -j SET --add-set ringfence-log_signature4 src --timeout 60",
+			"ipset create x hash:ip maxelem 65535 timeout 0 comment; ipset swap x ringfence-dropped4; ipset destroy x",
+			"ipset create x hash:ip maxelem 5 timeout 0 comment; ipset swap x ringfence-latest4; ipset destroy x",
 		}
 		for _, change := range changes {
 			run(change)

@@ -105,7 +105,7 @@ func (c *change) step(name string, call func() error) error {
 }
 
 func (c *change) commit(ctx context.Context) error {
-	c.next, c.layout = map[where]byte{}, layout{}
+	c.next, c.layout, c.want = map[where]byte{}, layout{}, withLatest(c.want)
 	if c.want.Exists {
 		var err error
 		if c.layout, err = layoutOf(c.want); err != nil {

@@ -44,6 +44,9 @@ func (d decoder) rules(lines []string) []ruleset.Rule {
 
 // first reads the first rule, and says how many lines it takes.
 func (d decoder) first(lines []string) (ruleset.Rule, int) {
+	if rule, ok := d.record(lines); ok {
+		return rule, 3
+	}
 	first, ok := d.item(lines[0])
 	if !ok {
 		return ruleset.ForeignRule(lines[0]), 1
@@ -347,13 +350,10 @@ func (d decoder) target(w *words) ([]ruleset.Statement, bool) {
 		}
 		return statements, ok
 	case w.take("-j SET --add-set"):
-		name := strings.TrimPrefix(w.next(), setPrefix)
-		w.take("src --exist --timeout")
-		seconds, err := strconv.ParseUint(w.next(), 10, 32)
-		if err != nil {
-			return nil, false
-		}
-		return one(ruleset.Ban{V6: d.v6, Set: name, For: time.Duration(seconds) * time.Second})
+		return d.adding(w)
+	case w.take(logTarget):
+		word := w.next()
+		return []ruleset.Statement{ruleset.Log(word)}, w.take(logHow)
 	}
 	kind := ruleset.Jump
 	if w.take("-g") {

@@ -102,6 +102,9 @@ func (e encoder) rule(r ruleset.Rule) ([]string, error) {
 	if about(statements, !e.v6) || e.late && asksForWayBack(r) {
 		return nil, nil
 	}
+	if s, ok := statements[0].(ruleset.Record); ok && len(statements) == 1 {
+		return record(s)
+	}
 	var p parts
 	for i, s := range statements {
 		if err := e.statement(&p, s, statements[i+1:]); err != nil {
@@ -126,6 +129,10 @@ func about(statements []ruleset.Statement, v6 bool) bool {
 		case ruleset.SourceNetwork:
 			return s.Addr().Is6() == v6
 		case ruleset.Ban:
+			return s.V6 == v6
+		case ruleset.Record:
+			return s.V6 == v6
+		case ruleset.Note:
 			return s.V6 == v6
 		}
 		return false
@@ -187,11 +194,15 @@ func (p *parts) plain(s ruleset.Statement) error {
 	case ruleset.SetMark:
 		p.target = fmt.Sprintf(setMark+"0x%x/0x%x", s.Bits.Of(s.Class), markMask(s.Bits))
 	case ruleset.Ban:
-		seconds := int64(s.For / time.Second)
-		if time.Duration(seconds)*time.Second != s.For || seconds > longestBan {
-			return fmt.Errorf("ipset bans for whole seconds, at most %d", longestBan)
-		}
-		p.target = fmt.Sprintf("-j SET --add-set %s src --exist --timeout %d", setName(s.Set), seconds)
+		n, err := seconds(s.For)
+		p.target = fmt.Sprintf("-j SET --add-set %s src --exist --timeout %d", setName(s.Set), n)
+		return err
+	case ruleset.Note:
+		n, err := seconds(s.For)
+		p.target = fmt.Sprintf("-j SET --add-set %s src --timeout %d", setName(s.Set), n)
+		return err
+	case ruleset.Log:
+		p.target = logTarget + string(s) + logHow
 	default:
 		return fmt.Errorf("iptables has no form for %q", s)
 	}

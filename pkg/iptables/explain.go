@@ -25,6 +25,7 @@ var needs = []struct {
 	{"ip6t_rpfilter", "-m rpfilter --invert", true},
 	{"ip6t_frag", "-m frag --fragfirst", true},
 	{"xt_string", payloadMatch + `"x"` + payloadHow, false}, // only with signatures.engine: string
+	{"xt_NFLOG", logTarget + "x" + logHow, false},           // only with events.keep
 }
 
 // needSet and needChain are only there while it is looked for what is missing.
@@ -44,7 +45,7 @@ func (c *change) explain(ctx context.Context, failure error) error {
 	}
 	defer func() { _ = c.sets.destroy(ctx, needSet) }()
 	for _, n := range needs {
-		if strings.HasPrefix(n.line, payloadMatch) && !looksForTexts(c) {
+		if begins := beginning(n.line); begins != "" && !c.writes(begins) {
 			continue
 		}
 		w := where{"raw", n.v6}
@@ -61,12 +62,22 @@ func (c *change) explain(ctx context.Context, failure error) error {
 	return failure
 }
 
-// looksForTexts reports whether a rule that is wanted looks for a text in packets.
-func looksForTexts(c *change) bool {
+// beginning is how lines begin that only some policies need, "" if all do.
+func beginning(line string) string {
+	for _, begins := range []string{payloadMatch, logTarget} {
+		if strings.HasPrefix(line, begins) {
+			return begins
+		}
+	}
+	return ""
+}
+
+// writes reports whether a rule that is wanted holds some words.
+func (c *change) writes(words string) bool {
 	for _, chains := range c.layout {
 		for _, lines := range chains {
 			for _, line := range lines {
-				if strings.Contains(line, payloadMatch) {
+				if strings.Contains(line, words) {
 					return true
 				}
 			}

@@ -205,6 +205,7 @@ func (o *observation) sets() {
 		}
 		o.state.Sets[strings.TrimPrefix(name, setPrefix)] = observedSet(h, o.elements[name])
 	}
+	withoutLatest(o.state.Sets)
 	if len(o.ports) > 0 {
 		set := ruleset.Set{Key: ruleset.Service, Timeout: true}
 		if left := min(o.armedLeft(false), o.armedLeft(true)); !o.armed || left > 0 {

@@ -51,6 +51,7 @@ func headerOf(name string, s ruleset.Set) (setHeader, error) {
 	if s.Dynamic {
 		h.typeName, h.revision, h.maxElem = "hash:ip", addressRevision, s.Size
 		h.timeout, h.comment = true, true
+		h.counters = strings.HasPrefix(name, droppedSet)
 	}
 	return h, nil
 }
@@ -59,7 +60,7 @@ func headerOf(name string, s ruleset.Set) (setHeader, error) {
 // does not matter.
 func sameHeader(have, want setHeader) bool {
 	return have.typeName == want.typeName && have.family == want.family && have.maxElem == want.maxElem &&
-		have.timeout == want.timeout && have.defaultTimeout == want.defaultTimeout && have.comment == want.comment && len(have.foreign) == 0
+		have.timeout == want.timeout && have.defaultTimeout == want.defaultTimeout && have.comment == want.comment && have.counters == want.counters && len(have.foreign) == 0
 }
 
 // observedSet is a set as ringfence's other parts know it.
@@ -88,6 +89,9 @@ func (h setHeader) String() string {
 	words := []string{h.typeName, fmt.Sprintf("maxelem %d", h.maxElem)}
 	if h.timeout {
 		words = append(words, fmt.Sprintf("timeout %d", h.defaultTimeout))
+	}
+	if h.counters {
+		words = append(words, "counters")
 	}
 	if h.comment {
 		words = append(words, "comment")

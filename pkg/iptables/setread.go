@@ -56,8 +56,8 @@ func (h *setHeader) decode(d *netlink.AttributeDecoder) error {
 			h.timeout, h.defaultTimeout = true, d.Uint32()
 		case dataFlags:
 			flags := d.Uint32()
-			h.comment = flags&flagWithComment != 0
-			if flags &^= flagWithComment; flags != 0 {
+			h.comment, h.counters = flags&flagWithComment != 0, flags&flagWithCounters != 0
+			if flags &^= h.flags(); flags != 0 {
 				h.foreign = append(h.foreign, fmt.Sprintf("flags 0x%x", flags))
 			}
 		case dataCount:
@@ -91,6 +91,11 @@ func (x *entry) decode(d *netlink.AttributeDecoder) error {
 			x.timeout, x.hasTimeout = d.Uint32(), true
 		case dataComment:
 			x.comment = d.String()
+		case dataBytes:
+			x.bytes = d.Uint64()
+		case dataPackets:
+			x.packets = d.Uint64()
+		case dataPadding:
 		case dataFlags:
 			flags := d.Uint32()
 			if flags&flagNoMatch != 0 {

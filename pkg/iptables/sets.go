@@ -48,14 +48,18 @@ const (
 	dataCount      = 24
 	dataReferences = 25
 	dataMemSize    = 26
-	dataComment    = 26 // of an element
+	dataBytes      = 24 // of an element, as the next ones
+	dataPackets    = 25
+	dataComment    = 26
+	dataPadding    = 30
 
 	ipv4Address = 1
 	ipv6Address = 2
 
-	flagListHeader  = 1 << 2
-	flagNoMatch     = 1 << 2
-	flagWithComment = 1 << 4
+	flagListHeader   = 1 << 2
+	flagNoMatch      = 1 << 2
+	flagWithCounters = 1 << 3
+	flagWithComment  = 1 << 4
 
 	errSetType  = syscall.Errno(4098)
 	errSetBusy  = syscall.Errno(4100)
@@ -72,6 +76,7 @@ type setHeader struct {
 	timeout        bool
 	defaultTimeout uint32
 	comment        bool
+	counters       bool
 	count          uint32
 	foreign        []string // what ringfence never sets
 }
@@ -82,7 +87,20 @@ type entry struct {
 	timeout    uint32 // seconds
 	hasTimeout bool
 	comment    string
-	foreign    string // what ringfence never writes
+	// packets and bytes are what a set that counts has counted.
+	packets, bytes uint64
+	foreign        string // what ringfence never writes
+}
+
+// flags are those of the create command.
+func (h setHeader) flags() (flags uint32) {
+	if h.comment {
+		flags |= flagWithComment
+	}
+	if h.counters {
+		flags |= flagWithCounters
+	}
+	return flags
 }
 
 // setConn talks to ipset, in the network namespace of the thread that has opened it.
@@ -188,8 +206,8 @@ func (c setConn) create(ctx context.Context, h setHeader) error {
 			if h.timeout {
 				n.Uint32(dataTimeout|netlink.NetByteOrder, h.defaultTimeout)
 			}
-			if h.comment {
-				n.Uint32(dataFlags|netlink.NetByteOrder, flagWithComment)
+			if flags := h.flags(); flags != 0 {
+				n.Uint32(dataFlags|netlink.NetByteOrder, flags)
 			}
 			return nil
 		})
@@ -273,6 +291,10 @@ func (x entry) encode(e *netlink.AttributeEncoder) error {
 	}
 	if x.comment != "" {
 		e.String(dataComment, x.comment)
+	}
+	if x.packets > 0 {
+		e.Uint64(dataBytes|netlink.NetByteOrder, x.bytes)
+		e.Uint64(dataPackets|netlink.NetByteOrder, x.packets)
 	}
 	e.Uint32(dataLineNumber|netlink.NetByteOrder, 1)
 	return nil

@@ -50,7 +50,11 @@ func (d *Damaged) why() string {
 		return fmt.Sprintf("it is not JSON: byte %d is wrong", syntax.Offset)
 	}
 	if other, ok := errors.AsType[*json.UnmarshalTypeError](d.Err); ok {
-		return fmt.Sprintf("%s is a %s at byte %d", cmp.Or(other.Field, "its content"), other.Value, other.Offset)
+		article := "a"
+		if other.Value == "array" || other.Value == "object" {
+			article = "an"
+		}
+		return fmt.Sprintf("%s is %s %s at byte %d", cmp.Or(other.Field, "its content"), article, other.Value, other.Offset)
 	}
 	return d.Err.Error()
 }
@@ -255,7 +259,7 @@ func SetAside(damaged *Damaged) error {
 }
 
 // leftover is the name of a temporary file that write has not come to rename.
-var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|allowed|down|unconfirmed)\.json[0-9]+$`)
+var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|counts|allowed|moves|down|unconfirmed)\.json[0-9]+$`)
 
 // Sweep removes temporary files of runs that were killed. The caller holds the lock.
 // Files that cannot be removed do no harm, so errors are ignored.

@@ -7,6 +7,7 @@ package judge
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -26,7 +27,7 @@ const (
 	First
 	// Later is another one: it shows no ports.
 	Later
-	// Headless is the first fragment of an IPv6 packet whose transport header begins in
+	// Headless is the first fragment of an IPv6 packet whose extension headers go on in
 	// the next one.
 	Headless
 )
@@ -36,15 +37,18 @@ const (
 type Packet struct {
 	Source netip.Addr
 	// Protocol is "" for one that has no ports.
-	Protocol ruleset.Protocol
-	Port     uint16 // it is sent to
+	Protocol   ruleset.Protocol
+	Port       uint16 // it is sent to
+	SourcePort uint16
 	// Interface is the one that rules see it come in by.
 	Interface string
 	Shape     Shape
 	// Class is what the classifier has said of it, Unclassified if it has not seen it.
 	Class ruleset.Class
-	// Message is its payload. Only rules of iptables look at it.
+	// Message is its payload. By TCP, a packet without one opens a connection.
 	Message []byte
+	// Often says that its source sends more than any limit allows.
+	Often bool
 
 	// NoWayBack says that no route to the source leaves by the interface.
 	NoWayBack bool
@@ -74,8 +78,8 @@ type Verdict struct {
 	// monitor mode a packet of the latter passes. Counters are all that count it.
 	Counter  string
 	Counters []string
-	// Rule is the one that decided, and Set with Element what of the source's address led
-	// to it; Set is "" if no set did.
+	// Rule is the one that decided: that which counts by Counter, if there is one. Set with
+	// Element is what of the source's address led to it; Set is "" if no set did.
 	Rule    Place
 	Set     string
 	Element ruleset.Element
@@ -96,7 +100,7 @@ func Judge(s *ruleset.State, p Packet) (Verdict, error) {
 		return w.verdict, nil
 	}
 	for name, c := range s.Chains {
-		if c.Stage != "" && !slices.Contains(stages, c.Stage) || c.Foreign != "" {
+		if c.Stage != "" && c.Stage != ruleset.Leaving && !slices.Contains(stages, c.Stage) || c.Foreign != "" {
 			return w.verdict, fmt.Errorf("judge a packet: chain %s is another program's", name)
 		}
 	}
@@ -125,6 +129,8 @@ type walk struct {
 	packet  Packet
 	class   ruleset.Class
 	verdict Verdict
+	at      Place // the rule that it is at
+	counted Place // the one that has named the reason
 }
 
 // basis is the element that has led a packet somewhere.
@@ -148,6 +154,7 @@ func (w *walk) chain(name string, by basis, depth int) (ended bool, err error) {
 		if statements == nil {
 			return false, fmt.Errorf("rule %d of chain %s is another program's: %s", i+1, name, r.Shown())
 		}
+		w.at = Place{name, i, r.Shown()}
 		v, led, err := w.rule(statements, by)
 		if err != nil {
 			return false, fmt.Errorf("rule %d of chain %s: %w", i+1, name, err)
@@ -164,7 +171,7 @@ func (w *walk) chain(name string, by basis, depth int) (ended bool, err error) {
 			}
 		default:
 			w.verdict.Allowed, w.verdict.Judged = v.Kind != ruleset.Drop, true
-			w.verdict.Rule = Place{name, i, r.Shown()}
+			w.verdict.Rule = cmp.Or(w.counted, w.at)
 			w.verdict.Set, w.verdict.Element = led.set, led.element
 			return true, nil
 		}
@@ -191,7 +198,21 @@ func (w *walk) rule(statements []ruleset.Statement, by basis) (*ruleset.Verdict,
 			}
 			w.verdict.Bans = append(w.verdict.Bans, s.Set)
 			continue
-		case ruleset.Passive:
+		case ruleset.Learn:
+			if !w.learns(s) {
+				return nil, by, nil
+			}
+			continue
+		case ruleset.Passive, ruleset.Forget:
+			continue
+		case ruleset.PeerIn:
+			element, in := w.peer(s)
+			if !in {
+				return nil, by, nil
+			}
+			if !s.Not {
+				by = basis{s.Set, element}
+			}
 			continue
 		case ruleset.Source:
 			element, in := w.source(s)
@@ -215,7 +236,7 @@ func (w *walk) rule(statements []ruleset.Statement, by basis) (*ruleset.Verdict,
 func (w *walk) count(name string) {
 	w.verdict.Counters = append(w.verdict.Counters, name)
 	if strings.HasPrefix(name, "dropped_") || strings.HasPrefix(name, "allowed_") && name != "allowed_scanner" {
-		w.verdict.Counter = name
+		w.verdict.Counter, w.counted = name, w.at
 	}
 }
 
@@ -278,7 +299,7 @@ func (w *walk) matches(statement ruleset.Statement) (bool, error) {
 			return !p.Reply, nil
 		}
 	}
-	return false, fmt.Errorf("statement %q is not known", statement)
+	return w.inside(statement)
 }
 
 // destination compares the port that the packet is sent to.

@@ -40,6 +40,7 @@ func table(rules ...ruleset.Rule) *ruleset.State {
 			"ports":      {Key: ruleset.Service, Elements: ruleset.Services([]uint16{5060}, []uint16{5061})},
 			"providers4": {Key: ruleset.IPv4, Elements: []ruleset.Element{element("192.0.2.1"), element("198.51.100.0/24")}},
 			"banned4":    {Key: ruleset.IPv4, Dynamic: true},
+			"phones4":    {Key: ruleset.IPv4Peer, Dynamic: true, Elements: []ruleset.Element{{From: v4, To: v4, Port: 40000}}},
 		},
 		Chains: map[string]ruleset.Chain{
 			"prerouting": {Stage: ruleset.BeforeTracking, Rules: rules},
@@ -78,6 +79,10 @@ func meanings() []meaning {
 	saying := func(text string) judge.Packet {
 		return packet(from4, func(p *judge.Packet) { p.Message = []byte(text) })
 	}
+	by := func(port uint16) judge.Packet {
+		return packet(from4, func(p *judge.Packet) { p.SourcePort = port })
+	}
+	often := packet(from4, func(p *judge.Packet) { p.Often = true })
 	noWay := packet(from4, func(p *judge.Packet) { p.NoWayBack = true })
 	broadcast := packet(from4, func(p *judge.Packet) { p.NotUnicast = true })
 	reply := packet(from4, func(p *judge.Packet) { p.Reply = true })
@@ -103,6 +108,16 @@ func meanings() []meaning {
 		{ruleset.Mark{Class: ruleset.Scanner}, seen(ruleset.Scanner), seen(ruleset.Seen)},
 		{ruleset.Mark{Class: ruleset.Unclassified, Not: true}, seen(ruleset.Seen), from4},
 		{ruleset.Payload("friendly-scanner"), saying("User-Agent: Friendly-Scanner"), saying("friendly")},
+		{ruleset.PeerIn{Peer: ruleset.Peer{Port: true}, Set: "phones4"}, by(40000), by(40001)},
+		{ruleset.PeerIn{Peer: ruleset.Peer{Port: true}, Set: "phones4", Not: true}, by(40001), by(40000)},
+		{ruleset.Learn{Set: "rate4", For: time.Minute, Over: ruleset.NewLimit(2, time.Minute)}, often, from4},
+		{ruleset.Learn{Peer: ruleset.Peer{Port: true}, Set: "asking4", For: time.Minute}, from4, from6},
+		{ruleset.Transport{Protocol: ruleset.TCP}, to(ruleset.TCP, 5061), from4},
+		{ruleset.TCPHeader{Words: 5}, to(ruleset.TCP, 5061), from4},
+		{ruleset.Opening{}, to(ruleset.TCP, 5061), from4},
+		{ruleset.Text{Offset: 8, Text: "REGISTER "}, saying("REGISTER sip:"), saying("register sip:")},
+		{ruleset.Text{Offset: 8, Text: "REGISTER "}, saying("REGISTER "), saying("REGISTER")},
+		{ruleset.Reaches{Offset: 16}, saying("REGISTER "), saying("REGISTER")},
 		{ruleset.ReversePathMissing{}, noWay, from4},
 		{ruleset.Unicast{}, from4, broadcast},
 		{ruleset.Reply, reply, from4},
@@ -126,7 +141,8 @@ func TestMeaning(t *testing.T) {
 
 // TestEveryStatement: a kind of statement is passed over, or the tests have its meaning.
 func TestEveryStatement(t *testing.T) {
-	known := map[string]bool{"Count": true, "Verdict": true, "SetMark": true, "Ban": true} // the tests below
+	known := map[string]bool{"Count": true, "Verdict": true, "SetMark": true, "Ban": true, // the tests below
+		"Forget": true, "SourcePort": true, "RepliedFrom": true} // only in rules about what leaves
 	for _, m := range meanings() {
 		known[reflect.TypeOf(m.statement).Name()] = true
 	}
@@ -189,7 +205,7 @@ func TestReasons(t *testing.T) {
 		packet judge.Packet
 		want   string
 	}{
-		{scanner("198.51.100.9"), "true by marked 1: allowed_provider of [allowed_provider allowed_scanner], providers4 198.51.100.0/24, bans [banned4]"},
+		{scanner("198.51.100.9"), "true by allowed 0: allowed_provider of [allowed_provider allowed_scanner], providers4 198.51.100.0/24, bans [banned4]"},
 		{scanner("203.0.113.7"), "false by banned 0: dropped_banned of [dropped_banned], banned4 203.0.113.7, bans []"},
 		{scanner("203.0.113.8"), "false by prerouting 4: dropped_unknown of [dropped_unknown], no element, bans [banned4]"},
 		{from6, "false by prerouting 4: dropped_unknown of [dropped_unknown], no element, bans []"},

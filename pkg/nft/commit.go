@@ -102,12 +102,12 @@ func (b *batch) chain(name string) *nftables.Chain {
 func (b *batch) addChain(s addChain) error {
 	c := &nftables.Chain{Table: b.table, Name: s.name}
 	if s.chain.Stage != "" {
-		priority, ok := stagePriorities[s.chain.Stage]
+		hook, ok := stageHooks[s.chain.Stage]
 		if !ok {
 			return fmt.Errorf("add chain %s: no stage %q", s.name, s.chain.Stage)
 		}
 		policy := nftables.ChainPolicyAccept
-		c.Hooknum, c.Priority = nftables.ChainHookPrerouting, new(nftables.ChainPriority(priority))
+		c.Hooknum, c.Priority = hook.number, new(nftables.ChainPriority(hook.priority))
 		c.Type, c.Policy = nftables.ChainTypeFilter, &policy
 	}
 	b.chains[s.name] = c
@@ -121,11 +121,11 @@ func (b *batch) addRules(s addRules) error {
 			return fmt.Errorf("add rule %q to chain %s: it is foreign", r, s.chain)
 		}
 		var exprs []expr.Any
-		for _, statement := range r.Statements() {
-			e, err := encode(statement)
-			if err != nil {
-				return fmt.Errorf("add rule to chain %s: %w", s.chain, err)
-			}
+		all, err := encodeRule(r.Statements())
+		if err != nil {
+			return fmt.Errorf("add rule to chain %s: %w", s.chain, err)
+		}
+		for _, e := range all {
 			if e.set != nil {
 				if err := b.addAnonymousSet(e); err != nil {
 					return fmt.Errorf("add rule to chain %s: %w", s.chain, err)

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -53,15 +52,15 @@ func canonical(list []expression, anonymous map[string]observedSet) string {
 // rewrite encodes statements and writes the result as canonical does.
 func rewrite(statements []ruleset.Statement) (string, error) {
 	var texts []string
-	for _, s := range statements {
-		e, err := encode(s)
-		if err != nil {
-			return "", err
-		}
+	all, err := encodeRule(statements)
+	if err != nil {
+		return "", err
+	}
+	for i, e := range all {
 		for _, x := range e.exprs {
 			data, err := expr.MarshalExprData(unix.NFPROTO_INET, x)
 			if err != nil {
-				return "", fmt.Errorf("encode %q: %w", s, err)
+				return "", fmt.Errorf("encode %q: %w", statements[i], err)
 			}
 			written := expression{expressionName(x), data}
 			one := []expression{written}
@@ -97,6 +96,8 @@ func expressionName(x expr.Any) string {
 		return "exthdr"
 	case *expr.Dynset:
 		return "dynset"
+	case *expr.Log:
+		return "log"
 	case *expr.Verdict:
 		return "immediate"
 	}
@@ -128,10 +129,10 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 	case "meta":
 		return guessMeta(first.number(unix.NFTA_META_KEY), at, anonymous)
 	case "payload":
-		if at(1).name == "dynset" {
-			return guessBan(first, at(1)), 2
+		if first.number(unix.NFTA_PAYLOAD_BASE) == unix.NFT_PAYLOAD_TRANSPORT_HEADER {
+			return guessText(first, at(1)), 2
 		}
-		return nil, 0
+		return guessPeer(at, 0)
 	case "fib":
 		if first.number(unix.NFTA_FIB_RESULT) == unix.NFT_FIB_RESULT_ADDRTYPE {
 			return ruleset.Unicast{}, 2
@@ -145,6 +146,8 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 			return ruleset.Original, 2
 		}
 		return ruleset.Reply, 2
+	case "log":
+		return ruleset.Log(first.text(unix.NFTA_LOG_PREFIX)), 1
 	case "objref":
 		return ruleset.Count(first.text(unix.NFTA_OBJREF_IMM_NAME)), 1
 	case "immediate":
@@ -174,8 +177,12 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 			return ruleset.IPv6Packet{}, 2
 		}
 		v6 := len(value) == 1 && value[0] == unix.NFPROTO_IPV6
-		if at(3).name != "lookup" {
+		if at(3).name == "cmp" || at(3).name == "bitwise" {
 			return guessSourceNetwork(v6, at)
+		}
+		source := sourceAddress(v6)
+		if at(3).name != "lookup" || at(2).number(unix.NFTA_PAYLOAD_OFFSET) != uint64(source.Offset) {
+			return guessPeer(at, 2)
 		}
 		s := ruleset.Source{
 			V6:  v6,
@@ -194,6 +201,12 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 	case unix.NFT_META_L4PROTO:
 		if at(1).name == "cmp" && at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ {
 			return ruleset.HasTransport{}, 2
+		}
+		if at(1).name == "cmp" {
+			return guessTransport(protocolOf(value), at)
+		}
+		if at(1).number(unix.NFTA_PAYLOAD_OFFSET) == 0 {
+			return ruleset.SourcePort{Set: at(2).text(unix.NFTA_LOOKUP_SET)}, 3
 		}
 		d := ruleset.Destination{Set: at(2).text(unix.NFTA_LOOKUP_SET)}
 		if set, ok := anonymous[d.Set]; ok {
@@ -221,14 +234,6 @@ func guessMark(bitwise, then expression) ruleset.Statement {
 	return ruleset.Mark{
 		Bits: bits, Class: bits.Class(word(then.compared())),
 		Not: then.number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ,
-	}
-}
-
-func guessBan(payload, dynset expression) ruleset.Statement {
-	return ruleset.Ban{
-		V6:  payload.number(unix.NFTA_PAYLOAD_LEN) == 16,
-		Set: dynset.text(unix.NFTA_DYNSET_SET_NAME),
-		For: time.Duration(dynset.number(unix.NFTA_DYNSET_TIMEOUT)) * time.Millisecond,
 	}
 }
 

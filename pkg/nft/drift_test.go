@@ -81,8 +81,10 @@ func TestEveryChangeOfARuleShows(t *testing.T) {
 	t.Parallel()
 	substitutions := [][2]string{
 		{"goto pass", "accept"},
-		{" drop", " accept"},
-		{" drop", " goto pass"},
+		{`" drop`, `" accept`},
+		{"goto drop_", "jump drop_"},
+		{"goto drop_unknown6", "goto drop_signature6"},
+		{`" drop`, `" goto pass`},
 		{"jump fence", "goto fence"},
 		{"goto sip", "jump sip"},
 		{`"allowed_provider"`, `"allowed_trusted"`},
@@ -128,6 +130,18 @@ func TestEveryChangeOfARuleShows(t *testing.T) {
 		{"timeout 1h", "timeout 2h"},
 		{"timeout 1h", ""},
 		{"{ ip saddr timeout", "{ ip daddr timeout"},
+		{"timeout 1d counter", "timeout 1d"},
+		{"timeout 1d", "timeout 2d"},
+		{"update @dropped4", "add @dropped4"},
+		{"add @log_unknown4", "update @log_unknown4"},
+		{"timeout 1m", "timeout 2m"},
+		{"@log_unknown4", "@log_spoofed4"},
+		{"@dropped4 counter", "!= @dropped4 counter"},
+		{`prefix "unknown"`, `prefix "unknown "`},
+		{"group 5060", "group 5061"},
+		{"snaplen 1024", "snaplen 1025"},
+		{" snaplen 1024", ""},
+		{"snaplen 1024", "snaplen 1024 queue-threshold 2"},
 	}
 	// The kernel takes its time for each transaction: several hosts wait at once.
 	const hosts = 4

@@ -34,6 +34,46 @@ type anonymousSet struct {
 // ours are equal.
 const fenceRegister = unix.NFT_REG_1
 
+// encodeRule translates the statements of a rule. As nft does, it asks only once for the
+// family of a packet.
+func encodeRule(statements []ruleset.Statement) ([]encoded, error) {
+	all := make([]encoded, len(statements))
+	var known [2]bool // of IPv4 and of IPv6
+	for i, s := range statements {
+		e, err := encode(s)
+		if err != nil {
+			return nil, err
+		}
+		if v6, ok := ofFamily(s); ok {
+			family := &known[0]
+			if v6 {
+				family = &known[1]
+			}
+			if *family {
+				e.exprs = e.exprs[2:]
+			}
+			*family = true
+		}
+		all[i] = e
+	}
+	return all, nil
+}
+
+// ofFamily returns the family that a statement asks for, if it asks for one.
+func ofFamily(s ruleset.Statement) (v6, asks bool) {
+	switch s := s.(type) {
+	case ruleset.Source:
+		return s.V6, true
+	case ruleset.PeerIn:
+		return s.V6, true
+	case ruleset.Learn:
+		return s.V6, true
+	case ruleset.Forget:
+		return s.V6, true
+	}
+	return false, false
+}
+
 // encode translates one statement. The comments show what nft's debug output
 // calls each expression.
 func encode(s ruleset.Statement) (encoded, error) {
@@ -53,6 +93,9 @@ func encode(s ruleset.Statement) (encoded, error) {
 		return encoded{exprs: []expr.Any{&expr.Verdict{Kind: kind, Chain: s.Chain}}}, nil
 	}
 	exprs := encodePlain(s)
+	if exprs == nil {
+		exprs = encodeTransport(s)
+	}
 	if exprs == nil {
 		return encoded{}, fmt.Errorf("encode statement %q: no such statement", s)
 	}
@@ -93,6 +136,14 @@ func encodePlain(s ruleset.Statement) []expr.Any {
 			// [ dynset update reg_key 1 set … timeout …ms ]
 			&expr.Dynset{SrcRegKey: fenceRegister, SetName: s.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.For},
 		}
+	case ruleset.PeerIn:
+		return encodePeer(s.Peer, &expr.Lookup{SourceRegister: fenceRegister, SetName: s.Set, Invert: s.Not})
+	case ruleset.Learn:
+		return encodeLearn(s)
+	case ruleset.Forget:
+		return encodePeer(s.Peer, &expr.Dynset{SrcRegKey: fenceRegister, SetName: s.Set, Operation: dynsetDelete})
+	case ruleset.Record, ruleset.Note, ruleset.Log:
+		return encodeRecord(s)
 	case ruleset.Count:
 		// [ objref type 1 name … ]
 		return []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: string(s)}}
@@ -306,7 +357,9 @@ var keyTypes = map[ruleset.Key]nftables.SetDatatype{
 	ruleset.IPv6: nftables.TypeIP6Addr,
 	ruleset.Port: nftables.TypeInetService,
 	// Each part of a key that is made of several takes whole registers of 4 bytes.
-	ruleset.Service: nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService),
+	ruleset.Service:  nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService),
+	ruleset.IPv4Peer: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService),
+	ruleset.IPv6Peer: nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetService),
 }
 
 // addressOf reads a key of 4 or 16 bytes.

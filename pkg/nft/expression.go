@@ -29,8 +29,9 @@ var nested = map[string][]uint16{
 // expression as it is written and as it is read back:
 //
 //	lookup    the id that finds a set in its batch; flags 0 are the default
-//	dynset    the same
+//	dynset    the same; no timeout is the default
 //	bitwise   operation 0 (mask and xor) is the default
+//	dynset    what its elements keep, as an expression of its own; a counter without values
 //	objref    the name ends in NUL or does not
 //	verdict   the bit that marks nested attributes (removed by attributes)
 func (e expression) String() string {
@@ -39,13 +40,15 @@ func (e expression) String() string {
 		switch {
 		case e.name == "lookup" && (kind == unix.NFTA_LOOKUP_SET_ID || kind == unix.NFTA_LOOKUP_FLAGS && number(value) == 0):
 			continue
-		case e.name == "dynset" && (kind == unix.NFTA_DYNSET_SET_ID || kind == unix.NFTA_DYNSET_FLAGS && number(value) == 0):
+		case e.name == "dynset" && (kind == unix.NFTA_DYNSET_SET_ID || (kind == unix.NFTA_DYNSET_FLAGS || kind == unix.NFTA_DYNSET_TIMEOUT) && number(value) == 0):
 			continue
 		case e.name == "bitwise" && kind == nftaBitwiseOp && number(value) == 0:
 			continue
 		case e.name == "lookup" && kind == unix.NFTA_LOOKUP_SET, e.name == "objref" && kind == unix.NFTA_OBJREF_IMM_NAME,
 			e.name == "dynset" && kind == unix.NFTA_DYNSET_SET_NAME:
 			parts = append(parts, fmt.Sprintf("%d=%s", kind, text(value)))
+		case e.name == "dynset" && kind == unix.NFTA_DYNSET_EXPR:
+			parts = append(parts, fmt.Sprintf("%d={%s}", kind, expressionOf(value).kept()))
 		case slices.Contains(nested[e.name], kind):
 			parts = append(parts, fmt.Sprintf("%d={%s}", kind, nestedText(value, true)))
 		default:
@@ -79,12 +82,27 @@ const nftaBitwiseOp = 6
 func expressions(b []byte) []expression {
 	var list []expression
 	for _, element := range attributes(b) {
-		name := attribute(element, unix.NFTA_EXPR_NAME)
-		data := attribute(element, unix.NFTA_EXPR_DATA)
-		list = append(list, expression{text(name), data})
+		list = append(list, expressionOf(element))
 	}
 	return list
 }
+
+func expressionOf(b []byte) expression {
+	name := attribute(b, unix.NFTA_EXPR_NAME)
+	data := attribute(b, unix.NFTA_EXPR_DATA)
+	return expression{text(name), data}
+}
+
+// kept is what each element of a set keeps, without what it has counted.
+func (e expression) kept() string {
+	if e.name == counterName {
+		return e.name
+	}
+	return e.String()
+}
+
+// counterName is the name of an anonymous counter.
+const counterName = "counter"
 
 func (e expression) number(kind uint16) uint64 {
 	value := attribute(e.data, kind)

@@ -327,7 +327,11 @@ func carried(ctx context.Context, base uint64, steps []step) (map[string][]nftab
 			return nil, fmt.Errorf("read elements of set %s: %w", s.name, err)
 		}
 		for _, point := range points {
-			carry[s.name] = append(carry[s.name], nftables.SetElement{Key: point.key, Timeout: point.expires, Comment: point.comment})
+			element := nftables.SetElement{Key: point.key, Timeout: point.expires, Comment: point.comment, Counter: point.counter}
+			if point.counter != nil { // how long ago the last packet came is a part of what is kept
+				element.Timeout, element.Expires = point.timeout, point.expires
+			}
+			carry[s.name] = append(carry[s.name], element)
 		}
 	}
 	return carry, nil

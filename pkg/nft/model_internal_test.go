@@ -101,7 +101,21 @@ func refers(s *ruleset.State, r ruleset.Rule) error {
 		switch statement := statement.(type) {
 		case ruleset.Source:
 			set = statement.Set
+		case ruleset.Ban:
+			set = statement.Set
+		case ruleset.Record:
+			set = statement.Set
+		case ruleset.Note:
+			set = statement.Set
 		case ruleset.Destination:
+			set = statement.Set
+		case ruleset.SourcePort:
+			set = statement.Set
+		case ruleset.PeerIn:
+			set = statement.Set
+		case ruleset.Learn:
+			set = statement.Set
+		case ruleset.Forget:
 			set = statement.Set
 		case ruleset.Verdict:
 			chain = statement.Chain

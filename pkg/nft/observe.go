@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -166,15 +167,23 @@ func (o *observation) chains(ctx context.Context) error {
 // hooks of family inet, linux/netfilter.h.
 var hooks = []string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
 
-// stagePriorities are the priorities of the stages at the hook prerouting, which all
-// packets pass that are delivered or forwarded later. Linux 5.10 allows the lookup of the
-// reverse path (fib) nowhere else (nft_fib_validate). Chains named raw are usually at -300,
-// connection tracking at -200, the translation of destinations at -100
-// (linux/netfilter_ipv4.h).
-var stagePriorities = map[ruleset.Stage]int32{
-	ruleset.BeforeTracking: -310,
-	ruleset.AfterTracking:  -190,
-	ruleset.BeforeFilter:   -10,
+// stageHook is where the kernel calls a chain.
+type stageHook struct {
+	name     string
+	number   *nftables.ChainHook
+	priority int32
+}
+
+// stageHooks are those of the stages. All packets that are delivered or forwarded later
+// pass prerouting. Linux 5.10 allows the lookup of the reverse path (fib) nowhere else
+// (nft_fib_validate). Chains named raw are usually at -300, connection tracking at -200,
+// the translation of destinations at -100, that of sources at 100, and helpers of
+// connection tracking at 300 (linux/netfilter_ipv4.h).
+var stageHooks = map[ruleset.Stage]stageHook{
+	ruleset.BeforeTracking: {"prerouting", nftables.ChainHookPrerouting, -310},
+	ruleset.AfterTracking:  {"prerouting", nftables.ChainHookPrerouting, -190},
+	ruleset.BeforeFilter:   {"prerouting", nftables.ChainHookPrerouting, -10},
+	ruleset.Leaving:        {"postrouting", nftables.ChainHookPostrouting, 310},
 }
 
 // baseChain is what makes a chain one that the kernel calls at a hook.
@@ -189,8 +198,8 @@ func (c baseChain) stage() ruleset.Stage {
 	if c.hook == "" {
 		return ""
 	}
-	for stage, priority := range stagePriorities {
-		if c == (baseChain{"filter", "prerouting", "accept", priority}) {
+	for stage, hook := range stageHooks {
+		if c == (baseChain{"filter", hook.name, "accept", hook.priority}) {
 			return stage
 		}
 	}

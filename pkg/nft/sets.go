@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 
@@ -126,6 +127,8 @@ type point struct {
 	timeout time.Duration
 	expires time.Duration
 	comment string
+	// counter is what the element has counted, nil if it does not count.
+	counter *expr.Counter
 	foreign string // with the comment
 }
 
@@ -175,6 +178,9 @@ func pointOf(b []byte) point {
 			p.expires = time.Duration(number(value)) * time.Millisecond
 		case unix.NFTA_SET_ELEM_DATA, unix.NFTA_SET_ELEM_EXPR, unix.NFTA_SET_ELEM_OBJREF, nftaSetElemKeyEnd, nftaSetElemExpressions:
 			foreign = append(foreign, fmt.Sprintf("attribute %d = 0x%s", kind, hex.EncodeToString(value)))
+			if kind == unix.NFTA_SET_ELEM_EXPR {
+				p.counter = expressionOf(value).counter()
+			}
 		case unix.NFTA_SET_ELEM_USERDATA:
 			p.comment, _ = userdata.GetString(value, commentOf)
 			foreign = append(foreign, comment(b, kind, commentOf)...)

@@ -26,6 +26,9 @@ func (r *rewriting) dynset(e expression) bool {
 	if timeout := e.number(unix.NFTA_DYNSET_TIMEOUT); timeout != 0 {
 		text += fmt.Sprintf(" timeout %s", milliseconds(timeout))
 	}
+	if inner := attribute(e.data, unix.NFTA_DYNSET_EXPR); inner != nil {
+		text += " " + expressionOf(inner).name
+	}
 	return ok && r.say(word, "@"+e.text(unix.NFTA_DYNSET_SET_NAME), "{ "+text+" }")
 }
 
@@ -36,6 +39,9 @@ func (r *rewriting) log(e expression) bool {
 	}
 	if group := attribute(e.data, unix.NFTA_LOG_GROUP); len(group) == 2 {
 		words = append(words, "group", strconv.Itoa(int(binary.BigEndian.Uint16(group))))
+	}
+	if snaplen := e.number(unix.NFTA_LOG_SNAPLEN); snaplen != 0 {
+		words = append(words, "snaplen", strconv.FormatUint(snaplen, 10))
 	}
 	return r.say(words...)
 }

@@ -69,7 +69,7 @@ func remade(have, want *ruleset.State) [][]step {
 
 // carries reports whether what a set holds now can be taken over.
 func carries(have, want ruleset.Set) bool {
-	return have.Dynamic && want.Dynamic && have.Key == want.Key
+	return have.Dynamic && want.Dynamic && have.Key == want.Key && !want.Limited
 }
 
 // transition gathers the steps by phase, because the kernel accepts them in one

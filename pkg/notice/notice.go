@@ -39,6 +39,7 @@ const (
 	ClassifierNotReplaced Code = "classifier-not-replaced" // the attached classifier was not replaced
 	ClassifierNotAttached Code = "classifier-not-attached" // the fence is up without the classifier
 	HitsUnknown           Code = "hits-unknown"            // the classifier's counters cannot be read
+	EventsUnknown         Code = "events-unknown"          // what the daemon has kept cannot be read
 	PresetOld             Code = "preset-old"              // a preset that is old or weak
 	NameFailed            Code = "name-failed"             // a name without a good answer
 	Standing              Code = "alarm"                   // an alarm of pkg/site

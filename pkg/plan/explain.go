@@ -77,7 +77,6 @@ func (p *Plan) Removed() *netipx.IPSet {
 		return set
 	}
 	// Sets are large and changes small: what stays is only looked at where it matters.
-	builder.AddSet(set)
 	for _, name := range names {
 		for _, e := range p.Want.Sets[name].Elements {
 			if r := netipx.IPRangeFrom(e.From, e.To); e.Plain() && set.OverlapsRange(r) {

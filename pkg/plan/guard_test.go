@@ -53,6 +53,87 @@ func TestEmptyProvider(t *testing.T) {
 	}
 }
 
+// TestForeignTable: a table of ringfence's name is only replaced if it may be ringfence's
+// own; the refusal names what would be lost.
+func TestForeignTable(t *testing.T) {
+	counters := []string{"dropped_unknown", "dropped_banned"}
+	whole := func(change func(s *ruleset.State)) *ruleset.State {
+		return table(func(s *ruleset.State) {
+			s.Counters = counters
+			if change != nil {
+				change(s)
+			}
+		})
+	}
+	const why = "refused by guard foreign-table: another program has made a table inet ringfence (chains: prerouting, sip; " +
+		"sets: banned4, ports, providers4; rules: 2), which ringfence would remove"
+	for _, test := range []struct {
+		name string
+		have *ruleset.State
+		want string
+	}{
+		{"there is none", &ruleset.State{}, ""},
+		{"one of an earlier ringfence", whole(nil), ""},
+		{"without a counter of ours", table(nil), why},
+		{"with an element of others", whole(func(s *ruleset.State) {
+			edit(s.Sets, "providers4", func(set *ruleset.Set) { set.Elements = append(set.Elements, ruleset.Element{Foreign: "*"}) })
+		}), why},
+		{"with a set of others", whole(func(s *ruleset.State) {
+			edit(s.Sets, "ports", func(set *ruleset.Set) { set.Foreign = "map" })
+		}), why},
+		{"with a rule of others", whole(func(s *ruleset.State) {
+			edit(s.Chains, "sip", func(c *ruleset.Chain) { c.Rules[0] = ruleset.ForeignRule("meta 1=0x0001") })
+		}), why},
+		{"with a chain of others", whole(func(s *ruleset.State) {
+			edit(s.Chains, "prerouting", func(c *ruleset.Chain) { c.Foreign = "type nat" })
+		}), why},
+		{"with an object of others", whole(func(s *ruleset.State) { s.ForeignObjects = []ruleset.ForeignObject{{Kind: "quota", Name: "q"}} }), why},
+		{"dormant", whole(func(s *ruleset.State) { s.Flags = "dormant" }), why},
+		{
+			"empty", &ruleset.State{Exists: true},
+			"refused by guard foreign-table: another program has made a table inet ringfence (chains: none; sets: none; rules: 0), which ringfence would remove",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := plan.Diff(test.have, whole(nil)).Check(plan.ForeignTable(counters, "table inet ringfence", "nft list table inet ringfence"))
+			got := ""
+			if refusal, ok := errors.AsType[*plan.Refusal](err); ok {
+				got = refusal.Error()
+				if refusal.WayOut != "look at it (nft list table inet ringfence) and give it another name, or delete it" {
+					t.Errorf("the way out is %q", refusal.WayOut)
+				}
+			}
+			if got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// TestManyInside: a refusal names the first networks, counts the others, names who is
+// there, and its way out has the line for the policy, with nothing twice in it.
+func TestManyInside(t *testing.T) {
+	inside := plan.Inside{Seen: []netip.Addr{netip.MustParseAddr("192.168.0.20"), netip.MustParseAddr("fd00::20")}}
+	for _, p := range prefixes("192.168.0.0/24", "192.168.1.0/24", "192.168.2.0/24", "192.168.3.0/24", "192.168.4.0/24", "fd00::/64", "192.168.6.0/24") {
+		inside.Networks = append(inside.Networks, ruleset.Network{Interface: "lan", Prefix: p})
+	}
+	err := plan.Diff(&ruleset.State{}, table(nil)).Check(plan.CutInside(inside, prefixes("192.168.2.0/24", "2001:db8::/32")))
+	refusal, ok := errors.AsType[*plan.Refusal](err)
+	if !ok {
+		t.Fatalf("the guard says %v", err)
+	}
+	const why = "phones in 192.168.0.0/24 on lan, 192.168.1.0/24 on lan, 192.168.2.0/24 on lan, 192.168.3.0/24 on lan, 192.168.4.0/24 on lan, and 2 more " +
+		"could no longer reach this host (seen there: 192.168.0.20, fd00::20)"
+	const wayOut = `write addresses: [192.168.2.0/24, "2001:db8::/32", 192.168.0.0/24, 192.168.1.0/24, 192.168.3.0/24, 192.168.4.0/24, "fd00::/64", 192.168.6.0/24]` +
+		" under trusted in the policy, or list only the outside interfaces in interfaces"
+	if refusal.Why != why {
+		t.Errorf("it says %q", refusal.Why)
+	}
+	if refusal.WayOut != wayOut {
+		t.Errorf("the way out is %q", refusal.WayOut)
+	}
+}
+
 func TestCutInside(t *testing.T) {
 	host := ruleset.Host{Forwards: true, Interfaces: []ruleset.Interface{
 		{Name: "lo", Addresses: prefixes("127.0.0.1/8", "::1/128")},

@@ -33,6 +33,13 @@ func TestSummary(t *testing.T) {
 			"a network goes", allowing("10.0.0.0/8"), allowing("192.0.2.1/32"),
 			"1 allowed address added, 1 allowed network removed", "1 allowed address added, 1 allowed network removed",
 		},
+		{
+			"a back end without tables", &ruleset.State{Place: "chains RINGFENCE-*"}, allowing("10.0.0.0/8", "192.168.0.0/16"),
+			"the fence was gone and is back", "the first: 2 allowed networks",
+		},
+		{"several ports", table(func(s *ruleset.State) {
+			edit(s.Sets, "ports", func(set *ruleset.Set) { set.Elements = nil })
+		}), table(nil), "2 other differences corrected", "2 other changes"},
 		{"another port", table(nil), table(func(s *ruleset.State) {
 			edit(s.Sets, "ports", func(set *ruleset.Set) { set.Elements = ruleset.Services([]uint16{5060}, nil) })
 		}), "1 other difference corrected", "1 other change"},

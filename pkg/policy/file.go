@@ -117,7 +117,7 @@ func (s scalar) written() bool { return s.line > 0 }
 
 // UnmarshalYAML accepts any single value and keeps the text that was written.
 func (s *scalar) UnmarshalYAML(n *yaml.Node) error {
-	if n.Kind == yaml.AliasNode && n.Alias != nil {
+	if n.Kind == yaml.AliasNode && n.Alias != nil { // in arguments; elsewhere the library follows it
 		n = n.Alias
 	}
 	if n.Kind != yaml.ScalarNode {
@@ -135,9 +135,6 @@ type argument struct{ name, value scalar }
 
 // UnmarshalYAML accepts keys of any name, each with a single value.
 func (a *arguments) UnmarshalYAML(n *yaml.Node) error {
-	if n.Kind == yaml.AliasNode && n.Alias != nil {
-		n = n.Alias
-	}
 	if n.Kind != yaml.MappingNode {
 		return errors.New("want keys with values here, such as {trunk: mycompany}")
 	}

@@ -39,8 +39,15 @@ type Status struct {
 	// Phones is how many are let in because they have registered, null if none can be.
 	Phones   *int              `json:"phones"`
 	Counters map[string]uint64 `json:"counters"`
+	Dropped  Latest            `json:"dropped"`
 	Refresh  Refresh           `json:"refresh"`
 	LeftOut  []LeftOut         `json:"left_out"`
+}
+
+// Latest are the sources that were dropped last, and how many there are in all.
+type Latest struct {
+	Sources int       `json:"sources"`
+	Latest  []Dropped `json:"latest"`
 }
 
 // Provider is a provider with its addresses.
@@ -114,6 +121,7 @@ func StatusOf(s *fence.Status) *Status {
 		Refresh: Refresh{OK: true, Failures: []resolve.Problem{}}, LeftOut: []LeftOut{},
 	}
 	maps.Copy(r.Counters, s.Counters)
+	r.Dropped = Latest{s.Dropped, DroppedOf(s.Latest)}
 	if s.Pending != nil {
 		r.Pending = &s.Pending.Deadline
 	}

@@ -41,6 +41,8 @@ const (
 	OtherAgent   Class = 3 // a request without such a User-Agent, or what may be a part of one
 	Seen         Class = 4 // nothing is known against it
 	Unread       Class = 5 // there was no time to read it
+	Unregister   Class = 6 // a REGISTER that ends a registration
+	Followed     Class = 7 // a REGISTER with something behind its headers
 )
 
 // Mark matches what the classifier has said of the packet.

@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -22,7 +23,7 @@ var forms = sync.OnceValue(func() []form {
 	plain := func(s Statement) func([]string) (Statement, bool) {
 		return func([]string) (Statement, bool) { return s, true }
 	}
-	return []form{
+	return append([]form{
 		{regexp.MustCompile(`^iif(?:name)? (!= )?"([^"]+)"`), func(g []string) (Statement, bool) { return InInterface{Name: g[2], Not: g[1] != ""}, true }},
 		{regexp.MustCompile(`^ip(6?) saddr (!= )?@(\w+)`), func(g []string) (Statement, bool) {
 			return Source{V6: g[1] != "", Not: g[2] != "", Set: g[3]}, true
@@ -40,6 +41,15 @@ var forms = sync.OnceValue(func() []form {
 			d, ok := parseDuration(g[3])
 			return Ban{V6: g[2] != "", Set: g[1], For: d}, ok
 		}},
+		{regexp.MustCompile(`^update @(\w+) \{ ip(6?) saddr timeout (\w+) counter \}`), func(g []string) (Statement, bool) {
+			d, ok := parseDuration(g[3])
+			return Record{V6: g[2] != "", Set: g[1], For: d}, ok
+		}},
+		{regexp.MustCompile(`^add @(\w+) \{ ip(6?) saddr timeout (\w+) \}`), func(g []string) (Statement, bool) {
+			d, ok := parseDuration(g[3])
+			return Note{V6: g[2] != "", Set: g[1], For: d}, ok
+		}},
+		{regexp.MustCompile(fmt.Sprintf(`^log prefix "(\w+)" group %d snaplen %d`, LogGroup, LogBytes)), func(g []string) (Statement, bool) { return Log(g[1]), true }},
 		{regexp.MustCompile(`^meta nfproto ipv6`), plain(IPv6Packet{})},
 		{regexp.MustCompile(`^frag frag-off 0`), plain(FirstFragment{})},
 		{regexp.MustCompile(`^meta l4proto != 255`), plain(HasTransport{})},
@@ -53,7 +63,7 @@ var forms = sync.OnceValue(func() []form {
 		{regexp.MustCompile(`^counter name "(\w+)"`), func(g []string) (Statement, bool) { return Count(g[1]), true }},
 		{regexp.MustCompile(`^(jump|goto) (\w+)`), func(g []string) (Statement, bool) { return Verdict{VerdictKind(g[1]), g[2]}, true }},
 		{regexp.MustCompile(`^(accept|drop|return)`), func(g []string) (Statement, bool) { return Verdict{Kind: VerdictKind(g[1])}, true }},
-	}
+	}, peerForms()...)
 })
 
 // parse reads the text of a rule. It returns nil if ringfence cannot have written it.

@@ -57,17 +57,8 @@ func (r Rule) WithSets(names map[string]string) Rule {
 	var statements []Statement
 	changed := false
 	for _, statement := range r.Statements() {
-		switch s := statement.(type) {
-		case Source:
-			if other, ok := names[s.Set]; ok {
-				statement, changed = Source{V6: s.V6, Not: s.Not, Set: other}, true
-			}
-		case Destination:
-			if other, ok := names[s.Set]; ok {
-				statement, changed = Destination{Set: other}, true
-			}
-		}
-		statements = append(statements, statement)
+		other, replaced := withSet(statement, names)
+		statements, changed = append(statements, other), changed || replaced
 	}
 	if !changed {
 		return r

@@ -32,6 +32,7 @@ func TestAddresses(t *testing.T) {
 		{"some inside another", prefixes("10.0.0.0/32", "10.0.0.0/8", "10.1.0.0/16", "10.255.255.255/32", "11.0.0.0/32"), "10.0.0.0/8 11.0.0.0"},
 		{"host bits", []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8")}, "10.0.0.0/8"},
 		{"mapped", prefixes("::ffff:192.0.2.1/128", "192.0.2.1/32"), "192.0.2.1"},
+		{"both halves of the world", prefixes("128.0.0.0/1", "0.0.0.0/1", "::/1", "8000::/1"), "0.0.0.0/0 ::/0"},
 		{"both families", prefixes("2001:db8::/32", "192.0.2.0/24"), "192.0.2.0/24 2001:db8::/32"},
 		{"the ends of the world", prefixes("0.0.0.0/8", "255.255.255.255/32", "ffff::/16"), "0.0.0.0/8 255.255.255.255 ffff::/16"},
 	} {
@@ -51,6 +52,8 @@ func TestElementText(t *testing.T) {
 	addr := netip.MustParseAddr
 	for want, e := range map[string]ruleset.Element{
 		"5060":                           {Port: 5060},
+		"udp . 5060":                     {Protocol: ruleset.UDP, Port: 5060},
+		"tcp . 5061 timeout 1s [x y]":    {Protocol: ruleset.TCP, Port: 5061, Timeout: time.Second, Foreign: "x y"},
 		"5060 timeout 1m0s":              {Port: 5060, Timeout: time.Minute},
 		"192.0.2.1":                      {From: addr("192.0.2.1"), To: addr("192.0.2.1")},
 		"192.0.2.1-192.0.2.9":            {From: addr("192.0.2.1"), To: addr("192.0.2.9")},
@@ -192,6 +195,13 @@ func TestRulesFromText(t *testing.T) {
 		ruleset.NewRule(ruleset.IPv6Packet{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: "sip6"}),
 		ruleset.NewRule(ruleset.Mark{Not: true}, ruleset.SetMark{}, ruleset.Verdict{Kind: ruleset.Accept}),
 		ruleset.NewRule(ruleset.Reply, ruleset.Destination{Set: "ports"}),
+		ruleset.NewRule(ruleset.SourcePort{Set: "ports"}, ruleset.PeerIn{Peer: ruleset.Peer{V6: true, Answer: true, Port: true}, Set: "asking6"}),
+		ruleset.NewRule(ruleset.PeerIn{Peer: ruleset.Peer{Answer: true}, Not: true, Set: "protected4"}, ruleset.Learn{Peer: ruleset.Peer{Answer: true}, Set: "known4", For: 24 * time.Hour}),
+		ruleset.NewRule(ruleset.Text{Offset: 8, Text: "REGISTER "}, ruleset.Learn{Set: "rate4", For: 2 * time.Minute, Over: ruleset.NewLimit(20, time.Minute)}, ruleset.Count("dropped_rate"), ruleset.Verdict{Kind: ruleset.Drop}),
+		ruleset.NewRule(ruleset.Learn{Peer: ruleset.Peer{Port: true}, Set: "tries4", For: time.Hour, Over: ruleset.NewLimit(5, time.Hour)}),
+		ruleset.NewRule(ruleset.Forget{Peer: ruleset.Peer{V6: true, Port: true}, Set: "asking6"}, ruleset.Forget{Set: "rate4"}),
+		ruleset.NewRule(ruleset.Transport{Protocol: ruleset.UDPLite}, ruleset.Translated, ruleset.Reply, ruleset.RepliedFrom{Protocol: ruleset.UDP, Port: 5060}),
+		ruleset.NewRule(ruleset.TCPHeader{Words: 15}, ruleset.Text{Offset: 60, Text: "SIP/2.0 200 "}, ruleset.Reaches{Offset: 60}, ruleset.Opening{}),
 		ruleset.NewRule(ruleset.Destination{In: ruleset.Services([]uint16{5060, 5070}, []uint16{5061})}, ruleset.InInterface{Name: "lo"}, ruleset.InInterface{Name: "lo", Not: true}),
 	}
 	for _, want := range rules {
@@ -206,6 +216,8 @@ func TestRulesFromText(t *testing.T) {
 	for _, foreign := range []string{
 		"[socket]", "accept ", "ip saddr  @x drop", "dropx", "udp dport 5060 accept", "ip saddr { 10.0.0.0/9, 10.0.0.0/8 } drop", "iifname \"a\" iifname", "ip saddr { x } drop",
 		"meta mark & 0x0f000000 == 0x01000001", "meta mark & 0x0f000000 = 0x01000000", "update @banned4 { ip saddr timeout 60m }", "update @banned4 { ip saddr timeout h }",
+		"ip saddr . th dport @asking4", "update @rate4 { ip saddr timeout 2m limit rate over 20/fortnight burst 20 packets }", "@th,63,8 0x52", "@th,64,136 0x5245474953544552204552455245474953",
+		"tcp doff 4", "tcp doff 16", "delete @rate4 { ip saddr timeout 1h }", "@th,8,8 >= 0x0", "meta l4proto udp ct reply proto-src 65536", "update @rate4 { ip saddr timeout 2m limit rate over 5/minute burst 5 packets }",
 		"update @banned4 { ip saddr timeout 1h1d }", "update @banned4 { ip saddr timeout 99999999999s }",
 	} {
 		var got ruleset.Rule
@@ -214,6 +226,27 @@ func TestRulesFromText(t *testing.T) {
 		}
 		if s := got.Statements(); s != nil {
 			t.Errorf("%q was read as %q", foreign, s)
+		}
+	}
+}
+
+func TestNewLimit(t *testing.T) {
+	for _, test := range []struct {
+		times  uint32
+		within time.Duration
+		want   string
+	}{
+		{10, time.Minute, "limit rate over 10/minute burst 10 packets"},
+		{5, time.Second, "limit rate over 5/second"},
+		{60, time.Minute, "limit rate over 1/second burst 60 packets"},
+		{3, 2 * time.Minute, "limit rate over 90/hour burst 3 packets"},
+		{7, 90 * time.Second, "limit rate over 280/hour burst 7 packets"},
+		{2, 24 * time.Hour, "limit rate over 2/day burst 2 packets"},
+		{1, 7 * time.Second, "limit rate over 86400/week burst 1 packets"},
+		{1000, 17 * time.Second, "limit rate over 35576470/week burst 1000 packets"},
+	} {
+		if got := ruleset.NewLimit(test.times, test.within).String(); got != test.want {
+			t.Errorf("%d within %v: %s, want %s", test.times, test.within, got, test.want)
 		}
 	}
 }

@@ -85,6 +85,9 @@ const (
 	// BeforeFilter is after the translation of destinations, where the port is the one
 	// that the packet is delivered to, and before other firewalls filter.
 	BeforeFilter Stage = "before filtering"
+	// Leaving is where a packet leaves the host, after every translation: its addresses
+	// and ports are those that the peer sees.
+	Leaving Stage = "leaving"
 )
 
 // Chain is a chain with its rules in order. A chain without a stage is only reached by
@@ -101,9 +104,8 @@ type Chain struct {
 
 // Contains reports whether an address is in one of the set's elements.
 func (s Set) Contains(a netip.Addr) bool {
-	return slices.ContainsFunc(s.Elements, func(e Element) bool {
-		return e.From.IsValid() && e.From.Compare(a) <= 0 && a.Compare(e.To) <= 0
-	})
+	behind, found := slices.BinarySearchFunc(s.Elements, a, func(e Element, a netip.Addr) int { return e.From.Compare(a) })
+	return found || behind > 0 && a.Compare(s.Elements[behind-1].To) <= 0
 }
 
 // SameFrame reports whether the chains differ at most in their rules.
@@ -133,6 +135,9 @@ const (
 	Port Key = "inet_service"
 	// Service is a port of a transport protocol.
 	Service Key = "inet_proto . inet_service"
+	// A peer is an address with a port.
+	IPv4Peer Key = "ipv4_addr . inet_service"
+	IPv6Peer Key = "ipv6_addr . inet_service"
 )
 
 // Set is a named set.
@@ -142,6 +147,9 @@ type Set struct {
 	Timeout  bool   `json:"timeout,omitempty"`
 	Dynamic  bool   `json:"dynamic,omitempty"`
 	Size     uint32 `json:"size,omitempty"` // largest number of elements; 0 = no limit
+	// Limited says that each element keeps what is left of a limit, so that one cannot be
+	// taken over from a set that is made again. It is not observed.
+	Limited bool `json:"-"`
 	// Elements are sorted and do not overlap. The elements of a dynamic set are
 	// run-time state, added by the rules and removed by the kernel, so they are neither
 	// observed nor compared.

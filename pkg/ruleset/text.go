@@ -92,5 +92,6 @@ func (c Chain) write(b *strings.Builder, name string) {
 var stageTexts = map[Stage]string{
 	BeforeTracking: "type filter hook prerouting priority raw - 10; policy accept;",
 	AfterTracking:  "type filter hook prerouting priority -190; policy accept;",
+	Leaving:        "type filter hook postrouting priority 310; policy accept;",
 	BeforeFilter:   "type filter hook prerouting priority filter - 10; policy accept;",
 }

@@ -100,6 +100,11 @@ func TestMistakes(t *testing.T) {
 		{[]signature.Signature{with(func(s *signature.Signature) { s.Value = " x" })}, nil, `signature "a": " x" has white space at its ends, which no header's value has`},
 		{[]signature.Signature{with(func(s *signature.Signature) { s.Value = "a\nb" })}, nil, `signature "a": "a\nb" has a control character at byte 2`},
 		{[]signature.Signature{good, with(func(s *signature.Signature) { s.Value = "y" })}, nil, `signature "a" occurs twice`},
+		{
+			[]signature.Signature{with(func(s *signature.Signature) {
+				s.All = []signature.Condition{{Header: "from", Match: signature.Exact, Value: "x"}, {Header: "to", Match: signature.Exact, Value: "y"}}
+			})}, nil, `signature "a": it has a header of its own beside those of its conditions`,
+		},
 		{nil, []string{"\x7f"}, `required User-Agent: "\x7f" has a control character at byte 1`},
 		{[]signature.Signature{with(func(s *signature.Signature) { s.Value = "" })}, []string{""}, "signature \"a\": an empty value would match every message\nrequired User-Agent: an empty value would match every message"},
 	} {

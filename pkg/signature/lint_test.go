@@ -16,6 +16,7 @@ func TestCheck(t *testing.T) {
 		{signature.Signature{Name: "c", Header: "user-agent", Match: signature.Prefix, Value: "ba"}, signature.Lint{Length: 2, Least: 3}},
 		{signature.Signature{Name: "d", Header: "user-agent", Match: signature.Exact, Value: "ba"}, signature.Lint{}},
 		{signature.Signature{Name: "e", Header: "max-forwards", Match: signature.Exact, Value: "70"}, signature.Lint{Text: "70"}},
+		{signature.Signature{Name: "f", Header: "user-agent", Match: signature.Exact}, signature.Lint{}}, // Compile reports it
 	} {
 		test.s.Class = signature.Ban
 		got, found := signature.Check(test.s)

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
+	"unicode/utf8"
 )
 
 // stored is what of an automaton is stored as JSON. Behind it are the large tables, in
@@ -21,8 +23,19 @@ type stored struct {
 	Next, Groups int   // their lengths
 }
 
-// MarshalBinary writes an automaton, for UnmarshalBinary of the same version.
+// MarshalBinary writes an automaton, for UnmarshalBinary of the same version. It refuses
+// texts that JSON cannot hold: those that are not UTF-8.
 func (a *Automaton) MarshalBinary() ([]byte, error) {
+	for _, s := range a.signatures {
+		for _, c := range s.Conditions() {
+			if !utf8.ValidString(c.Value) {
+				return nil, fmt.Errorf("write automaton: signature %q has a text that is not UTF-8", s.Name)
+			}
+		}
+	}
+	if i := slices.IndexFunc(a.required, func(agent string) bool { return !utf8.ValidString(agent) }); i >= 0 {
+		return nil, fmt.Errorf("write automaton: required User-Agent %q is not UTF-8", a.required[i])
+	}
 	head := stored{a.signatures, a.required, a.table, a.sieve, len(a.table.Next), len(a.sieve.Groups)}
 	head.Table.Next, head.Sieve.Groups = nil, nil
 	text, err := json.Marshal(head)

@@ -34,6 +34,7 @@ func Status(out io.Writer, s *fence.Status, r *report.Status) {
 	}
 	writeLeftOut(out, r.LeftOut)
 	writeHits(out, r.Signatures)
+	writeLatest(out, r.Dropped, s.Monitor)
 	if len(r.Counters) == 0 {
 		return
 	}

@@ -121,6 +121,20 @@ func (k *Kernel) PutBack(_ context.Context, phones []backend.Phone, bans []backe
 	return nil
 }
 
+// Drop stands for packets of a source that were dropped.
+func (k *Kernel) Drop(d backend.Dropped) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.dropped = append(k.dropped, d)
+}
+
+// Dropped returns the sources whose packets were dropped.
+func (k *Kernel) Dropped(context.Context) ([]backend.Dropped, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.dropped), nil
+}
+
 // Exists reports whether there is a table.
 func (k *Kernel) Exists(context.Context) (bool, error) {
 	k.mu.Lock()

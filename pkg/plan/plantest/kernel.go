@@ -32,6 +32,7 @@ type Kernel struct {
 	bans     map[netip.Addr]backend.Banned
 	allowed  map[netip.Addr]backend.Allowed
 	phones   []backend.Phone
+	dropped  []backend.Dropped
 	packets  map[string]uint64 // by counter
 	watchers []chan backend.Touched
 	noted    uint64

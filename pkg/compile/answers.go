@@ -1,0 +1,126 @@
+package compile
+
+import (
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// What answers begin with: that of a PBX which accepts a REGISTER, and that of one which
+// refuses it for what the client has sent (401, 403, 404 and others).
+const (
+	acceptedText = "SIP/2.0 200 "
+	refusedText  = "SIP/2.0 40"
+	// acceptedLine is the whole line. A segment of TCP may begin in the middle of an answer,
+	// with what the client has chosen: a refusal repeats parts of the request. But no such
+	// part holds the end of a line, other than before a blank.
+	acceptedLine = "SIP/2.0 200 OK\r\n"
+)
+
+// answers looks at what the PBX answers to those who have sent a REGISTER. It sees
+// packets when they leave, behind every translation: so it is the same for a PBX on this
+// host and for one behind it.
+func (t table) answers(chains map[string]ruleset.Chain) {
+	chains["answers"] = ruleset.Chain{Stage: ruleset.Leaving}
+	all := family{table: t, chains: chains, chain: "answers"}
+	both := []family{all, all}
+	both[1].v6 = true
+	asking := func(f family, first ...ruleset.Statement) {
+		f.rule(append(first, f.in(f.peer(true), "asking"), f.to(ruleset.Goto, "answered"))...)
+	}
+	for _, f := range both {
+		asking(f, ruleset.SourcePort{Set: "ports"})
+		f.answered()
+	}
+	if !t.host.Forwards && !t.host.Translates {
+		return
+	}
+	// The PBX's port may be fenced and the one that is translated to it not.
+	ports := map[ruleset.Protocol][]uint16{ruleset.UDP: t.policy.Ports.UDP, ruleset.TCP: t.policy.Ports.TCP}
+	for _, protocol := range []ruleset.Protocol{ruleset.UDP, ruleset.TCP} {
+		for _, port := range ports[protocol] {
+			all.rule(ruleset.Translated, ruleset.Reply, ruleset.RepliedFrom{Protocol: protocol, Port: port},
+				ruleset.Verdict{Kind: ruleset.Goto, Chain: "answers_translated"})
+		}
+	}
+	for _, f := range both {
+		f.chain = "answers_translated"
+		asking(f)
+	}
+}
+
+// answered judges an answer to somebody who has sent a REGISTER.
+func (f family) answered() {
+	f = f.on("answered")
+	f.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Goto, "answered_tcp"))
+	f.rule(ruleset.Text{Offset: udpHeader, Text: acceptedText}, f.to(ruleset.Goto, "accepted"))
+	tcp := f.on("answered_tcp")
+	for words := leastWords; words <= mostWords; words++ {
+		line := []ruleset.Statement{ruleset.TCPHeader{Words: words}, ruleset.Text{Offset: wordBytes * words, Text: acceptedLine}}
+		for _, blank := range []string{" ", "\t"} {
+			folded := ruleset.Text{Offset: wordBytes*words + len(acceptedLine), Text: blank}
+			tcp.rule(append(line[:2:2], folded, ruleset.Verdict{Kind: ruleset.Return})...)
+		}
+		behind := ruleset.Reaches{Offset: wordBytes*words + len(acceptedLine)}
+		tcp.rule(append(line, behind, f.to(ruleset.Goto, "accepted"))...)
+	}
+	f.on("accepted").accepted()
+	if f.guesses() {
+		f.rule(ruleset.Text{Offset: udpHeader, Text: refusedText}, f.to(ruleset.Goto, "refused"))
+		tcp.eachTCP(refusedText, f.to(ruleset.Goto, "refused"))
+		f.refused()
+	}
+}
+
+// accepted takes note of a login.
+func (f family) accepted() {
+	peer := f.peer(true)
+	if f.hears() {
+		// The answer may be one to another request.
+		mixed := []ruleset.Statement{f.in(peer, "other"), ruleset.Verdict{Kind: ruleset.Return}}
+		if f.registers() {
+			mixed = append([]ruleset.Statement{f.outside(peer, "phones")}, mixed...)
+		}
+		f.rule(mixed...)
+	}
+	if f.registers() {
+		if f.classifies() {
+			left := f.on("left")
+			f.rule(f.in(peer, "leaving"), f.to(ruleset.Goto, "left"))
+			left.rule(f.forget(peer, "phones"))
+		}
+		f.rule(f.learn(peer, "phones", f.policy.Roaming.Life))
+	}
+	if f.guesses() {
+		f.rule(f.forget(f.address(true), "failing"))
+		f.rule(f.forget(f.place(true), "tries"))
+		f.rule(f.forget(f.place(true), "stale"))
+		f.rule(f.learn(f.address(true), "known", knownFor))
+	}
+}
+
+// outside matches a peer that is not in the family's set of a kind.
+func (f family) outside(p ruleset.Peer, kind string) ruleset.Statement {
+	return ruleset.PeerIn{Peer: p, Not: true, Set: f.set(kind)}
+}
+
+// refused bans who fails to log in too often. Each phone fails once, before it knows what
+// the PBX asks for; so many may do so at once that share an address. Who fails from one
+// port is guessing after fewer.
+func (f family) refused() {
+	g := f.policy.Guessing
+	refused := f.on("refused")
+	refused.rule(f.in(f.peer(true), "other"), ruleset.Verdict{Kind: ruleset.Return})
+	refused.rule(f.in(f.address(true), "known"), f.to(ruleset.Goto, "refused_known"))
+	ban := f.learn(f.address(true), "banned", f.policy.Bans.Duration)
+	tries := f.learn(f.place(true), "tries", 2*g.Within)
+	tries.Over = ruleset.NewLimit(g.Failures, g.Within)
+	tries.Over.Burst--
+	failing := f.learn(f.address(true), "failing", 2*g.Within)
+	failing.Over = ruleset.NewLimit(2*g.Failures, g.Within)
+	failing.Over.Burst--
+	unprotected := f.outside(f.address(true), "protected")
+	refused.rule(unprotected, tries, ban)
+	refused.rule(unprotected, failing, ban)
+
+	known := f.on("refused_known")
+	known.rule(tries, f.learn(f.place(true), "stale", staleFor))
+}

@@ -1,0 +1,290 @@
+package compile
+
+import (
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// How long things about peers are remembered.
+const (
+	// askingFor is how long an answer to a REGISTER may take: the client's transaction
+	// ends then (timer F, RFC 3261 section 17.1.2.2).
+	askingFor = 32 * time.Second
+	// knownFor is how long an address is known from which somebody has logged in. Failures
+	// from there are most likely a wrong password, and not guesses.
+	knownFor = 24 * time.Hour
+	// staleFor is how long a known peer is slowed down that fails to log in, and slowFor
+	// how long what it sends is counted.
+	staleFor = time.Hour
+	slowFor  = 5 * time.Minute
+)
+
+// slow is how often a known peer that fails to log in may try: a phone whose password was
+// corrected needs two requests.
+var slow = ruleset.Limit{Rate: 2, Per: time.Minute, Burst: 2}
+
+// mostPeers is how many peers of a family can be in each set at once.
+const mostPeers = 65535
+
+// What messages begin with, to the letter: other spellings are dropped.
+const (
+	registerText = "REGISTER "
+	responseText = "SIP/2.0 "
+)
+
+// The place of a message behind the beginning of a transport header: of UDP's, and of
+// TCP's with its length in words, which is from leastWords to mostWords.
+const (
+	udpHeader  = 8
+	wordBytes  = 4
+	leastWords = 5
+	mostWords  = 15
+)
+
+// registers reports whether unknown sources are let in that register.
+func (t table) registers() bool { return t.policy.Unknown.Registers() && !t.host.Unanswered }
+
+// guesses reports whether unknown sources are banned that fail to log in.
+func (t table) guesses() bool {
+	p := t.policy
+	return p.Unknown.Admits() && !t.host.Unanswered && !p.Monitor && p.Guessing.Failures > 0 && p.Bans.Duration > 0
+}
+
+// listens reports whether what is answered to unknown sources is looked at.
+func (t table) listens() bool { return t.registers() || t.guesses() }
+
+// mixes reports whether unknown sources, or phones, may send other requests than REGISTER
+// whose answers could be taken for those to it.
+func (t table) mixes() bool { return t.guesses() || t.policy.Monitor }
+
+// peer is who has sent a packet, or is sent an answer, as phones are told apart.
+func (f family) peer(answer bool) ruleset.Peer {
+	return ruleset.Peer{V6: f.v6, Answer: answer, Port: !f.registers() || f.policy.Roaming.Match == policy.MatchAddressPort}
+}
+
+// place is the same with the port, and address without.
+func (f family) place(answer bool) ruleset.Peer {
+	return ruleset.Peer{V6: f.v6, Answer: answer, Port: true}
+}
+
+func (f family) address(answer bool) ruleset.Peer { return ruleset.Peer{V6: f.v6, Answer: answer} }
+
+// in matches a peer against the family's set of a kind.
+func (f family) in(p ruleset.Peer, kind string) ruleset.Statement {
+	if !p.Answer && !p.Port {
+		return f.from(kind)
+	}
+	return ruleset.PeerIn{Peer: p, Set: f.set(kind)}
+}
+
+func (f family) learn(p ruleset.Peer, kind string, life time.Duration) ruleset.Learn {
+	return ruleset.Learn{Peer: p, Set: f.set(kind), For: life}
+}
+
+func (f family) forget(p ruleset.Peer, kind string) ruleset.Forget {
+	return ruleset.Forget{Peer: p, Set: f.set(kind)}
+}
+
+// on continues in a chain of the family.
+func (f family) on(chain string) family {
+	f.chain = f.set(chain)
+	return f
+}
+
+// to leads to that chain.
+func (f family) to(kind ruleset.VerdictKind, chain string) ruleset.Verdict {
+	return ruleset.Verdict{Kind: kind, Chain: f.set(chain)}
+}
+
+// peerSets are the sets of what the rules learn of peers.
+func (t table) peerSets(chains map[string]ruleset.Chain) map[string]ruleset.Set {
+	sets := map[string]ruleset.Set{}
+	for _, c := range chains {
+		for _, r := range c.Rules {
+			for _, s := range r.Statements() {
+				learn, ok := s.(ruleset.Learn)
+				if !ok || learn.Set == "banned4" || learn.Set == "banned6" {
+					continue
+				}
+				key := ruleset.IPv4
+				switch {
+				case learn.V6 && learn.Port:
+					key = ruleset.IPv6Peer
+				case learn.V6:
+					key = ruleset.IPv6
+				case learn.Port:
+					key = ruleset.IPv4Peer
+				}
+				sets[learn.Set] = ruleset.Set{
+					Key: key, Timeout: true, Dynamic: true, Size: mostPeers, Limited: learn.Over != (ruleset.Limit{}),
+				}
+			}
+		}
+	}
+	return sets
+}
+
+// phones lets in who has registered. It comes before bans: the ban of a scanner, or of a
+// guesser, must not shut out a phone behind the same address.
+func (f family) phones() {
+	f.rule(f.in(f.peer(false), "phones"), f.to(ruleset.Goto, "from_phones"))
+	phone := f.on("from_phones")
+	if f.classifies() {
+		phone.ban(f.mark(ruleset.Scanner))
+		phone.count("dropped_signature", f.mark(ruleset.Scanner))
+	}
+	phone.texts()
+	if !phone.userAgents() {
+		return
+	}
+	phone.onRegister("again")
+	if f.mixes() {
+		phone.rule(f.in(f.peer(false), "asking"), f.learn(f.peer(false), "other", askingFor))
+	}
+	phone.count("allowed_registered")
+
+	again := f.on("again")
+	again.slowly()
+	again.ask()
+	again.count("allowed_registered")
+}
+
+// onRegister leads each REGISTER, by UDP and by TCP, to a chain.
+func (f family) onRegister(chain string) {
+	f.rule(ruleset.Transport{Protocol: ruleset.UDP}, ruleset.Text{Offset: udpHeader, Text: registerText}, f.to(ruleset.Goto, chain))
+	tcp := chain + "_tcp"
+	f.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Jump, tcp))
+	f.on(tcp).eachTCP(registerText, f.to(ruleset.Goto, chain))
+}
+
+// eachTCP adds a rule for segments that begin with a text, for each length of the header.
+func (f family) eachTCP(text string, end ruleset.Verdict) {
+	for words := leastWords; words <= mostWords; words++ {
+		f.rule(ruleset.TCPHeader{Words: words}, ruleset.Text{Offset: wordBytes * words, Text: text}, end)
+	}
+}
+
+// ask remembers who has sent a REGISTER, until it is answered.
+func (f family) ask() {
+	if f.classifies() && f.registers() {
+		// What ends a registration is answered like what begins one.
+		stays := f.mark(ruleset.Unregister)
+		stays.Not = true
+		f.rule(f.mark(ruleset.Unregister), f.learn(f.peer(false), "leaving", askingFor))
+		f.rule(stays, f.forget(f.peer(false), "leaving"))
+	}
+	f.rule(f.learn(f.peer(false), "asking", askingFor))
+}
+
+// slowly drops what a known peer sends too often whose logins fail.
+func (f family) slowly() {
+	if !f.guesses() {
+		return
+	}
+	often := f.learn(f.place(false), "slow", slowFor)
+	often.Over = slow
+	f.count("dropped_rate", f.in(f.place(false), "stale"), often)
+}
+
+// strangers lets whoever is not known send a REGISTER, and nothing else. By TCP what has
+// no payload passes too: connections begin and end with it.
+func (f family) strangers() {
+	f.rule(ruleset.Transport{Protocol: ruleset.UDP}, f.to(ruleset.Goto, "strangers_udp"))
+	f.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Goto, "strangers_tcp"))
+	f.count("dropped_unknown")
+
+	udp := f.on("strangers_udp")
+	udp.rule(ruleset.Text{Offset: udpHeader, Text: registerText}, f.to(ruleset.Goto, "register"))
+	udp.listen()
+	udp.count("dropped_method")
+
+	tcp := f.on("strangers_tcp")
+	tcp.eachTCP(registerText, f.to(ruleset.Goto, "register"))
+	tcp.listen()
+	for words := leastWords; words <= mostWords; words++ {
+		tcp.count("dropped_method", ruleset.TCPHeader{Words: words}, ruleset.Reaches{Offset: wordBytes * words})
+	}
+	tcp.count("dropped_rate", ruleset.Opening{}, f.tooOften())
+	tcp.count("allowed_unknown")
+
+	if f.hears() {
+		f.heard()
+	}
+	register := f.on("register")
+	if f.policy.Monitor {
+		// What follows would drop it, and it passes all the same, and is answered.
+		register.ask()
+	}
+	register.read()
+	if !register.userAgents() {
+		return
+	}
+	register.slowly()
+	register.count("dropped_rate", f.tooOften())
+	if !f.policy.Monitor {
+		register.ask()
+	}
+	register.count("allowed_unknown")
+}
+
+// tooOften matches what a source sends beyond the policy's rate.
+func (f family) tooOften() ruleset.Learn {
+	rate := f.policy.Unknown.Rate
+	often := f.learn(f.address(false), "rate", 2*max(rate.Per, time.Minute))
+	often.Over = ruleset.Limit{Rate: uint64(rate.Count), Per: rate.Per, Burst: rate.Count}
+	return often
+}
+
+// read drops a REGISTER of which the classifier has not said what it should have: another
+// program is in its way, and scanners must not come in by that.
+func (f family) read() {
+	if !f.classifies() {
+		return
+	}
+	// A message behind the first one in a packet may be any request.
+	f.count("dropped_method", f.mark(ruleset.Followed))
+	if len(f.host.Classified) == 0 || len(f.policy.Unknown.RequireUserAgent) > 0 {
+		return // or userAgents drops it
+	}
+	unread := f.on("unread")
+	unread.chains[unread.chain] = ruleset.Chain{Rules: f.unseen(f.dropIn("dropped_unknown"))}
+	f.rule(f.mark(ruleset.Unclassified), f.to(ruleset.Jump, "unread"))
+}
+
+// hears reports whether other requests than REGISTER pass, so that their answers could be
+// taken for those to a REGISTER.
+func (f family) hears() bool {
+	return f.registers() && f.policy.Monitor || f.guesses() && !f.registers()
+}
+
+// listen takes note of what passes.
+func (f family) listen() {
+	if f.hears() {
+		f.rule(f.to(ruleset.Jump, "heard"))
+	}
+}
+
+// heard is where what passes goes by: it remembers who has sent a REGISTER, and who
+// another request. An answer to the latter says nothing of a login. Neither do answers
+// of theirs, and what is too short for a request.
+func (f family) heard() {
+	const shortest = len(responseText)
+	heard := f.on("heard")
+	heard.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Goto, "heard_tcp"))
+	heard.rule(ruleset.Text{Offset: udpHeader, Text: registerText}, f.to(ruleset.Goto, "heard_register"))
+	heard.rule(ruleset.Text{Offset: udpHeader, Text: responseText}, ruleset.Verdict{Kind: ruleset.Return})
+	heard.rule(ruleset.Reaches{Offset: udpHeader + shortest}, f.to(ruleset.Goto, "heard_other"))
+
+	tcp := f.on("heard_tcp")
+	tcp.eachTCP(registerText, f.to(ruleset.Goto, "heard_register"))
+	for words := leastWords; words <= mostWords; words++ {
+		tcp.rule(ruleset.TCPHeader{Words: words}, ruleset.Reaches{Offset: wordBytes*words + shortest}, f.to(ruleset.Goto, "heard_other"))
+	}
+
+	register := f.on("heard_register")
+	register.ask()
+	other := f.on("heard_other")
+	other.rule(f.learn(f.peer(false), "other", askingFor))
+}

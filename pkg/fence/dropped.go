@@ -1,0 +1,246 @@
+package fence
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/events"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// EventsFile is the file in the state folder in which the daemon keeps who was dropped,
+// and what he sent.
+const EventsFile = "events.db"
+
+// Dropped is a source whose packets were dropped, or would be in monitor mode.
+type Dropped struct {
+	backend.Dropped
+	// Reason is a counter's name without dropped_, and Text a sentence about it.
+	Reason, Text string
+	// What it has sent last: 0 and "" where the daemon has not seen it.
+	Port                                 uint16
+	Method, UserAgent, Called, Signature string
+
+	reported time.Time // when what it has sent was reported
+}
+
+// Drops are the sources whose packets were dropped.
+type Drops struct {
+	// Monitor says that they would be dropped, and pass.
+	Monitor bool
+	// Sources begin with the one that came last.
+	Sources []Dropped
+}
+
+// ShortestSince is how exactly the kernel keeps when a source came last.
+const ShortestSince = time.Minute
+
+// Dropped returns the sources whose packets were dropped lately. It works without the
+// daemon, from what the kernel keeps; what the daemon has written is added.
+func (f *Fence) Dropped(ctx context.Context, since time.Duration) (Drops, error) {
+	kernel := f.kernel(false)
+	list, err := droppedIn(ctx, &f.session, kernel, f.Now().Time.Add(-since))
+	if err != nil || len(list) == 0 {
+		return Drops{Monitor: monitors(&f.session)}, err
+	}
+	monitor, err := explainDrops(ctx, f, kernel, list)
+	return Drops{monitor, list}, err
+}
+
+// droppedIn brings together what the kernel and the daemon keep, without reasons that
+// nobody has written down.
+func droppedIn(ctx context.Context, f *session, kernel backend.Drops, since time.Time) ([]Dropped, error) {
+	kept, err := kernel.Dropped(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[netip.Addr]*Dropped{}
+	for _, d := range kept {
+		if !d.Last.Before(since) {
+			found[d.Address] = &Dropped{Dropped: d}
+		}
+	}
+	seen := map[netip.Addr]uint64{} // packets that the daemon has seen
+	err = events.Read(filepath.Join(f.StateDir, EventsFile), since, time.Time{}, func(r events.Record) error {
+		if r.Source.IsValid() && !r.Last.Before(since) {
+			seen[r.Source] += r.Packets
+			add(found, r)
+		}
+		return nil
+	})
+	if err != nil {
+		f.Notice.Warn(notice.EventsUnknown, "what the sources sent is not known: %v", err)
+	}
+	list := make([]Dropped, 0, len(found))
+	for a, d := range found {
+		d.Packets = max(d.Packets, seen[a])
+		list = append(list, *d)
+	}
+	slices.SortFunc(list, func(a, b Dropped) int {
+		if c := b.Last.Compare(a.Last); c != 0 {
+			return c
+		}
+		return a.Address.Compare(b.Address)
+	})
+	return list, nil
+}
+
+// add takes over a record of the daemon. Records come by their hours, so that the last one
+// of a source is about its last packet, but for the order within an hour.
+func add(found map[netip.Addr]*Dropped, r events.Record) {
+	d, ok := found[r.Source]
+	if !ok {
+		d = &Dropped{Dropped: backend.Dropped{Address: r.Source}}
+		found[r.Source] = d
+	}
+	if d.First.IsZero() || r.First.Before(d.First) {
+		d.First = r.First
+	}
+	if d.Reason == "" || !r.Last.Before(d.reported) {
+		d.reported = r.Last
+		d.Reason, d.Port, d.Method, d.UserAgent, d.Called, d.Signature = r.Reason, r.Port, r.Method, r.UserAgent, r.Called, r.Signature
+	}
+	if r.Last.After(d.Last) {
+		d.Last = r.Last
+	}
+}
+
+// explainDrops gives the sources their reasons. It reports whether what is in force drops
+// nothing.
+func explainDrops(ctx context.Context, f *Fence, kernel backend.Kernel, list []Dropped) (monitor bool, err error) {
+	newest, err := f.newest()
+	if err != nil || newest == nil {
+		return false, err
+	}
+	s, err := siteOfNow(f, newest)
+	if err != nil {
+		return false, err
+	}
+	byHand, err := allowedByHand(ctx, kernel)
+	if err != nil {
+		return false, err
+	}
+	return s.Policy.Monitor, explainBy(ctx, &f.session, kernel, s, byHand, list)
+}
+
+// explainBy gives the sources their reasons, by what is in force.
+func explainBy(ctx context.Context, f *session, kernel backend.Bans, s *site.Site, byHand []ByHand, list []Dropped) error {
+	bans, err := kernel.Bans(ctx)
+	if err != nil {
+		return err
+	}
+	banned := map[netip.Addr]string{}
+	for _, b := range bans {
+		banned[b.Address] = b.Comment
+	}
+	state, origins := s.Compile()
+	former := formerly(f, list)
+	for i := range list {
+		d := &list[i]
+		stranger := site.Stranger{
+			Address: d.Address, Reason: d.Reason, Signature: d.Signature,
+			ByHand: isByHand(byHand, d.Address), Allowed: former[d.Address],
+		}
+		stranger.BannedBy, stranger.Banned = banned[d.Address]
+		d.Reason, d.Text = s.WhyDropped(site.Judged{State: state, Origins: origins}, stranger)
+	}
+	return nil
+}
+
+// mostLatest is how many sources the status has.
+const mostLatest = 5
+
+// describeDrops adds the sources that came last.
+func describeDrops(ctx context.Context, f *session, r *Status, kernel backend.Kernel, s *site.Site) error {
+	list, err := droppedIn(ctx, f, kernel, f.Now().Time.Add(-ruleset.KeptFor))
+	if err != nil {
+		return err
+	}
+	r.Dropped, r.Latest = len(list), list[:min(len(list), mostLatest)]
+	return explainBy(ctx, f, kernel, s, r.ByHand, r.Latest)
+}
+
+// formerly finds until when sources were allowed: by an answer of a name, or by a
+// generation. What cannot be read says nothing.
+func formerly(f *session, list []Dropped) map[netip.Addr]*site.Former {
+	former := map[netip.Addr]*site.Former{}
+	note := func(a netip.Addr, as string, until time.Time) {
+		if known := former[a]; known == nil || known.Until.Before(until) {
+			former[a] = &site.Former{As: as, Until: until}
+		}
+	}
+	moves, err := f.Moves()
+	if err != nil {
+		f.Log.Info("read which addresses have come and gone", "error", err)
+	}
+	for _, m := range moves {
+		if !m.Gone {
+			continue
+		}
+		owner, _, _ := strings.Cut(m.Reason, ":")
+		network := m.network()
+		for _, d := range list {
+			if network.Contains(d.Address) {
+				note(d.Address, owner, m.Time)
+			}
+		}
+	}
+	if err := formerGenerations(f, list, note); err != nil {
+		f.Log.Info("read which addresses were allowed before", "error", err)
+	}
+	return former
+}
+
+// formerGenerations notes which addresses a generation has allowed that the next one does
+// not allow.
+func formerGenerations(f *session, list []Dropped, note func(a netip.Addr, as string, until time.Time)) error {
+	numbers, err := f.Numbers()
+	if err != nil {
+		return err
+	}
+	allowed := map[netip.Addr]ruleset.Origins{}
+	for _, n := range numbers {
+		entry, err := f.Entry(n)
+		if err != nil {
+			return err
+		}
+		var state ruleset.State
+		if err := json.Unmarshal(entry.State, &state); err != nil {
+			return fmt.Errorf("read rules of generation %d: %w", n, err)
+		}
+		var origins *ruleset.Origins
+		for _, d := range list {
+			was, before := allowed[d.Address]
+			switch is := allows(&state, nil, d.Address); {
+			case is && origins == nil:
+				origins = new(originsThen(f, entry))
+				fallthrough
+			case is:
+				allowed[d.Address] = *origins
+			case before:
+				note(d.Address, ownerOf(was, d.Address), entry.Time)
+				delete(allowed, d.Address)
+			}
+		}
+	}
+	return nil
+}
+
+// ownerOf says whose address it was.
+func ownerOf(origins ruleset.Origins, a netip.Addr) string {
+	for _, set := range []string{"providers", "trusted"} {
+		for _, o := range origins.Of(set+familyOf(a), whole(a)) {
+			return o.Owner
+		}
+	}
+	return ""
+}

@@ -1,0 +1,168 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/events"
+	"github.com/ringfence/ringfence/pkg/notice"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// Why says what happens to a packet under the rules that are in the kernel now, and why. It
+// changes nothing.
+func (f *Fence) Why(ctx context.Context, q site.Question) (site.Answer, error) {
+	newest, err := f.generation()
+	if errors.Is(err, ErrNoGeneration) {
+		return f.withoutFence(ctx, q, err)
+	}
+	if err != nil {
+		return site.Answer{}, err
+	}
+	s, err := siteOfNow(f, newest)
+	if err != nil {
+		return site.Answer{}, err
+	}
+	live, err := f.live(ctx, s.Policy)
+	if err != nil {
+		return site.Answer{}, err
+	}
+	if live.Lately, err = f.lately(ctx, q.Address); err != nil {
+		f.Notice.Warn(notice.StateDamaged, "what was dropped lately is not known: %v", err)
+	}
+	moves, err := f.Moves()
+	if err != nil {
+		f.Log.Info("read which addresses have come and gone", "error", err)
+	}
+	for _, m := range moves {
+		if m.network().Contains(q.Address) {
+			live.Moves = append(live.Moves, site.Move{Time: m.Time, Gone: m.Gone, Reason: m.Reason})
+		}
+	}
+	a, err := s.Why(live, q)
+	if err != nil {
+		return a, notice.WithHint(err, "ringfence diff shows what is not of the fence, and ringfence refresh removes it")
+	}
+	return a, nil
+}
+
+// Interfaces are the names of those of this host.
+func (f *Fence) Interfaces() ([]string, error) {
+	h, err := f.Host()
+	var names []string
+	for _, i := range h.Interfaces {
+		names = append(names, i.Name)
+	}
+	return names, err
+}
+
+// withoutFence is the answer where nothing was ever applied. If there is a table all the
+// same, it is the error.
+func (f *session) withoutFence(ctx context.Context, q site.Question, none error) (site.Answer, error) {
+	have, err := f.observe(ctx, f.kernel(false))
+	if err != nil {
+		return site.Answer{}, err
+	}
+	if have.Exists {
+		return site.Answer{}, none
+	}
+	p, err := catalog.Parse("default", []byte("version: 1\n"))
+	if err != nil {
+		return site.Answer{}, err
+	}
+	return (&site.Site{Policy: p}).Why(site.Live{Table: have}, q)
+}
+
+// live reads the table with the elements of its dynamic sets.
+func (f *session) live(ctx context.Context, p *policy.Policy) (site.Live, error) {
+	kernel := f.kernel(false)
+	live := site.Live{Preset: catalog.PresetOf}
+	var err error
+	if live.Table, err = f.observe(ctx, kernel); err != nil {
+		return live, err
+	}
+	if live.Table.Exists {
+		if err := readTemporary(ctx, kernel, &live); err != nil {
+			return live, err
+		}
+	}
+	if compile.Engine(p, ruleset.Host{Engine: string(policy.EngineBPF)}) != policy.EngineOff {
+		live.Automaton, err = catalog.AutomatonOf(p)
+	}
+	return live, err
+}
+
+// readTemporary reads who is banned, or allowed by hand, now.
+func readTemporary(ctx context.Context, kernel backend.Kernel, live *site.Live) error {
+	banned, err := kernel.Bans(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range banned {
+		live.Banned = append(live.Banned, site.Temporary{Address: b.Address, Left: b.Left, Why: b.Comment})
+	}
+	allowed, err := kernel.Allowances(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range allowed {
+		live.ByHand = append(live.ByHand, site.Temporary{Address: a.Address, Left: a.Left, Why: a.Comment})
+	}
+	addElements(live.Table, "banned", live.Banned)
+	addElements(live.Table, "allowed", live.ByHand)
+	return nil
+}
+
+// addElements adds addresses to the sets of a kind, which observing leaves empty.
+func addElements(table *ruleset.State, kind string, list []site.Temporary) {
+	for _, t := range list {
+		name := kind + familyOf(t.Address)
+		if set, ok := table.Sets[name]; ok {
+			set.Elements = append(set.Elements, ruleset.Element{From: t.Address, To: t.Address})
+			table.Sets[name] = set
+		}
+	}
+	for _, family := range []string{"4", "6"} {
+		slices.SortFunc(table.Sets[kind+family].Elements, ruleset.Element.Compare)
+	}
+}
+
+// eventsFile is where the daemon keeps who was dropped, in the folder of the state.
+const eventsFile = "events.db"
+
+// latelyIs how long ago a dropped packet may be that is still of interest.
+const latelyIs = 30 * 24 * time.Hour
+
+// lately sums up what was dropped of an address, nil for nothing.
+func (f *session) lately(ctx context.Context, addr netip.Addr) (*site.Lately, error) {
+	var sum site.Lately
+	err := events.Read(filepath.Join(f.StateDir, eventsFile), f.Now().Time.Add(-latelyIs), time.Time{}, func(r events.Record) error {
+		if r.Source != addr {
+			return ctx.Err()
+		}
+		if sum.Packets == 0 || r.First.Before(sum.First) {
+			sum.First = r.First
+		}
+		sum.Packets += r.Packets
+		if !r.Last.Before(sum.Last) {
+			sum.Last, sum.Reason = r.Last, r.Reason
+			if r.Method != "" || r.UserAgent != "" || r.Signature != "" {
+				sum.Method, sum.UserAgent, sum.Called, sum.Signature = r.Method, r.UserAgent, r.Called, r.Signature
+			}
+		}
+		return ctx.Err()
+	})
+	if errors.Is(err, context.Canceled) || sum.Packets == 0 {
+		return nil, err
+	}
+	return &sum, err
+}

@@ -1,0 +1,64 @@
+package report_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/report"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
+)
+
+// TestWhyDropped: the sentence about a dropped source says what it sent, what it may be, and
+// what would let it in.
+func TestWhyDropped(t *testing.T) {
+	now := time.Now()
+	noon := time.Date(now.Year(), now.Month(), now.Day(), 12, 3, 0, 0, time.Local)
+	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\nproviders: [{name: acme, addresses: [203.0.113.1]}]\n"), policy.Available{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site.Site{Policy: p}
+	table, _ := compile.State(p, nil, ruleset.Host{})
+	lately := func(method, agent, called, signature string) *site.Lately {
+		return &site.Lately{Packets: 14, First: noon, Last: now.Add(-2 * time.Minute), Reason: "unknown", Method: method, UserAgent: agent, Called: called, Signature: signature}
+	}
+	for _, test := range []struct {
+		address string
+		live    site.Live
+		want    string
+	}{
+		{"192.0.2.7", site.Live{Lately: lately("REGISTER", "Yealink SIP-T46S", "201", "")}, "dropped: unknown; 14 packets since 12:03, last 2 min ago, " +
+			"REGISTER of 201 by Yealink SIP-T46S: a remote phone? ringfence allow 192.0.2.7 --for 2h, or add it to trusted.addresses"},
+		{"192.0.2.8", site.Live{Lately: lately("INVITE", "", "492211234", "")}, "dropped: unknown; 14 packets since 12:03, last 2 min ago, " +
+			`INVITE of 492211234: your provider's server? ringfence allow 192.0.2.8 --for 2h, or add to providers: - {name: my-provider, addresses: ["192.0.2.8"]}`},
+		{"203.0.113.2", site.Live{Lately: lately("INVITE", "edge", "492211234", "")}, "dropped: unknown; 14 packets since 12:03, last 2 min ago, " +
+			"INVITE of 492211234 by edge: another server of acme? ringfence allow 203.0.113.2 --for 2h, or add 203.0.113.2 to the addresses of provider acme"},
+		{"192.0.2.9", site.Live{Lately: lately("OPTIONS", "friendly-scanner", "100", "friendly-scanner")}, "dropped: unknown; 14 packets since 12:03, last 2 min ago, " +
+			"OPTIONS of 100 by friendly-scanner (friendly-scanner): a scanner, nothing to do"},
+		{"192.0.2.9", site.Live{Lately: lately("", "", "", "")}, "dropped: unknown; 14 packets since 12:03, last 2 min ago: " +
+			"if it is yours: ringfence allow 192.0.2.9 --for 2h, or add it to trusted.addresses"},
+		{
+			"192.0.2.10",
+			site.Live{Moves: []site.Move{{Time: noon.Add(-time.Hour), Reason: "acme: sip.acme.example A"}, {Time: noon, Gone: true, Reason: "acme: sip.acme.example A"}}},
+			"dropped: unknown; it was allowed until 12:03 (acme: sip.acme.example A): if it is yours: ringfence allow 192.0.2.10 --for 2h, or add it to trusted.addresses",
+		},
+	} {
+		test.live.Table = table
+		a, err := s.Why(test.live, site.Question{Address: netip.MustParseAddr(test.address), Interface: "eth0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := report.WhyOf(a, now)
+		if w.Text != test.want {
+			t.Errorf("%s\nwant\n%s", w.Text, test.want)
+		}
+		if w.Verdict != "dropped" || w.Reason != "unknown" || test.live.Lately != nil && (w.LastDropped == nil || w.Packets != 14) {
+			t.Errorf("%+v", w)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package site
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/ruleset"
+)
+
+// The reasons for which a packet is dropped: the names of the counters without dropped_.
+const (
+	ReasonUnknown   = "unknown"
+	ReasonSpoofed   = "spoofed"
+	ReasonBlocked   = "blocked"
+	ReasonBanned    = "banned"
+	ReasonSignature = "signature"
+	ReasonUserAgent = "user_agent"
+	ReasonMethod    = "method"
+	ReasonRate      = "rate"
+)
+
+// Stranger is a source whose packets were dropped.
+type Stranger struct {
+	Address netip.Addr
+	// Reason is that of its last packet, "" if it is not known.
+	Reason string
+	// Signature is the one that its packet matched, "" if that is not known.
+	Signature string
+	// Banned says that it is banned for a time, BannedBy by whom, "" for by a rule.
+	Banned   bool
+	BannedBy string
+	// ByHand says that it is allowed by hand.
+	ByHand bool
+	// Allowed is when it was allowed before, nil if that is not known.
+	Allowed *Former
+}
+
+// Former is an allowance that has ended.
+type Former struct {
+	As    string // whose address it was
+	Until time.Time
+}
+
+// Judged is what is in force, as far as it says why a source was dropped.
+type Judged struct {
+	State   *ruleset.State
+	Origins ruleset.Origins
+}
+
+// WhyDropped returns the reason for which a source was dropped, and a sentence about it
+// for people. Without the reason of a packet it is worked out from what is in force.
+func (s *Site) WhyDropped(in Judged, d Stranger) (reason, text string) {
+	allowed := in.allowing(d)
+	reason = d.Reason
+	if reason == "" {
+		reason = s.likely(in, d, allowed != "")
+	}
+	text = s.because(reason, d)
+	if allowed != "" && reason != ReasonSpoofed {
+		text += "; it is allowed now: " + allowed
+	}
+	return reason, text
+}
+
+// allowing says what allows a source now, "" for nothing.
+func (in Judged) allowing(d Stranger) string {
+	if d.ByHand {
+		return "by hand"
+	}
+	for _, kind := range []string{"providers", "trusted"} {
+		if set := kind + familyOf(d.Address); in.State.Sets[set].Contains(d.Address) {
+			if why := in.Origins.Why(set, netip.PrefixFrom(d.Address, d.Address.BitLen())); why != "" {
+				return why
+			}
+			return kind
+		}
+	}
+	return ""
+}
+
+func familyOf(a netip.Addr) string {
+	if a.Is4() {
+		return "4"
+	}
+	return "6"
+}
+
+// likely is the reason for which such a source would be dropped now.
+func (s *Site) likely(in Judged, d Stranger, allowed bool) string {
+	private := d.Address.IsPrivate() || d.Address.IsLinkLocalUnicast()
+	unknown := s.Policy.Unknown
+	switch {
+	case in.State.Sets["blocked"+familyOf(d.Address)].Contains(d.Address):
+		return ReasonBlocked
+	case private && (allowed || unknown.Admits()):
+		return ReasonSpoofed
+	case d.Banned && unknown.Admits():
+		return ReasonBanned
+	case unknown.Accepts() && len(unknown.RequireUserAgent) > 0:
+		return ReasonUserAgent
+	case unknown.Accepts():
+		return ReasonSignature
+	}
+	return ReasonUnknown
+}
+
+// because is the sentence for a reason.
+func (s *Site) because(reason string, d Stranger) string {
+	switch reason {
+	case ReasonUnknown:
+		return s.unknown(d)
+	case ReasonSpoofed:
+		return "forged: a packet with this address came in where no answer to it leaves"
+	case ReasonBlocked:
+		return "banned permanently by the policy: bans.addresses"
+	case ReasonBanned:
+		if d.BannedBy != "" {
+			return "banned " + d.BannedBy
+		}
+		return "banned: it sent what a scanner sends"
+	case ReasonSignature:
+		if d.Signature != "" {
+			return "it sent what a scanner sends: " + d.Signature
+		}
+		return "it sent what a scanner sends"
+	case ReasonUserAgent:
+		return "its User-Agent is none of unknown.require_user_agent"
+	case ReasonMethod:
+		return "unknown sources may only register"
+	case ReasonRate:
+		return "it registers more often than unknown.rate allows"
+	}
+	return strings.ReplaceAll(reason, "_", " ")
+}
+
+// unknown says of a source that nothing allows whether something did, or nearly does.
+func (s *Site) unknown(d Stranger) string {
+	if d.Allowed != nil {
+		text := "was allowed until " + d.Allowed.Until.Local().Format("2 Jan 15:04")
+		if d.Allowed.As != "" {
+			text += " as " + d.Allowed.As
+		}
+		return text
+	}
+	for _, known := range s.Memory.Names {
+		for _, r := range known.Rejected {
+			if r.Address == d.Address {
+				return "unknown: " + known.Name + " has this address, but " + r.Why
+			}
+		}
+		for _, h := range known.Quarantined {
+			if h.Address == d.Address {
+				return "unknown: " + known.Name + " has this address, which waits for a second answer that has it"
+			}
+		}
+	}
+	return "unknown: never allowed"
+}

@@ -1,0 +1,291 @@
+package site
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/judge"
+	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/signature"
+)
+
+// Question is about a packet from an address. What it leaves open, Why fills in.
+type Question struct {
+	Address   netip.Addr
+	Protocol  ruleset.Protocol
+	Port      uint16
+	Interface string // by which it comes in
+	UserAgent string
+}
+
+// Live is the table in the kernel, and what is known beside it.
+type Live struct {
+	// Table has also the elements of its dynamic sets.
+	Table     *ruleset.State
+	Automaton *signature.Automaton // nil if the classifier has none
+	// ByHand are the addresses that are allowed by hand, Banned those that are banned for
+	// a time.
+	ByHand, Banned []Temporary
+	Lately         *Lately // what was dropped of the address lately, nil for nothing
+	Moves          []Move  // of the address, the oldest first
+	// Preset names the preset that has an address, "" for none.
+	Preset func(netip.Addr) string
+}
+
+// Temporary is an address that is banned, or allowed by hand, for a time.
+type Temporary struct {
+	Address netip.Addr
+	Left    time.Duration // 0 = without end
+	Why     string        // who did it, "" for a rule
+}
+
+// Move is an address that answers have brought or taken.
+type Move struct {
+	Time   time.Time
+	Gone   bool
+	Reason string
+}
+
+// Lately is what was dropped of one address.
+type Lately struct {
+	Packets                              uint64
+	First, Last                          time.Time
+	Reason                               string
+	Method, UserAgent, Called, Signature string // of the last packet that could be read
+}
+
+// Guess is what a dropped source may be.
+type Guess string
+
+// The guesses.
+const (
+	Nobody  Guess = ""
+	Scanner Guess = "scanner"
+	Phone   Guess = "phone"
+	Server  Guess = "server" // a provider's
+)
+
+// Answer says what becomes of such a packet.
+type Answer struct {
+	Question
+	judge.Verdict
+	// Reason is that of the verdict: the counter without allowed_ or dropped_; or
+	// "no_fence", "port" or "interface" if no rule judges the packet.
+	Reason string
+	// WouldDrop says that it only passes because of monitor mode.
+	WouldDrop bool
+	By        []string         // who lets it in, or which part of the policy decides
+	Origins   []ruleset.Origin // where its address comes from
+	Seen      time.Time        // when an answer of a name server last had it, zero if it is not of a name
+	Missing   time.Time        // since when no answer has it
+	Temporary *Temporary       // the ban, or what was done by hand
+	Ways      []string         // by which answers leave
+	Required  []string         // what a User-Agent must begin with
+	Signature string           // that the User-Agent matches
+	Fenced    []uint16         // the ports that are, of the protocol
+	Lately    *Lately
+	Gone      *Move  // how it ceased to be allowed, nil if it did not
+	Guess     Guess  // of a dropped one
+	Provider  string // that has a neighbour of the address
+	Preset    string
+}
+
+// Why says what the table does with a packet, and why. The site is that of the newest
+// generation. An error says that another program has put into the table what is not
+// understood.
+func (s *Site) Why(live Live, q Question) (Answer, error) {
+	s.complete(&q)
+	a := Answer{Question: q, Lately: live.Lately, Ways: s.Host.WaysTo(q.Address)}
+	a.Fenced = s.Policy.Ports.UDP
+	if q.Protocol != ruleset.UDP {
+		a.Fenced = s.Policy.Ports.TCP
+	}
+	p := judge.Packet{
+		Source: q.Address, Protocol: q.Protocol, Port: q.Port, Interface: q.Interface, NotUnicast: q.Address.IsMulticast(),
+		NoWayBack: len(s.Host.Interfaces) > 0 && !slices.Contains(a.Ways, q.Interface) && !q.Address.IsLinkLocalUnicast(),
+	}
+	a.read(s, live, &p)
+	var err error
+	if a.Verdict, err = judge.Judge(live.Table, p); err != nil {
+		return a, err
+	}
+	a.Reason = strings.TrimPrefix(strings.TrimPrefix(a.Counter, "allowed_"), "dropped_")
+	a.WouldDrop = a.Allowed && strings.HasPrefix(a.Counter, "dropped_")
+	switch {
+	case !live.Table.Exists:
+		a.Reason = "no_fence"
+	case !a.Judged && !slices.Contains(a.Fenced, q.Port):
+		a.Reason = "port"
+	case !a.Judged:
+		a.Reason = "interface"
+	}
+	s.explain(&a, live)
+	return a, nil
+}
+
+// complete fills in the first fenced port, and the interface by which answers leave.
+func (s *Site) complete(q *Question) {
+	ports := s.Policy.Ports
+	if q.Protocol == "" {
+		q.Protocol = ruleset.UDP
+		if len(ports.UDP) == 0 || q.Port != 0 && !slices.Contains(ports.UDP, q.Port) && slices.Contains(ports.TCP, q.Port) {
+			q.Protocol = ruleset.TCP
+		}
+	}
+	of := ports.TCP
+	if q.Protocol == ruleset.UDP {
+		of = ports.UDP
+	}
+	if q.Port == 0 && len(of) > 0 {
+		q.Port = of[0]
+	}
+	if q.Interface != "" {
+		return
+	}
+	ways := append(s.Host.WaysTo(q.Address), s.FencedInterfaces()...)
+	for _, name := range ways {
+		if compile.Fences(s.Policy, s.Host, name) {
+			q.Interface = name
+			return
+		}
+	}
+	if len(ways) > 0 {
+		q.Interface = ways[0]
+	}
+}
+
+// read says what the classifier says of the packet, as far as the question has it.
+func (a *Answer) read(s *Site, live Live, p *judge.Packet) {
+	a.Required = s.Policy.Unknown.RequireUserAgent
+	if live.Automaton == nil {
+		return
+	}
+	head := "INVITE sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: "
+	p.Message = []byte(head + strings.NewReplacer("\r", " ", "\n", " ").Replace(a.UserAgent) + "\r\n\r\n")
+	result := live.Automaton.Match(p.Message)
+	a.Signature = result.Signature
+	if _, reads := live.Table.Classifier[a.Interface]; reads && slices.Contains(a.Fenced, a.Port) {
+		p.Class = ruleset.Class(result.Mark)
+	}
+}
+
+// explain finds what has led to the verdict.
+func (s *Site) explain(a *Answer, live Live) {
+	switch a.Counter {
+	case "allowed_provider", "allowed_trusted":
+		s.allowedBy(a)
+	case "allowed_by_hand":
+		a.By, a.Temporary = []string{"hand"}, temporary(live.ByHand, a.Address)
+	case "dropped_banned":
+		a.By, a.Temporary = []string{"ban"}, temporary(live.Banned, a.Address)
+	case "dropped_blocked":
+		a.By = []string{"bans.addresses"}
+	case "dropped_spoofed":
+		a.By = []string{"reverse path"}
+	case "dropped_signature":
+		a.By = []string{a.Signature}
+	default:
+		a.By = []string{policyKeys[a.Counter]}
+	}
+	if !a.Allowed || a.WouldDrop {
+		s.guess(a, live)
+	}
+}
+
+// policyKeys are the keys of the policy by which a counter counts.
+var policyKeys = map[string]string{
+	"allowed_unknown": "unknown.action", "dropped_unknown": "unknown.action", "dropped_method": "unknown.action",
+	"allowed_reply": "unknown.allow_replies", "dropped_user_agent": "unknown.require_user_agent", "dropped_rate": "unknown.rate",
+	"allowed_registered": "registration",
+}
+
+// allowedBy finds where an allowed address comes from.
+func (s *Site) allowedBy(a *Answer) {
+	if a.Set == "" {
+		a.By = []string{"trusted"}
+		a.Origins = []ruleset.Origin{{Owner: "trusted", Via: "interfaces " + a.Interface}}
+		return
+	}
+	_, origins := s.Compile()
+	a.Origins = origins.Of(a.Set, netip.PrefixFrom(a.Address, a.Address.BitLen()))
+	missing := true
+	for _, o := range a.Origins {
+		if !slices.Contains(a.By, o.Owner) {
+			a.By = append(a.By, o.Owner)
+		}
+		known, ok := s.Memory.Find(o.Name, strings.HasPrefix(a.Set, "providers"), a.Address)
+		if o.Name == "" || !ok {
+			missing = false
+			continue
+		}
+		if known.LastSeen.After(a.Seen) {
+			a.Seen = known.LastSeen
+		}
+		if missing = missing && !known.MissingSince.IsZero(); missing {
+			a.Missing = known.MissingSince
+		}
+	}
+	if !missing {
+		a.Missing = time.Time{}
+	}
+}
+
+func temporary(list []Temporary, a netip.Addr) *Temporary {
+	if i := slices.IndexFunc(list, func(t Temporary) bool { return t.Address == a }); i >= 0 {
+		return &list[i]
+	}
+	return nil
+}
+
+// guess says what a dropped source may be.
+func (s *Site) guess(a *Answer, live Live) {
+	for _, m := range live.Moves {
+		a.Gone = nil
+		if m.Gone {
+			a.Gone = &m
+		}
+	}
+	if live.Preset != nil {
+		a.Preset = live.Preset(a.Address)
+	}
+	a.Provider = s.neighbourOf(a.Address)
+	switch l := a.Lately; {
+	case a.Signature != "" || l != nil && l.Signature != "":
+		a.Guess = Scanner
+	case a.Preset != "" || a.Provider != "":
+		a.Guess = Server
+	case l == nil:
+	case l.Method == "REGISTER" || l.Method == "SUBSCRIBE" || l.Method == "PUBLISH":
+		a.Guess = Phone
+	case l.Method == "INVITE":
+		a.Guess = Server
+	}
+}
+
+// neighbourOf names the provider that has an address near a, "" for none.
+func (s *Site) neighbourOf(a netip.Addr) string {
+	bits := 24
+	if a.Is6() {
+		bits = 48
+	}
+	near := netip.PrefixFrom(a, bits).Masked()
+	for _, p := range s.Policy.Providers {
+		if slices.ContainsFunc(p.Addresses, func(l policy.Address) bool { return l.Addr().Is4() == a.Is4() && near.Overlaps(l.Prefix) }) {
+			return p.Name
+		}
+	}
+	for _, k := range s.Memory.Names {
+		if k.Registrar && len(k.Owners) > 0 {
+			for _, known := range k.Addresses {
+				if near.Contains(known.Address) {
+					return k.Owners[0]
+				}
+			}
+		}
+	}
+	return ""
+}
