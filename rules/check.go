@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/ringfence/ringfence/pkg/feed"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/source"
 )
@@ -54,7 +56,7 @@ func at(path ...any) []any { return path }
 
 var unknownField = regexp.MustCompile(`(?s)^field (.*) not found in type (\S+)$`)
 
-const providerKeys = "title, kind, parameters (name, means, example), registrars, addresses, records, ports, media, source, checked, confidence, caveat"
+const providerKeys = "title, kind, parameters (name, means, example), registrars, addresses, list (url, format), records, ports, media, source, checked, confidence, caveat"
 
 // yamlMistakes rewrites the YAML library's errors for people who write data.
 func (c *checker) yamlMistakes(err error) {
@@ -106,6 +108,7 @@ func (c *checker) provider(p Provider) {
 	c.parameters(p)
 	c.registrars(p)
 	c.addresses(p.Addresses)
+	c.list(p.List)
 	for i, record := range p.Records {
 		if !slices.Contains([]string{"A", "AAAA", "SRV", "NAPTR"}, record) || slices.Index(p.Records, record) < i {
 			c.mistake(at("records", i), "records: write each of A, AAAA, SRV and NAPTR at most once")
@@ -115,7 +118,7 @@ func (c *checker) provider(p Provider) {
 }
 
 func (c *checker) kind(p Provider) {
-	names, addresses := len(p.Registrars) > 0, len(p.Addresses) > 0
+	names, addresses := len(p.Registrars) > 0, len(p.Addresses) > 0 || p.List != nil
 	want := map[Kind]bool{
 		ByName:           names && !addresses && len(p.Parameters) == 0,
 		ByNameAndAddress: names && addresses && len(p.Parameters) == 0,
@@ -169,26 +172,10 @@ func (c *checker) registrars(p Provider) {
 	}
 }
 
-// unfit are networks that no provider's call can come from over the internet.
-var unfit = func() []netip.Prefix {
-	var list []netip.Prefix
-	for _, text := range []string{
-		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3",
-		"::/8", "fc00::/7", "fe80::/10", "ff00::/8",
-	} {
-		list = append(list, netip.MustParsePrefix(text))
-	}
-	return list
-}()
-
 func (c *checker) addresses(list []string) {
 	var good []netip.Prefix
 	for i, text := range list {
 		prefix, err := policy.ParsePrefix(text)
-		shortest := 8
-		if prefix.Addr().Is6() {
-			shortest = 24
-		}
 		around := slices.IndexFunc(good, func(other netip.Prefix) bool { return other.Overlaps(prefix) })
 		switch {
 		case err != nil || prefix.Addr().Is4In6():
@@ -196,14 +183,25 @@ func (c *checker) addresses(list []string) {
 			continue
 		case prefix != prefix.Masked():
 			c.mistake(at("addresses", i), "%s has bits behind its length: write %s", text, prefix.Masked())
-		case prefix.Bits() < shortest:
-			c.mistake(at("addresses", i), "%s is shorter than /%d and allows too much", text, shortest)
-		case slices.ContainsFunc(unfit, prefix.Overlaps):
-			c.mistake(at("addresses", i), "%s is no public address", text)
+		case feed.Unfit(prefix) != "":
+			c.mistake(at("addresses", i), "%s %s", text, feed.Unfit(prefix))
 		case around >= 0:
 			c.mistake(at("addresses", i), "%s overlaps %s, which is listed too: remove the smaller one", text, good[around])
 		}
 		good = append(good, prefix)
+	}
+}
+
+func (c *checker) list(l *policy.List) {
+	if l == nil {
+		return
+	}
+	u, err := url.Parse(l.URL)
+	if err != nil || u.Scheme != "https" || !host.MatchString(u.Hostname()) || u.User != nil || u.Fragment != "" {
+		c.mistake(at("list", "url"), "%q is no address of a list: write one such as https://www.example.net/addresses.json", l.URL)
+	}
+	if err := feed.CheckFormat(l.Format); err != nil {
+		c.mistake(at("list", "format"), "format: %v", err)
 	}
 }
 

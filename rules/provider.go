@@ -25,6 +25,8 @@ type Provider struct {
 	Registrars []string `yaml:"registrars"`
 	// Addresses are addresses and prefixes that calls come from.
 	Addresses []string `yaml:"addresses"`
+	// List is what the provider publishes for programs, nil if nothing is known.
+	List *policy.List `yaml:"list"`
 	// Records are the types of records that the names are known to have; none =
 	// not known.
 	Records []string `yaml:"records"`

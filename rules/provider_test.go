@@ -59,7 +59,7 @@ func TestReadProvider(t *testing.T) {
 // refused is refused for that reason.
 func TestProviderMistakes(t *testing.T) {
 	for _, test := range []struct{ name, old, with, want string }{
-		{"unknown key", "kind:", "kinds: x\nkind:", `2:1: unknown key "kinds": known are title, kind, parameters (name, means, example), registrars, addresses, records, ports, media, source, checked, confidence, caveat`},
+		{"unknown key", "kind:", "kinds: x\nkind:", `2:1: unknown key "kinds": known are title, kind, parameters (name, means, example), registrars, addresses, list (url, format), records, ports, media, source, checked, confidence, caveat`},
 		{"repeated key", "kind: dns+cidr", "kind: dns+cidr\ntitle: Acme", `3:1: mapping key "title" already defined at line 1`},
 		{"no title", "title: Acme Telephone\n", "", "1:1: title is missing: write the provider's name as people know it"},
 		{"no source", "source: https://acme.example/help/firewall", "source: a friend", "6:9: source is missing: write where the data stands, with its URL"},
@@ -79,6 +79,10 @@ func TestProviderMistakes(t *testing.T) {
 		{"a URI", "edge.acme.example", `"sip:edge.acme.example"`, `3:32: "sip:edge.acme.example" is no domain name in lower case, such as sip.example.net, or {trunk}.example.net with a parameter`},
 		{"a parameter that is not there", "edge.acme.example", `"{trunk}.acme.example"`, `3:32: "{trunk}.acme.example": there is no parameter "trunk"`},
 		{"a strange record", "[A, SRV]", "[A, TXT]", "5:14: records: write each of A, AAAA, SRV and NAPTR at most once"},
+		{"a published list without TLS", "records:", "list: {url: \"http://acme.example/list\", format: lines}\nrecords:", `5:13: "http://acme.example/list" is no address of a list: write one such as https://www.example.net/addresses.json`},
+		{"a published list at an address", "records:", "list: {url: \"https://192.0.2.1/list\", format: lines}\nrecords:", `5:13: "https://192.0.2.1/list" is no address of a list: write one such as https://www.example.net/addresses.json`},
+		{"a published list in no format", "records:", "list: {url: \"https://acme.example/list\", format: xml}\nrecords:", `5:50: format: "xml" is neither lines nor a JSONPath query such as $.prefixes[*].cidr`},
+		{"a published list without a URL", "records:", "list: {format: lines}\nrecords:", `5:7: "" is no address of a list: write one such as https://www.example.net/addresses.json`},
 		{"a list for a text", "title: Acme Telephone", "title: [Acme]", "1:8: a list, a text or keys stand where something else belongs: see the shipped files for the form"},
 		{"a tab", "kind:", "\tkind:", "2:1: not YAML: found a tab character that violates indentation while scanning a plain scalar"},
 	} {

@@ -106,7 +106,7 @@ func Preset(p rules.Provider) (policy.Preset, error) {
 	if err != nil {
 		return policy.Preset{}, err
 	}
-	return policy.Preset{Registrars: p.Registrars, Addresses: prefixes, Parameters: p.Parameters}, nil
+	return policy.Preset{Registrars: p.Registrars, Addresses: prefixes, List: p.List, Parameters: p.Parameters}, nil
 }
 
 // Parse reads and checks a policy, with what this version offers. name is the file's

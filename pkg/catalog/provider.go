@@ -22,6 +22,7 @@ type Provider struct {
 	Parameters []policy.Parameter `json:"parameters"`
 	Registrars []string           `json:"registrars"`
 	Addresses  []string           `json:"addresses"`
+	List       *policy.List       `json:"list,omitempty"`
 	Records    []string           `json:"records"`
 	Ports      string             `json:"ports,omitempty"`
 	Media      string             `json:"media,omitempty"`
@@ -37,7 +38,7 @@ type Provider struct {
 func Describe(p rules.Provider, now time.Time) Provider {
 	return Provider{
 		p.Name, p.Title, p.Kind, append([]policy.Parameter{}, p.Parameters...),
-		append([]string{}, p.Registrars...), append([]string{}, p.Addresses...), append([]string{}, p.Records...),
+		append([]string{}, p.Registrars...), append([]string{}, p.Addresses...), p.List, append([]string{}, p.Records...),
 		p.Ports, p.Media, p.Source, p.Checked, p.Confidence, p.Caveat,
 		strings.Join(p.PolicyLines(p.Examples()), "\n"), append([]string{}, p.Warnings(now)...),
 	}
@@ -51,6 +52,9 @@ func (r Provider) KnownBy() string {
 	}
 	if n := len(r.Addresses); n > 0 {
 		parts = append(parts, notice.Count(n, "prefix"))
+	}
+	if r.List != nil {
+		parts = append(parts, "a list")
 	}
 	for _, p := range r.Parameters {
 		parts = append(parts, "and your "+p.Name)

@@ -168,6 +168,7 @@ iptables. It touches nothing else.`,
 		reportCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
 		whyCommand(a),
+		phonesCommand(a),
 		demoCommand(a), versionCommand(a), manCommand(a),
 	)
 	a.complete(root)

@@ -14,6 +14,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
+	"github.com/ringfence/ringfence/pkg/site"
 )
 
 // candidates are what an argument or a flag may be. What cannot be read has none.
@@ -35,7 +36,7 @@ var completed = []struct {
 	{"resolve", "", policyNames},
 	{"why", "proto", fixed("udp", "tcp", "sctp", "dccp", "udplite")},
 	{"why", "in", interfaces},
-	{"refresh", "accept-large", policyNames},
+	{"refresh", "accept-large", policyNamesAndLists},
 	{"apply", "allow-empty", policyProviders},
 	{"rollback", "allow-empty", policyProviders},
 	{"init", "provider", presetNames},
@@ -136,6 +137,18 @@ func policyNames(a *app, c *cobra.Command, _ []string) []string {
 	var words []string
 	for _, n := range compile.Names(p.Policy) {
 		words = append(words, n.Host)
+	}
+	return words
+}
+
+func policyNamesAndLists(a *app, c *cobra.Command, args []string) []string {
+	words := policyNames(a, c, args)
+	p, err := readPolicy(c.Context(), a.policyPath)
+	if err != nil {
+		return nil
+	}
+	for _, l := range site.Lists(p.Policy) {
+		words = append(words, l.URL)
 	}
 	return words
 }

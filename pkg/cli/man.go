@@ -20,7 +20,7 @@ environment the pages have that date.`,
 		Example: `  ringfence man /usr/local/share/man/man8`,
 		Args:    oneArgument("a folder, such as /usr/local/share/man/man8"),
 		RunE: func(c *cobra.Command, args []string) error {
-			names, err := manual.Write(c.Root(), args[0], fence.DefaultPolicy)
+			names, err := manual.Write(c.Root(), version(), args[0], fence.DefaultPolicy)
 			if err != nil {
 				return err
 			}

@@ -73,6 +73,7 @@ func printers(t *testing.T, text string) map[string]func(a *app) {
 	var p plan.Plan
 	var notices []notice.Notice
 	var bans []report.Banned
+	var phones []report.Registered
 	var found []resolve.Report
 	var mistakes policy.Mistakes
 	var rolledBack fence.RolledBack
@@ -86,7 +87,7 @@ func printers(t *testing.T, text string) map[string]func(a *app) {
 	var totals report.Totals
 	var draft policy.Draft
 	for _, v := range []any{
-		&s, &p, &notices, &bans, &found, &mistakes, &rolledBack, &moves, &generation, &findings, &makers, &provider, &signatures, &message, &totals, &draft,
+		&s, &p, &notices, &bans, &phones, &found, &mistakes, &rolledBack, &moves, &generation, &findings, &makers, &provider, &signatures, &message, &totals, &draft,
 	} {
 		fill(t, reflect.ValueOf(v).Elem(), text, 4)
 	}
@@ -102,6 +103,7 @@ func printers(t *testing.T, text string) map[string]func(a *app) {
 		"plan":         func(a *app) { view.Plan(a.stdout, &p) },
 		"notices":      func(a *app) { a.printAll(notices) },
 		"bans":         func(a *app) { view.Bans(a.stdout, bans) },
+		"phones":       func(a *app) { view.Registered(a.stdout, phones) },
 		"resolve":      func(a *app) { view.Resolved(a.stdout, found) },
 		"moves":        func(a *app) { view.Moves(a.stdout, moves) },
 		"history":      func(a *app) { view.History(a.stdout, []report.Generation{generation}) },

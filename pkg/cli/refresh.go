@@ -36,7 +36,7 @@ name had no good answer or there is an alarm.`,
 		Args:    noArguments,
 		RunE:    func(c *cobra.Command, _ []string) error { return runRefresh(c.Context(), a, o, verbose) },
 	}
-	c.Flags().StringArrayVar(&o.Large, "accept-large", nil, "accept the answers for this `name` although they have more than 64 records, now and later up to this number")
+	c.Flags().StringArrayVar(&o.Large, "accept-large", nil, "accept the answers for this `name` although they have more than 64 records, now and later up to this number; a provider's list goes by its URL")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "write everything that is wrong, not only what is new since the last run")
 	return c
 }

@@ -44,7 +44,7 @@ func recorded(t *testing.T, s *site, now time.Time) (at time.Time) {
 	}
 	tally.Count(at, "dropped_unknown", 700)
 	tally.Count(at, "allowed_provider", 42)
-	aside, err := events.Store{Path: filepath.Join(s.state(), "events.db"), Keep: 30 * 24 * time.Hour}.Write(&tally, now)
+	aside, err := (&events.Store{Path: filepath.Join(s.state(), "events.db"), Keep: 30 * 24 * time.Hour}).Write(&tally, now)
 	if aside != nil {
 		t.Fatal(aside)
 	}

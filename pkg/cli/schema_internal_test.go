@@ -24,8 +24,9 @@ import (
 var objects = map[string]reflect.Type{
 	"plan": reflect.TypeFor[report.Plan](), "status": reflect.TypeFor[report.Status](), "error": reflect.TypeFor[report.Error](),
 	"ban": reflect.TypeFor[report.Banned](), "bans": reflect.TypeFor[[]report.Banned](), "dropped": reflect.TypeFor[[]report.Dropped](),
-	"why":   reflect.TypeFor[report.Why](),
-	"check": reflect.TypeFor[report.Checked](), "confirm": reflect.TypeFor[report.Confirmed](),
+	"why":        reflect.TypeFor[report.Why](),
+	"registered": reflect.TypeFor[[]report.Registered](),
+	"check":      reflect.TypeFor[report.Checked](), "confirm": reflect.TypeFor[report.Confirmed](),
 	"history": reflect.TypeFor[[]report.Generation](), "generation": reflect.TypeFor[report.WholeGeneration](), "moves": reflect.TypeFor[[]report.Move](),
 	"doctor": reflect.TypeFor[[]doctor.Finding](), "resolve": reflect.TypeFor[[]resolve.Report](), "init": reflect.TypeFor[report.Draft](),
 	"demo": reflect.TypeFor[demo.Report](), "man": reflect.TypeFor[report.Files](), "version": reflect.TypeFor[report.Version](),
@@ -42,6 +43,7 @@ var printed = map[string][]string{
 	"why":        {"why"},
 	"dropped":    {"dropped"},
 	"report":     {"report"},
+	"phones":     {"registered"},
 	"signatures": {"signatures"}, "signatures test": {"message", "capture"}, "providers": {"providers"}, "providers show": {"provider"},
 	"providers check": {"provider"}, "phone": {"phone", "phones"}, "phone list": {"phones"}, "demo": {"demo"}, "version": {"version"}, "man": {"man"},
 	"run": nil, "metrics": nil, "watchdog": nil, "completion": nil, "help": nil, // they print no object

@@ -83,7 +83,7 @@ func (f family) from(kind string) ruleset.Source { return ruleset.Source{V6: f.v
 func (f family) mayHold(kind string) bool {
 	names := len(f.policy.Trusted.Hosts) > 0
 	if kind == "providers" {
-		names = slices.ContainsFunc(f.policy.Providers, namesHosts)
+		names = slices.ContainsFunc(f.policy.Providers, mayGrow)
 	}
 	return names || f.holds(kind)
 }
@@ -161,8 +161,9 @@ func (f family) userAgents() bool {
 	return true
 }
 
-func namesHosts(p policy.Provider) bool {
-	return slices.ContainsFunc(p.Registrars, func(r policy.Registrar) bool { return r.Host != "" })
+// mayGrow reports whether a provider can have addresses that are not known yet.
+func mayGrow(p policy.Provider) bool {
+	return p.List != nil || slices.ContainsFunc(p.Registrars, func(r policy.Registrar) bool { return r.Host != "" })
 }
 
 // holds reports whether the policy puts an address into the family's set of a kind.

@@ -153,7 +153,7 @@ func (d *Daemon) Ask() func(context.Context) func(context.Context) error {
 			if !d.report(ctx, o, err) {
 				return err
 			}
-			d.log.Debug("asked for names", "names", len(answers), "changed", plan.Summary(o.Plan))
+			d.log.Debug("asked for names", "names", len(answers.Names), "lists", len(answers.Lists), "changed", plan.Summary(o.Plan))
 			d.changes(o.Plan)
 			return nil
 		}

@@ -178,18 +178,20 @@ func formerly(f *session, list []Dropped) map[netip.Addr]*site.Former {
 			former[a] = &site.Former{As: as, Until: until}
 		}
 	}
-	asked := map[netip.Addr]bool{}
-	for _, d := range list {
-		asked[d.Address] = true
-	}
 	moves, err := f.Moves()
 	if err != nil {
 		f.Log.Info("read which addresses have come and gone", "error", err)
 	}
 	for _, m := range moves {
-		if m.Gone && asked[m.Address] {
-			owner, _, _ := strings.Cut(m.Reason, ":")
-			note(m.Address, owner, m.Time)
+		if !m.Gone {
+			continue
+		}
+		owner, _, _ := strings.Cut(m.Reason, ":")
+		network := m.network()
+		for _, d := range list {
+			if network.Contains(d.Address) {
+				note(d.Address, owner, m.Time)
+			}
 		}
 	}
 	if err := formerGenerations(f, list, note); err != nil {
@@ -218,7 +220,7 @@ func formerGenerations(f *session, list []Dropped, note func(a netip.Addr, as st
 		var origins *ruleset.Origins
 		for _, d := range list {
 			was, before := allowed[d.Address]
-			switch is := lets(&state, d.Address); {
+			switch is := allows(&state, nil, d.Address); {
 			case is && origins == nil:
 				origins = new(originsThen(f, entry))
 				fallthrough
@@ -231,11 +233,6 @@ func formerGenerations(f *session, list []Dropped, note func(a netip.Addr, as st
 		}
 	}
 	return nil
-}
-
-// lets reports whether a state lets an address in.
-func lets(s *ruleset.State, a netip.Addr) bool {
-	return s.Sets["providers"+familyOf(a)].Contains(a) || s.Sets["trusted"+familyOf(a)].Contains(a)
 }
 
 // ownerOf says whose address it was.

@@ -54,6 +54,8 @@ type World struct {
 	Servers func() (resolve.Servers, error)
 	Hosts   func() (resolve.Hosts, error)
 	Lookup  func(servers resolve.Servers) (first, again resolve.Lookup)
+	// Fetch asks for a list that a provider publishes; nil leaves lists out.
+	Fetch func(ctx context.Context, l resolve.List, tag resolve.ListTag) resolve.ListResult
 	// Network, Condition and Others are what the doctor looks at.
 	Network   func() (host.Facts, error)
 	Condition func(stateFolder string) host.Condition
@@ -294,10 +296,13 @@ func (f *session) siteBefore(s *site.Site, newest *journal.Entry, memory resolve
 // askTime is the time limit for asking for all names.
 const askTime = 20 * time.Second
 
-// ask resolves all names of the site. It must not be called with the lock held, so the
-// memory that it uses may be out of date: it only decides whether to ask twice.
+// ask resolves all names of the site and fetches its lists. It must not be called with
+// the lock held, so the memory that it uses may be out of date: it only decides whether to
+// ask twice.
 func (f *session) ask(ctx context.Context, s *site.Site, remembered resolve.Memory, large []string) {
 	s.Asked = true
+	lists := f.beginFetch(ctx, s.Settings().Lists, remembered, large)
+	defer func() { s.Lists = lists() }()
 	if targets := site.Targets(s.Policy); len(targets) > 0 {
 		s.Answers = askAbout(ctx, f, resolve.Inquiry{Targets: targets, Memory: remembered, Settings: s.Settings(), Large: large}, s.Policy.DNS.Servers)
 	}

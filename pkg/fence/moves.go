@@ -9,15 +9,27 @@ import (
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
-// Moved is an address that answers have let in or shut out without a new generation.
+// Moved is an address or network that answers have let in or shut out without a new generation.
 type Moved struct {
-	Time    time.Time  `json:"time"`
-	Address netip.Addr `json:"address"`
-	Gone    bool       `json:"gone,omitempty"`
+	Time    time.Time `json:"time"`
+	Address string    `json:"address"`
+	Gone    bool      `json:"gone,omitempty"`
 	// Reason says by which name it is or was allowed, and for whom.
 	Reason     string `json:"reason"`
 	Command    string `json:"command"`
 	Generation int    `json:"generation"` // in force then
+}
+
+// network is the address or network as a prefix, the zero one if it is neither.
+func (m Moved) network() netip.Prefix {
+	if p, err := netip.ParsePrefix(m.Address); err == nil {
+		return p
+	}
+	a, err := netip.ParseAddr(m.Address)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return whole(a)
 }
 
 // mostMoved is how many moves are kept.

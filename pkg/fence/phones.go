@@ -2,13 +2,14 @@ package fence
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/events"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -181,7 +182,7 @@ func (f memoryOfPhones) restore(ctx context.Context, kernel backend.Kernel) erro
 // putBack does that, and reports why it could not.
 func (f memoryOfPhones) putBack(ctx context.Context, kernel backend.Kernel) {
 	if err := f.restore(ctx, kernel); err != nil {
-		f.Notice.Warn(notice.NotAllowedAgain, "phones may have to register again, and bans may have ended: %v", err)
+		f.Notice.Warn(notice.NotLearnedAgain, "phones may have to register again, and bans may have ended: %v", err)
 	}
 }
 
@@ -202,12 +203,12 @@ func forgets(p *plan.Plan) bool {
 type Registered struct {
 	Address netip.Addr
 	Port    uint16 // 0 = every port
-	Since   time.Time
-	Until   time.Time
+	// Since is when the PBX has accepted it first, as far as anybody has looked, and
+	// Until when it is out unless it is accepted again.
+	Since, Until time.Time
+	// UserAgent is what it has sent when it was dropped once, "" if that is not known.
+	UserAgent string
 }
-
-// ErrNoRegister says that phones are not let in by registration here.
-var ErrNoRegister = errors.New("the policy in force lets nobody in for having registered")
 
 // Phones lists the phones that are let in because the PBX has accepted them.
 func (f *Fence) Phones(ctx context.Context) ([]Registered, error) {
@@ -216,8 +217,8 @@ func (f *Fence) Phones(ctx context.Context) ([]Registered, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !learns(have) {
-		return nil, notice.WithHint(ErrNoRegister, "it needs unknown.action: register, and ringfence apply")
+	if have.Exists && !learns(have) {
+		f.Notice.Note(notice.NobodyRegisters, "nobody is let in for having registered: that needs unknown.action: register in the policy")
 	}
 	life, err := f.life()
 	if err != nil {
@@ -225,18 +226,41 @@ func (f *Fence) Phones(ctx context.Context) ([]Registered, error) {
 	}
 	var saved learned
 	if err := journal.Read(f.Journal, journal.PhonesFile, &saved); err != nil {
-		f.Notice.Warn(notice.StateDamaged, "%v; since when phones are known is not", err)
+		f.Notice.Warn(notice.StateDamaged, "%v; since when phones are in is not known", err)
 	}
 	l, err := f.phones().now(ctx, kernel, life, saved.later(f.Now()))
 	if err != nil {
 		return nil, fmt.Errorf("read phones: %w", err)
 	}
+	agents := f.userAgents(l.Phones)
 	var list []Registered
 	for _, p := range l.Phones {
 		until := l.At.Time.Add(time.Duration(p.Left)).Round(time.Second)
-		list = append(list, Registered{p.Address, p.Port, p.Since, until})
+		list = append(list, Registered{p.Address, p.Port, p.Since, until, agents[p.Address]})
 	}
 	return list, nil
+}
+
+// userAgents returns the last User-Agent that each phone's address has sent in a packet
+// that was dropped: the others are not looked at.
+func (f *Fence) userAgents(phones []learnedPhone) map[netip.Addr]string {
+	agents, last := map[netip.Addr]string{}, map[netip.Addr]time.Time{}
+	for _, p := range phones {
+		agents[p.Address] = ""
+	}
+	if len(agents) == 0 {
+		return agents
+	}
+	err := events.Read(filepath.Join(f.StateDir, "events.db"), time.Time{}, time.Time{}, func(r events.Record) error {
+		if _, ok := agents[r.Source]; ok && r.UserAgent != "" && !r.Last.Before(last[r.Source]) {
+			agents[r.Source], last[r.Source] = r.UserAgent, r.Last
+		}
+		return nil
+	})
+	if err != nil {
+		f.Log.Info("read the User-Agents of phones", "error", err)
+	}
+	return agents
 }
 
 // learns reports whether a table lets phones in that have registered.

@@ -315,12 +315,23 @@ func (r *Reconciler) Due() time.Duration {
 	for _, t := range site.Targets(r.site.Policy) {
 		due = min(due, r.memory.Due(t, now))
 	}
+	if r.fence.Fetch != nil {
+		for _, l := range site.Lists(r.site.Policy) {
+			due = min(due, r.memory.ListDue(l.URL, now))
+		}
+	}
 	return due
 }
 
-// Ask returns a function that asks for the names that are due or soon will be. It runs
-// concurrently with the other methods. Ask returns nil if there is nothing to ask.
-func (r *Reconciler) Ask() func(context.Context) []resolve.Result {
+// Answers are what Ask has found out.
+type Answers struct {
+	Names []resolve.Result
+	Lists []resolve.ListResult
+}
+
+// Ask returns a function that asks for the names and lists that are due or soon will be.
+// It runs concurrently with the other methods. Ask returns nil if there is nothing to ask.
+func (r *Reconciler) Ask() func(context.Context) Answers {
 	if r.site == nil {
 		return nil
 	}
@@ -333,10 +344,20 @@ func (r *Reconciler) Ask() func(context.Context) []resolve.Result {
 			q.Targets = append(q.Targets, t)
 		}
 	}
+	var lists []resolve.List
+	for _, l := range q.Settings.Lists {
+		if r.again || r.memory.ListDue(l.URL, now) <= soon {
+			lists = append(lists, l)
+		}
+	}
 	if r.again {
 		r.again, r.askedAgain = false, now
 	}
-	return func(ctx context.Context) []resolve.Result { return askAbout(ctx, &r.fence.session, q, servers) }
+	return func(ctx context.Context) Answers {
+		fetched := r.fence.beginFetch(ctx, lists, q.Memory, nil)
+		names := askAbout(ctx, &r.fence.session, q, servers)
+		return Answers{names, fetched()}
+	}
 }
 
 // askAgainAfter is the least time between two times that all names are asked for because
@@ -346,13 +367,13 @@ const askAgainAfter = 10 * time.Second
 // AskAgain makes all names due, because others may answer now than before.
 func (r *Reconciler) AskAgain() { r.again = true }
 
-// Learn puts answers into force. They are about names only, so it does not matter for
+// Learn puts answers into force. They are about names and lists only, so it does not matter for
 // which generation they were asked.
-func (r *Reconciler) Learn(ctx context.Context, answers []resolve.Result) (Outcome, error) {
+func (r *Reconciler) Learn(ctx context.Context, answers Answers) (Outcome, error) {
 	var o Outcome
 	err := r.locked(ctx, &o, func() error {
 		s := *r.site
-		s.Answers, s.Asked = answers, true
+		s.Answers, s.Lists, s.Asked = answers.Names, answers.Lists, true
 		before := s
 		before.Memory = r.memory
 		if err := r.sync(ctx, &s, &o, func() { r.save(s.Whole(), r.fence.Now()) }); err != nil {

@@ -53,6 +53,9 @@ type Status struct {
 	Providers []Allowed
 	Trusted   []Address
 	ByHand    []ByHand
+	// Phones is how many phones are let in because they have registered, nil if the
+	// table lets none in for that.
+	Phones *int
 	// Banned is how many addresses are banned for a time.
 	Banned  int
 	Refresh resolve.Refreshed
@@ -97,6 +100,13 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	if have.Exists {
 		if err := r.readTable(ctx, kernel); err != nil {
 			return nil, err
+		}
+		if learns(have) {
+			phones, err := kernel.Phones(ctx)
+			if err != nil {
+				return nil, err
+			}
+			r.Phones = new(len(phones))
 		}
 	}
 	newest, err := f.newest()
@@ -209,6 +219,12 @@ func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memo
 			a := Address{Prefix: o.Prefix, From: o.Name, Via: o.Via}
 			if o.Name == "" {
 				a.From, a.Via = o.Via, ""
+				if listed, ok := memory.Listed(o.Via, o.Prefix); ok {
+					a.LastSeen = &listed.LastSeen
+					if !listed.MissingSince.IsZero() {
+						a.Missing = &listed.MissingSince
+					}
+				}
 			} else if known, ok := memory.Find(o.Name, set == "providers", o.Prefix.Addr()); ok {
 				a.LastSeen = &known.LastSeen
 				if !known.MissingSince.IsZero() {

@@ -12,6 +12,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/feed/https"
 	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/host/system"
 	"github.com/ringfence/ringfence/pkg/iptables"
@@ -44,6 +45,7 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 			}
 			return client.Lookup, client.Again
 		},
+		Fetch:     fetcher(https.New()),
 		Network:   system.Facts,
 		Folder:    system.Folder,
 		Condition: func(stateFolder string) host.Condition { return system.Condition(log, stateFolder) },

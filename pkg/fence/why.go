@@ -44,7 +44,7 @@ func (f *Fence) Why(ctx context.Context, q site.Question) (site.Answer, error) {
 		f.Log.Info("read which addresses have come and gone", "error", err)
 	}
 	for _, m := range moves {
-		if m.Address == q.Address {
+		if m.network().Contains(q.Address) {
 			live.Moves = append(live.Moves, site.Move{Time: m.Time, Gone: m.Gone, Reason: m.Reason})
 		}
 	}

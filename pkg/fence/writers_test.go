@@ -122,7 +122,7 @@ func (w *writer) write(t *testing.T, address string) error {
 		return nil
 	})
 	if err == nil {
-		_, err = w.Learn(t.Context(), []resolve.Result{answers(), answers()})
+		_, err = w.Learn(t.Context(), fence.Answers{Names: []resolve.Result{answers(), answers()}})
 	}
 	if err == nil {
 		w.last = address

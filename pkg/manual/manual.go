@@ -20,17 +20,18 @@ import (
 )
 
 // Write writes a page for each command below root, and one for the policy file, into a
-// folder, which must exist. It returns their names. policyFile is where the policy is.
-func Write(root *cobra.Command, folder, policyFile string) ([]string, error) {
+// folder, which must exist. It returns their names. version is that of the program, and
+// policyFile is where the policy is.
+func Write(root *cobra.Command, version, folder, policyFile string) ([]string, error) {
 	date, err := buildDate()
 	if err != nil {
 		return nil, err
 	}
-	pages, err := commandPages(root, date)
+	pages, err := commandPages(root, version, date)
 	if err != nil {
 		return nil, err
 	}
-	pages = append(pages, page{root.Name() + "-policy.5", policyPage(root.Version, policyFile, date)})
+	pages = append(pages, page{root.Name() + "-policy.5", policyPage(version, policyFile, date)})
 	var names []string
 	for _, p := range pages {
 		if err := renameio.WriteFile(filepath.Join(folder, p.name), p.text, 0o644, renameio.IgnoreUmask()); err != nil {
@@ -47,9 +48,9 @@ type page struct {
 }
 
 // commandPages are those of a command and of all below it that users see.
-func commandPages(c *cobra.Command, date time.Time) ([]page, error) {
+func commandPages(c *cobra.Command, version string, date time.Time) ([]page, error) {
 	c.DisableAutoGenTag = true
-	header := &doc.GenManHeader{Section: "8", Date: &date, Source: "ringfence " + c.Root().Version, Manual: "System administration"}
+	header := &doc.GenManHeader{Section: "8", Date: &date, Source: "ringfence " + version, Manual: "System administration"}
 	var text bytes.Buffer
 	if err := doc.GenMan(c, header, &text); err != nil {
 		return nil, fmt.Errorf("write manual: %w", err)
@@ -59,7 +60,7 @@ func commandPages(c *cobra.Command, date time.Time) ([]page, error) {
 		if !sub.IsAvailableCommand() {
 			continue
 		}
-		more, err := commandPages(sub, date)
+		more, err := commandPages(sub, version, date)
 		if err != nil {
 			return nil, err
 		}

@@ -52,6 +52,8 @@ const (
 	GuardRefuses          Code = "guard-refuses"           // apply would be refused
 	NothingDone           Code = "nothing-done"            // why nothing was done
 	NotAllowedAgain       Code = "not-allowed-again"       // an allowance by hand that the kernel has lost
+	NotLearnedAgain       Code = "not-learned-again"       // phones and bans that the kernel has lost
+	NobodyRegisters       Code = "nobody-registers"        // the policy lets no phone in for having registered
 	Undone                Code = "undone"                  // a generation that was not confirmed
 	BanHasNoEffect        Code = "ban-has-no-effect"       // an address of bans.addresses that a name stands for
 	SavedRules            Code = "saved-rules"             // rules that the host saves, with ringfence's

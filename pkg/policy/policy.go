@@ -61,7 +61,14 @@ type Provider struct {
 	Preset     string // the preset that it names, or ""
 	Registrars []Registrar
 	Addresses  []Address
+	List       *List            // of the preset, nil for none
 	DNS        []netip.AddrPort // asked for this provider's names; none = DNS.Servers
+}
+
+// List is a list of addresses that a provider publishes.
+type List struct {
+	URL    string `yaml:"url" json:"url"`
+	Format string `yaml:"format" json:"format"` // as pkg/feed reads it
 }
 
 // Registrar is a registrar, an outbound proxy or a SIP domain.
@@ -211,6 +218,7 @@ type Preset struct {
 	// parameter of that name.
 	Registrars []string
 	Addresses  []netip.Prefix
+	List       *List
 	Parameters []Parameter
 }
 

@@ -29,7 +29,7 @@ func (c *checker) preset(f providerFile, with scalar, p *Provider, allowed *allo
 		c.mistake(s, "preset %q cannot be read: %v", s.text, err)
 		return
 	}
-	p.Preset = s.text
+	p.Preset, p.List = s.text, preset.List
 	values, ok := c.values(f, preset)
 	for _, a := range preset.Addresses {
 		p.Addresses = append(p.Addresses, Address{a, "preset " + s.text})

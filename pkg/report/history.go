@@ -1,7 +1,6 @@
 package report
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +14,7 @@ import (
 type Move struct {
 	Time       time.Time   `json:"time"`
 	Action     plan.Action `json:"action"`
-	Address    netip.Addr  `json:"address"`
+	Address    string      `json:"address"`
 	Reason     string      `json:"reason"`
 	Command    string      `json:"command"`
 	Generation int         `json:"generation"`

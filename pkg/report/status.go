@@ -35,7 +35,9 @@ type Status struct {
 	Providers     []Provider `json:"providers"`
 	Trusted       []Address  `json:"trusted"`
 	// Allowed are the addresses that are allowed by hand.
-	Allowed  []Banned          `json:"allowed"`
+	Allowed []Banned `json:"allowed"`
+	// Phones is how many are let in because they have registered, null if none can be.
+	Phones   *int              `json:"phones"`
 	Counters map[string]uint64 `json:"counters"`
 	Dropped  Latest            `json:"dropped"`
 	Refresh  Refresh           `json:"refresh"`
@@ -113,7 +115,7 @@ func Line(s *fence.Status) string {
 func StatusOf(s *fence.Status) *Status {
 	r := &Status{
 		Alarms: append([]site.Alarm{}, s.Alarms...), Fence: s.Table, Mode: "none", Backend: s.Backend.Name,
-		Engine: string(s.Engine), EngineWhy: s.EngineWhy, Signatures: s.Hits,
+		Engine: string(s.Engine), EngineWhy: s.EngineWhy, Signatures: s.Hits, Phones: s.Phones,
 		Generation: s.Generation, Down: s.Down, Drift: s.Differences > 0, PolicyChanged: s.PolicyChanged,
 		Providers: []Provider{}, Trusted: addresses(s.Trusted), Allowed: ByHand(s.ByHand), Counters: map[string]uint64{},
 		Refresh: Refresh{OK: true, Failures: []resolve.Problem{}}, LeftOut: []LeftOut{},

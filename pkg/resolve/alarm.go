@@ -67,6 +67,7 @@ const (
 	AskRegularly    WayOutKind = "ask-regularly"     // have names asked for regularly
 	LimitName       WayOutKind = "limit-name"        // see what is behind it; list its networks instead
 	RepairServer    WayOutKind = "repair-server"     // repair the name server
+	ReachList       WayOutKind = "reach-list"        // let the host reach the list
 )
 
 // A name counts as gone after this many answers in a row that say so, over at least
@@ -106,7 +107,7 @@ func (m Memory) Alarms(settings Settings, now Moment) []Alarm {
 		alarms = append(alarms, k.contradicted()...)
 		alarms = append(alarms, k.stale(settings.StaleAlarm, now, gone)...)
 	}
-	return alarms
+	return append(alarms, m.listAlarms(settings, now)...)
 }
 
 func (k Known) kept() Alarm {

@@ -31,7 +31,7 @@ import (
 // the clock that only goes forward. Learn is pure.
 func (m Memory) Learn(results []Result, settings Settings, now Moment) Memory {
 	next := NewMemory()
-	next.Refresh.Time = m.Refresh.Time
+	next.Refresh.Time, next.Lists = m.Refresh.Time, m.Lists
 	if len(results) > 0 || len(settings.Names) == 0 {
 		next.Refresh.Time = now.Time
 	}
@@ -52,6 +52,7 @@ func (m Memory) Learn(results []Result, settings Settings, now Moment) Memory {
 		next.Names = append(next.Names, known)
 		next.Refresh.Failures = append(next.Refresh.Failures, problems...)
 	}
+	next.Refresh.Failures = append(next.Refresh.Failures, m.Refresh.ofLists()...)
 	next.Refresh.OK = len(next.Refresh.Failures) == 0
 	return next
 }

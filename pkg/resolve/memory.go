@@ -12,9 +12,10 @@ import (
 // Memory is what all answers so far have shown, and the content of the file
 // addresses.json. NewMemory makes an empty one.
 type Memory struct {
-	Version int       `json:"version"`
-	Names   []Known   `json:"names"`
-	Refresh Refreshed `json:"refresh"`
+	Version int         `json:"version"`
+	Names   []Known     `json:"names"`
+	Lists   []KnownList `json:"lists,omitempty"`
+	Refresh Refreshed   `json:"refresh"`
 }
 
 // memoryVersion is the version of the file that this code writes. It can also read
@@ -174,6 +175,11 @@ func (m Memory) Check() error {
 			}
 		}
 	}
+	for _, k := range m.Lists {
+		if err := k.check(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -300,15 +306,19 @@ func (m Memory) Merge(other Memory) Memory {
 			merged.Names[i] = k
 		}
 	}
+	merged.Lists = mergeLists(m.Lists, other.Lists)
 	return merged
 }
 
-// Only returns what m remembers about the targets. Without returns what it remembers
-// about others.
+// Only returns what m remembers about the targets, and about lists. Without returns what
+// it remembers about other targets, and about no list.
 func (m Memory) Only(targets []Target) Memory { return m.where(targets, true) }
 
 // Without is described at Only.
-func (m Memory) Without(targets []Target) Memory { return m.where(targets, false) }
+func (m Memory) Without(targets []Target) Memory {
+	m.Lists = nil
+	return m.where(targets, false)
+}
 
 func (m Memory) where(targets []Target, among bool) Memory {
 	some := m
@@ -379,6 +389,9 @@ func (m Memory) facts() string {
 		for _, a := range k.Questions {
 			fmt.Fprintln(&b, a.Name, a.Type, a.Error, a.Accepted, min(a.Gone, goneTimes))
 		}
+	}
+	for _, k := range m.Lists {
+		k.writeFacts(&b)
 	}
 	return b.String()
 }

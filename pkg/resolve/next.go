@@ -26,24 +26,29 @@ func nextLookup(o *observation, failures int, waiting bool) time.Duration {
 		wait = o.settings.Min
 	}
 	if failures > 0 {
-		retry := min(firstRetry<<min(failures-1, 10), longestWait)
+		retry := retryAfter(failures)
 		if len(o.found) == 0 || retry < wait {
-			return min(retry+jitter(o, retry/10), longestWait)
+			return min(retry+jitter(o.known.Name, o.now, retry/10), longestWait)
 		}
 	}
-	return wait + jitter(o, wait/10)
+	return wait + jitter(o.known.Name, o.now, wait/10)
+}
+
+// retryAfter is the time to the next try after some failures in a row.
+func retryAfter(failures int) time.Duration {
+	return min(firstRetry<<min(failures-1, 10), longestWait)
 }
 
 // jitter returns a time of at most most. It differs by name, lookup and host, so that
 // not all ask at the same moment.
-func jitter(o *observation, most time.Duration) time.Duration {
+func jitter(name string, now Moment, most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0
 	}
 	h := fnv.New64a()
-	h.Write([]byte(o.known.Name))
-	h.Write([]byte(o.now.Boot))
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(o.now.Time.UnixNano())))
+	h.Write([]byte(name))
+	h.Write([]byte(now.Boot))
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(now.Time.UnixNano())))
 	return time.Duration(h.Sum64() % uint64(most))
 }
 

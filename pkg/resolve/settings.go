@@ -10,6 +10,8 @@ type Settings struct {
 	// Names are all names of the policy. What is remembered about others is forgotten,
 	// and their addresses are removed at once.
 	Names []Name
+	// Lists are the published lists of the policy's providers; the same goes for them.
+	Lists []List
 	// Filter says which addresses are rejected.
 	Filter AddressFilter
 	// Hold is how long an address is kept that good answers lack.

@@ -70,6 +70,11 @@ func (s *Site) judges(name string) bool {
 func failedProviders(p *policy.Policy, failures []resolve.Problem) map[string]string {
 	failed := map[string]string{}
 	for _, provider := range p.Providers {
+		for _, problem := range failures {
+			if provider.List != nil && problem.Type == resolve.ListType && problem.Name == provider.List.URL {
+				failed[provider.Name] = ProblemText(problem)
+			}
+		}
 		for _, r := range provider.Registrars {
 			for _, problem := range failures {
 				if problem.Target.Registrar && problem.Target.Name == r.Host && failed[provider.Name] == "" {

@@ -35,7 +35,9 @@ type Site struct {
 	// question was asked.
 	Answers []resolve.Result
 	Asked   bool
-	Memory  resolve.Memory // of the policy's names
+	// Lists are the answers of the servers of published lists.
+	Lists  []resolve.ListResult
+	Memory resolve.Memory // of the policy's names
 	// Retired is the memory of other names, which a rollback may need.
 	Retired resolve.Memory
 	// Classifier is what is known about the classifier.
@@ -52,11 +54,15 @@ func (s *Site) Remember(old resolve.Memory, now resolve.Moment) {
 	targets := Targets(s.Policy)
 	s.Memory = old.Only(targets)
 	s.Retired = old.Without(targets).SeenSince(now.Time.Add(-keepRetired))
+	s.Retired.Lists = old.ListsBut(Lists(s.Policy), now.Time.Add(-keepRetired))
 	if s.Asked {
 		s.Memory = s.Memory.Learn(s.Answers, s.Settings(), now)
 	} else {
 		s.Memory = s.Memory.Filtered(AddressFilter(s.Policy, s.Host))
 	}
+	s.Memory = s.Memory.LearnLists(s.Lists, resolve.Settings{
+		Lists: Lists(s.Policy), Hold: s.Policy.DNS.Hold, Max: s.Policy.DNS.Max,
+	}, now)
 }
 
 // Whole returns the memory of all names, the retired ones included.
@@ -67,6 +73,7 @@ func (s *Site) Settings() resolve.Settings {
 	dns := s.Policy.DNS
 	settings := resolve.Settings{
 		Filter: AddressFilter(s.Policy, s.Host),
+		Lists:  Lists(s.Policy),
 		Hold:   dns.Hold, Min: dns.Min, Max: dns.Max, StaleAlarm: dns.StaleAlarm,
 	}
 	names := NamesOf(s.Policy)
@@ -141,7 +148,7 @@ func (s *Site) Compile() (*ruleset.State, ruleset.Origins) {
 	}
 	host := s.Host
 	host.Classified = s.Classifier.Desired.Interfaces()
-	state, origins := compile.State(s.Policy, addresses, host)
+	state, origins := compile.State(withListed(s.Policy, s.Memory), addresses, host)
 	state.Classifier = s.Classifier.Desired
 	return state, origins
 }
@@ -211,7 +218,7 @@ func (s *Site) FromMemory() int {
 // Size says how many addresses the policy's names have, and whether anything is dropped.
 func (s *Site) Size() string {
 	names := len(Targets(s.Policy))
-	size := sizeText(names, s.Memory.Count())
+	size := sizeText(names, s.Memory.Count()) + listsText(s.Memory)
 	if s.Policy.Monitor {
 		size = "in monitor mode (what would be dropped passes), " + size
 	}
@@ -230,6 +237,10 @@ func sizeText(names, addresses int) string {
 func Mentioned(p *policy.Policy, names []string, memory resolve.Memory) ([]string, error) {
 	var known []string
 	for _, name := range names {
+		if slices.ContainsFunc(Lists(p), func(l resolve.List) bool { return l.URL == name }) {
+			known = append(known, name)
+			continue
+		}
 		r, ok := policy.ParseRegistrar(name)
 		asked := slices.ContainsFunc(memory.Names, func(k resolve.Known) bool {
 			return slices.ContainsFunc(k.Questions, func(q resolve.KnownAnswer) bool { return q.Name == r.Host })

@@ -41,7 +41,7 @@ func banWarnings(s *Site) []notice.Notice {
 			}
 		}
 	}
-	return warnings
+	return append(warnings, bannedLists(s)...)
 }
 
 // FileWarnings are about what is valid in a policy file but may not be meant, each with

@@ -50,6 +50,8 @@ func WayOut(w resolve.WayOut) string {
 		return "run ringfence refresh by cron or by a timer, or ringfence run as a service"
 	case resolve.LimitName:
 		return "look at ringfence resolve " + w.Name + "; if all of it is right, list the networks behind it as addresses under " + where + " in the policy"
+	case resolve.ReachList:
+		return "let this host reach it by HTTPS; what the preset and the policy list stays allowed without it"
 	case resolve.RepairServer:
 		return "repair the name server, or ask another one (dns.servers in the policy): ringfence resolve " + w.Name + " shows what fails"
 	}

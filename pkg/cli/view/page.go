@@ -27,7 +27,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 // Page writes a report as a page of HTML that needs nothing else.
 func Page(w io.Writer, r report.Activity, host string) error {
 	d := pageData{
-		Activity: r, Host: host, Zone: r.Until.Local().Format("MST"), Verb: dropped(r), Count: strings.TrimSuffix(strings.TrimSuffix(sourcesText(r), "s"), " source"),
+		Activity: r, Host: host, Zone: r.Until.Local().Format("MST"), Verb: verb(r), Count: strings.TrimSuffix(strings.TrimSuffix(sourcesText(r), "s"), " source"),
 		Bad: pictureOf(r.Times, func(t report.TimeSpan) map[string]uint64 { return t.Dropped }),
 		Let: pictureOf(r.Times, func(t report.TimeSpan) map[string]uint64 { return t.Allowed }),
 	}
@@ -35,7 +35,7 @@ func Page(w io.Writer, r report.Activity, host string) error {
 	d.Hosts = r.Hosts[:min(len(r.Hosts), mostRows)]
 	d.Further = len(r.Hosts) - len(d.Hosts) + r.More.Sources
 	for _, s := range d.Hosts {
-		d.Sent = append(d.Sent, sent(s))
+		d.Sent = append(d.Sent, content(s))
 	}
 	tools := []report.Named{}
 	for _, t := range r.Tools {

@@ -58,6 +58,9 @@ func writeProvider(w io.Writer, r catalog.Provider) {
 	rows("names", r.Registrars)
 	row("records", strings.Join(r.Records, ", "))
 	rows("addresses", r.Addresses)
+	if r.List != nil {
+		row("list", r.List.URL)
+	}
 	row("ports", r.Ports)
 	row("media", r.Media)
 	row("caveat", r.Caveat)

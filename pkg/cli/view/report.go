@@ -59,8 +59,8 @@ func Report(out io.Writer, r report.Activity) {
 	ranking(out, "methods", r.Methods)
 }
 
-// dropped is what happened to what was dropped.
-func dropped(r report.Activity) string {
+// verb says what happened to what was dropped.
+func verb(r report.Activity) string {
 	if r.Mode == "monitor" {
 		return "would be dropped"
 	}
@@ -84,13 +84,13 @@ func head(w io.Writer, r report.Activity) {
 			}
 			return n
 		}
-		output.Printf(w, "since the table was made\t%d packets %s, %d let in\n", sum("dropped_"), dropped(r), sum("allowed_"))
+		output.Printf(w, "since the table was made\t%d packets %s, %d let in\n", sum("dropped_"), verb(r), sum("allowed_"))
 		return
 	}
 	if r.At != nil && r.Counted {
 		looked = " in that hour"
 	}
-	output.Printf(w, "%s\t%d packets%s\t%s\n", dropped(r), report.Total(r.Dropped), looked, packetsText(r.Dropped))
+	output.Printf(w, "%s\t%d packets%s\t%s\n", verb(r), report.Total(r.Dropped), looked, packetsText(r.Dropped))
 	output.Printf(w, "sources\t%s\n", sourcesText(r))
 	if r.Counted {
 		output.Printf(w, "let in\t%d packets%s\t%s\n", report.Total(r.Allowed), looked, packetsText(r.Allowed))
@@ -156,7 +156,7 @@ func days(out io.Writer, r report.Activity) {
 		return
 	}
 	const widest = 40
-	output.Printf(out, "\nwhen, packets %s\n", dropped(r))
+	output.Printf(out, "\nwhen, packets %s\n", verb(r))
 	output.Table(out, func(w io.Writer) {
 		for _, row := range rows {
 			bar := strings.Repeat("#", int((row.packets*widest+most-1)/most))
@@ -172,7 +172,7 @@ func sources(out io.Writer, r report.Activity) {
 	output.Printf(out, "\nsources\n")
 	output.Table(out, func(w io.Writer) {
 		for _, s := range r.Hosts[:min(len(r.Hosts), mostLines)] {
-			output.Printf(w, "  %s\t%d\t%s\t%s\t%s\n", s.Address, s.Packets, s.Last.Local().Format(clock), s.Reason, sent(s))
+			output.Printf(w, "  %s\t%d\t%s\t%s\t%s\n", s.Address, s.Packets, s.Last.Local().Format(clock), s.Reason, content(s))
 		}
 	})
 	if more := len(r.Hosts) + r.More.Sources - mostLines; more > 0 {
@@ -180,8 +180,8 @@ func sources(out io.Writer, r report.Activity) {
 	}
 }
 
-// sent says what a source has sent.
-func sent(s report.Source) string {
+// content says what a source has sent.
+func content(s report.Source) string {
 	parts := []string{s.Method}
 	if s.Called != "" {
 		parts = append(parts, "of "+s.Called)

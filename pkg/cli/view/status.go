@@ -99,6 +99,9 @@ func writeFence(w io.Writer, s *fence.Status, r *report.Status) {
 	} else if !r.Drift {
 		output.Printf(w, "drift\tnone\n")
 	}
+	if r.Phones != nil {
+		output.Printf(w, "phones\t%d let in because they have registered; ringfence phones lists them\n", *r.Phones)
+	}
 	if r.PolicyChanged {
 		output.Printf(w, "policy file\tdiffers from the generation; ringfence diff shows what it would change\n")
 	}
