@@ -40,8 +40,8 @@ func TestHasLogger(t *testing.T) {
 	for text, want := range map[string]bool{
 		"": true,
 		" 0 NONE (nfnetlink_log)\n 2 nf_log_ipv4 (nf_log_ipv4,nfnetlink_log)\n10 NONE (nfnetlink_log)\n": true,
-		" 0 NONE ()\n 2 nf_log_ipv4 (nf_log_ipv4)\n10 NONE ()\n":                                        false,
-		" 2 NONE (nfnetlink_log)\n10 NONE ()\n":                                                         false,
+		" 0 NONE ()\n 2 nf_log_ipv4 (nf_log_ipv4)\n10 NONE ()\n":                                         false,
+		" 2 NONE (nfnetlink_log)\n10 NONE ()\n":                                                          false,
 	} {
 		if got := hasLogger(text); got != want {
 			t.Errorf("with %q it has one: %t", text, got)
