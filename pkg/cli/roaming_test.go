@@ -332,3 +332,43 @@ audio_alert aufile,/dev/null
 	// Line by line, for it is a pipe that reads them.
 	return daemon(t, h, ready, "stdbuf", append([]string{"-oL", "baresip", "-f", folder, "-v"}, args...)...)
 }
+
+// TestPhonesComeBack: what another program's flush, a restart of ringfence, or a reboot
+// forgets comes back for the rest of its life, and so do bans.
+func TestPhonesComeBack(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	const banned = "198.51.100.66"
+	p := r.phone(t, "udp", homeInside+":5070", "mover")
+	isAccepted(t, p)
+	r.must(t, 0, "ban", banned)
+	isThere := func(when string) {
+		t.Helper()
+		getsThrough(t, p, true)
+		if bans := r.must(t, 0, "bans").stdout; !strings.Contains(bans, banned) {
+			t.Errorf("%s the ban is gone:\n%s", when, bans)
+		}
+	}
+	s := serve(t, r.site)
+	before := r.must(t, 0, "phones").stdout
+	for range labtest.Count(2, 50) {
+		labtest.Run(t, r.pbx, "nft", "flush", "ruleset")
+		until(t, "the phone is in again", func() bool { return strings.Contains(r.must(t, 0, "phones").stdout, home4) })
+		isThere("after a flush")
+	}
+	s.end(t)
+	// A host that boots has no table, and is given the saved one.
+	labtest.Run(t, r.pbx, "nft", "flush", "ruleset")
+	r.must(t, 0, "up")
+	isThere("after a boot")
+	r.must(t, 0, "down")
+	r.must(t, 0, "up")
+	isThere("after down and up")
+	r.write(t, roamingPolicy+toRegister+"bans: {size: 1000}\n")
+	r.must(t, 0, "apply")
+	r.must(t, 0, "refresh")
+	isThere("after apply and refresh")
+	if after := r.must(t, 0, "phones").stdout; after != before {
+		t.Errorf("phones before:\n%s\nand after:\n%s", before, after)
+	}
+}
