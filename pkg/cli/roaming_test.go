@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -370,5 +371,40 @@ func TestPhonesComeBack(t *testing.T) {
 	isThere("after apply and refresh")
 	if after := r.must(t, 0, "phones").stdout; after != before {
 		t.Errorf("phones before:\n%s\nand after:\n%s", before, after)
+	}
+}
+
+// TestPhonesAreExplained: phones, why, status and bans say who is let in for having
+// registered, and who is out for having guessed.
+func TestPhonesAreExplained(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	p := r.phone(t, "udp", homeInside+":5070", "100")
+	isAccepted(t, p)
+	h, source, _ := r.stranger(t, 9)
+	guesser, err := labtest.NewPhone(h, "udp", source+":5071", pbx4+":5060", "100")
+	labtest.Must(t, err)
+	defer guesser.Close()
+	guesser.Password = "guess"
+	until(t, "the guesser is out", func() bool {
+		_, err := guesser.Register(300, unheard)
+		labtest.Must(t, err)
+		return strings.Contains(r.must(t, 0, "dropped").stdout, source)
+	})
+	for _, c := range []struct{ command, says string }{
+		{"phones", `(?m)^ADDRESS +PORT +SINCE +UNTIL +USER-AGENT\n192\.0\.2\.2 +5070 +\S+ \S+ +\S+ \S+ *$`},
+		{"phones -o json", `"address": "192.0.2.2",\n +"port": 5070,\n +"since": "[^"]+",\n +"until": "[^"]+",\n +"user_agent": ""`},
+		{"status", `(?m)^phones +1 let in because they have registered; ringfence phones lists them$`},
+		{"status -o json", `"phones": 1,`},
+		{"why " + home4, `^allowed: the SIP server has accepted its registration from port 5070; it gets in until \d.*, if it does not register again; from other ports only a REGISTER passes\n$`},
+		{"why " + home4 + " -o json", `"verdict": "allowed",\n[^}]*"by": "registration",\n +"reason": "registered",`},
+		{"why 192.0.2.77", `^dropped: method, the SIP server has not accepted a registration of it, and until then only a REGISTER passes\n$`},
+		{"why " + source, `^dropped: banned by a rule, because it sent what a scanner sends, or failed to log in too often, \d+m\d+s left; `},
+		{"bans", `(?m)^` + source + ` +\S+ left +it sent what a scanner sends, or failed to log in too often$`},
+		{"dropped", `(?m)^` + source + ` .* banned`},
+	} {
+		if out := r.must(t, 0, strings.Fields(c.command)...).stdout; !regexp.MustCompile(c.says).MatchString(out) {
+			t.Errorf("ringfence %s says\n%swant\n%s", c.command, out, c.says)
+		}
 	}
 }
