@@ -1,12 +1,16 @@
 package fence_test
 
 import (
+	"errors"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -239,4 +243,111 @@ func TestCallingUser(t *testing.T) {
 	if got := fence.CallingUser(); got == "" {
 		t.Error("without sudo nobody calls")
 	}
+}
+
+// TestPolicyOfAnotherVersion: after an upgrade that cannot read the policy of the newest
+// generation any more, up puts its rules into force as they were compiled, and says so.
+func TestPolicyOfAnotherVersion(t *testing.T) {
+	kernel := &plantest.Kernel{}
+	f, heard := newFence(t, kernel)
+	apply(t, f, firstPolicy, fence.ApplyOptions{})
+	j := f.Reconciler().Journal()
+	entry, err := j.Newest()
+	labtest.Must(t, err)
+	entry.Policy = "version: 1\nproviders: [{name: acme, addresses: [203.0.113.5]}]\ncolour: red\n"
+	pending, err := j.Begin(entry)
+	labtest.Must(t, err)
+	labtest.Must(t, pending.Finish())
+	kernel.Change(func(s *ruleset.State) { *s = ruleset.State{GenID: s.GenID} })
+	r, err := f.Up(t.Context())
+	labtest.Must(t, err)
+	state, err := kernel.Observe(t.Context())
+	labtest.Must(t, err)
+	if r.Generation != 2 || r.Size != "its rules as compiled" || !state.Sets["providers4"].Contains(provider) || len(state.Chains) == 0 {
+		t.Errorf("generation %d is up (%s), with %v", r.Generation, r.Size, state.Sets["providers4"].Elements)
+	}
+	if len(*heard) != 1 || (*heard)[0].Code != notice.RulesAsCompiled || !strings.Contains((*heard)[0].Text, `unknown key "colour"`) {
+		t.Errorf("notices: %+v", *heard)
+	}
+}
+
+// TestPolicyFile: an alarm says that the policy file is newer than what is in force, or
+// cannot be read any more; a file that says the same is none, whatever its time is.
+func TestPolicyFile(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "policy.yaml")
+	f := fence.New(fence.Config{
+		StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", PolicyFile: path, Log: slog.New(slog.DiscardHandler), Notice: func(notice.Notice) {},
+	}, testWorld(&plantest.Kernel{}))
+	p := policyOf(t, firstPolicy)
+	p.Source = path
+	labtest.Must(t, os.WriteFile(path, []byte(firstPolicy), 0o600))
+	_, err := f.Apply(t.Context(), p, fence.ApplyOptions{})
+	labtest.Must(t, err)
+	// A file that was moved here may have an older time than the generation.
+	another := filepath.Join(folder, "another.yaml")
+	labtest.Must(t, os.WriteFile(another, []byte(secondPolicy), 0o600))
+	for _, test := range []struct {
+		name   string
+		change func() error
+		want   string
+	}{
+		{"as applied", func() error { return nil }, ""},
+		{"written again", func() error { return os.WriteFile(path, []byte(firstPolicy), 0o600) }, ""},
+		{"another one was moved here", func() error {
+			old := time.Now().Add(-24 * time.Hour)
+			return errors.Join(os.Chtimes(another, old, old), os.Rename(another, path))
+		}, "it was changed after generation 1 was made"},
+		{"a link", func() error {
+			return errors.Join(os.Remove(path), os.WriteFile(another, []byte(secondPolicy), 0o600), os.Symlink(another, path))
+		}, "it was changed after generation 1 was made"},
+		{"a pipe", func() error { return errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600)) }, "cannot be read any more: it is not a file"},
+		{"gone", func() error { return os.Remove(path) }, "cannot be read any more: no such file or directory"},
+	} {
+		labtest.Must(t, test.change())
+		s, err := f.Status(t.Context())
+		labtest.Must(t, err)
+		got := ""
+		for _, a := range s.Alarms {
+			got += a.Text
+		}
+		if test.want == "" && got != "" || !strings.Contains(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// TestPhones: a phone that the PBX has accepted is listed with the time that it is in,
+// outlives the table, and is not forgotten by down and up.
+func TestPhones(t *testing.T) {
+	kernel := &plantest.Kernel{}
+	f, heard := newFence(t, kernel)
+	apply(t, f, firstPolicy, fence.ApplyOptions{})
+	if phones, err := f.Phones(t.Context()); len(phones) > 0 || err != nil || len(*heard) != 1 || (*heard)[0].Code != notice.NobodyRegisters {
+		t.Errorf("where nobody registers: %+v, %v, %+v", phones, err, *heard)
+	}
+	apply(t, f, firstPolicy+"unknown: {action: register}\n", fence.ApplyOptions{})
+	kernel.Register(backend.Phone{Address: stranger, Port: 5062, Left: 30 * time.Minute})
+	saw(t, f, drop(stranger.String(), time.Minute, "unknown", "Yealink"))
+	in := func(step string) {
+		t.Helper()
+		phones, err := f.Phones(t.Context())
+		labtest.Must(t, err)
+		if len(phones) != 1 || phones[0].Address != stranger || phones[0].Port != 5062 || phones[0].UserAgent != "Yealink" || time.Until(phones[0].Until) < 25*time.Minute {
+			t.Errorf("%s: %+v", step, phones)
+		}
+		s, err := f.Status(t.Context())
+		labtest.Must(t, err)
+		if s.Phones == nil || *s.Phones != 1 {
+			t.Errorf("%s: the status has %v phones", step, s.Phones)
+		}
+	}
+	in("at once")
+	_, err := f.Refresh(t.Context(), fence.RefreshOptions{})
+	labtest.Must(t, err)
+	_, err = f.Down(t.Context(), false)
+	labtest.Must(t, err)
+	_, err = f.Up(t.Context())
+	labtest.Must(t, err)
+	in("after down and up")
 }
