@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,10 +15,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
 )
-
-// EventsFile is the file in the state folder in which the daemon keeps who was dropped,
-// and what he sent.
-const EventsFile = "events.db"
 
 // Dropped is a source whose packets were dropped, or would be in monitor mode.
 type Dropped struct {
@@ -46,7 +41,7 @@ const ShortestSince = time.Minute
 
 // Dropped returns the sources whose packets were dropped lately. It works without the
 // daemon, from what the kernel keeps; what the daemon has written is added.
-func (f *Fence) Dropped(ctx context.Context, since time.Duration) (Drops, error) {
+func (f View) Dropped(ctx context.Context, since time.Duration) (Drops, error) {
 	kernel := f.kernel(false)
 	list, err := droppedIn(ctx, &f.session, kernel, f.Now().Time.Add(-since))
 	if err != nil || len(list) == 0 {
@@ -70,7 +65,7 @@ func droppedIn(ctx context.Context, f *session, kernel backend.Drops, since time
 		}
 	}
 	seen := map[netip.Addr]uint64{} // packets that the daemon has seen
-	err = events.Read(filepath.Join(f.StateDir, EventsFile), since, time.Time{}, func(r events.Record) error {
+	err = events.Read(f.EventsFile(), since, time.Time{}, func(r events.Record) error {
 		if r.Source.IsValid() && !r.Last.Before(since) {
 			seen[r.Source] += r.Packets
 			add(found, r)
@@ -116,7 +111,7 @@ func add(found map[netip.Addr]*Dropped, r events.Record) {
 
 // explainDrops gives the sources their reasons. It reports whether what is in force drops
 // nothing.
-func explainDrops(ctx context.Context, f *Fence, kernel backend.Kernel, list []Dropped) (monitor bool, err error) {
+func explainDrops(ctx context.Context, f View, kernel backend.Kernel, list []Dropped) (monitor bool, err error) {
 	newest, err := f.newest()
 	if err != nil || newest == nil {
 		return false, err

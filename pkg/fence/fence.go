@@ -17,6 +17,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/events"
 	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -65,6 +66,9 @@ type World struct {
 	// MakeSaved makes what the rules that the host saves need to be loaded at boot; nil
 	// makes nothing.
 	MakeSaved func(ctx context.Context) error
+	// Drops opens what receives dropped packets, which names their signatures by a
+	// function; nil receives none.
+	Drops func(signature func(message []byte) string) (events.Source, error)
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }
@@ -112,8 +116,14 @@ type session struct {
 // committer brings the kernel to the desired state of a site.
 type committer struct{ session }
 
-// Fence works on the fence of one host. Each of its methods is the work of a command.
+// Fence changes the fence of one host. Each of its methods is the work of a command.
 type Fence struct{ committer }
+
+// View is the work of the commands that ask about a fence and change nothing.
+type View struct{ *Fence }
+
+// View returns what answers questions about the fence.
+func (f *Fence) View() View { return View{f} }
 
 // New returns a fence in a world.
 func New(c Config, w World) *Fence {
