@@ -36,10 +36,10 @@ func drop(address string, ago time.Duration, reason, agent string) events.Drop {
 	}
 }
 
-// TestDropped: who was dropped lately comes from the kernel, and what it sent from what the
+// TestDroppedLately: who was dropped lately comes from the kernel, and what it sent from what the
 // daemon has written; each source is there once, the last one first, and with a sentence
 // that says why.
-func TestDropped(t *testing.T) {
+func TestDroppedLately(t *testing.T) {
 	kernel := &plantest.Kernel{}
 	f, _ := newFence(t, kernel)
 	if d, err := f.Dropped(t.Context(), time.Hour); err != nil || len(d.Sources) > 0 {
