@@ -35,12 +35,12 @@ func damage(t *testing.T, f *fence.Fence, name string) {
 // than the one before, and one generation can be looked at with the reasons of its lines.
 func TestHistory(t *testing.T) {
 	f, _ := newFence(t, &plantest.Kernel{})
-	if _, err := f.Generation(1); err == nil {
+	if _, err := f.View().Generation(1); err == nil {
 		t.Error("there is a generation")
 	}
 	apply(t, f, firstPolicy, fence.ApplyOptions{})
 	apply(t, f, secondPolicy+"unknown: {allow_replies: true}\n", fence.ApplyOptions{})
-	g, err := f.Generation(2)
+	g, err := f.View().Generation(2)
 	labtest.Must(t, err)
 	if got := strings.Join(g.PolicyChanges, "; "); got != "unknown.allow_replies: false -> true; providers: acme addresses: [203.0.113.5] -> [203.0.113.6]" {
 		t.Errorf("the policy has changed by %q", got)
@@ -56,22 +56,22 @@ func TestHistory(t *testing.T) {
 			t.Errorf("%s is there because %q, want %q", line, got, want)
 		}
 	}
-	first, err := f.Generation(1)
+	first, err := f.View().Generation(1)
 	labtest.Must(t, err)
 	if first.InForce || !g.InForce || first.Plan == nil || first.Entry.Policy != firstPolicy {
 		t.Errorf("the first: %+v", first)
 	}
-	if _, err := f.Generation(7); err == nil || err.Error() != "there is no generation 7: those from 1 to 2 are stored" || notice.Hint(err) != "ringfence history shows them" {
+	if _, err := f.View().Generation(7); err == nil || err.Error() != "there is no generation 7: those from 1 to 2 are stored" || notice.Hint(err) != "ringfence history shows them" {
 		t.Errorf("one that there is not: %v (%s)", err, notice.Hint(err))
 	}
 
 	damage(t, f, "00000001.json")
-	all, err := f.History()
+	all, err := f.View().History()
 	labtest.Must(t, err)
 	if len(all) != 2 || all[0].Damaged == nil || all[1].Plan != nil || all[1].Damaged != nil {
 		t.Errorf("with a damaged one: %+v", all)
 	}
-	if _, err := f.Generation(1); err == nil || !strings.Contains(err.Error(), "00000001.json is damaged") {
+	if _, err := f.View().Generation(1); err == nil || !strings.Contains(err.Error(), "00000001.json is damaged") {
 		t.Errorf("a damaged one: %v", err)
 	}
 }
@@ -94,7 +94,7 @@ func TestUpWithDamage(t *testing.T) {
 	if len(*heard) == 0 || (*heard)[0].Code != notice.StateDamaged || !strings.HasSuffix((*heard)[0].Text, "; using an older generation") {
 		t.Errorf("notices: %+v", *heard)
 	}
-	if _, err := f.Status(t.Context()); err == nil {
+	if _, err := f.View().Status(t.Context()); err == nil {
 		t.Error("status says nothing of a damaged generation")
 	}
 	damage(t, f, "00000001.json")
@@ -139,13 +139,13 @@ func TestRollbackTo(t *testing.T) {
 func TestStatusOf(t *testing.T) {
 	kernel := &plantest.Kernel{}
 	f, _ := newFence(t, kernel)
-	s, err := f.Status(t.Context())
+	s, err := f.View().Status(t.Context())
 	labtest.Must(t, err)
 	if s.Generation != 0 || s.Table || len(s.Alarms) > 0 {
 		t.Errorf("of nothing: %+v", s)
 	}
 	kernel.Change(func(s *ruleset.State) { s.Exists = true })
-	s, err = f.Status(t.Context())
+	s, err = f.View().Status(t.Context())
 	labtest.Must(t, err)
 	if !s.Table || len(s.Alarms) != 1 || s.Alarms[0].Kind != "no-generation" {
 		t.Errorf("of a table without a generation: %+v", s.Alarms)
@@ -162,14 +162,14 @@ func TestStatusOf(t *testing.T) {
 	if n, err := f.LetThrough(t.Context()); n != 10 || err != nil {
 		t.Errorf("%d packets were let through (%v)", n, err)
 	}
-	s, err = f.Status(t.Context())
+	s, err = f.View().Status(t.Context())
 	labtest.Must(t, err)
 	if s.Generation != 1 || s.Differences != 0 || s.Counters["allowed_provider"] != 7 || len(s.Providers) != 1 || s.Providers[0].Name != "acme" {
 		t.Errorf("of a fence: %+v", s)
 	}
 	_, err = f.Down(t.Context(), false)
 	labtest.Must(t, err)
-	if s, err = f.Status(t.Context()); err != nil || s.Down == nil || s.Table {
+	if s, err = f.View().Status(t.Context()); err != nil || s.Down == nil || s.Table {
 		t.Errorf("after down: %+v, %v", s, err)
 	}
 }
@@ -305,7 +305,7 @@ func TestPolicyFile(t *testing.T) {
 		{"gone", func() error { return os.Remove(path) }, "cannot be read any more: no such file or directory"},
 	} {
 		labtest.Must(t, test.change())
-		s, err := f.Status(t.Context())
+		s, err := f.View().Status(t.Context())
 		labtest.Must(t, err)
 		got := ""
 		for _, a := range s.Alarms {
@@ -323,7 +323,7 @@ func TestPhones(t *testing.T) {
 	kernel := &plantest.Kernel{}
 	f, heard := newFence(t, kernel)
 	apply(t, f, firstPolicy, fence.ApplyOptions{})
-	if phones, err := f.Phones(t.Context()); len(phones) > 0 || err != nil || len(*heard) != 1 || (*heard)[0].Code != notice.NobodyRegisters {
+	if phones, err := f.View().Phones(t.Context()); len(phones) > 0 || err != nil || len(*heard) != 1 || (*heard)[0].Code != notice.NobodyRegisters {
 		t.Errorf("where nobody registers: %+v, %v, %+v", phones, err, *heard)
 	}
 	apply(t, f, firstPolicy+"unknown: {action: register}\n", fence.ApplyOptions{})
@@ -331,12 +331,12 @@ func TestPhones(t *testing.T) {
 	saw(t, f, drop(stranger.String(), time.Minute, "unknown", "Yealink"))
 	in := func(step string) {
 		t.Helper()
-		phones, err := f.Phones(t.Context())
+		phones, err := f.View().Phones(t.Context())
 		labtest.Must(t, err)
 		if len(phones) != 1 || phones[0].Address != stranger || phones[0].Port != 5062 || phones[0].UserAgent != "Yealink" || time.Until(phones[0].Until) < 25*time.Minute {
 			t.Errorf("%s: %+v", step, phones)
 		}
-		s, err := f.Status(t.Context())
+		s, err := f.View().Status(t.Context())
 		labtest.Must(t, err)
 		if s.Phones == nil || *s.Phones != 1 {
 			t.Errorf("%s: the status has %v phones", step, s.Phones)

@@ -36,9 +36,9 @@ func TestByHand(t *testing.T) {
 		t.Helper()
 		there, err := kernel.Allowances(t.Context())
 		labtest.Must(t, err)
-		listed, err := f.AllowedByHand()
+		listed, err := f.View().AllowedByHand()
 		labtest.Must(t, err)
-		status, err := f.Status(t.Context())
+		status, err := f.View().Status(t.Context())
 		labtest.Must(t, err)
 		if len(there) != want || len(listed) != want || len(status.ByHand) != want {
 			t.Errorf("%s: %d in the kernel, %d listed, %d in the status, want %d", step, len(there), len(listed), len(status.ByHand), want)
@@ -93,7 +93,7 @@ func TestBannedForGood(t *testing.T) {
 	_, err = f.Allow(t.Context(), netip.MustParseAddr("192.0.2.7"), time.Hour)
 	labtest.Must(t, err)
 	labtest.Must(t, kernel.Ban(t.Context(), banned("192.0.2.8")))
-	bans, err := f.Bans(t.Context())
+	bans, err := f.View().Bans(t.Context())
 	labtest.Must(t, err)
 	got := map[string]string{}
 	for _, b := range bans {
@@ -125,7 +125,7 @@ func TestByHandInMonitorMode(t *testing.T) {
 	if len(*heard) != 1 || (*heard)[0].Code != notice.Monitoring || !strings.HasPrefix((*heard)[0].Text, "198.51.100.7 is not kept out") {
 		t.Errorf("notices: %+v", *heard)
 	}
-	bans, err := f.Bans(t.Context())
+	bans, err := f.View().Bans(t.Context())
 	labtest.Must(t, err)
 	if len(bans) != 2 {
 		t.Errorf("bans: %+v", bans)
@@ -147,10 +147,10 @@ func TestByHandWithoutFence(t *testing.T) {
 	if _, err := f.Allow(t.Context(), stranger, time.Hour); err == nil {
 		t.Error("an address was allowed")
 	}
-	if listed, err := f.AllowedByHand(); len(listed) > 0 || err != nil {
+	if listed, err := f.View().AllowedByHand(); len(listed) > 0 || err != nil {
 		t.Errorf("allowed: %+v, %v", listed, err)
 	}
-	if bans, err := f.Bans(t.Context()); len(bans) > 0 || err != nil {
+	if bans, err := f.View().Bans(t.Context()); len(bans) > 0 || err != nil {
 		t.Errorf("banned: %+v, %v", bans, err)
 	}
 }
@@ -167,7 +167,7 @@ func TestDamagedAllowances(t *testing.T) {
 	if _, err := f.Allow(t.Context(), netip.MustParseAddr("198.51.100.8"), time.Hour); err != nil {
 		t.Error(err)
 	}
-	listed, err := f.AllowedByHand()
+	listed, err := f.View().AllowedByHand()
 	labtest.Must(t, err)
 	if len(listed) != 1 || listed[0].Address.String() != "198.51.100.8" {
 		t.Errorf("listed: %+v", listed)

@@ -140,7 +140,7 @@ func TestUndoAtOnce(t *testing.T) {
 		if _, err := f.Rollback(t.Context(), 2, nil, 0); err == nil || !strings.Contains(err.Error(), "generation 2 was not confirmed in time and was undone") {
 			t.Errorf("rollback to it: %v", err)
 		}
-		all, err := f.History()
+		all, err := f.View().History()
 		labtest.Must(t, err)
 		if len(all) != 2 || !all[1].Undone || all[1].InForce || all[1].Entry.Policy != secondPolicy {
 			t.Errorf("history: %+v", all)
@@ -288,7 +288,7 @@ func TestExamine(t *testing.T) {
 	apply(t, f, "version: 1\nproviders: [{name: acme, registrars: [sip.acme.example]}]\ntrusted: {addresses: [192.168.0.0/16]}\n", fence.ApplyOptions{
 		Allow: site.Allowances{Empty: []string{"acme"}},
 	})
-	findings, err := f.Examine(t.Context())
+	findings, err := f.View().Examine(t.Context())
 	labtest.Must(t, err)
 	var text strings.Builder
 	for _, found := range findings {
@@ -302,7 +302,7 @@ func TestExamine(t *testing.T) {
 	}
 	broken := errors.New("no route to host")
 	world.Network = func() (host.Facts, error) { return host.Facts{}, broken }
-	if _, err := fence.New(fence.Config{StateDir: folder + "/state", RunDir: folder + "/run", Log: slog.New(slog.DiscardHandler)}, world).Examine(t.Context()); !errors.Is(err, broken) {
+	if _, err := fence.New(fence.Config{StateDir: folder + "/state", RunDir: folder + "/run", Log: slog.New(slog.DiscardHandler)}, world).View().Examine(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("facts that cannot be read: %v", err)
 	}
 }

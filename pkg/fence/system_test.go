@@ -73,7 +73,7 @@ func TestFirstApplyKilled(t *testing.T) {
 	state, err := begun(t, f, firstPolicy).Observe(t.Context())
 	labtest.Must(t, err)
 	kernel.Change(func(s *ruleset.State) { id := s.GenID; *s = *plantest.Copy(state); s.GenID = id })
-	status, err := f.Status(t.Context())
+	status, err := f.View().Status(t.Context())
 	labtest.Must(t, err)
 	if !status.Begun || len(status.Alarms) != 1 {
 		t.Errorf("status: begun is %t, alarms %+v", status.Begun, status.Alarms)

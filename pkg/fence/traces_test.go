@@ -42,7 +42,7 @@ func drop(address string, ago time.Duration, reason, agent string) events.Drop {
 func TestDroppedLately(t *testing.T) {
 	kernel := &plantest.Kernel{}
 	f, _ := newFence(t, kernel)
-	if d, err := f.Dropped(t.Context(), time.Hour); err != nil || len(d.Sources) > 0 {
+	if d, err := f.View().Dropped(t.Context(), time.Hour); err != nil || len(d.Sources) > 0 {
 		t.Errorf("without a fence: %+v, %v", d, err)
 	}
 	apply(t, f, firstPolicy, fence.ApplyOptions{})
@@ -52,7 +52,7 @@ func TestDroppedLately(t *testing.T) {
 	saw(t, f,
 		drop("198.51.100.7", 30*time.Minute, "unknown", "old-agent"), drop("198.51.100.7", 2*time.Minute, "unknown", "friendly-scanner"),
 		drop("198.51.100.9", 10*time.Minute, "unknown", ""), drop("198.51.100.10", 5*time.Hour, "unknown", ""))
-	d, err := f.Dropped(t.Context(), time.Hour)
+	d, err := f.View().Dropped(t.Context(), time.Hour)
 	labtest.Must(t, err)
 	var got []string
 	for _, s := range d.Sources {
@@ -69,7 +69,7 @@ func TestDroppedLately(t *testing.T) {
 		t.Errorf("the last one is %+v", first)
 	}
 	apply(t, f, firstPolicy+"mode: monitor\n", fence.ApplyOptions{})
-	if d, err := f.Dropped(t.Context(), time.Hour); err != nil || !d.Monitor {
+	if d, err := f.View().Dropped(t.Context(), time.Hour); err != nil || !d.Monitor {
 		t.Errorf("in monitor mode: %+v, %v", d, err)
 	}
 }
@@ -81,7 +81,7 @@ func TestWhy(t *testing.T) {
 	f, _ := newFence(t, kernel)
 	ask := func(address netip.Addr) site.Answer {
 		t.Helper()
-		a, err := f.Why(t.Context(), site.Question{Address: address, Protocol: ruleset.UDP, Port: 5060, Interface: "wan"})
+		a, err := f.View().Why(t.Context(), site.Question{Address: address, Protocol: ruleset.UDP, Port: 5060, Interface: "wan"})
 		labtest.Must(t, err)
 		return a
 	}
@@ -118,7 +118,7 @@ func TestActivity(t *testing.T) {
 	apply(t, f, firstPolicy, fence.ApplyOptions{})
 	saw(t, f, drop("198.51.100.7", 30*time.Minute, "unknown", "friendly-scanner"), drop("198.51.100.7", 20*time.Minute, "unknown", "friendly-scanner"),
 		drop("203.0.113.5", 20*time.Minute, "unknown", "Yealink"))
-	a, err := f.Activity(t.Context(), fence.Period{Since: time.Now().Add(-3 * time.Hour)})
+	a, err := f.View().Activity(t.Context(), fence.Period{Since: time.Now().Add(-3 * time.Hour)})
 	labtest.Must(t, err)
 	if a.Dropped["unknown"] == 0 || len(a.Sources) != 2 || a.Now.Generation != 1 || a.Answer != nil {
 		t.Errorf("of three hours: %+v of %d sources, %+v", a.Dropped, len(a.Sources), a.Answer)
@@ -128,12 +128,12 @@ func TestActivity(t *testing.T) {
 			t.Errorf("it suggests to let in who is let in: %+v", s)
 		}
 	}
-	a, err = f.Activity(t.Context(), fence.Period{At: time.Now()})
+	a, err = f.View().Activity(t.Context(), fence.Period{At: time.Now()})
 	labtest.Must(t, err)
 	if a.Answer == nil {
 		t.Error("of a moment there is no answer")
 	}
-	a, err = f.Activity(t.Context(), fence.Period{Since: time.Now().Add(-time.Minute)})
+	a, err = f.View().Activity(t.Context(), fence.Period{Since: time.Now().Add(-time.Minute)})
 	labtest.Must(t, err)
 	if len(a.Suggestions) > 0 && len(a.Sources) == 0 {
 		t.Errorf("of a minute without packets: %+v", a.Suggestions)
