@@ -259,8 +259,9 @@ func TestSeen(t *testing.T) {
 	for i, a := range []string{"192.0.2.1", "192.0.2.2"} {
 		s.Seen(activity.Source{Address: netip.MustParseAddr(a), Packets: uint64(40 + i), Last: noon, Reason: "unknown"})
 	}
+	s.Seen(activity.Source{Address: netip.MustParseAddr("192.0.2.3"), Packets: 1, First: noon.Add(-9 * time.Hour), Last: noon.Add(time.Hour), Reason: "unknown"})
 	got := s.Activity().Sources
-	if len(got) != 2 || got[0].Packets != 41 || got[1].Packets != 40 || got[1].Method != "INVITE" || !got[1].Last.Equal(noon) {
+	if len(got) != 3 || got[0].Around || got[1].Around || !got[2].Around || got[0].Packets != 41 || got[1].Packets != 40 || got[1].Method != "INVITE" || !got[1].Last.Equal(noon) {
 		t.Errorf("the sources are %+v", got)
 	}
 }
