@@ -245,14 +245,14 @@ func adviceText(a site.Answer) string {
 	switch {
 	case a.Guess == site.Scanner:
 		return "a scanner, nothing to do"
+	case a.Guess == site.Phone:
+		return fmt.Sprintf("a remote phone? %s, or add it to trusted.addresses", byHand)
 	case a.Preset != "":
 		return fmt.Sprintf("a server of %s? %s, or add to providers: - preset: %s", a.Preset, byHand, a.Preset)
 	case a.Guess == site.Server && a.Provider != "":
 		return fmt.Sprintf("another server of %s? %s, or add %s to the addresses of provider %s", a.Provider, byHand, address, a.Provider)
 	case a.Guess == site.Server:
 		return fmt.Sprintf("your provider's server? %s, or add to providers: - {name: my-provider, addresses: [%q]}", byHand, address)
-	case a.Guess == site.Phone:
-		return fmt.Sprintf("a remote phone? %s, or add it to trusted.addresses", byHand)
 	case a.Address.IsPrivate():
 		return fmt.Sprintf("a phone of your own network? %s, or add %s to trusted.addresses", byHand, networkOf(a.Address))
 	}

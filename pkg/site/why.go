@@ -277,12 +277,9 @@ func (s *Site) guess(a *Answer, live Live) {
 	switch l := a.Lately; {
 	case a.Signature != "" || l != nil && l.Signature != "":
 		a.Guess = Scanner
-	case a.Preset != "" || a.Provider != "":
-		a.Guess = Server
-	case l == nil:
-	case l.Method == "REGISTER" || l.Method == "SUBSCRIBE" || l.Method == "PUBLISH":
+	case l != nil && slices.Contains([]string{"REGISTER", "SUBSCRIBE", "PUBLISH"}, l.Method): // no provider's server sends these
 		a.Guess = Phone
-	case l.Method == "INVITE":
+	case a.Preset != "" || a.Provider != "" || l != nil && l.Method == "INVITE":
 		a.Guess = Server
 	}
 }
