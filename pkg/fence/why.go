@@ -90,7 +90,7 @@ func (f View) live(ctx context.Context, p *policy.Policy) (site.Live, error) {
 	return live, err
 }
 
-// readTemporary reads who is let in, or banned, for a time.
+// readTemporary reads who is banned, or allowed by hand, now.
 func readTemporary(ctx context.Context, kernel backend.Kernel, live *site.Live) error {
 	banned, err := kernel.Bans(ctx)
 	if err != nil {
@@ -106,14 +106,6 @@ func readTemporary(ctx context.Context, kernel backend.Kernel, live *site.Live) 
 	for _, a := range allowed {
 		live.ByHand = append(live.ByHand, site.Temporary{Address: a.Address, Left: a.Left, Why: a.Comment})
 	}
-	phones, err := kernel.Phones(ctx)
-	if err != nil {
-		return err
-	}
-	for _, p := range phones {
-		live.Phones = append(live.Phones, site.Temporary{Address: p.Address, Port: p.Port, Left: p.Left})
-	}
-	addElements(live.Table, "phones", live.Phones)
 	addElements(live.Table, "banned", live.Banned)
 	addElements(live.Table, "allowed", live.ByHand)
 	return nil
@@ -124,7 +116,7 @@ func addElements(table *ruleset.State, kind string, list []site.Temporary) {
 	for _, t := range list {
 		name := kind + familyOf(t.Address)
 		if set, ok := table.Sets[name]; ok {
-			set.Elements = append(set.Elements, ruleset.Element{From: t.Address, To: t.Address, Port: t.Port})
+			set.Elements = append(set.Elements, ruleset.Element{From: t.Address, To: t.Address})
 			table.Sets[name] = set
 		}
 	}

@@ -73,9 +73,6 @@ func allowedText(a site.Answer, now time.Time) string {
 		text += "it answers what this host or its network has opened (unknown.allow_replies)"
 	case "registered":
 		text += "the SIP server has accepted its registration"
-		if t := a.Temporary; t != nil {
-			text += temporaryText(&site.Temporary{Why: portText(t.Port), Left: t.Left})
-		}
 	default:
 		text += "nobody lists it, and unknown.action lets everybody in"
 	}
@@ -138,14 +135,6 @@ func temporaryText(t *site.Temporary) string {
 	return text
 }
 
-// portText says from which port a phone sends.
-func portText(port uint16) string {
-	if port == 0 {
-		return "from any port"
-	}
-	return fmt.Sprintf("from port %d", port)
-}
-
 // momentText writes a time of today without the date.
 func momentText(t, now time.Time) string {
 	t, now = t.Local(), now.Local()
@@ -176,10 +165,6 @@ func droppedText(a site.Answer, now time.Time) string {
 		text += temporaryText(a.Temporary)
 	case "signature":
 		text += ", it sends what a scanner sends" + in(a.Signature)
-	case "method":
-		text += ", unknown sources may only register"
-	case "rate":
-		text += ", it registers more often than unknown.rate allows"
 	case "user_agent":
 		text += ", only requests pass whose User-Agent begins with " + strings.Join(a.Required, " or ")
 	}

@@ -41,7 +41,6 @@ type Live struct {
 	// ByHand are the addresses that are allowed by hand, Banned those that are banned for
 	// a time.
 	ByHand, Banned []Temporary
-	Phones         []Temporary // those that the SIP server has accepted
 	Lately         *Lately // what was dropped of the address lately, nil for nothing
 	Former         *Former // when the address was allowed before, nil if that is not known
 	// Origins are those of the site, nil if they are not needed again.
@@ -53,7 +52,6 @@ type Live struct {
 // Temporary is an address that is banned, or allowed by hand, for a time.
 type Temporary struct {
 	Address netip.Addr
-	Port    uint16        // of a phone, 0 for any
 	Left    time.Duration // 0 = without end
 	Why     string        // who did it, "" for a rule
 }
@@ -176,16 +174,11 @@ func (a *Answer) read(s *Site, live Live, p *judge.Packet) {
 		}
 		return
 	}
-	head := "INVITE sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: "
-	p.Message = []byte(head + strings.NewReplacer("\r", " ", "\n", " ").Replace(a.UserAgent) + "\r\n\r\n")
-	for _, phone := range live.Phones {
-		if phone.Address == a.Address {
-			p.SourcePort = phone.Port // what it sends now comes from there
-		}
-	}
 	if live.Automaton == nil {
 		return
 	}
+	head := "INVITE sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: "
+	p.Message = []byte(head + strings.NewReplacer("\r", " ", "\n", " ").Replace(a.UserAgent) + "\r\n\r\n")
 	result := live.Automaton.Match(p.Message)
 	a.Signature = result.Signature
 	if reads && slices.Contains(a.Fenced, a.Port) {
@@ -200,8 +193,6 @@ func (s *Site) explain(a *Answer, live Live) {
 		s.allowedBy(a, live.Origins)
 	case "allowed_by_hand":
 		a.By, a.Temporary = []string{"hand"}, temporary(live.ByHand, a.Address)
-	case "allowed_registered":
-		a.By, a.Temporary = []string{"registration"}, temporary(live.Phones, a.Address)
 	case "dropped_banned":
 		a.By, a.Temporary = []string{"ban"}, temporary(live.Banned, a.Address)
 	case "dropped_blocked":
@@ -222,6 +213,7 @@ func (s *Site) explain(a *Answer, live Live) {
 var policyKeys = map[string]string{
 	"allowed_unknown": "unknown.action", "dropped_unknown": "unknown.action", "dropped_method": "unknown.action",
 	"allowed_reply": "unknown.allow_replies", "dropped_user_agent": "unknown.require_user_agent", "dropped_rate": "unknown.rate",
+	"allowed_registered": "registration",
 }
 
 // allowedBy finds where an allowed address comes from.
