@@ -31,6 +31,9 @@ type Period struct {
 	Since, At time.Time
 }
 
+// EventsFile is where the daemon keeps who was dropped, and what he sent.
+func (f *session) EventsFile() string { return filepath.Join(f.StateDir, "events.db") }
+
 // Activity reads what was recorded of a period, and changes nothing.
 func (f *Fence) Activity(ctx context.Context, p Period) (*Activity, error) {
 	now, err := f.Measure(ctx)
@@ -42,7 +45,7 @@ func (f *Fence) Activity(ctx context.Context, p Period) (*Activity, error) {
 		since, until = p.At.Add(-activity.AroundMoment), p.At.Add(activity.AroundMoment)
 	}
 	sum := activity.New(since, until)
-	if err := readEvents(filepath.Join(f.StateDir, EventsFile), since, until, sum); err != nil {
+	if err := readEvents(f.EventsFile(), since, until, sum); err != nil {
 		return nil, err
 	}
 	if err := addKept(ctx, f, now, since, until, sum); err != nil {

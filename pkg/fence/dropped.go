@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,10 +16,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
 )
-
-// EventsFile is the file in the state folder in which the daemon keeps who was dropped,
-// and what he sent.
-const EventsFile = "events.db"
 
 // Dropped is a source whose packets were dropped, or would be in monitor mode.
 type Dropped struct {
@@ -77,7 +72,7 @@ type reports map[netip.Addr]*Dropped
 // readReports reads what the daemon has written. With an error it is incomplete.
 func readReports(f *session, since time.Time) (reports, error) {
 	found := reports{}
-	err := events.Read(filepath.Join(f.StateDir, EventsFile), since, time.Time{}, func(r events.Record) error {
+	err := events.Read(f.EventsFile(), since, time.Time{}, func(r events.Record) error {
 		if r.Source.IsValid() && !r.Last.Before(since) {
 			add(found, r)
 		}

@@ -3,7 +3,6 @@ package fence
 import (
 	"context"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"time"
 )
@@ -33,7 +32,7 @@ func (w *Watcher) Read(ctx context.Context, order func(a, b Dropped) int, explai
 		return Drops{}, err
 	}
 	since := f.Now().Time.Add(-w.since)
-	if mark, now := markOf(filepath.Join(f.StateDir, EventsFile)), time.Now(); !mark.same(w.mark) && !now.Before(w.next) {
+	if mark, now := markOf(f.EventsFile()), time.Now(); !mark.same(w.mark) && !now.Before(w.next) {
 		if read, err := readReports(&f.session, since); err == nil {
 			w.reports, w.mark = read, mark
 		} else {

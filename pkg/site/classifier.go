@@ -95,7 +95,10 @@ func (s *Site) Classify(foreign map[string]error) {
 // says who scans, and what it costs is bounded.
 func (s *Site) Reading() ruleset.Reading {
 	p := s.Policy
-	return ruleset.Reading{UDP: p.Ports.UDP, TCP: p.Ports.TCP, Mark: ruleset.MarkBits(p.Signatures.Mark), Bounded: !p.Unknown.Accepts()}
+	return ruleset.Reading{
+		UDP: p.Ports.UDP, TCP: p.Ports.TCP, Mark: ruleset.MarkBits(p.Signatures.Mark),
+		Bounded: !p.Unknown.Admits(), Registers: p.Unknown.Registers(),
+	}
 }
 
 // Classified are the interfaces whose packets are read: the fenced ones, if any are
