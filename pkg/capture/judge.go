@@ -38,6 +38,9 @@ type Judge struct {
 
 type flow struct{ source, destination netip.AddrPort }
 
+// mostConnections is how many connections are remembered.
+const mostConnections = 65_536
+
 // NewJudge returns a judge for packets to certain ports.
 func NewJudge(automaton *signature.Automaton, udp, tcp []uint16) *Judge {
 	return &Judge{automaton, udp, tcp, map[flow]bool{}}
@@ -89,6 +92,9 @@ func (j *Judge) Judge(p Packet) Verdict {
 // remember remembers a connection of TCP by its last request.
 func (j *Judge) remember(p Packet, e signature.Explanation) {
 	if p.Protocol == "tcp" && e.Request {
+		if len(j.allowed) >= mostConnections {
+			clear(j.allowed) // as the classifier forgets some
+		}
 		j.allowed[flow{p.Source, p.Destination}] = e.Result.Mark == signature.Allowed
 	}
 }

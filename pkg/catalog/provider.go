@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -77,12 +78,28 @@ func FindProvider(name string) (rules.Provider, error) {
 
 // PresetOf names the preset that lists an address, "" for none.
 func PresetOf(a netip.Addr) string {
-	known, _ := Providers() // without presets there is nothing to name
-	for _, name := range slices.Sorted(maps.Keys(known)) {
-		prefixes, _ := known[name].Prefixes()
-		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) }) {
-			return name
+	for _, p := range listed() {
+		if p.prefix.Contains(a) {
+			return p.preset
 		}
 	}
 	return ""
 }
+
+type listedPrefix struct {
+	prefix netip.Prefix
+	preset string
+}
+
+// listed are the addresses of all presets.
+var listed = sync.OnceValue(func() []listedPrefix {
+	known, _ := Providers() // without presets there is nothing to name
+	var list []listedPrefix
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		prefixes, _ := known[name].Prefixes()
+		for _, p := range prefixes {
+			list = append(list, listedPrefix{p, name})
+		}
+	}
+	return list
+})

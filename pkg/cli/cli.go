@@ -167,7 +167,7 @@ iptables. It touches nothing else.`,
 		droppedCommand(a),
 		reportCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
-		whyCommand(a),
+		whyCommand(a), replayCommand(a),
 		phonesCommand(a),
 		demoCommand(a), versionCommand(a), manCommand(a),
 	)
@@ -231,7 +231,7 @@ func (a *app) prepare(c *cobra.Command) error {
 			return notice.WithHint(fmt.Errorf("%s is empty", flag), "leave it out, or name a path")
 		}
 	}
-	if a.output != "text" && a.output != "json" && !(a.output == "html" && c.Name() == "report") {
+	if page := a.output == "html" && c.Name() == "report"; a.output != "text" && a.output != "json" && !page {
 		return fmt.Errorf("output %q: write -o text or -o json", a.output)
 	}
 	level := slog.LevelWarn

@@ -13,10 +13,13 @@ import (
 
 // droppedSource is one of those that dropped prints.
 type droppedSource struct {
-	Address, Reason, Text string
-	Packets               uint64
-	First                 *time.Time
-	Last                  time.Time
+	Address, Reason, Text     string
+	Method, Called, Signature string
+	UserAgent                 string `json:"user_agent"`
+	Port                      uint16
+	Packets                   uint64
+	First                     *time.Time
+	Last                      time.Time
 }
 
 // dropped are those that dropped prints, by address.

@@ -92,9 +92,9 @@ func (w *cloud) guesses(t *testing.T, n int, next func() caller) int {
 	return arrived
 }
 
-// TestGuessers: who fails to log in too often is shut out, and a phone behind the same
+// TestGuessersAreBanned: who fails to log in too often is shut out, and a phone behind the same
 // address is not.
-func TestGuessers(t *testing.T) {
+func TestGuessersAreBanned(t *testing.T) {
 	for name, engine := range map[string]string{"with the classifier": "auto", "without": "off"} {
 		t.Run(name, func(t *testing.T) {
 			w := newCloud(t)

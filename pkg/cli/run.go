@@ -19,6 +19,11 @@ program removes or changes it, and looks at everything once a minute whatever
 happens. It puts nothing of the policy file into force: apply does, and run goes on
 with the generation that apply makes. While the fence is taken down it waits.
 
+It also keeps who was dropped and what each has sent, for as long as events.keep of
+the policy says, in events.db in the state folder. dropped, why and report show it.
+Of each source and reason the kernel reports one packet a minute, and of a flood not
+all of them: the counters have the number.
+
 When it ends, the fence stays as it is. It reports to systemd that it is ready,
 its status, and that it is alive.
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,15 +22,57 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
+// buffer is one that may be read while a service writes to it.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// states are what systemd was told.
+type states struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (s *states) add(state string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, state)
+	return nil
+}
+
+// all are those so far.
+func (s *states) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.list)
+}
+
 // service is a daemon on a kernel in memory, in a world in which minutes pass at
 // once.
 type service struct {
 	kernel     *plantest.Kernel
 	classifier *plantest.Classifier
-	log        bytes.Buffer
+	log        buffer
 	fence      *fence.Fence
 	looks      int // at the host, one a reconciliation
-	told       []string
+	told       states
+	daemon     *daemon.Daemon
+	another    *fence.Fence // another run on the same host
+	folder     string
+	ctx        context.Context // of the time in which the service runs
 }
 
 const openPolicy = `version: 1
@@ -39,21 +82,28 @@ providers:
 unknown: {action: accept}
 `
 
+func (s *service) logger() *slog.Logger { return slog.New(slog.NewTextHandler(&s.log, nil)) }
+
 // serve applies a policy, and runs the service while live lets time pass.
 func serve(t *testing.T, live func(s *service)) *service {
+	t.Helper()
+	return serveIn(t, openPolicy, func(*service, *fence.World) {}, live)
+}
+
+// serveIn does so with another policy, in a world that prepare has changed.
+func serveIn(t *testing.T, policy string, prepare func(s *service, w *fence.World), live func(s *service)) *service {
 	t.Helper()
 	folder, err := os.MkdirTemp("/dev/shm", "ringfence")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(folder) })
-	s := &service{kernel: &plantest.Kernel{}, classifier: &plantest.Classifier{}}
+	s := &service{kernel: &plantest.Kernel{}, classifier: &plantest.Classifier{}, folder: folder}
 	synctest.Test(t, func(t *testing.T) {
-		log := slog.New(slog.NewTextHandler(&s.log, nil))
+		log := s.logger()
 		d := daemon.New(log)
-		d.Notify = func(state string) error { s.told = append(s.told, state); return nil }
+		s.daemon = d
+		d.Notify = s.told.add
 		start := time.Now()
-		s.fence = fence.New(fence.Config{
-			StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Notice: d.Notice, Log: log,
-		}, fence.World{
+		world := fence.World{
 			Kernel:     func() backend.Kernel { return s.kernel },
 			Classifier: s.classifier,
 			Host: func() (ruleset.Host, error) {
@@ -62,16 +112,21 @@ func serve(t *testing.T, live func(s *service)) *service {
 			},
 			Servers: func() (resolve.Servers, error) { return resolve.Servers{}, nil },
 			Hosts:   func() (resolve.Hosts, error) { return nil, nil },
+			Lookup:  func(resolve.Servers) (first, again resolve.Lookup) { return nil, nil }, // there are no names
 			Now: func() resolve.Moment {
 				return resolve.Moment{Time: time.Now(), Boot: "test", Up: resolve.Span(time.Since(start))}
 			},
-		})
-		p, err := catalog.Parse("policy.yaml", []byte(openPolicy))
-		must(t, err)
-		_, err = s.fence.Apply(t.Context(), fence.Policy{Policy: p, Text: openPolicy, Source: "policy.yaml"}, fence.ApplyOptions{})
+		}
+		prepare(s, &world)
+		s.fence = fence.New(fence.Config{
+			StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Notice: d.Notice, Log: log,
+		}, world)
+		s.another = fence.New(fence.Config{StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: slog.New(slog.DiscardHandler)}, world)
+		_, err = s.fence.Apply(t.Context(), policyOf(t, policy), fence.ApplyOptions{})
 		must(t, err)
 		s.looks = 0
 		ctx, cancel := context.WithCancel(t.Context())
+		s.ctx = ctx
 		var running sync.WaitGroup
 		running.Go(func() { must(t, d.Run(ctx, s.fence.Reconciler())) })
 		synctest.Wait()
@@ -80,6 +135,13 @@ func serve(t *testing.T, live func(s *service)) *service {
 		running.Wait()
 	})
 	return s
+}
+
+func policyOf(t *testing.T, text string) fence.Policy {
+	t.Helper()
+	p, err := catalog.Parse("policy.yaml", []byte(text))
+	must(t, err)
+	return fence.Policy{Policy: p, Text: text, Source: "policy.yaml"}
 }
 
 func must(t *testing.T, err error) {
@@ -181,7 +243,7 @@ func TestEndsWhole(t *testing.T) {
 	s := serve(t, func(*service) { time.Sleep(time.Second) })
 	looks = s.looks
 	s.kernel.Change(func(state *ruleset.State) { state.Counters = nil })
-	if s.looks != looks || s.told[len(s.told)-1] != "STOPPING=1" {
-		t.Errorf("%d looks after the end; systemd was told %q", s.looks-looks, s.told)
+	if s.looks != looks || !strings.HasSuffix(strings.Join(s.told.all(), " "), "STOPPING=1") {
+		t.Errorf("%d looks after the end; systemd was told %q", s.looks-looks, s.told.all())
 	}
 }

@@ -24,6 +24,7 @@ func (d *Daemon) feed(ctx context.Context, events chan<- Event, w watched) {
 	running.Go(func() { d.feedTable(ctx, box, w.table) })
 	running.Go(func() { d.feedHost(ctx, box, w.host, w.mark) })
 	running.Go(func() { d.feedCounters(ctx, box) })
+	running.Go(func() { d.keepEvents(ctx, box) })
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -123,6 +124,23 @@ func (d *Daemon) feedCounters(ctx context.Context, box *inbox) {
 			box.put(Event{})
 		}
 	}
+}
+
+// writeEvery is how often it is written who was dropped.
+const writeEvery = 5 * time.Second
+
+// keepEvents keeps who is dropped. It writes that from time to time and at the end, and has
+// everything looked at when there is something to say about it.
+func (d *Daemon) keepEvents(ctx context.Context, box *inbox) {
+	var listening sync.WaitGroup
+	listening.Go(func() { d.reconciler.Listen(ctx) })
+	for wait(ctx, writeEvery) {
+		if d.reconciler.WriteEvents(false) {
+			box.put(Event{})
+		}
+	}
+	listening.Wait()
+	d.reconciler.WriteEvents(true)
 }
 
 // feedHost turns changes of the host and of files into events: the network, what the

@@ -17,3 +17,10 @@ func SetFormat(path string, format uint64) error {
 		return tx.Bucket(metaBucket).Put(formatKey, binary.AppendUvarint(nil, format))
 	})
 }
+
+// Held is how many records and values of counters wait to be written.
+func (r *Recorder) Held() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.tally.records) + len(r.tally.counts)
+}

@@ -25,7 +25,7 @@ const (
 // Store writes events into a file.
 type Store struct {
 	Path string
-	// Keep is for how long events are kept.
+	// Keep is for how long events are kept; with 0, what is there is removed.
 	Keep time.Duration
 	// Limit is about how many bytes the file may have; 0 is 128 MiB.
 	Limit int64
@@ -64,7 +64,11 @@ func (s *Store) write(t *Tally, now time.Time) error {
 		if err := begin(tx, s.Path); err != nil {
 			return err
 		}
-		if err := prune(tx, now.Add(-s.Keep)); err != nil {
+		before := now.Add(-s.Keep)
+		if s.Keep == 0 {
+			before = hourOf(now).Add(time.Hour)
+		}
+		if err := prune(tx, before); err != nil {
 			return err
 		}
 		return put(tx, t)

@@ -17,8 +17,9 @@ type Tally struct {
 }
 
 // Add counts a packet.
-func (t *Tally) Add(d Drop) {
-	r := d.record()
+func (t *Tally) Add(d Drop) { t.add(d.record()) }
+
+func (t *Tally) add(r Record) {
 	if known, ok := t.records[r.kind()]; ok {
 		r = known.plus(r)
 	}
@@ -45,13 +46,27 @@ const mostCounts = 2048
 
 // Count adds to the value of a counter in the hour of a time.
 func (t *Tally) Count(at time.Time, name string, packets uint64) {
-	if packets == 0 || len(t.counts) >= mostCounts {
+	c := Count{Hour: hourOf(at), Name: sip.Clean(name)}
+	if packets == 0 || t.counts[c] == 0 && len(t.counts) >= mostCounts {
 		return
 	}
 	if t.counts == nil {
 		t.counts = map[Count]uint64{}
 	}
-	t.counts[Count{Hour: hourOf(at), Name: sip.Clean(name)}] += packets
+	t.counts[c] += packets
+}
+
+// onlyCounts reports whether no packet was counted.
+func (t *Tally) onlyCounts() bool { return len(t.records) == 0 }
+
+// merge adds what another one has counted.
+func (t *Tally) merge(other *Tally) {
+	for _, r := range other.records {
+		t.add(r)
+	}
+	for c, packets := range other.counts {
+		t.Count(c.Hour, c.Name, packets)
+	}
 }
 
 // Empty reports whether nothing was counted.

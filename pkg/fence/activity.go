@@ -31,12 +31,12 @@ type Period struct {
 	Since, At time.Time
 }
 
-// EventsFile is where the daemon keeps what it has seen.
+// EventsFile is where the daemon keeps who was dropped, and what he sent.
 func (f *session) EventsFile() string { return filepath.Join(f.StateDir, "events.db") }
 
 // Activity reads what was recorded of a period, and changes nothing.
 func (f *Fence) Activity(ctx context.Context, p Period) (*Activity, error) {
-	now, err := f.Status(ctx)
+	now, err := f.Measure(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +46,9 @@ func (f *Fence) Activity(ctx context.Context, p Period) (*Activity, error) {
 	}
 	sum := activity.New(since, until)
 	if err := readEvents(f.EventsFile(), since, until, sum); err != nil {
+		return nil, err
+	}
+	if err := addKept(ctx, f, now, since, until, sum); err != nil {
 		return nil, err
 	}
 	a := &Activity{Activity: sum.Activity(), Now: now, Suggestions: []activity.Suggestion{}}
@@ -75,6 +78,31 @@ func readEvents(path string, since, until time.Time, sum *activity.Sum) error {
 		sum.Add(r)
 		return nil
 	})
+}
+
+// addKept adds the sources that the kernel keeps.
+func addKept(ctx context.Context, f *Fence, now *Status, since, until time.Time, sum *activity.Sum) error {
+	if !now.Table || now.site == nil {
+		return nil
+	}
+	kernel := f.kernel(false)
+	kept, err := kernel.Dropped(ctx)
+	if err != nil {
+		return err
+	}
+	var list []Dropped
+	for _, d := range kept {
+		if !d.Last.Before(since) && !d.First.After(until) {
+			list = append(list, Dropped{Dropped: d})
+		}
+	}
+	if err := explainBy(ctx, &f.session, kernel, now.site, now.ByHand, list); err != nil {
+		return err
+	}
+	for _, d := range list {
+		sum.Seen(activity.Source{Address: d.Address, Packets: d.Packets, First: d.First, Last: d.Last, Reason: d.Reason})
+	}
+	return nil
 }
 
 // then is what was in force at a time.

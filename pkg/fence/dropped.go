@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,10 +15,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
 )
-
-// EventsFile is the file in the state folder in which the daemon keeps who was dropped,
-// and what he sent.
-const EventsFile = "events.db"
 
 // Dropped is a source whose packets were dropped, or would be in monitor mode.
 type Dropped struct {
@@ -70,7 +65,7 @@ func droppedIn(ctx context.Context, f *session, kernel backend.Drops, since time
 		}
 	}
 	seen := map[netip.Addr]uint64{} // packets that the daemon has seen
-	err = events.Read(filepath.Join(f.StateDir, EventsFile), since, time.Time{}, func(r events.Record) error {
+	err = events.Read(f.EventsFile(), since, time.Time{}, func(r events.Record) error {
 		if r.Source.IsValid() && !r.Last.Before(since) {
 			seen[r.Source] += r.Packets
 			add(found, r)

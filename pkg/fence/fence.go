@@ -17,6 +17,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/events"
 	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -65,6 +66,9 @@ type World struct {
 	// MakeSaved makes what the rules that the host saves need to be loaded at boot; nil
 	// makes nothing.
 	MakeSaved func(ctx context.Context) error
+	// Drops opens what receives dropped packets, which names their signatures by a
+	// function; nil receives none.
+	Drops func(signature func(message []byte) string) (events.Source, error)
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }

@@ -13,6 +13,8 @@ import (
 // them. It is for the time between two looks, and costs little.
 type gauge struct {
 	now func() resolve.Moment
+	// counted receives all counters.
+	counted func(counters map[string]uint64)
 
 	mu sync.Mutex
 	// kernel is one of its own: the methods of a back end are called one at a time.
@@ -54,5 +56,9 @@ func (r *Reconciler) Grown(ctx context.Context) bool {
 		}
 	}
 	counters, err := g.kernel.Counters(ctx)
-	return err == nil && g.counts.Raise(counters, g.now().Time)
+	if err != nil {
+		return false
+	}
+	g.counted(counters)
+	return g.counts.Raise(counters, g.now().Time)
 }

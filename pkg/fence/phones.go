@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -251,7 +250,7 @@ func (f *Fence) userAgents(phones []learnedPhone) map[netip.Addr]string {
 	if len(agents) == 0 {
 		return agents
 	}
-	err := events.Read(filepath.Join(f.StateDir, "events.db"), time.Time{}, time.Time{}, func(r events.Record) error {
+	err := events.Read(f.EventsFile(), time.Time{}, time.Time{}, func(r events.Record) error {
 		if _, ok := agents[r.Source]; ok && r.UserAgent != "" && !r.Last.Before(last[r.Source]) {
 			agents[r.Source], last[r.Source] = r.UserAgent, r.Last
 		}

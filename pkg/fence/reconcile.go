@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/events"
 	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -34,6 +35,7 @@ type Reconciler struct {
 	// restorer restores a table of nftables; nothing is remembered for other back ends.
 	restorer *Restorer
 	gauge    *gauge
+	recorder *recorder
 
 	// newest is the newest generation and site its site. Both are nil while there is
 	// nothing to do.
@@ -58,7 +60,8 @@ type Reconciler struct {
 // Reconciler returns a reconciler that has not read anything yet.
 func (f *Fence) Reconciler() *Reconciler {
 	r := &Reconciler{fence: f, kernel: f.kernel(true), backend: f.chosen(), restorer: newRestorer(f)}
-	r.gauge = &gauge{kernel: f.open(r.backend), now: f.Now}
+	r.recorder = &recorder{Recorder: events.NewRecorder(f.EventsFile())}
+	r.gauge = &gauge{kernel: f.open(r.backend), now: f.Now, counted: r.recorder.Count}
 	return r
 }
 
@@ -236,6 +239,7 @@ func (r *Reconciler) load() error {
 		f.parsed[newest.Policy] = s.Policy
 		r.newest, r.site, r.taken = newest, s, true
 		r.use(s.Policy.Backend)
+		r.recorder.follow(s.Policy)
 	}
 	if mark := markOf(r.addressesFile()); changed || !mark.same(r.read) {
 		if r.memory, err = f.recall(true, r.newest); err != nil {
@@ -283,6 +287,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		r.restorer.remember(r.newest.Number, o.Plan.Want)
 	}
 	look := lookFor(ctx, &f.session, r.kernel, s, r.newest, o.Plan.Want)
+	r.recorder.Begin(look.Counters)
 	r.gauge.found(f.records().keepCounts(look))
 	alarms := s.Alarms(look)
 	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)
@@ -292,6 +297,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 			Severity: notice.Warning, Code: notice.NameFailed, About: site.ProblemText(p), Text: site.ProblemText(p),
 		})
 	}
+	o.Notices = append(o.Notices, r.eventNotices()...)
 	o.Notices = append(o.Notices, alarmNotices(alarms)...)
 	f.records().keepAlarms(alarms)
 	return nil

@@ -91,6 +91,19 @@ type LeftOut struct{ Name, Address, Why string }
 
 // Status reads the kernel and the files, and changes nothing.
 func (f *Fence) Status(ctx context.Context) (*Status, error) {
+	r, err := f.Measure(ctx)
+	if err != nil || !r.Table || r.site == nil {
+		return r, err
+	}
+	if err := describeDrops(ctx, &f.session, r, f.kernel(false), r.site); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Measure is Status without Latest, for those who ask again and again: the daemon's file
+// may be large.
+func (f *Fence) Measure(ctx context.Context) (*Status, error) {
 	kernel := f.kernel(false)
 	have, err := f.observe(ctx, kernel)
 	if err != nil {
@@ -98,15 +111,8 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	}
 	r := &Status{Backend: kernel.Describe(), Table: have.Exists, Engine: policy.EngineOff}
 	if have.Exists {
-		if err := r.readTable(ctx, kernel); err != nil {
+		if err := r.readTable(ctx, kernel, have); err != nil {
 			return nil, err
-		}
-		if learns(have) {
-			phones, err := kernel.Phones(ctx)
-			if err != nil {
-				return nil, err
-			}
-			r.Phones = new(len(phones))
 		}
 	}
 	newest, err := f.newest()
@@ -139,11 +145,6 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	r.site = s
 	r.describe(s, newest, origins)
 	describeEngine(f, r, s, have)
-	if have.Exists {
-		if err := describeDrops(ctx, &f.session, r, kernel, s); err != nil {
-			return nil, err
-		}
-	}
 	look := lookFor(ctx, &f.session, kernel, s, newest, have)
 	r.PolicyChanged = s.PolicyChanged(look.File)
 	if down == nil {
@@ -158,7 +159,7 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 }
 
 // readTable reads what is in the table beside what it should hold.
-func (r *Status) readTable(ctx context.Context, kernel backend.Kernel) (err error) {
+func (r *Status) readTable(ctx context.Context, kernel backend.Kernel, have *ruleset.State) (err error) {
 	if r.Counters, err = kernel.Counters(ctx); err != nil {
 		return err
 	}
@@ -166,8 +167,22 @@ func (r *Status) readTable(ctx context.Context, kernel backend.Kernel) (err erro
 		return err
 	}
 	banned, err := kernel.Bans(ctx)
-	r.Banned = len(banned)
-	return err
+	if err != nil {
+		return err
+	}
+	dropped, err := kernel.Dropped(ctx)
+	if err != nil {
+		return err
+	}
+	r.Banned, r.Dropped = len(banned), len(dropped)
+	if learns(have) {
+		phones, err := kernel.Phones(ctx)
+		if err != nil {
+			return err
+		}
+		r.Phones = new(len(phones))
+	}
+	return nil
 }
 
 // withoutGeneration are the alarms of a fence that no generation has made.

@@ -12,6 +12,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/classifier"
 	"github.com/ringfence/ringfence/pkg/control"
+	"github.com/ringfence/ringfence/pkg/events"
+	"github.com/ringfence/ringfence/pkg/events/nflog"
 	"github.com/ringfence/ringfence/pkg/feed/https"
 	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/host/system"
@@ -51,6 +53,7 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Condition: func(stateFolder string) host.Condition { return system.Condition(log, stateFolder) },
 		Others:    readOthers,
 		MakeSaved: func(ctx context.Context) error { return iptables.MakeSaved(ctx, system.SavedRules()) },
+		Drops:     openDrops,
 		Now:       system.Clock(log),
 	}
 }
@@ -92,6 +95,16 @@ func others(name string, log *slog.Logger) []backend.Kernel {
 		all = slices.Delete(all, i, i+1)
 	}
 	return all
+}
+
+// openDrops begins to listen to the packets that the rules drop.
+func openDrops(signature func(message []byte) string) (events.Source, error) {
+	r, err := nflog.Open()
+	if err != nil {
+		return nil, err
+	}
+	r.Signature = signature
+	return r, nil
 }
 
 // readOthers reads what other programs have in nftables and in both flavours of iptables.

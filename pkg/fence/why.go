@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/compile"
-	"github.com/ringfence/ringfence/pkg/events"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -36,17 +34,8 @@ func (f *Fence) Why(ctx context.Context, q site.Question) (site.Answer, error) {
 	if err != nil {
 		return site.Answer{}, err
 	}
-	if live.Lately, err = f.lately(ctx, q.Address); err != nil {
-		f.Notice.Warn(notice.StateDamaged, "what was dropped lately is not known: %v", err)
-	}
-	moves, err := f.Moves()
-	if err != nil {
-		f.Log.Info("read which addresses have come and gone", "error", err)
-	}
-	for _, m := range moves {
-		if m.network().Contains(q.Address) {
-			live.Moves = append(live.Moves, site.Move{Time: m.Time, Gone: m.Gone, Reason: m.Reason})
-		}
+	if err := f.readDrops(ctx, q.Address, &live); err != nil {
+		return site.Answer{}, err
 	}
 	a, err := s.Why(live, q)
 	if err != nil {
@@ -136,33 +125,22 @@ func addElements(table *ruleset.State, kind string, list []site.Temporary) {
 	}
 }
 
-// eventsFile is where the daemon keeps who was dropped, in the folder of the state.
-const eventsFile = "events.db"
-
 // latelyIs how long ago a dropped packet may be that is still of interest.
 const latelyIs = 30 * 24 * time.Hour
 
-// lately sums up what was dropped of an address, nil for nothing.
-func (f *session) lately(ctx context.Context, addr netip.Addr) (*site.Lately, error) {
-	var sum site.Lately
-	err := events.Read(filepath.Join(f.StateDir, eventsFile), f.Now().Time.Add(-latelyIs), time.Time{}, func(r events.Record) error {
-		if r.Source != addr {
-			return ctx.Err()
-		}
-		if sum.Packets == 0 || r.First.Before(sum.First) {
-			sum.First = r.First
-		}
-		sum.Packets += r.Packets
-		if !r.Last.Before(sum.Last) {
-			sum.Last, sum.Reason = r.Last, r.Reason
-			if r.Method != "" || r.UserAgent != "" || r.Signature != "" {
-				sum.Method, sum.UserAgent, sum.Called, sum.Signature = r.Method, r.UserAgent, r.Called, r.Signature
-			}
-		}
-		return ctx.Err()
-	})
-	if errors.Is(err, context.Canceled) || sum.Packets == 0 {
-		return nil, err
+// readDrops reads what was dropped of an address lately, and when it was allowed before.
+func (f *session) readDrops(ctx context.Context, addr netip.Addr, live *site.Live) error {
+	list, err := droppedIn(ctx, f, f.kernel(false), f.Now().Time.Add(-latelyIs))
+	if err != nil {
+		return err
 	}
-	return &sum, err
+	live.Former = formerly(f, []Dropped{{Dropped: backend.Dropped{Address: addr}}})[addr]
+	if i := slices.IndexFunc(list, func(d Dropped) bool { return d.Address == addr }); i >= 0 {
+		d := &list[i]
+		live.Lately = &site.Lately{
+			Packets: d.Packets, First: d.First, Last: d.Last, Reason: d.Reason,
+			Method: d.Method, UserAgent: d.UserAgent, Called: d.Called, Signature: d.Signature,
+		}
+	}
+	return nil
 }

@@ -51,6 +51,8 @@ const (
 	RunInterrupted        Code = "run-interrupted"         // an earlier run was killed
 	GuardRefuses          Code = "guard-refuses"           // apply would be refused
 	NothingDone           Code = "nothing-done"            // why nothing was done
+	EventsUnread          Code = "events-unread"           // dropped packets are not looked at
+	EventsLost            Code = "events-lost"             // more are dropped than are looked at
 	NotAllowedAgain       Code = "not-allowed-again"       // an allowance by hand that the kernel has lost
 	NotLearnedAgain       Code = "not-learned-again"       // phones and bans that the kernel has lost
 	NobodyRegisters       Code = "nobody-registers"        // the policy lets no phone in for having registered

@@ -77,7 +77,7 @@ func allowedText(a site.Answer, now time.Time) string {
 		text += "nobody lists it, and unknown.action lets everybody in"
 	}
 	if l := a.Lately; l != nil {
-		text += fmt.Sprintf("; packets of it were dropped before, %s: %s", l.Reason, packetsText(l, now))
+		text += fmt.Sprintf("; packets of it were dropped before%s: %s", in(l.Reason), packetsText(l, now))
 	}
 	return text
 }
@@ -168,8 +168,11 @@ func droppedText(a site.Answer, now time.Time) string {
 	case "user_agent":
 		text += ", only requests pass whose User-Agent begins with " + strings.Join(a.Required, " or ")
 	}
-	if m := a.Gone; m != nil {
-		text += fmt.Sprintf("; it was allowed until %s (%s)", momentText(m.Time, now), m.Reason)
+	switch {
+	case strings.HasPrefix(a.Former, "was "):
+		text += "; it " + a.Former
+	case a.Former != "":
+		text += "; " + a.Former
 	}
 	if l := a.Lately; l != nil {
 		text += "; " + packetsText(l, now) + sentText(l)
@@ -188,7 +191,11 @@ func in(name string) string {
 }
 
 func packetsText(l *site.Lately, now time.Time) string {
-	return fmt.Sprintf("%s since %s, last %s", notice.Count(int(l.Packets), "packet"), momentText(l.First, now), notice.Ago(l.Last))
+	text := notice.Count(int(l.Packets), "packet")
+	if !l.First.IsZero() {
+		text += " since " + momentText(l.First, now)
+	}
+	return text + ", last " + notice.Ago(l.Last)
 }
 
 // sentText says what was in the last packet.
@@ -223,14 +230,14 @@ func adviceText(a site.Answer) string {
 	switch {
 	case a.Guess == site.Scanner:
 		return "a scanner, nothing to do"
+	case a.Guess == site.Phone:
+		return fmt.Sprintf("a remote phone? %s, or add it to trusted.addresses", byHand)
 	case a.Preset != "":
 		return fmt.Sprintf("a server of %s? %s, or add to providers: - preset: %s", a.Preset, byHand, a.Preset)
 	case a.Guess == site.Server && a.Provider != "":
 		return fmt.Sprintf("another server of %s? %s, or add %s to the addresses of provider %s", a.Provider, byHand, address, a.Provider)
 	case a.Guess == site.Server:
 		return fmt.Sprintf("your provider's server? %s, or add to providers: - {name: my-provider, addresses: [%q]}", byHand, address)
-	case a.Guess == site.Phone:
-		return fmt.Sprintf("a remote phone? %s, or add it to trusted.addresses", byHand)
 	case a.Address.IsPrivate():
 		return fmt.Sprintf("a phone of your own network? %s, or add %s to trusted.addresses", byHand, networkOf(a.Address))
 	}

@@ -43,9 +43,8 @@ func TestWhyDropped(t *testing.T) {
 		{"192.0.2.9", site.Live{Lately: lately("", "", "", "")}, "dropped: unknown; 14 packets since 12:03, last 2 min ago: " +
 			"if it is yours: ringfence allow 192.0.2.9 --for 2h, or add it to trusted.addresses"},
 		{
-			"192.0.2.10",
-			site.Live{Moves: []site.Move{{Time: noon.Add(-time.Hour), Reason: "acme: sip.acme.example A"}, {Time: noon, Gone: true, Reason: "acme: sip.acme.example A"}}},
-			"dropped: unknown; it was allowed until 12:03 (acme: sip.acme.example A): if it is yours: ringfence allow 192.0.2.10 --for 2h, or add it to trusted.addresses",
+			"192.0.2.10", site.Live{Former: &site.Former{As: "acme", Until: noon}}, "dropped: unknown; it was allowed until " + noon.Format("2 Jan 15:04") +
+				" as acme: if it is yours: ringfence allow 192.0.2.10 --for 2h, or add it to trusted.addresses",
 		},
 	} {
 		test.live.Table = table

@@ -1,8 +1,12 @@
 package signature_test
 
 import (
+	"bytes"
+	"compress/flate"
+	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -99,6 +103,25 @@ func TestDamagedAutomaton(t *testing.T) {
 	for n := range data {
 		if err := new(signature.Automaton).UnmarshalBinary(data[:n]); err == nil {
 			t.Fatalf("%d of %d bytes were read", n, len(data))
+		}
+	}
+	for name, content := range map[string]string{
+		"less than a length":   "\x01",
+		"less than its head":   "\x10\x00\x00\x00{}",
+		"a head of no JSON":    "\x01\x00\x00\x00x",
+		"tables without size":  "\x02\x00\x00\x00{}tables",
+		"a size without table": "\x0a\x00\x00\x00{\"Next\":7}",
+	} {
+		var b bytes.Buffer
+		w, err := flate.NewWriter(&b, flate.BestSpeed)
+		if err == nil {
+			_, err = w.Write([]byte(content))
+		}
+		if err := errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if err := new(signature.Automaton).UnmarshalBinary(b.Bytes()); err == nil || !strings.HasPrefix(err.Error(), "read automaton: ") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	var empty signature.Automaton

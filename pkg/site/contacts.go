@@ -120,7 +120,7 @@ func drops(s *Site) func(ruleset.Flow) bool {
 // leads to it.
 func judgesFrom(s *Site, a netip.Addr) bool {
 	var by *ruleset.Network
-	networks := s.Host.Routed
+	networks := slices.Clip(s.Host.Routed)
 	for _, i := range s.Host.Interfaces {
 		for _, own := range i.Addresses {
 			if own.Addr() == a {

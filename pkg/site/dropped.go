@@ -134,6 +134,9 @@ func (s *Site) because(reason string, d Stranger) string {
 	return strings.ReplaceAll(reason, "_", " ")
 }
 
+// neverAllowed is said of a source of which there is nothing else to say.
+const neverAllowed = "never allowed"
+
 // unknown says of a source that nothing allows whether something did, or nearly does.
 func (s *Site) unknown(d Stranger) string {
 	if d.Allowed != nil {
@@ -155,5 +158,5 @@ func (s *Site) unknown(d Stranger) string {
 			}
 		}
 	}
-	return "unknown: never allowed"
+	return "unknown: " + neverAllowed
 }

@@ -20,6 +20,17 @@ type Question struct {
 	Port      uint16
 	Interface string // by which it comes in
 	UserAgent string
+	// Packet is what is known of a packet that was seen, nil for one that was not. Of the
+	// source of one that was seen nothing is guessed.
+	Packet *Seen
+}
+
+// Seen is a packet that was seen.
+type Seen struct {
+	Class     ruleset.Class // what the classifier takes it for, where it reads
+	Signature string        // that it matches
+	Shape     judge.Shape
+	Message   []byte
 }
 
 // Live is the table in the kernel, and what is known beside it.
@@ -31,7 +42,9 @@ type Live struct {
 	// a time.
 	ByHand, Banned []Temporary
 	Lately         *Lately // what was dropped of the address lately, nil for nothing
-	Moves          []Move  // of the address, the oldest first
+	Former         *Former // when the address was allowed before, nil if that is not known
+	// Origins are those of the site, nil if they are not needed again.
+	Origins *ruleset.Origins
 	// Preset names the preset that has an address, "" for none.
 	Preset func(netip.Addr) string
 }
@@ -41,13 +54,6 @@ type Temporary struct {
 	Address netip.Addr
 	Left    time.Duration // 0 = without end
 	Why     string        // who did it, "" for a rule
-}
-
-// Move is an address that answers have brought or taken.
-type Move struct {
-	Time   time.Time
-	Gone   bool
-	Reason string
 }
 
 // Lately is what was dropped of one address.
@@ -88,7 +94,7 @@ type Answer struct {
 	Signature string           // that the User-Agent matches
 	Fenced    []uint16         // the ports that are, of the protocol
 	Lately    *Lately
-	Gone      *Move  // how it ceased to be allowed, nil if it did not
+	Former    string // how an unknown one was allowed before, or nearly is, "" if it is neither
 	Guess     Guess  // of a dropped one
 	Provider  string // that has a neighbour of the address
 	Preset    string
@@ -146,21 +152,28 @@ func (s *Site) complete(q *Question) {
 	if q.Interface != "" {
 		return
 	}
-	ways := append(s.Host.WaysTo(q.Address), s.FencedInterfaces()...)
-	for _, name := range ways {
-		if compile.Fences(s.Policy, s.Host, name) {
-			q.Interface = name
-			return
-		}
+	ways := s.Host.WaysTo(q.Address)
+	if len(ways) == 0 {
+		ways = s.FencedInterfaces()
 	}
-	if len(ways) > 0 {
-		q.Interface = ways[0]
+	for _, name := range ways {
+		if q.Interface == "" || !compile.Fences(s.Policy, s.Host, q.Interface) {
+			q.Interface = name
+		}
 	}
 }
 
 // read says what the classifier says of the packet, as far as the question has it.
 func (a *Answer) read(s *Site, live Live, p *judge.Packet) {
 	a.Required = s.Policy.Unknown.RequireUserAgent
+	_, reads := live.Table.Classifier[a.Interface]
+	if seen := a.Packet; seen != nil {
+		p.Message, p.Shape, a.Signature = seen.Message, seen.Shape, seen.Signature
+		if reads {
+			p.Class = seen.Class
+		}
+		return
+	}
 	if live.Automaton == nil {
 		return
 	}
@@ -168,7 +181,7 @@ func (a *Answer) read(s *Site, live Live, p *judge.Packet) {
 	p.Message = []byte(head + strings.NewReplacer("\r", " ", "\n", " ").Replace(a.UserAgent) + "\r\n\r\n")
 	result := live.Automaton.Match(p.Message)
 	a.Signature = result.Signature
-	if _, reads := live.Table.Classifier[a.Interface]; reads && slices.Contains(a.Fenced, a.Port) {
+	if reads && slices.Contains(a.Fenced, a.Port) {
 		p.Class = ruleset.Class(result.Mark)
 	}
 }
@@ -177,7 +190,7 @@ func (a *Answer) read(s *Site, live Live, p *judge.Packet) {
 func (s *Site) explain(a *Answer, live Live) {
 	switch a.Counter {
 	case "allowed_provider", "allowed_trusted":
-		s.allowedBy(a)
+		s.allowedBy(a, live.Origins)
 	case "allowed_by_hand":
 		a.By, a.Temporary = []string{"hand"}, temporary(live.ByHand, a.Address)
 	case "dropped_banned":
@@ -191,7 +204,7 @@ func (s *Site) explain(a *Answer, live Live) {
 	default:
 		a.By = []string{policyKeys[a.Counter]}
 	}
-	if !a.Allowed || a.WouldDrop {
+	if a.Packet == nil && (!a.Allowed || a.WouldDrop) {
 		s.guess(a, live)
 	}
 }
@@ -204,13 +217,16 @@ var policyKeys = map[string]string{
 }
 
 // allowedBy finds where an allowed address comes from.
-func (s *Site) allowedBy(a *Answer) {
+func (s *Site) allowedBy(a *Answer, origins *ruleset.Origins) {
 	if a.Set == "" {
 		a.By = []string{"trusted"}
 		a.Origins = []ruleset.Origin{{Owner: "trusted", Via: "interfaces " + a.Interface}}
 		return
 	}
-	_, origins := s.Compile()
+	if origins == nil {
+		_, now := s.Compile()
+		origins = &now
+	}
 	a.Origins = origins.Of(a.Set, netip.PrefixFrom(a.Address, a.Address.BitLen()))
 	missing := true
 	for _, o := range a.Origins {
@@ -243,11 +259,8 @@ func temporary(list []Temporary, a netip.Addr) *Temporary {
 
 // guess says what a dropped source may be.
 func (s *Site) guess(a *Answer, live Live) {
-	for _, m := range live.Moves {
-		a.Gone = nil
-		if m.Gone {
-			a.Gone = &m
-		}
+	if a.Reason == ReasonUnknown {
+		a.Former = strings.TrimPrefix(strings.TrimPrefix(s.unknown(Stranger{Address: a.Address, Allowed: live.Former}), "unknown: "), neverAllowed)
 	}
 	if live.Preset != nil {
 		a.Preset = live.Preset(a.Address)
@@ -256,12 +269,9 @@ func (s *Site) guess(a *Answer, live Live) {
 	switch l := a.Lately; {
 	case a.Signature != "" || l != nil && l.Signature != "":
 		a.Guess = Scanner
-	case a.Preset != "" || a.Provider != "":
-		a.Guess = Server
-	case l == nil:
-	case l.Method == "REGISTER" || l.Method == "SUBSCRIBE" || l.Method == "PUBLISH":
+	case l != nil && slices.Contains([]string{"REGISTER", "SUBSCRIBE", "PUBLISH"}, l.Method): // no provider's server sends these
 		a.Guess = Phone
-	case l.Method == "INVITE":
+	case a.Preset != "" || a.Provider != "" || l != nil && l.Method == "INVITE":
 		a.Guess = Server
 	}
 }

@@ -15,19 +15,14 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
+	links "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	links "github.com/vishvananda/netlink"
+	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-const (
-	// Group is the group that the rules log to.
-	Group = 5060
-	// bytesOfPacket is how much of a packet is received.
-	bytesOfPacket = 1024
-	// room is what the kernel may keep for a reader that is busy.
-	room = 4 << 20
-)
+// room is what the kernel may keep for a reader that is busy.
+const room = 4 << 20
 
 // What linux/netfilter/nfnetlink_log.h has.
 const (
@@ -94,14 +89,14 @@ func (r *Reader) bind() error {
 	a := netlink.NewAttributeEncoder()
 	a.ByteOrder = binary.BigEndian
 	a.Bytes(configCommand, []byte{commandBind})
-	a.Bytes(configMode, append(binary.BigEndian.AppendUint32(nil, bytesOfPacket), copyPacket, 0))
+	a.Bytes(configMode, append(binary.BigEndian.AppendUint32(nil, ruleset.LogBytes), copyPacket, 0))
 	a.Uint32(configTimeout, 20) // packets wait for others for at most so many hundredths of a second
 	a.Uint16(configFlags, countThem)
 	attributes, err := a.Encode()
 	if err != nil {
 		return fmt.Errorf("listen to dropped packets: %w", err)
 	}
-	header := binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, unix.NFNETLINK_V0}, Group)
+	header := binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, unix.NFNETLINK_V0}, ruleset.LogGroup)
 	sent, err := r.conn.Send(netlink.Message{
 		Header: netlink.Header{Type: configMessage, Flags: netlink.Request | netlink.Acknowledge}, Data: append(header, attributes...),
 	})
