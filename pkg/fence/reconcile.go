@@ -275,7 +275,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 		return err
 	}
 	f.note(ctx, r.kernel, o.Plan)
-	r.rememberPhones(ctx, s)
+	rememberPhones(ctx, r, s)
 	switch {
 	case r.kernel.Describe().Name != string(policy.BackendNFTables):
 		// Nothing refuses a commit of theirs that another run was faster than.
@@ -297,7 +297,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 			Severity: notice.Warning, Code: notice.NameFailed, About: site.ProblemText(p), Text: site.ProblemText(p),
 		})
 	}
-	o.Notices = append(o.Notices, r.eventNotices()...)
+	o.Notices = append(o.Notices, eventNotices(r)...)
 	o.Notices = append(o.Notices, alarmNotices(alarms)...)
 	f.records().keepAlarms(alarms)
 	return nil
