@@ -29,7 +29,7 @@ func dropped(out io.Writer, indent string, list []report.Dropped) {
 	output.Table(out, func(w io.Writer) {
 		for _, d := range list {
 			output.Printf(w, "%s%s\t%s\tlast %s\t%s", indent, d.Address, packets(d.Packets), notice.Ago(d.Last), d.Text)
-			if what := sent(d); what != "" {
+			if what := Sent(d); what != "" {
 				output.Printf(w, "\t%s", what)
 			}
 			output.Println(w)
@@ -39,8 +39,8 @@ func dropped(out io.Writer, indent string, list []report.Dropped) {
 
 func packets(n uint64) string { return notice.Count(int(n), "packet") }
 
-// sent says what a source has sent last, "" if that is not known.
-func sent(d report.Dropped) string {
+// Sent says what a source has sent last, "" if that is not known.
+func Sent(d report.Dropped) string {
 	var words []string
 	if d.Method != "" {
 		words = append(words, d.Method)
@@ -65,4 +65,9 @@ func writeLatest(out io.Writer, l report.Latest, monitor bool) {
 	}
 	output.Printf(out, "\n%s: %s; ringfence dropped shows all\n", title, notice.Count(l.Sources, "source"))
 	dropped(out, "  ", l.Latest)
+}
+
+// Watched prints a source of which packets have come, as one line.
+func Watched(w io.Writer, m report.Watched) {
+	output.Printf(w, "%s  %s  %s  %s  %s\n", time.Now().Format(time.TimeOnly), m.Address, packets(m.More), m.Text, Sent(m.Dropped))
 }
