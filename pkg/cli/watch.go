@@ -46,7 +46,7 @@ func runWatch(ctx context.Context, a *app, since time.Duration) error {
 	if since < fence.ShortestSince {
 		return fmt.Errorf("--since %s: write a time of at least %s", since, fence.ShortestSince)
 	}
-	w := a.fenceFor(nil).Watcher(since)
+	w := a.fenceFor(nil).View().Watcher(since)
 	if a.json() || !a.stdout.Terminal || !isTerminal(a.stdin) || os.Getenv("TERM") == "dumb" {
 		return watchLines(ctx, a, w)
 	}

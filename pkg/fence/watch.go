@@ -10,7 +10,7 @@ import (
 // Watcher reads who is dropped again and again. What the daemon has written is only read
 // when it has changed, and not all the time: its file may be large.
 type Watcher struct {
-	fence   *Fence
+	fence   View
 	since   time.Duration
 	reports reports
 	mark    fileMark
@@ -18,7 +18,7 @@ type Watcher struct {
 }
 
 // Watcher returns a watcher of those who came in the last time of this length.
-func (f *Fence) Watcher(since time.Duration) *Watcher { return &Watcher{fence: f, since: since} }
+func (f View) Watcher(since time.Duration) *Watcher { return &Watcher{fence: f, since: since} }
 
 // restAfterRead is how many times as long as a read of the daemon's file the next one waits.
 const restAfterRead = 20
