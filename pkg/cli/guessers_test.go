@@ -32,10 +32,10 @@ var guessings = []struct {
 	{"svcrack with one nonce", "svcrack -p 5060 -n -u 100 -r 1-2000 HOST", 25},
 }
 
-// TestGuessers lets guessers try two PBXs at once for the same time: one behind the fence
+// TestGuessersBesideFail2ban lets guessers try two PBXs at once for the same time: one behind the fence
 // and one with fail2ban, which reads the log of its Kamailio and bans after as many wrong
 // passwords. Signatures are off: they would end it at the first packet.
-func TestGuessers(t *testing.T) {
+func TestGuessersBesideFail2ban(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "svmap", "svwar", "svcrack", "fail2ban-server")
 	r := newRoads(t, toRegister+"signatures: {engine: off}\n")

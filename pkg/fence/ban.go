@@ -67,6 +67,16 @@ func monitors(f *session) bool {
 	return err == nil && s.Policy.Monitor
 }
 
+// bansGuessers reports whether what is in force bans who fails to log in.
+func bansGuessers(f *session) bool {
+	newest, err := f.newest()
+	if newest == nil || err != nil {
+		return false
+	}
+	s, err := f.siteOf(newest, resolve.Memory{})
+	return err == nil && s.Policy.Unknown.Admits() && s.Policy.Guessing.Failures > 0
+}
+
 // Unban ends the ban of an address. It reports whether there was one.
 func (f *Fence) Unban(ctx context.Context, addr netip.Addr) (was bool, err error) {
 	err = f.changeBans(ctx, "unban", func(kernel backend.Kernel) error {
@@ -195,11 +205,14 @@ func (f View) Bans(ctx context.Context) ([]Banned, error) {
 		return nil, err
 	}
 	var list []Banned
-	onlyWatched := monitors(&f.session)
+	onlyWatched, guessing := monitors(&f.session), bansGuessers(&f.session)
 	for _, b := range banned {
 		entry := Banned{whole(b.Address), b.Left, b.Comment}
 		if entry.Why == "" {
 			entry.Why = "it sent what a scanner sends"
+			if guessing {
+				entry.Why += ", or failed to log in too often"
+			}
 		}
 		for _, set := range []string{"providers", "trusted"} {
 			if have.Sets[set+familyOf(b.Address)].Contains(b.Address) {

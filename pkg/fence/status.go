@@ -234,7 +234,7 @@ func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memo
 			a := Address{Prefix: o.Prefix, From: o.Name, Via: o.Via}
 			if o.Name == "" {
 				a.From, a.Via = o.Via, ""
-				if listed, ok := memory.Listed(o.Via, o.Prefix); ok {
+				if listed, ok := memory.Lists.Find(o.Via, o.Prefix); ok {
 					a.LastSeen = &listed.LastSeen
 					if !listed.MissingSince.IsZero() {
 						a.Missing = &listed.MissingSince

@@ -106,6 +106,14 @@ func readTemporary(ctx context.Context, kernel backend.Kernel, live *site.Live) 
 	for _, a := range allowed {
 		live.ByHand = append(live.ByHand, site.Temporary{Address: a.Address, Left: a.Left, Why: a.Comment})
 	}
+	phones, err := kernel.Phones(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range phones {
+		live.Phones = append(live.Phones, site.Registered(p))
+	}
+	addPhones(live.Table, phones)
 	addElements(live.Table, "banned", live.Banned)
 	addElements(live.Table, "allowed", live.ByHand)
 	return nil
@@ -122,6 +130,17 @@ func addElements(table *ruleset.State, kind string, list []site.Temporary) {
 	}
 	for _, family := range []string{"4", "6"} {
 		slices.SortFunc(table.Sets[kind+family].Elements, ruleset.Element.Compare)
+	}
+}
+
+// addPhones does the same for those that have registered.
+func addPhones(table *ruleset.State, phones []backend.Phone) {
+	for _, p := range phones {
+		name := "phones" + familyOf(p.Address)
+		if set, ok := table.Sets[name]; ok {
+			set.Elements = append(set.Elements, ruleset.Element{From: p.Address, To: p.Address, Port: p.Port})
+			table.Sets[name] = set
+		}
 	}
 }
 

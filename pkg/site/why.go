@@ -41,6 +41,7 @@ type Live struct {
 	// ByHand are the addresses that are allowed by hand, Banned those that are banned for
 	// a time.
 	ByHand, Banned []Temporary
+	Phones         []Registered
 	Lately         *Lately // what was dropped of the address lately, nil for nothing
 	Former         *Former // when the address was allowed before, nil if that is not known
 	// Origins are those of the site, nil if they are not needed again.
@@ -54,6 +55,13 @@ type Temporary struct {
 	Address netip.Addr
 	Left    time.Duration // 0 = without end
 	Why     string        // who did it, "" for a rule
+}
+
+// Registered is a phone that is let in because the PBX has accepted its registration.
+type Registered struct {
+	Address netip.Addr
+	Port    uint16 // 0 = every port
+	Left    time.Duration
 }
 
 // Lately is what was dropped of one address.
@@ -89,6 +97,8 @@ type Answer struct {
 	Seen      time.Time        // when an answer of a name server last had it, zero if it is not of a name
 	Missing   time.Time        // since when no answer has it
 	Temporary *Temporary       // the ban, or what was done by hand
+	Phone     *Registered      // that it is
+	Guessing  bool             // who fails to log in is banned
 	Ways      []string         // by which answers leave
 	Required  []string         // what a User-Agent must begin with
 	Signature string           // that the User-Agent matches
@@ -115,6 +125,10 @@ func (s *Site) Why(live Live, q Question) (Answer, error) {
 		NoWayBack: len(s.Host.Interfaces) > 0 && !slices.Contains(a.Ways, q.Interface) && !q.Address.IsLinkLocalUnicast(),
 	}
 	a.read(s, live, &p)
+	a.Guessing = s.Policy.Unknown.Admits() && s.Policy.Guessing.Failures > 0
+	if phone := registered(live.Phones, q.Address); phone != nil && q.Packet == nil {
+		a.Phone, p.SourcePort = phone, phone.Port
+	}
 	var err error
 	if a.Verdict, err = judge.Judge(live.Table, p); err != nil {
 		return a, err
@@ -255,6 +269,17 @@ func temporary(list []Temporary, a netip.Addr) *Temporary {
 		return &list[i]
 	}
 	return nil
+}
+
+// registered is the phone of an address that has the longest time left.
+func registered(list []Registered, a netip.Addr) *Registered {
+	var found *Registered
+	for i, r := range list {
+		if r.Address == a && (found == nil || found.Left < r.Left) {
+			found = &list[i]
+		}
+	}
+	return found
 }
 
 // guessSource says what a dropped source may be.
