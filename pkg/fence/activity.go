@@ -35,7 +35,7 @@ type Period struct {
 func (f *session) EventsFile() string { return filepath.Join(f.StateDir, "events.db") }
 
 // Activity reads what was recorded of a period, and changes nothing.
-func (f *Fence) Activity(ctx context.Context, p Period) (*Activity, error) {
+func (f View) Activity(ctx context.Context, p Period) (*Activity, error) {
 	now, err := f.Measure(ctx)
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func readEvents(path string, since, until time.Time, sum *activity.Sum) error {
 }
 
 // addKept adds the sources that the kernel keeps.
-func addKept(ctx context.Context, f *Fence, now *Status, since, until time.Time, sum *activity.Sum) error {
+func addKept(ctx context.Context, f View, now *Status, since, until time.Time, sum *activity.Sum) error {
 	if !now.Table || now.site == nil {
 		return nil
 	}
@@ -106,7 +106,7 @@ func addKept(ctx context.Context, f *Fence, now *Status, since, until time.Time,
 }
 
 // then is what was in force at a time.
-func (f *Fence) then(at time.Time) (then activity.Then, err error) {
+func (f View) then(at time.Time) (then activity.Then, err error) {
 	down, err := f.down()
 	if err != nil || down != nil && down.Time.Before(at) {
 		return then, err
@@ -134,7 +134,7 @@ func (f *Fence) then(at time.Time) (then activity.Then, err error) {
 }
 
 // knownOf is what suggestions are made from.
-func knownOf(f *Fence, now *Status) activity.Known {
+func knownOf(f View, now *Status) activity.Known {
 	k := activity.Known{Allowed: map[string][]netip.Prefix{}, Phones: slices.Clone(softphones)}
 	for _, p := range now.Providers {
 		for _, a := range p.Addresses {

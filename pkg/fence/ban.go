@@ -94,7 +94,7 @@ func (f *Fence) Unban(ctx context.Context, addr netip.Addr) (was bool, err error
 }
 
 // changeBans calls change with the lock held, and saves what is known of the kernel.
-func (f *session) changeBans(ctx context.Context, command string, change func(kernel backend.Kernel) error) error {
+func (f *Fence) changeBans(ctx context.Context, command string, change func(kernel backend.Kernel) error) error {
 	if err := f.Probe(ctx); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (f *session) changeBans(ctx context.Context, command string, change func(ke
 	if err == nil && (command == "ban" || command == "unban") {
 		f.phones().keep(ctx, kernel)
 	}
-	if err := saveSnapshot(f, kernel); err != nil {
+	if err := saveSnapshot(&f.session, kernel); err != nil {
 		f.Log.Info("save what is known of the kernel", "error", err)
 	}
 	if errors.Is(err, backend.ErrNoFence) {
@@ -190,7 +190,7 @@ func allowsPart(have *ruleset.State, p netip.Prefix) bool {
 
 // Bans lists the addresses that are banned for a time, and those that the policy bans
 // permanently.
-func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
+func (f View) Bans(ctx context.Context) ([]Banned, error) {
 	kernel := f.kernel(false)
 	have, err := kernel.Observe(ctx)
 	if err != nil {

@@ -41,7 +41,7 @@ const ShortestSince = time.Minute
 
 // Dropped returns the sources whose packets were dropped lately. It works without the
 // daemon, from what the kernel keeps; what the daemon has written is added.
-func (f *Fence) Dropped(ctx context.Context, since time.Duration) (Drops, error) {
+func (f View) Dropped(ctx context.Context, since time.Duration) (Drops, error) {
 	kernel := f.kernel(false)
 	list, err := droppedIn(ctx, &f.session, kernel, f.Now().Time.Add(-since))
 	if err != nil || len(list) == 0 {
@@ -111,7 +111,7 @@ func add(found map[netip.Addr]*Dropped, r events.Record) {
 
 // explainDrops gives the sources their reasons. It reports whether what is in force drops
 // nothing.
-func explainDrops(ctx context.Context, f *Fence, kernel backend.Kernel, list []Dropped) (monitor bool, err error) {
+func explainDrops(ctx context.Context, f View, kernel backend.Kernel, list []Dropped) (monitor bool, err error) {
 	newest, err := f.newest()
 	if err != nil || newest == nil {
 		return false, err

@@ -323,7 +323,7 @@ func (r *Reconciler) Due() time.Duration {
 	}
 	if r.fence.Fetch != nil {
 		for _, l := range site.Lists(r.site.Policy) {
-			due = min(due, r.memory.ListDue(l.URL, now))
+			due = min(due, r.memory.Lists.Due(l.URL, now))
 		}
 	}
 	return due
@@ -352,7 +352,7 @@ func (r *Reconciler) Ask() func(context.Context) Answers {
 	}
 	var lists []resolve.List
 	for _, l := range q.Settings.Lists {
-		if r.again || r.memory.ListDue(l.URL, now) <= soon {
+		if r.again || r.memory.Lists.Due(l.URL, now) <= soon {
 			lists = append(lists, l)
 		}
 	}

@@ -90,7 +90,7 @@ type Address struct {
 type LeftOut struct{ Name, Address, Why string }
 
 // Status reads the kernel and the files, and changes nothing.
-func (f *Fence) Status(ctx context.Context) (*Status, error) {
+func (f View) Status(ctx context.Context) (*Status, error) {
 	r, err := f.Measure(ctx)
 	if err != nil || !r.Table || r.site == nil {
 		return r, err
@@ -103,7 +103,7 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 
 // Measure is Status without Latest, for those who ask again and again: the daemon's file
 // may be large.
-func (f *Fence) Measure(ctx context.Context) (*Status, error) {
+func (f View) Measure(ctx context.Context) (*Status, error) {
 	kernel := f.kernel(false)
 	have, err := f.observe(ctx, kernel)
 	if err != nil {
@@ -136,7 +136,7 @@ func (f *Fence) Measure(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	state, origins := s.Compile()
-	f.arm(state)
+	arm(&f.session, state)
 	if down != nil {
 		r.Down, state = &down.Time, &ruleset.State{}
 	}
@@ -197,7 +197,7 @@ func withoutGeneration(r *Status, now time.Time) []site.Alarm {
 }
 
 // siteOfNow is the site of an entry with the saved addresses and the host as they are now.
-func siteOfNow(f *Fence, e *journal.Entry) (*site.Site, error) {
+func siteOfNow(f View, e *journal.Entry) (*site.Site, error) {
 	memory, err := f.recall(false, e)
 	if err != nil {
 		return nil, err
@@ -234,7 +234,7 @@ func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memo
 			a := Address{Prefix: o.Prefix, From: o.Name, Via: o.Via}
 			if o.Name == "" {
 				a.From, a.Via = o.Via, ""
-				if listed, ok := memory.Listed(o.Via, o.Prefix); ok {
+				if listed, ok := memory.Lists.Find(o.Via, o.Prefix); ok {
 					a.LastSeen = &listed.LastSeen
 					if !listed.MissingSince.IsZero() {
 						a.Missing = &listed.MissingSince
@@ -268,7 +268,7 @@ func leftOut(m resolve.Memory) []LeftOut {
 }
 
 // describeEngine says what recognises scanners and what it has matched.
-func describeEngine(f *Fence, r *Status, s *site.Site, have *ruleset.State) {
+func describeEngine(f View, r *Status, s *site.Site, have *ruleset.State) {
 	switch {
 	case s.Policy.Signatures.Engine == policy.EngineOff:
 		r.EngineWhy = "the policy switches it off"
@@ -304,4 +304,4 @@ func describeEngine(f *Fence, r *Status, s *site.Site, have *ruleset.State) {
 }
 
 // Hits returns how many packets each signature has matched.
-func (f *Fence) Hits() (map[string]uint64, error) { return f.Classifier.Hits() }
+func (f View) Hits() (map[string]uint64, error) { return f.Classifier.Hits() }

@@ -122,7 +122,7 @@ func (s *Site) Classified() []string {
 		outside := len(h.Outside) == 0 || slices.Contains(h.Outside, seen)
 		wanted := listed || (port || i.Master == "") && (outside || p.Unknown.Accepts())
 		here := present == nil || slices.Contains(present, i.Name)
-		if wanted && here && s.judges(seen) && i.Name != "lo" && !slices.Contains(names, i.Name) {
+		if wanted && here && judges(s, seen) && i.Name != "lo" && !slices.Contains(names, i.Name) {
 			names = append(names, i.Name)
 		}
 	}

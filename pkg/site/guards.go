@@ -62,7 +62,7 @@ func (s *Site) Guards(a Allowances) []plan.Guard {
 
 // judges reports whether packets that come in by the named interface pass only if
 // somebody is allowed.
-func (s *Site) judges(name string) bool {
+func judges(s *Site, name string) bool {
 	return compile.Fences(s.Policy, s.Host, name) && !s.Policy.Trusts(name)
 }
 

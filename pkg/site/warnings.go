@@ -120,7 +120,7 @@ func ClassifierWarnings(s *Site) []notice.Notice {
 	case s.Host.Engine != "" || why == nil:
 	case len(s.Policy.Unknown.RequireUserAgent) > 0:
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
-			"unknown phones %s, because the classifier does not read their User-Agent: %v", s.dropped(), why)}
+			"unknown phones %s, because the classifier does not read their User-Agent: %v", droppedText(s), why)}
 	case s.Policy.Unknown.Accepts():
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
 			"unknown.action is accept, and scanners are not recognised: %v; every source that is not banned passes", why)}
@@ -128,8 +128,8 @@ func ClassifierWarnings(s *Site) []notice.Notice {
 	return nil
 }
 
-// dropped is what happens to what the rules drop.
-func (s *Site) dropped() string {
+// droppedText is what happens to what the rules drop.
+func droppedText(s *Site) string {
 	if s.Policy.Monitor {
 		return "would be dropped"
 	}

@@ -114,7 +114,7 @@ type Answer struct {
 // generation. An error says that another program has put into the table what is not
 // understood.
 func (s *Site) Why(live Live, q Question) (Answer, error) {
-	s.complete(&q)
+	completeQuestion(s, &q)
 	a := Answer{Question: q, Lately: live.Lately, Ways: s.Host.WaysTo(q.Address)}
 	a.Fenced = s.Policy.Ports.UDP
 	if q.Protocol != ruleset.UDP {
@@ -143,12 +143,12 @@ func (s *Site) Why(live Live, q Question) (Answer, error) {
 	case !a.Judged:
 		a.Reason = "interface"
 	}
-	s.explain(&a, live)
+	explainAnswer(s, &a, live)
 	return a, nil
 }
 
-// complete fills in the first fenced port, and the interface by which answers leave.
-func (s *Site) complete(q *Question) {
+// completeQuestion fills in the first fenced port, and the interface by which answers leave.
+func completeQuestion(s *Site, q *Question) {
 	ports := s.Policy.Ports
 	if q.Protocol == "" {
 		q.Protocol = ruleset.UDP
@@ -200,11 +200,11 @@ func (a *Answer) read(s *Site, live Live, p *judge.Packet) {
 	}
 }
 
-// explain finds what has led to the verdict.
-func (s *Site) explain(a *Answer, live Live) {
+// explainAnswer finds what has led to the verdict.
+func explainAnswer(s *Site, a *Answer, live Live) {
 	switch a.Counter {
 	case "allowed_provider", "allowed_trusted":
-		s.allowedBy(a, live.Origins)
+		allowedBy(s, a, live.Origins)
 	case "allowed_by_hand":
 		a.By, a.Temporary = []string{"hand"}, temporary(live.ByHand, a.Address)
 	case "dropped_banned":
@@ -219,7 +219,7 @@ func (s *Site) explain(a *Answer, live Live) {
 		a.By = []string{policyKeys[a.Counter]}
 	}
 	if a.Packet == nil && (!a.Allowed || a.WouldDrop) {
-		s.guess(a, live)
+		guessSource(s, a, live)
 	}
 }
 
@@ -231,7 +231,7 @@ var policyKeys = map[string]string{
 }
 
 // allowedBy finds where an allowed address comes from.
-func (s *Site) allowedBy(a *Answer, origins *ruleset.Origins) {
+func allowedBy(s *Site, a *Answer, origins *ruleset.Origins) {
 	if a.Set == "" {
 		a.By = []string{"trusted"}
 		a.Origins = []ruleset.Origin{{Owner: "trusted", Via: "interfaces " + a.Interface}}
@@ -282,15 +282,15 @@ func registered(list []Registered, a netip.Addr) *Registered {
 	return found
 }
 
-// guess says what a dropped source may be.
-func (s *Site) guess(a *Answer, live Live) {
+// guessSource says what a dropped source may be.
+func guessSource(s *Site, a *Answer, live Live) {
 	if a.Reason == ReasonUnknown {
-		a.Former = strings.TrimPrefix(strings.TrimPrefix(s.unknown(Stranger{Address: a.Address, Allowed: live.Former}), "unknown: "), neverAllowed)
+		a.Former = strings.TrimPrefix(strings.TrimPrefix(unknownText(s, Stranger{Address: a.Address, Allowed: live.Former}), "unknown: "), neverAllowed)
 	}
 	if live.Preset != nil {
 		a.Preset = live.Preset(a.Address)
 	}
-	a.Provider = s.neighbourOf(a.Address)
+	a.Provider = neighbourOf(s, a.Address)
 	switch l := a.Lately; {
 	case a.Signature != "" || l != nil && l.Signature != "":
 		a.Guess = Scanner
@@ -302,7 +302,7 @@ func (s *Site) guess(a *Answer, live Live) {
 }
 
 // neighbourOf names the provider that has an address near a, "" for none.
-func (s *Site) neighbourOf(a netip.Addr) string {
+func neighbourOf(s *Site, a netip.Addr) string {
 	bits := 24
 	if a.Is6() {
 		bits = 48
