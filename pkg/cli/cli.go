@@ -29,6 +29,7 @@ import (
 type app struct {
 	stdin          io.Reader
 	stdout, stderr *output.Writer
+	screen         io.Writer // where standard output leads to, for a program that fills a terminal
 
 	policyPath, stateDir, runDir string
 	output, logLevel             string
@@ -55,7 +56,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	out := &checkedWriter{Writer: stdout}
-	a := &app{stdin: stdin, stdout: output.NewWriter(out, stdout), stderr: output.NewWriter(stderr, stderr)}
+	a := &app{stdin: stdin, stdout: output.NewWriter(out, stdout), stderr: output.NewWriter(stderr, stderr), screen: stdout}
 	defer func() {
 		_ = a.stderr.Flush()
 	}()
@@ -164,7 +165,7 @@ iptables. It touches nothing else.`,
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), confirmCommand(a), watchdogCommand(a), rollbackCommand(a), historyCommand(a),
 		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), metricsCommand(a), doctorCommand(a), resolveCommand(a),
-		droppedCommand(a),
+		droppedCommand(a), watchCommand(a),
 		reportCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
 		whyCommand(a), replayCommand(a),

@@ -143,6 +143,7 @@ type cloud struct {
 	registrar    *registrar
 	ids          int
 	markers      net.Conn // of the provider
+	port         int      // the last that was chosen
 }
 
 // The addresses of a cloud, of each family.
@@ -177,7 +178,7 @@ type caller struct {
 	network, address string
 }
 
-// caller opens a socket to the PBX from an address; port 0 is any.
+// caller opens a socket to the PBX from an address; port 0 is one that nobody has had.
 func (w *cloud) caller(t *testing.T, network, from string, port int) caller {
 	t.Helper()
 	to := cloudPBX
@@ -189,6 +190,10 @@ func (w *cloud) caller(t *testing.T, network, from string, port int) caller {
 
 func (w *cloud) peerTo(t *testing.T, network, from string, port int, to string) caller {
 	t.Helper()
+	if port == 0 {
+		w.port++
+		port = 20000 + w.port
+	}
 	p := caller{network: network, address: from}
 	labtest.In(t, w.outside, func() (err error) {
 		local := net.Addr(&net.UDPAddr{IP: net.ParseIP(from), Port: port})

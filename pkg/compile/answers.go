@@ -51,7 +51,7 @@ func (t table) answers(chains map[string]ruleset.Chain) {
 func (f family) answered() {
 	f = f.on("answered")
 	f.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Goto, "answered_tcp"))
-	f.rule(ruleset.Text{Offset: udpHeader, Text: acceptedText}, f.to(ruleset.Goto, "accepted"))
+	f.rule(ruleset.Text{Offset: udpHeader, Text: acceptedText}, f.to(ruleset.Goto, "login"))
 	tcp := f.on("answered_tcp")
 	for words := leastWords; words <= mostWords; words++ {
 		line := []ruleset.Statement{ruleset.TCPHeader{Words: words}, ruleset.Text{Offset: wordBytes * words, Text: acceptedLine}}
@@ -60,9 +60,9 @@ func (f family) answered() {
 			tcp.rule(append(line[:2:2], folded, ruleset.Verdict{Kind: ruleset.Return})...)
 		}
 		behind := ruleset.Reaches{Offset: wordBytes*words + len(acceptedLine)}
-		tcp.rule(append(line, behind, f.to(ruleset.Goto, "accepted"))...)
+		tcp.rule(append(line, behind, f.to(ruleset.Goto, "login"))...)
 	}
-	f.on("accepted").accepted()
+	f.on("login").accepted()
 	if f.guesses() {
 		f.rule(ruleset.Text{Offset: udpHeader, Text: refusedText}, f.to(ruleset.Goto, "refused"))
 		tcp.eachTCP(refusedText, f.to(ruleset.Goto, "refused"))

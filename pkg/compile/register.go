@@ -52,8 +52,12 @@ func (t table) guesses() bool {
 	return p.Unknown.Admits() && !t.host.Unanswered && !p.Monitor && p.Guessing.Failures > 0 && p.Bans.Duration > 0
 }
 
-// listens reports whether what is answered to unknown sources is looked at.
-func (t table) listens() bool { return t.registers() || t.guesses() }
+// listens reports whether what is answered to unknown sources is looked at. Nothing is if
+// all that they send is dropped, because nobody reads the User-Agent that is required.
+func (t table) listens() bool {
+	unread := len(t.policy.Unknown.RequireUserAgent) > 0 && !t.classifies()
+	return (t.registers() || t.guesses()) && !unread
+}
 
 // mixes reports whether unknown sources, or phones, may send other requests than REGISTER
 // whose answers could be taken for those to it.

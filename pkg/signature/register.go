@@ -12,10 +12,10 @@ const registerMethod = "REGISTER "
 // carriage return; some servers take a carriage return alone for the end of one.
 func OfRegister(payload []byte, m Mark) Mark {
 	text := string(textOf(payload))
-	if m != Allowed && m != None || !strings.HasPrefix(text, registerMethod) || !isRequest([]byte(text)) {
+	if m != Allowed && m != None || !strings.HasPrefix(text, registerMethod) {
 		return m
 	}
-	if len(text) != len(payload) {
+	if len(text) != len(payload) || !isRequest([]byte(text)) {
 		return Followed
 	}
 	line, rest := cutLine(text)

@@ -39,7 +39,7 @@ func TestOfRegister(t *testing.T) {
 		line + "X: " + strings.Repeat("x", 2048) + "\r\n" + end: signature.Followed,
 		"register sip:pbx.example SIP/2.0\r\n" + end + invite:   signature.None, // the rules drop it
 		"\r\n" + line + end + invite:                            signature.Followed,
-		"REGISTER x\r\n" + end:                                  signature.None,
+		"REGISTER x\r\n" + end:                                  signature.Followed,
 	} {
 		if got := signature.OfRegister([]byte(text), signature.None); got != want {
 			t.Errorf("%q is %v, want %v", text, got, want)

@@ -120,7 +120,7 @@ func (s *Site) Classified() []string {
 		}
 		listed := len(p.Interfaces) > 0
 		outside := len(h.Outside) == 0 || slices.Contains(h.Outside, seen)
-		wanted := listed || (port || i.Master == "") && (outside || p.Unknown.Accepts())
+		wanted := listed || (port || i.Master == "") && (outside || p.Unknown.Admits())
 		here := present == nil || slices.Contains(present, i.Name)
 		if wanted && here && judges(s, seen) && i.Name != "lo" && !slices.Contains(names, i.Name) {
 			names = append(names, i.Name)

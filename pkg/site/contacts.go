@@ -62,7 +62,7 @@ func inside(s *Site, accepted []ruleset.Network) plan.Inside {
 
 // Cuts are the networks inside whose phones the site cuts off.
 func (s *Site) Cuts() plan.Inside {
-	if s.Policy.Monitor || s.Policy.Unknown.Accepts() {
+	if s.Policy.Monitor || s.Policy.Unknown.Admits() {
 		return plan.Inside{}
 	}
 	return inside(s, nil)

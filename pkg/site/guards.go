@@ -46,7 +46,7 @@ func (s *Site) Guards(a Allowances) []plan.Guard {
 		return nil // nothing is dropped
 	}
 	guards := []plan.Guard{plan.EmptyProvider(a.Empty, failedProviders(s.Policy, s.Memory.Refresh.Failures))}
-	if !a.CutInside && !s.Policy.Unknown.Accepts() {
+	if !a.CutInside && !s.Policy.Unknown.Admits() {
 		guards = append(guards, plan.CutInside(inside(s, a.Cut), s.Policy.Trusted.Addresses))
 	}
 	if !a.CutLive {

@@ -170,8 +170,11 @@ static __always_inline enum class classify(struct __sk_buff *skb, struct part *p
 	if (!text || text > MAX_LENGTH)
 		return other(skb, p, text);
 	headers = find_request(m, text);
-	if (!headers)
-		return other(skb, p, text);
+	if (!headers) {
+		class = other(skb, p, text);
+		/* Servers may find a request behind what is none. */
+		return configuration.registers && class == NONE && is_register(m) ? FOLLOWED : class;
+	}
 	class = judge(m, text, headers);
 	if (configuration.require_user_agent && p->protocol == IPPROTO_TCP)
 		remember(skb, p, class);

@@ -97,6 +97,9 @@ func (k *Kernel) Phones(context.Context) ([]backend.Phone, error) {
 	return slices.SortedFunc(slices.Values(k.phones), backend.Phone.Compare), nil
 }
 
+// Stale returns none.
+func (k *Kernel) Stale(context.Context) ([]backend.Phone, error) { return nil, nil }
+
 // PutBack adds the phones and bans that are missing.
 func (k *Kernel) PutBack(_ context.Context, phones []backend.Phone, bans []backend.Banned) error {
 	k.mu.Lock()
