@@ -85,9 +85,8 @@ func TestClassifierIsKept(t *testing.T) {
 	}
 }
 
-// TestForeignFilter: another program's filter in ringfence's place is not
-// overwritten; the fence stands without the classifier, unless the policy needs
-// it.
+// TestForeignFilter: another program's filter in ringfence's place is not overwritten;
+// the fence works without the classifier, unless the policy needs it.
 func TestForeignFilter(t *testing.T) {
 	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
 	labtest.Link(t, lab.End{Host: h, Interface: "eth0"}, lab.End{Host: other, Interface: "eth0"})
@@ -161,8 +160,8 @@ func TestWatchedInterfaces(t *testing.T) {
 	}
 }
 
-// TestWithoutCapabilities: with CAP_NET_ADMIN alone the fence stands, and status
-// says why nobody is recognised; what cannot do without the engine is refused.
+// TestWithoutCapabilities: with CAP_NET_ADMIN alone there is a fence, and status says why
+// no scanner is recognised; a policy that needs the classifier is refused.
 func TestWithoutCapabilities(t *testing.T) {
 	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
 	labtest.Link(t, lab.End{Host: h, Interface: "eth0"}, lab.End{Host: other, Interface: "eth0"})
@@ -198,8 +197,8 @@ func TestWithoutCapabilities(t *testing.T) {
 	if o := limited("diff"); o.status != 0 || s.ruleset(t) != before {
 		t.Errorf("diff: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
 	}
-	// Once it is gone, and cannot be put back, nobody passes whose User-Agent nobody
-	// reads.
+	// Once it is gone, and cannot be put back, no packet passes whose User-Agent was not
+	// read.
 	labtest.Run(t, h, "tc", "qdisc", "del", "dev", "eth0", "clsact")
 	if o := limited("refresh"); o.status != 4 || !strings.Contains(o.stderr, "unknown phones are dropped, because the classifier does not read their User-Agent") ||
 		!strings.Contains(o.stderr, "alarm: eth0: no User-Agent is read there any more") {
@@ -235,7 +234,7 @@ func TestWithoutCapabilities(t *testing.T) {
 	if v := s.recognised(t); !strings.Contains(v.Why, "signatures on br0, eth0, eth1, far, port") {
 		t.Errorf("a limited refresh leaves %s", v.Why)
 	}
-	// A rollback is not said to be in force while another generation's signatures
+	// A rollback is not said to be in force while the signatures of another generation
 	// ban.
 	s.write(t, openPolicy)
 	s.must(t, 0, "apply")
@@ -254,9 +253,8 @@ func TestWithoutCapabilities(t *testing.T) {
 	}
 }
 
-// TestUpWithoutItsPolicy: rules whose policy this version cannot read go on with
-// the classifier that stands; without one, nobody passes whose User-Agent nobody
-// reads.
+// TestUpWithoutItsPolicy: rules whose policy this version cannot read keep the classifier
+// that is attached; without one, no packet passes whose User-Agent was not read.
 func TestUpWithoutItsPolicy(t *testing.T) {
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")

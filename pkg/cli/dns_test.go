@@ -39,7 +39,7 @@ edge2.net.example. 60 IN A 203.0.113.8
 	return b.String(), addresses
 }
 
-// patient is a site whose name server can be made ill.
+// patient is a site whose name server can be made to fail.
 type patient struct {
 	*site
 	names  *labtest.Switch
@@ -149,7 +149,7 @@ func (p *patient) intact(t *testing.T, after string) {
 	}
 }
 
-// TestNoWayToTCP: the answer does not fit into UDP, and nobody listens by TCP.
+// TestNoWayToTCP: the answer does not fit into UDP, and the server does not listen on TCP.
 func TestNoWayToTCP(t *testing.T) {
 	p := newPatient(t, "127.0.0.1", "127.0.0.2")
 	names, err := p.host.ServeNamesByUDP("127.0.0.2:53", labtest.Truncated(nil))

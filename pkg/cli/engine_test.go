@@ -125,7 +125,7 @@ func testScannersAreBanned(t *testing.T) {
 	if n := len(s.banned(t)); n != 3 {
 		t.Errorf("%d are banned, want the 3 scanners: %q", n, s.banned(t))
 	}
-	// Whoever is banned is, whatever it sends now.
+	// A banned address stays banned, whatever it sends now.
 	ask(t, scanner, scanner4, pbx4, "OPTIONS", "Yealink SIP-T46S 66.86.0.15")
 	until(t, "the ban counts", func() bool { return s.recognised(t).Counters["dropped_banned"] > 0 })
 	s.must(t, 0, "unban", scanner4)

@@ -172,7 +172,7 @@ func TestStandardOutputGone(t *testing.T) {
 		var errs strings.Builder
 		cmd.Stdout, cmd.Stderr = full, &errs
 		labtest.Must(t, s.host.Start(cmd))
-		cmd.Wait() // its status tells
+		cmd.Wait() // its status is part of the outcome
 		return outcome{stderr: errs.String(), status: cmd.ProcessState.ExitCode()}
 	}
 	for _, command := range []string{"apply", "down", "up"} {

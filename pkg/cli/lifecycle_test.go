@@ -104,7 +104,7 @@ func TestLifecycle(t *testing.T) {
 		}
 	}
 
-	// The second time there is nothing to do, and the kernel is not told to.
+	// The second time there is nothing to do, and no message goes to the kernel.
 	g = generation(t, h)
 	for _, command := range [][]string{{"apply"}, {"refresh"}, {"diff"}, {"diff", "--full"}, {"diff", "--offline"}, {"up"}} {
 		if r := s.plan(t, 0, command...); r.Changed || len(r.Changes) != 0 || r.Generation != 1 {

@@ -296,8 +296,8 @@ func TestTableOfAnother(t *testing.T) {
 	}
 }
 
-// TestLockedOut: who waits in vain hears for whom; refresh leaves it to the next
-// run of cron.
+// TestLockedOut: a command that does not get the lock says which process has it; refresh
+// leaves the work to the next run of cron.
 func TestLockedOut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)

@@ -48,7 +48,7 @@ func (s *service) fenced(t *testing.T) bool {
 	return state.Exists
 }
 
-// statuses are what systemd was told of the status.
+// statuses are those that were sent to systemd.
 func (s *service) statuses() (list []string) {
 	for _, state := range s.told.all() {
 		if text, ok := strings.CutPrefix(state, "STATUS="); ok {
@@ -409,7 +409,7 @@ func TestTableIsNotReported(t *testing.T) {
 	})
 }
 
-// TestFailuresOnce: an error that stays is logged once, and so is one of telling systemd;
+// TestFailuresOnce: an error that stays is logged once, and so is one of notifying systemd;
 // after it is over the same error is logged again.
 func TestFailuresOnce(t *testing.T) {
 	k := &odd{}
