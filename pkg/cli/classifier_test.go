@@ -15,6 +15,7 @@ import (
 // new interfaces are watched, another policy is another program, and after down
 // nothing is left of it, while what others have there stays.
 func TestClassifierIsKept(t *testing.T) {
+	t.Parallel()
 	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
 	labtest.Link(t, lab.End{Host: h, Interface: "eth0", Addresses: []string{"192.0.2.1/24"}}, lab.End{Host: other, Interface: "eth0"})
 	labtest.Run(t, h, "tc", "qdisc", "add", "dev", "lo", "clsact")
@@ -88,6 +89,7 @@ func TestClassifierIsKept(t *testing.T) {
 // TestForeignFilter: another program's filter in ringfence's place is not overwritten;
 // the fence works without the classifier, unless the policy needs it.
 func TestForeignFilter(t *testing.T) {
+	t.Parallel()
 	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
 	labtest.Link(t, lab.End{Host: h, Interface: "eth0"}, lab.End{Host: other, Interface: "eth0"})
 	labtest.Run(t, h, "tc", "qdisc", "add", "dev", "eth0", "clsact")
@@ -133,6 +135,7 @@ func TestForeignFilter(t *testing.T) {
 // every interface that is fenced, also if it does not lead to a default route;
 // where they may not, only on those that lead outside.
 func TestWatchedInterfaces(t *testing.T) {
+	t.Parallel()
 	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
 	labtest.Link(t, lab.End{Host: h, Interface: "eth0", Addresses: []string{"192.0.2.1/24"}}, lab.End{Host: other, Interface: "eth0"})
 	labtest.Run(t, h, "ip", "route", "add", "default", "via", "192.0.2.2")
@@ -256,6 +259,7 @@ func TestWithoutCapabilities(t *testing.T) {
 // TestUpWithoutItsPolicy: rules whose policy this version cannot read keep the classifier
 // that is attached; without one, no packet passes whose User-Agent was not read.
 func TestUpWithoutItsPolicy(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
 	s := newSite(t, h, strings.Replace(openPolicy, "action: accept", "action: accept, require_user_agent: [Yealink]", 1))

@@ -192,6 +192,7 @@ func testScannersByAForwardedPort(t *testing.T) {
 func TestNobodyIsBannedThatIsNoSender(t *testing.T) { eachBackend(t, testNobodyIsBannedThatIsNoSender) }
 
 func testNobodyIsBannedThatIsNoSender(t *testing.T) {
+	t.Parallel()
 	t.Helper()
 	h, neighbour := labtest.Host(t, "pbx"), labtest.Host(t, "neighbour")
 	labtest.Link(t,
@@ -211,6 +212,7 @@ func testNobodyIsBannedThatIsNoSender(t *testing.T) {
 func TestRequiredUserAgent(t *testing.T) { eachBackend(t, testRequiredUserAgent) }
 
 func testRequiredUserAgent(t *testing.T) {
+	t.Parallel()
 	t.Helper()
 	w := newWorld(t)
 	e := listen(t, w.pbx, 5060, pbx4)

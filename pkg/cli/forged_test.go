@@ -293,6 +293,7 @@ func testForgedAndOddPackets(t *testing.T) {
 func TestTwoInterfacesInOneNetwork(t *testing.T) { eachBackend(t, testTwoInterfacesInOneNetwork) }
 
 func testTwoInterfacesInOneNetwork(t *testing.T) {
+	t.Parallel()
 	t.Helper()
 	pbx := labtest.Host(t, "pbx")
 	for _, setting := range []string{"all", "default"} {

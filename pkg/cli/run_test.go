@@ -201,6 +201,7 @@ func TestRun(t *testing.T) {
 // TestRunBesideCron: refreshes that overlap with each other and with the service
 // are no error for any of them, and lose nothing that one of them has learned.
 func TestRunBesideCron(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t, "127.0.0.1")
 	p.must(t, 0, "apply")
 	r := serve(t, p.site)
@@ -227,6 +228,7 @@ func TestRunBesideCron(t *testing.T) {
 // TestRunReportsNoClassifier: the daemon says when scanners are not recognised any
 // more.
 func TestRunReportsNoClassifier(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
 	labtest.Run(t, h, "tc", "qdisc", "add", "dev", "eth0", "clsact")

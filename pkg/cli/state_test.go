@@ -244,6 +244,7 @@ func fill(t *testing.T, path string) {
 // TestTableOfAnother: a table of ringfence's name that another program has made
 // is described and left alone, until the admin says otherwise.
 func TestTableOfAnother(t *testing.T) {
+	t.Parallel()
 	const theirs = `table inet ringfence {
 	set friends {
 		type ipv4_addr
