@@ -20,7 +20,7 @@ import (
 const modprobe = "/proc/sys/kernel/modprobe"
 
 // moduleNamed finds the modules that an error names.
-var moduleNamed = regexp.MustCompile(`\b(?:ip_set|xt|ipt|ip6t|iptable|ip6table|nf_tables|nft)_?\w*\b`)
+var moduleNamed = regexp.MustCompile(`\b(?:nfnetlink|ip_set|xt|ipt|ip6t|iptable|ip6table|nf_tables|nft)_?\w*\b`)
 
 // TestMissingModules: on a kernel with modules, none of which comes by itself, each error
 // names a module to load. When all that were named are loaded, the fence comes up.

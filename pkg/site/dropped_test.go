@@ -30,7 +30,8 @@ bans: {addresses: [198.51.100.7]}
 		{"", site.Stranger{Address: addr("198.51.100.1")}, "unknown", "unknown: never allowed"},
 		{"", site.Stranger{Address: addr("2001:db8::1")}, "unknown", "unknown: never allowed"},
 		{
-			"", site.Stranger{Address: addr("198.51.100.1"), Allowed: &site.Former{As: "acme", Until: time.Date(2026, 11, 3, 14, 2, 0, 0, time.Local)}},
+			"",
+			site.Stranger{Address: addr("198.51.100.1"), Allowed: &site.Former{As: "acme", Until: time.Date(2026, 11, 3, 14, 2, 0, 0, time.Local)}},
 			"unknown", "was allowed until 3 Nov 14:02 as acme",
 		},
 		{"", site.Stranger{Address: addr("198.51.100.20")}, "unknown", "unknown: sip.acme.example has this address, but no reason"},
