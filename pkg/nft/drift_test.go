@@ -308,7 +308,7 @@ func TestCatchAllShows(t *testing.T) {
 const deleteChains = "delete chain inet ringfence prerouting\ndelete chain inet ringfence after_dnat\n" +
 	"delete chain inet ringfence fence\ndelete chain inet ringfence sip\ndelete chain inet ringfence pass"
 
-// vandal is another program on a host with a fence.
+// vandal is another program that changes the fence of a host.
 type vandal struct {
 	host    *lab.Namespace
 	nft     *labtest.NFT
