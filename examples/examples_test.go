@@ -53,6 +53,7 @@ var hosts = map[string]ruleset.Host{
 		Gateways: addresses("192.168.1.1"),
 	},
 	"unknown-phones": {Engine: "bpf", Interfaces: []ruleset.Interface{{Name: "eth0", Addresses: prefixes("198.51.100.5/24")}}},
+	"cloud-pbx":      {Engine: "bpf", Classified: []string{"eth0"}, Interfaces: []ruleset.Interface{{Name: "eth0", Addresses: prefixes("198.51.100.5/24", "2001:db8:5::5/64")}}},
 	"reference":      {Interfaces: []ruleset.Interface{{Name: "eth0", Addresses: prefixes("192.168.1.5/24")}}},
 	"monitor":        {Interfaces: []ruleset.Interface{{Name: "eth0", Addresses: prefixes("192.168.1.5/24")}}},
 }
@@ -137,7 +138,7 @@ func compiled(t *testing.T, file string, host ruleset.Host) control.Desired {
 	}
 	state, origins := compile.State(p, answers, host)
 	d := control.Desired{State: state, Will: origins, Guards: []plan.Guard{plan.EmptyProvider(nil, nil)}}
-	if !p.Unknown.Accepts() && !p.Monitor && host.Forwards {
+	if !p.Unknown.Admits() && !p.Monitor && host.Forwards {
 		d.Guards = append(d.Guards, plan.CutInside(plan.Inside{Networks: plan.FindInside(host, p.Fences, p.Allowed()), Forwards: host.Forwards}, nil))
 	}
 	return d

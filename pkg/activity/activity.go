@@ -216,13 +216,16 @@ func (k *Source) add(r events.Record) {
 	}
 }
 
-// Seen adds a source that the kernel's sets list, of which no record is kept.
+// Seen adds a source that the kernel keeps, with all packets that came lately. Whether any
+// came in the time is known by the first and the last one.
 func (s *Sum) Seen(k Source) {
+	in := func(t time.Time) bool { return !t.IsZero() && !t.Before(s.since) && !t.After(s.until) }
+	k.Around = !in(k.First) && !in(k.Last)
 	if known := s.sources[k.Address]; known != nil {
 		if k.Last.After(known.Last) {
 			known.Last = k.Last
 		}
-		known.Packets = max(known.Packets, k.Packets)
+		known.Packets, known.Around = max(known.Packets, k.Packets), known.Around && k.Around
 		return
 	}
 	if len(s.sources) < mostSources {

@@ -166,6 +166,7 @@ func TestSuggest(t *testing.T) {
 	for _, r := range []events.Record{
 		record(2, "203.0.113.9", 9, sent("INVITE", "200", "SBC", "")),            // beside acme
 		record(2, "203.0.113.10", 9, sent("OPTIONS", "100", "x", "sipvicious")),  // beside acme, but a scanner
+		record(2, "203.0.113.11", 8, sent("REGISTER", "202", "Yealink T46", "")), // beside acme, but a phone
 		record(2, "198.51.100.1", 5, sent("REGISTER", "201", "Yealink T46", "")), // a phone
 		record(2, "198.51.100.2", 2, sent("REGISTER", "201", "Yealink T46", "")), // too few
 		record(2, "198.51.100.3", 5, sent("REGISTER", "201", "eyeBeam", "")),     // no phone
@@ -194,6 +195,7 @@ func TestSuggest(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{
 		"203.0.113.9 INVITE of 200 by SBC: is it another server of acme? It is in one network with 203.0.113.5.",
+		"203.0.113.11 REGISTER of 202 by Yealink T46: is it a remote phone?",
 		"198.51.100.1 REGISTER of 201 by Yealink T46: is it a remote phone?",
 		"198.51.100.4 INVITE of 201 by x: it gets answers from here now. Is it a provider's server, or a phone?",
 		"2001:db8:1:ffff::1 packets: is it another server of other? It is in one network with 2001:db8:1::/64.",
@@ -259,8 +261,9 @@ func TestSeen(t *testing.T) {
 	for i, a := range []string{"192.0.2.1", "192.0.2.2"} {
 		s.Seen(activity.Source{Address: netip.MustParseAddr(a), Packets: uint64(40 + i), Last: noon, Reason: "unknown"})
 	}
+	s.Seen(activity.Source{Address: netip.MustParseAddr("192.0.2.3"), Packets: 1, First: noon.Add(-9 * time.Hour), Last: noon.Add(time.Hour), Reason: "unknown"})
 	got := s.Activity().Sources
-	if len(got) != 2 || got[0].Packets != 41 || got[1].Packets != 40 || got[1].Method != "INVITE" || !got[1].Last.Equal(noon) {
+	if len(got) != 3 || got[0].Around || got[1].Around || !got[2].Around || got[0].Packets != 41 || got[1].Packets != 40 || got[1].Method != "INVITE" || !got[1].Last.Equal(noon) {
 		t.Errorf("the sources are %+v", got)
 	}
 }

@@ -44,6 +44,8 @@ func Suggest(a *Activity, k Known) []Suggestion {
 		now := fmt.Sprintf("ringfence allow %s --for 2h lets it in for now; ", s.Address)
 		trusted := now + "for good, list it in the policy under trusted.addresses"
 		switch {
+		case provider != "" && s.Method == "REGISTER" && k.hasPhone(s): // a provider's server does not register
+			list = append(list, Suggestion{s.Address, s.What() + ": is it a remote phone?", trusted})
 		case provider != "":
 			list = append(list, Suggestion{
 				s.Address, fmt.Sprintf("%s: is it another server of %s? It is in one network with %s.", s.What(), provider, beside),
@@ -77,9 +79,11 @@ func (k Known) beside(a netip.Addr) (provider, address string) {
 
 // isPhone reports whether a source behaves as a phone: it keeps trying, for few users.
 func (k Known) isPhone(s Source) bool {
-	if s.Users == 0 || s.Users == Several || s.Packets < 3 {
-		return false
-	}
+	return s.Users != 0 && s.Users != Several && s.Packets >= 3 && k.hasPhone(s)
+}
+
+// hasPhone reports whether the User-Agent is a phone's.
+func (k Known) hasPhone(s Source) bool {
 	agent := strings.ToLower(s.UserAgent)
 	return slices.ContainsFunc(k.Phones, func(p string) bool { return strings.HasPrefix(agent, strings.ToLower(p)) })
 }

@@ -102,6 +102,9 @@ type Phone struct {
 type Phones interface {
 	// Phones returns all of them, sorted. Without a table it returns none.
 	Phones(ctx context.Context) ([]Phone, error)
+	// Stale returns those that fail to log in though somebody there has logged in lately,
+	// sorted.
+	Stale(ctx context.Context) ([]Phone, error)
 	// PutBack adds those phones and bans that the table lacks, with the time that they
 	// have left. A phone that has a port, or none, where the set wants it the other way,
 	// is left out. The error wraps ErrFull if there is no room for all of them.

@@ -87,6 +87,7 @@ func (p *Program) configuration() *programConfiguration {
 		RequireUserAgent: number(p.automaton.RequiresUserAgent()),
 		Bounded:          number(p.reading.Bounded),
 		MarkShift:        uint8(p.reading.Mark.Shift()),
+		Registers:        number(p.reading.Registers),
 	}
 }
 

@@ -36,7 +36,7 @@ type programConfiguration struct {
 	RequireUserAgent uint8
 	Bounded          uint8
 	MarkShift        uint8
-	Unused           uint8
+	Registers        uint8
 }
 
 type programEvent struct {

@@ -142,7 +142,7 @@ func printBan(a *app, b report.Banned, text string) error {
 }
 
 func runBans(ctx context.Context, a *app) error {
-	banned, err := a.fence().Bans(ctx)
+	banned, err := a.fence().View().Bans(ctx)
 	if err != nil {
 		return err
 	}

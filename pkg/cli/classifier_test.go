@@ -274,7 +274,7 @@ func TestUpWithoutItsPolicy(t *testing.T) {
 	if o := s.must(t, 0, "up"); !strings.Contains(o.stderr, "putting up the rules as they were compiled") || filters() != before {
 		t.Errorf("up says\n%s%s\nand leaves %q", o.stdout, o.stderr, filters())
 	}
-	if !strings.Contains(s.ruleset(t), `0x03000000 counter name "dropped_user_agent" drop`) {
+	if !strings.Contains(s.ruleset(t), `0x03000000 goto drop_user_agent4`) {
 		t.Errorf("the rules are\n%s", s.ruleset(t))
 	}
 	labtest.Run(t, h, "tc", "qdisc", "del", "dev", "eth0", "clsact")

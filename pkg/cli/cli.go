@@ -29,6 +29,7 @@ import (
 type app struct {
 	stdin          io.Reader
 	stdout, stderr *output.Writer
+	screen         io.Writer // where standard output leads to, for a program that fills a terminal
 
 	policyPath, stateDir, runDir string
 	output, logLevel             string
@@ -55,7 +56,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (status int)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	out := &checkedWriter{Writer: stdout}
-	a := &app{stdin: stdin, stdout: output.NewWriter(out, stdout), stderr: output.NewWriter(stderr, stderr)}
+	a := &app{stdin: stdin, stdout: output.NewWriter(out, stdout), stderr: output.NewWriter(stderr, stderr), screen: stdout}
 	defer func() {
 		_ = a.stderr.Flush()
 	}()
@@ -164,7 +165,7 @@ iptables. It touches nothing else.`,
 	root.AddCommand(
 		initCommand(a), checkCommand(a), diffCommand(a), applyCommand(a), confirmCommand(a), watchdogCommand(a), rollbackCommand(a), historyCommand(a),
 		refreshCommand(a), runCommand(a), upCommand(a), downCommand(a), statusCommand(a), metricsCommand(a), doctorCommand(a), resolveCommand(a),
-		droppedCommand(a),
+		droppedCommand(a), watchCommand(a),
 		reportCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
 		whyCommand(a), replayCommand(a),
@@ -231,7 +232,7 @@ func (a *app) prepare(c *cobra.Command) error {
 			return notice.WithHint(fmt.Errorf("%s is empty", flag), "leave it out, or name a path")
 		}
 	}
-	if a.output != "text" && a.output != "json" && !(a.output == "html" && c.Name() == "report") {
+	if page := a.output == "html" && c.Name() == "report"; a.output != "text" && a.output != "json" && !page {
 		return fmt.Errorf("output %q: write -o text or -o json", a.output)
 	}
 	level := slog.LevelWarn

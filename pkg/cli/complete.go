@@ -99,7 +99,7 @@ func generations(a *app, _ *cobra.Command, _ []string) []string {
 }
 
 func bannedAddresses(a *app, c *cobra.Command, _ []string) []string {
-	banned, err := a.fenceFor(nil).Bans(c.Context())
+	banned, err := a.fenceFor(nil).View().Bans(c.Context())
 	if err != nil {
 		return nil
 	}
@@ -113,7 +113,7 @@ func bannedAddresses(a *app, c *cobra.Command, _ []string) []string {
 }
 
 func allowedAddresses(a *app, _ *cobra.Command, _ []string) []string {
-	allowed, err := a.fenceFor(nil).AllowedByHand()
+	allowed, err := a.fenceFor(nil).View().AllowedByHand()
 	if err != nil {
 		return nil
 	}
@@ -125,7 +125,7 @@ func allowedAddresses(a *app, _ *cobra.Command, _ []string) []string {
 }
 
 func interfaces(a *app, _ *cobra.Command, _ []string) []string {
-	names, _ := a.fenceFor(nil).Interfaces()
+	names, _ := a.fenceFor(nil).View().Interfaces()
 	return names
 }
 

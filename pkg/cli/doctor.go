@@ -27,7 +27,7 @@ Exit status: 0 there is nothing to say, 1 error, 4 there is.`,
 }
 
 func runDoctor(ctx context.Context, a *app) error {
-	found, err := a.fence().Examine(ctx)
+	found, err := a.fence().View().Examine(ctx)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func runDropped(ctx context.Context, a *app, since time.Duration) error {
 	if since < fence.ShortestSince {
 		return fmt.Errorf("--since %s: write a time of at least %s", since, fence.ShortestSince)
 	}
-	d, err := a.fence().Dropped(ctx, since)
+	d, err := a.fence().View().Dropped(ctx, since)
 	if err != nil {
 		return err
 	}

@@ -137,6 +137,34 @@ func TestEventsWithLeastRights(t *testing.T) {
 	r.end(t)
 }
 
+// TestEventsKeep: with events.keep 0s nothing is reported and nothing kept, and the service
+// follows when a policy says otherwise.
+func TestEventsKeep(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	scanner, scanner4, _ := w.stranger(t, 1)
+	s := newSite(t, w.pbx, staticPolicy+"events: {keep: 0s}\n")
+	s.must(t, 0, "apply")
+	r := serve(t, s)
+	scan(t, scanner, "svmap -p 5060 "+pbx4)
+	r.until(t, "the scanner is dropped", func() bool { return s.dropped(t)[scanner4].Packets > 0 })
+	s.write(t, staticPolicy)
+	s.must(t, 0, "apply")
+	untilListens(t, r)
+	if d := s.dropped(t)[scanner4]; d.Signature != "" {
+		t.Errorf("with events.keep 0s dropped says %+v", d)
+	}
+	scan(t, scanner, "svmap -p 5060 "+pbx4)
+	r.until(t, "the scanner is named", func() bool { return s.dropped(t)[scanner4].Signature == "sipvicious-callee" })
+	s.write(t, staticPolicy+"events: {keep: 0s}\n")
+	s.must(t, 0, "apply")
+	r.until(t, "what was kept is removed", func() bool { return len(s.kept(t)) == 0 })
+	if d := s.dropped(t)[scanner4]; d.Packets == 0 || d.Signature != "" {
+		t.Errorf("with events.keep 0s again dropped says %+v", d)
+	}
+	r.end(t)
+}
+
 // TestEventsOfAFlood: packets of a million forged sources take the service little memory
 // and disk, do not keep it from putting the fence back, and hide nobody who came before;
 // also where another rule reports every packet.

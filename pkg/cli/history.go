@@ -63,7 +63,7 @@ func runMoves(a *app, generation int) error {
 }
 
 func runHistory(a *app) error {
-	all, err := a.fence().History()
+	all, err := a.fence().View().History()
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func runHistory(a *app) error {
 
 // runGeneration shows one generation completely.
 func runGeneration(a *app, number int) error {
-	past, err := a.fence().Generation(number)
+	past, err := a.fence().View().Generation(number)
 	if err != nil {
 		return err
 	}

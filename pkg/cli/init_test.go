@@ -52,6 +52,9 @@ func TestInitExposed(t *testing.T) {
 	if !strings.Contains(text, "\nmode: monitor\n") || !strings.Contains(text, "# A SIP server listens on a public address of this host (TCP 5060, UDP 5060)") {
 		t.Errorf("the draft is\n%s", text)
 	}
+	if !strings.Contains(text, "\nunknown:\n  action: register\n") {
+		t.Errorf("the draft lets no phone on the road register:\n%s", text)
+	}
 	if !strings.Contains(o.stdout, "UDP 5060") || !strings.Contains(o.stdout, "can be reached from everywhere") {
 		t.Errorf("init says\n%s", o.stdout)
 	}
@@ -59,7 +62,7 @@ func TestInitExposed(t *testing.T) {
 		t.Errorf("init says\n%s", o.stdout)
 	}
 	labtest.Must(t, e.Close())
-	if text, _ = draft(); !strings.Contains(text, "\nmode: enforce\n") {
+	if text, _ = draft(); !strings.Contains(text, "\nmode: enforce\n") || strings.Contains(text, "\nunknown:") {
 		t.Errorf("nothing listens, and the draft is\n%s", text)
 	}
 }

@@ -36,7 +36,7 @@ func runMetrics(ctx context.Context, a *app) error {
 	if a.json() {
 		return notice.WithHint(errors.New("metrics has no JSON: it prints the text format of Prometheus"), "ringfence status -o json has the same as an object")
 	}
-	s, err := a.fence().Status(ctx)
+	s, err := a.fence().View().Measure(ctx)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func serveMetrics(ctx context.Context, a *app, address string) (stop func(), err
 	if err != nil {
 		return nil, err
 	}
-	s.Status, s.Version, s.Log = a.fenceFor(nil).Status, version(), a.log
+	s.Status, s.Version, s.Log = a.fenceFor(nil).View().Measure, version(), a.log
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {

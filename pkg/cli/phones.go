@@ -29,7 +29,7 @@ table.`,
 }
 
 func runPhones(ctx context.Context, a *app) error {
-	phones, err := a.fence().Phones(ctx)
+	phones, err := a.fence().View().Phones(ctx)
 	if err != nil {
 		return err
 	}

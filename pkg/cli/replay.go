@@ -79,7 +79,7 @@ func runReplay(ctx context.Context, a *app, file string, given bool, own []netip
 		defer f.Close()
 		from = f
 	}
-	r, err := a.fence().Replay(ctx, from, p, own)
+	r, err := a.fence().View().Replay(ctx, from, p, own)
 	switch {
 	case errors.Is(err, fence.ErrNoCapture):
 		return fmt.Errorf("read %s: %w", file, err)

@@ -78,7 +78,7 @@ func momentOf(text string, now time.Time) (time.Time, error) {
 }
 
 func runReport(ctx context.Context, a *app, p fence.Period) error {
-	found, err := a.fence().Activity(ctx, p)
+	found, err := a.fence().View().Activity(ctx, p)
 	if err != nil {
 		return err
 	}

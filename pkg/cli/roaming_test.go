@@ -2,15 +2,22 @@ package cli_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
+	reports "github.com/ringfence/ringfence/pkg/report"
 )
 
 // roads is an internet with a PBX that asks for passwords, and phones that are now behind
@@ -24,17 +31,24 @@ type roads struct {
 	*world
 	home, mobile, phones *lab.Namespace
 	kamailio             *labtest.Kamailio
+	*site
 }
 
 const (
 	home4, mobile4 = "192.0.2.2", "192.0.2.6" // as seen from outside
 	homeInside     = "10.1.0.2"               // the phones' own
 	mobileInside   = "10.2.0.2"
-	roamingPolicy  = "version: 1\nproviders: [{name: acme, addresses: [" + edge1 + ", \"" + edge6 + "\"]}]\n" +
-		"unknown: {action: register}\n"
+	homeRouter     = "10.1.0.1"
+	mobileRouter   = "10.2.0.1"
+	roamingPolicy  = "version: 1\nproviders: [{name: acme, addresses: [" + edge1 + ", \"" + edge6 + "\"]}]\n"
+	// toRegister is the rest of a policy by which phones have to register.
+	toRegister = "unknown: {action: register}\n"
+	// crowded is one for many phones behind one address.
+	crowded = "unknown: {action: register, rate: 100000/min}\nguessing: {failures: 0}\n"
 )
 
-func newRoads(t *testing.T) *roads {
+// newRoads makes the internet, and puts a fence round the PBX.
+func newRoads(t *testing.T, policy string) *roads {
 	t.Helper()
 	r := &roads{world: newWorld(t), phones: labtest.Host(t, "phones")}
 	router := func(n int, name, inside, phone string) *lab.Namespace {
@@ -45,11 +59,20 @@ func newRoads(t *testing.T) *roads {
 			lab.End{Host: r.phones, Interface: name, Addresses: []string{phone + "/16"}})
 		return h
 	}
-	r.home = router(0, "home", "10.1.0.1", homeInside)
-	r.mobile = router(1, "mobile", "10.2.0.1", mobileInside)
-	r.move(t, "10.1.0.1")
+	r.home = router(0, "home", homeRouter, homeInside)
+	r.mobile = router(1, "mobile", mobileRouter, mobileInside)
+	r.move(t, homeRouter)
 	r.kamailio = labtest.StartKamailio(t, r.pbx, "udp:"+pbx4+":5060", "tcp:"+pbx4+":5060", "udp:["+pbx6+"]:5060", "tcp:["+pbx6+"]:5060")
+	r.site = newSite(t, r.pbx, roamingPolicy+policy)
+	r.must(t, 0, "apply")
 	return r
+}
+
+func scenarioFile(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("testdata", name))
+	labtest.Must(t, err)
+	return path
 }
 
 // move sends what the phones send by another router from now on.
@@ -66,7 +89,8 @@ type sipp struct {
 	transport string // un: UDP, a socket for each phone; ui: an address for each; tn: TCP
 	phones    int
 	rate      int // phones a second
-	scenario  string
+	// patient is a run of phones that only register, and send again what is not answered.
+	patient bool
 }
 
 // run runs the phones and returns how many of them registered and got their call through.
@@ -80,14 +104,12 @@ func (s sipp) run(t *testing.T) int {
 	}
 	file := filepath.Join(folder, "users.csv")
 	labtest.Must(t, os.WriteFile(file, users, 0o644))
-	if s.scenario == "" {
-		s.scenario = "roaming.xml"
+	args := []string{"-sf", scenarioFile(t, "roaming.xml"), "-nr", "-recv_timeout", "20000"} // nothing is sent twice
+	if s.patient {
+		args = []string{"-sf", scenarioFile(t, "office.xml"), "-max_non_invite_retrans", "4"}
 	}
-	scenario, err := filepath.Abs(filepath.Join("testdata", s.scenario))
-	labtest.Must(t, err)
-	// What is lost fails the call at once: nothing is sent a second time.
-	args := []string{"-sf", scenario, "-inf", file, "-m", fmt.Sprint(s.phones), "-r", fmt.Sprint(s.rate), "-l", fmt.Sprint(s.phones),
-		"-t", s.transport, "-nostdin", "-nr", "-max_socket", "5000", "-recv_timeout", "20000", "-timeout", "100"}
+	args = append(args, "-inf", file, "-m", fmt.Sprint(s.phones), "-r", fmt.Sprint(s.rate), "-l", fmt.Sprint(s.phones),
+		"-t", s.transport, "-nostdin", "-max_socket", "5000", "-timeout", "300")
 	if s.transport == "ui" {
 		args = append(args, "-ip_field", "2")
 	}
@@ -108,11 +130,43 @@ func (s sipp) run(t *testing.T) int {
 	return all
 }
 
+// phone opens a phone behind the router of the moment, from its own address.
+func (r *roads) phone(t *testing.T, transport, from, user string) *labtest.Phone {
+	t.Helper()
+	p, err := labtest.NewPhone(r.phones, transport, from, pbx4+":5060", user)
+	labtest.Must(t, err)
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// unheard is how long a test waits for an answer that must not come.
+const unheard = 300 * time.Millisecond
+
+// isAccepted registers a phone, which the PBX has to accept.
+func isAccepted(t *testing.T, p *labtest.Phone) {
+	t.Helper()
+	if status, err := p.Register(300, time.Minute); err != nil || status != 200 {
+		t.Fatalf("phone %s registers: %d, %v", p.User, status, err)
+	}
+}
+
+// getsThrough checks whether a phone's call gets through.
+func getsThrough(t *testing.T, p *labtest.Phone, want bool) {
+	t.Helper()
+	wait, status := unheard, 0
+	if want {
+		wait, status = time.Minute, 200
+	}
+	if got, err := p.Call(wait); err != nil || got != status {
+		t.Errorf("a call of %s is answered with %d, %v, want %d (0 is no answer)", p.User, got, err, status)
+	}
+}
+
 // TestCallAfterRegistration: the PBX accepts a phone, and the phone calls the moment it
-// knows.
+// knows. Nothing is sent twice.
 func TestCallAfterRegistration(t *testing.T) {
-	r := newRoads(t)
-	labtest.Rules(t, r.pbx, rawRoaming)
+	t.Parallel()
+	r := newRoads(t, crowded)
 	n := labtest.Count(20, 1000)
 	h6, _, a6 := r.stranger(t, 9)
 	for _, c := range []struct {
@@ -126,68 +180,231 @@ func TestCallAfterRegistration(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.phones, c.rate = n, 100
-			if got := c.run(t); got != n {
+			got := c.run(t)
+			t.Logf("%d of %d phones register and get their call through", got, n)
+			if got != n {
 				t.Errorf("of %d phones %d got through", n, got)
 			}
 		})
 	}
+	r.friends(t)
 }
 
-// rawRoaming lets in whom the PBX has accepted.
-const rawRoaming = `table inet ringfence {
-counter allowed_registered { }
-counter allowed_unknown { }
-counter dropped_method { }
-counter dropped_rate { }
-set asking4  { type ipv4_addr . inet_service; size 65535; flags dynamic,timeout; }
-set phones4  { type ipv4_addr . inet_service; size 65535; flags dynamic,timeout; }
-set failing4 { type ipv4_addr; size 65535; flags dynamic,timeout; }
-set banned4 { type ipv4_addr; size 65535; flags dynamic,timeout; }
-set rate4    { type ipv4_addr; size 65535; flags dynamic,timeout; }
-set asking6  { type ipv6_addr . inet_service; size 65535; flags dynamic,timeout; }
-set phones6  { type ipv6_addr . inet_service; size 65535; flags dynamic,timeout; }
-chain register { @th,64,72 0x524547495354455220 update @asking4 { ip saddr . udp sport timeout 32s } 
- @th,64,72 0x524547495354455220 update @asking6 { ip6 saddr . udp sport timeout 32s }
- }
-chain registertcp { @ih,0,72 0x524547495354455220 update @asking4 { ip saddr . tcp sport timeout 32s } 
- @ih,0,72 0x524547495354455220 update @asking6 { ip6 saddr . tcp sport timeout 32s }
- }
-chain sip {
-	ip saddr . udp sport @phones4 jump register
-	ip6 saddr . udp sport @phones6 jump register
-	ip saddr . udp sport @phones4 counter name allowed_registered accept
-	ip6 saddr . udp sport @phones6 counter name allowed_registered accept
-	jump register
-	@th,64,72 0x524547495354455220 counter name allowed_unknown accept
-	counter name dropped_method drop
+// friends checks that the phones let in are those that the PBX knows.
+func (r *roads) friends(t *testing.T) {
+	t.Helper()
+	var phones []reports.Registered
+	labtest.Must(t, json.Unmarshal([]byte(r.must(t, 0, "phones", "-o", "json").stdout), &phones))
+	var places []string
+	for _, p := range phones {
+		places = append(places, netip.AddrPortFrom(netip.MustParseAddr(p.Address), *p.Port).String())
+	}
+	var contacts []string
+	for _, p := range r.kamailio.Contacts(t) {
+		contacts = append(contacts, p.String())
+	}
+	if diff := cmp.Diff(contacts, places); diff != "" {
+		t.Errorf("-contacts of the PBX, +phones that are let in:\n%s", diff)
+	}
 }
-chain siptcp {
-	ip saddr . tcp sport @phones4 jump registertcp
-	ip6 saddr . tcp sport @phones6 jump registertcp
-	ip saddr . tcp sport @phones4 counter name allowed_registered accept
-	ip6 saddr . tcp sport @phones6 counter name allowed_registered accept
-	jump registertcp
-	@ih,0,72 0x524547495354455220 counter name allowed_unknown accept
-	tcp flags & (syn|fin|rst) != 0 accept
-	@ih,0,8 0-255 counter name dropped_method drop
+
+// TestPhonesAtOnce: a morning after a power cut.
+func TestPhonesAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	n := labtest.Count(50, 1000)
+	far := labtest.Host(t, "far")
+	addresses := make([]string, 0, n)
+	for i := range n {
+		addresses = append(addresses, fmt.Sprintf("100.64.%d.%d", i/200, 10+i%200))
+	}
+	r.attach(t, far, "far", "100.64.255.1/16", "2001:db8:64::1/64", addresses[0]+"/16", "2001:db8:64::2/64")
+	for _, a := range addresses[1:] {
+		labtest.Must(t, far.AddAddress("eth0", a+"/16"))
+	}
+	s := sipp{from: far, addresses: addresses, to: pbx4 + ":5060", transport: "ui", phones: n, rate: n}
+	got := s.run(t)
+	t.Logf("%d of %d phones register and get their call through", got, n)
+	if got != n {
+		t.Errorf("of %d phones at once %d got through", n, got)
+	}
+	r.friends(t)
 }
-chain prerouting { type filter hook prerouting priority raw - 10; iifname "lo" accept; udp dport 5060 goto sip
- tcp dport 5060 goto siptcp
- }
-chain answers {
-	type filter hook postrouting priority 310
-	udp sport 5060 @th,64,64 0x5349502f322e3020 goto answered
-	tcp sport 5060 @ih,0,64 0x5349502f322e3020 goto answeredtcp
+
+// TestOffice: many phones behind one address register at once. The rate lets in some of
+// them at once and the others later, and their address is not taken for a guesser's.
+func TestOffice(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	n := labtest.Count(40, 100)
+	got := sipp{from: r.phones, addresses: []string{homeInside}, to: pbx4 + ":5060", transport: "un", phones: n, rate: n, patient: true}.run(t)
+	t.Logf("%d of %d phones register at once", got, n)
+	if got < 5 {
+		t.Errorf("of %d phones behind one address %d register at once, want some", n, got)
+	}
+	if bans := r.must(t, 0, "bans").stdout; bans != "No address is banned.\n" {
+		t.Errorf("phones of an office are taken for guessers:\n%s", bans)
+	}
 }
-chain answered {
-	@th,128,32 0x32303020 ip daddr . udp dport @asking4 update @phones4 { ip daddr . udp dport timeout 1h }
-	@th,128,32 0x32303020 ip6 daddr . udp dport @asking6 update @phones6 { ip6 daddr . udp dport timeout 1h }
-	@th,128,32 0x32303020 delete @failing4 { ip daddr }
-	@th,128,32 { 0x34303120, 0x34303320, 0x34303420, 0x34303720 } ip daddr . udp dport != @phones4 update @failing4 { ip daddr timeout 2m limit rate over 10/minute burst 5 packets } update @banned4 { ip daddr timeout 1h }
+
+// TestPBXRestart: a PBX that starts again has forgotten its phones. The phones are in
+// still, and register when their time comes without anything that looks like guessing.
+func TestPBXRestart(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, "unknown: {action: register, rate: 1000/min}\n")
+	for _, transport := range []string{"udp", "tcp"} {
+		phones := make([]*labtest.Phone, 0, 5)
+		for i := range 5 {
+			p := r.phone(t, transport, homeInside+":0", fmt.Sprintf("%s%d", transport, i))
+			isAccepted(t, p)
+			phones = append(phones, p)
+		}
+		r.kamailio.Stop()
+		r.kamailio.Start(t)
+		for _, p := range phones {
+			if transport == "tcp" {
+				// The connection has ended with the PBX: this is another port.
+				again := r.phone(t, transport, homeInside+":0", p.User)
+				isAccepted(t, again)
+				p = again
+			}
+			getsThrough(t, p, true)
+			isAccepted(t, p)
+			getsThrough(t, p, true)
+		}
+	}
+	if got := len(r.kamailio.Contacts(t)); got != 5 {
+		t.Errorf("the PBX knows %d phones after its restart, want 5", got)
+	}
 }
-chain answeredtcp {
-	@ih,64,32 0x32303020 ip daddr . tcp dport @asking4 update @phones4 { ip daddr . tcp dport timeout 1h }
-	@ih,64,32 0x32303020 ip6 daddr . tcp dport @asking6 update @phones6 { ip6 daddr . tcp dport timeout 1h }
+
+// TestPhoneMoves: a phone leaves its network for another one in the middle of a call. From
+// there it is a stranger until it has registered.
+func TestPhoneMoves(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	p := r.phone(t, "udp", "0.0.0.0:5070", "mover")
+	isAccepted(t, p)
+	getsThrough(t, p, true)
+	r.move(t, mobileRouter)
+	away := r.phone(t, "udp", mobileInside+":5070", "mover")
+	getsThrough(t, away, false)
+	labtest.Must(t, away.Send(away.Request("BYE", "echo@pbx.example")))
+	isAccepted(t, away)
+	getsThrough(t, away, true)
+	if n := r.kamailio.Requests(mobile4, "BYE"); n != 0 {
+		t.Errorf("%d BYE from the new address before it has registered", n)
+	}
+	r.move(t, homeRouter)
+	getsThrough(t, p, true) // it is in there still
 }
+
+// TestSoftphones: two real softphones, one by UDP behind a router and one by TCP, register
+// and one calls the other.
+func TestSoftphones(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "baresip")
+	r := newRoads(t, toRegister)
+	h, _, _ := r.stranger(t, 9)
+	softphone(t, h, "callee", "tcp", "1 binding")
+	caller := softphone(t, r.phones, "caller", "udp", "Call established", "-e", "/dial sip:callee@pbx.example")
+	kill(t, caller)
+	r.friends(t)
 }
-`
+
+// softphone runs baresip until the test ends, and waits until it has said something.
+func softphone(t *testing.T, h *lab.Namespace, user, transport, ready string, args ...string) *exec.Cmd {
+	t.Helper()
+	folder := t.TempDir()
+	labtest.Must(t, os.WriteFile(filepath.Join(folder, "config"), []byte(`sip_listen 0.0.0.0:5070
+module_path /usr/lib/baresip/modules
+module opus.so
+module ausine.so
+module aufile.so
+module account.so
+module menu.so
+audio_source ausine,440
+audio_player aufile,/dev/null
+audio_alert aufile,/dev/null
+`), 0o644))
+	account := fmt.Sprintf("<sip:%s@pbx.example;transport=%s>;auth_pass=secret-%s;outbound=\"sip:%s:5060;transport=%s\";regint=60;answermode=auto\n",
+		user, transport, user, pbx4, transport)
+	labtest.Must(t, os.WriteFile(filepath.Join(folder, "accounts"), []byte(account), 0o644))
+	// Line by line, for it is a pipe that reads them.
+	return daemon(t, h, ready, "stdbuf", append([]string{"-oL", "baresip", "-f", folder, "-v"}, args...)...)
+}
+
+// TestPhonesComeBack: what another program's flush, a restart of ringfence, or a reboot
+// forgets comes back for the rest of its life, and so do bans.
+func TestPhonesComeBack(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	const banned = "198.51.100.66"
+	p := r.phone(t, "udp", homeInside+":5070", "mover")
+	isAccepted(t, p)
+	r.must(t, 0, "ban", banned)
+	isThere := func(when string) {
+		t.Helper()
+		getsThrough(t, p, true)
+		if bans := r.must(t, 0, "bans").stdout; !strings.Contains(bans, banned) {
+			t.Errorf("%s the ban is gone:\n%s", when, bans)
+		}
+	}
+	s := serve(t, r.site)
+	before := r.must(t, 0, "phones").stdout
+	for range labtest.Count(2, 50) {
+		labtest.Run(t, r.pbx, "nft", "flush", "ruleset")
+		until(t, "the phone is in again", func() bool { return strings.Contains(r.must(t, 0, "phones").stdout, home4) })
+		isThere("after a flush")
+	}
+	s.end(t)
+	// A host that boots has no table, and is given the saved one.
+	labtest.Run(t, r.pbx, "nft", "flush", "ruleset")
+	r.must(t, 0, "up")
+	isThere("after a boot")
+	r.must(t, 0, "down")
+	r.must(t, 0, "up")
+	isThere("after down and up")
+	r.write(t, roamingPolicy+toRegister+"bans: {size: 1000}\n")
+	r.must(t, 0, "apply")
+	r.must(t, 0, "refresh")
+	isThere("after apply and refresh")
+	if after := r.must(t, 0, "phones").stdout; after != before {
+		t.Errorf("phones before:\n%s\nand after:\n%s", before, after)
+	}
+}
+
+// TestPhonesAreExplained: phones, why, status and bans say who is let in for having
+// registered, and who is out for having guessed.
+func TestPhonesAreExplained(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	p := r.phone(t, "udp", homeInside+":5070", "100")
+	isAccepted(t, p)
+	h, source, _ := r.stranger(t, 9)
+	guesser, err := labtest.NewPhone(h, "udp", source+":5071", pbx4+":5060", "100")
+	labtest.Must(t, err)
+	defer guesser.Close()
+	guesser.Password = "guess"
+	until(t, "the guesser is out", func() bool {
+		_, err := guesser.Register(300, unheard)
+		labtest.Must(t, err)
+		return strings.Contains(r.must(t, 0, "dropped").stdout, source)
+	})
+	for _, c := range []struct{ command, says string }{
+		{"phones", `(?m)^ADDRESS +PORT +SINCE +UNTIL +USER-AGENT\n192\.0\.2\.2 +5070 +\S+ \S+ +\S+ \S+ *$`},
+		{"phones -o json", `"address": "192.0.2.2",\n +"port": 5070,\n +"since": "[^"]+",\n +"until": "[^"]+",\n +"user_agent": ""`},
+		{"status", `(?m)^phones +1 let in because they have registered; ringfence phones lists them$`},
+		{"status -o json", `"phones": 1,`},
+		{"why " + home4, `^allowed: the SIP server has accepted its registration from port 5070; it gets in until \d.*, if it does not register again; from other ports only a REGISTER passes\n$`},
+		{"why " + home4 + " -o json", `"verdict": "allowed",\n[^}]*"by": "registration",\n +"reason": "registered",`},
+		{"why 192.0.2.77", `^dropped: method, the SIP server has not accepted a registration of it, and until then only a REGISTER passes\n$`},
+		{"why " + source, `^dropped: banned by a rule, because it sent what a scanner sends, or failed to log in too often, \d+m\d+s left; `},
+		{"bans", `(?m)^` + source + ` +\S+ left +it sent what a scanner sends, or failed to log in too often$`},
+		{"dropped", `(?m)^` + source + ` .* banned`},
+	} {
+		if out := r.must(t, 0, strings.Fields(c.command)...).stdout; !regexp.MustCompile(c.says).MatchString(out) {
+			t.Errorf("ringfence %s says\n%swant\n%s", c.command, out, c.says)
+		}
+	}
+}

@@ -32,7 +32,7 @@ var objects = map[string]reflect.Type{
 	"demo": reflect.TypeFor[demo.Report](), "man": reflect.TypeFor[report.Files](), "version": reflect.TypeFor[report.Version](),
 	"providers": reflect.TypeFor[[]catalog.Provider](), "provider": reflect.TypeFor[catalog.Provider](),
 	"signatures": reflect.TypeFor[[]report.Signature](), "message": reflect.TypeFor[report.Message](), "capture": reflect.TypeFor[report.Capture](),
-	"report": reflect.TypeFor[report.Activity](), "phones": reflect.TypeFor[[]report.Maker](), "phone": reflect.TypeFor[report.Phone](),
+	"watch": reflect.TypeFor[report.Watched](), "report": reflect.TypeFor[report.Activity](), "phones": reflect.TypeFor[[]report.Maker](), "phone": reflect.TypeFor[report.Phone](),
 }
 
 // printed are the schemas of what each command prints.
@@ -43,6 +43,7 @@ var printed = map[string][]string{
 	"why": {"why"}, "replay": {"replay"},
 	"dropped":    {"dropped"},
 	"report":     {"report"},
+	"watch":      {"watch"},
 	"phones":     {"registered"},
 	"signatures": {"signatures"}, "signatures test": {"message", "capture"}, "providers": {"providers"}, "providers show": {"provider"},
 	"providers check": {"provider"}, "phone": {"phone", "phones"}, "phone list": {"phones"}, "demo": {"demo"}, "version": {"version"}, "man": {"man"},

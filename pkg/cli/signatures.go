@@ -44,7 +44,7 @@ func runSignatures(ctx context.Context, a *app, all bool) error {
 	if err != nil {
 		return err
 	}
-	hits, err := a.fence().Hits()
+	hits, err := a.fence().View().Hits()
 	if err != nil {
 		a.log.Info("read how often signatures were matched", "error", err)
 	}

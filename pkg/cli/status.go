@@ -37,7 +37,7 @@ fenced.`,
 }
 
 func runStatus(ctx context.Context, a *app, check bool) error {
-	s, err := a.fence().Status(ctx)
+	s, err := a.fence().View().Status(ctx)
 	if err != nil {
 		return err
 	}

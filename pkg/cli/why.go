@@ -55,7 +55,7 @@ func runWhy(ctx context.Context, a *app, q site.Question) error {
 	default:
 		return fmt.Errorf("--proto %s: write udp, tcp, sctp, dccp or udplite", q.Protocol)
 	}
-	answer, err := a.fence().Why(ctx, q)
+	answer, err := a.fence().View().Why(ctx, q)
 	if err != nil {
 		return err
 	}

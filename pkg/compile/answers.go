@@ -51,7 +51,7 @@ func (t table) answers(chains map[string]ruleset.Chain) {
 func (f family) answered() {
 	f = f.on("answered")
 	f.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Goto, "answered_tcp"))
-	f.rule(ruleset.Text{Offset: udpHeader, Text: acceptedText}, f.to(ruleset.Goto, "accepted"))
+	f.rule(ruleset.Text{Offset: udpHeader, Text: acceptedText}, f.to(ruleset.Goto, "login"))
 	tcp := f.on("answered_tcp")
 	for words := leastWords; words <= mostWords; words++ {
 		line := []ruleset.Statement{ruleset.TCPHeader{Words: words}, ruleset.Text{Offset: wordBytes * words, Text: acceptedLine}}
@@ -60,9 +60,9 @@ func (f family) answered() {
 			tcp.rule(append(line[:2:2], folded, ruleset.Verdict{Kind: ruleset.Return})...)
 		}
 		behind := ruleset.Reaches{Offset: wordBytes*words + len(acceptedLine)}
-		tcp.rule(append(line, behind, f.to(ruleset.Goto, "accepted"))...)
+		tcp.rule(append(line, behind, f.to(ruleset.Goto, "login"))...)
 	}
-	f.on("accepted").accepted()
+	f.on("login").accepted()
 	if f.guesses() {
 		f.rule(ruleset.Text{Offset: udpHeader, Text: refusedText}, f.to(ruleset.Goto, "refused"))
 		tcp.eachTCP(refusedText, f.to(ruleset.Goto, "refused"))
@@ -102,21 +102,24 @@ func (f family) outside(p ruleset.Peer, kind string) ruleset.Statement {
 	return ruleset.PeerIn{Peer: p, Not: true, Set: f.set(kind)}
 }
 
-// refused bans who fails to log in too often. Each phone fails once, before it knows what
-// the PBX asks for; so many may do so at once that share an address. Who fails from one
-// port is guessing after fewer.
+// office is how many times as often as from one port those at an address may fail at
+// once. Each phone fails once, before it knows what the PBX asks for, and when the power
+// comes back all those of an office do.
+const office = 5
+
+// refused bans who fails to log in too often: from one port, or from all ports of an
+// address.
 func (f family) refused() {
 	g := f.policy.Guessing
 	refused := f.on("refused")
 	refused.rule(f.in(f.peer(true), "other"), ruleset.Verdict{Kind: ruleset.Return})
 	refused.rule(f.in(f.address(true), "known"), f.to(ruleset.Goto, "refused_known"))
 	ban := f.learn(f.address(true), "banned", f.policy.Bans.Duration)
-	tries := f.learn(f.place(true), "tries", 2*g.Within)
-	tries.Over = ruleset.NewLimit(g.Failures, g.Within)
-	tries.Over.Burst--
-	failing := f.learn(f.address(true), "failing", 2*g.Within)
-	failing.Over = ruleset.NewLimit(2*g.Failures, g.Within)
-	failing.Over.Burst--
+	tries, failing := f.learn(f.place(true), "tries", 2*g.Within), f.learn(f.address(true), "failing", 2*office*g.Within)
+	tries.Over, failing.Over = ruleset.NewLimit(g.Failures, g.Within), ruleset.NewLimit(g.Failures, g.Within)
+	// The one that is too much is the last of them.
+	tries.Over.Burst = g.Failures - 1
+	failing.Over.Burst = office*g.Failures - 1
 	unprotected := f.outside(f.address(true), "protected")
 	refused.rule(unprotected, tries, ban)
 	refused.rule(unprotected, failing, ban)

@@ -58,7 +58,7 @@ func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*
 	t := table{policy: p, host: host}
 	sets, chains := t.sets(origins), t.chains(origins)
 	maps.Copy(sets, dropSets(chains))
-	maps.Copy(sets, t.peerSets(chains))
+	maps.Copy(sets, t.peerSets(chains, sets))
 	return &ruleset.State{Exists: true, Counters: Counters(), Sets: sets, Chains: chains}, origins
 }
 

@@ -106,7 +106,7 @@ func (f family) others() {
 	if f.holds("blocked") {
 		f.count("dropped_blocked", f.from("blocked"))
 	}
-	if f.registers() {
+	if f.registers() && f.listens() {
 		f.phones()
 	}
 	if f.policy.Unknown.Admits() {

@@ -110,8 +110,10 @@ func randomPolicy(r *rand.Rand) string {
 	}
 	lines = append(lines, "trusted: {addresses: "+take()+"}", "bans: {addresses: "+take()+"}")
 	lines = append(lines, []string{"", "mode: monitor"}[r.IntN(4)/3])
-	lines = append(lines, []string{"", "unknown: {action: accept}", "unknown: {action: accept, require_user_agent: [Yealink]}",
-		"unknown: {action: register}", "unknown: {action: register, require_user_agent: [Yealink]}"}[r.IntN(5)])
+	lines = append(lines, []string{
+		"", "unknown: {action: accept}", "unknown: {action: accept, require_user_agent: [Yealink]}",
+		"unknown: {action: register}", "unknown: {action: register, require_user_agent: [Yealink]}",
+	}[r.IntN(5)])
 	return strings.Join(lines, "\n")
 }
 

@@ -52,8 +52,12 @@ func (t table) guesses() bool {
 	return p.Unknown.Admits() && !t.host.Unanswered && !p.Monitor && p.Guessing.Failures > 0 && p.Bans.Duration > 0
 }
 
-// listens reports whether what is answered to unknown sources is looked at.
-func (t table) listens() bool { return t.registers() || t.guesses() }
+// listens reports whether what is answered to unknown sources is looked at. Nothing is if
+// all that they send is dropped, because nobody reads the User-Agent that is required.
+func (t table) listens() bool {
+	unread := len(t.policy.Unknown.RequireUserAgent) > 0 && !t.classifies()
+	return (t.registers() || t.guesses()) && !unread
+}
 
 // mixes reports whether unknown sources, or phones, may send other requests than REGISTER
 // whose answers could be taken for those to it.
@@ -98,32 +102,46 @@ func (f family) to(kind ruleset.VerdictKind, chain string) ruleset.Verdict {
 	return ruleset.Verdict{Kind: kind, Chain: f.set(chain)}
 }
 
-// peerSets are the sets of what the rules learn of peers.
-func (t table) peerSets(chains map[string]ruleset.Chain) map[string]ruleset.Set {
+// peerSets are the sets of what the rules learn of peers, besides others. One that rules
+// only ask, because nobody gets as far as where they learn, is there all the same, and
+// keeps what it has learned before.
+func (t table) peerSets(chains map[string]ruleset.Chain, others map[string]ruleset.Set) map[string]ruleset.Set {
 	sets := map[string]ruleset.Set{}
+	add := func(p ruleset.Peer, name string, limited bool) {
+		if _, other := others[name]; !other && name != "" {
+			sets[name] = ruleset.Set{Key: keyOf(p), Timeout: true, Dynamic: true, Size: mostPeers, Limited: limited || sets[name].Limited}
+		}
+	}
 	for _, c := range chains {
 		for _, r := range c.Rules {
 			for _, s := range r.Statements() {
-				learn, ok := s.(ruleset.Learn)
-				if !ok || learn.Set == "banned4" || learn.Set == "banned6" {
-					continue
-				}
-				key := ruleset.IPv4
-				switch {
-				case learn.V6 && learn.Port:
-					key = ruleset.IPv6Peer
-				case learn.V6:
-					key = ruleset.IPv6
-				case learn.Port:
-					key = ruleset.IPv4Peer
-				}
-				sets[learn.Set] = ruleset.Set{
-					Key: key, Timeout: true, Dynamic: true, Size: mostPeers, Limited: learn.Over != (ruleset.Limit{}),
+				switch s := s.(type) {
+				case ruleset.Learn:
+					add(s.Peer, s.Set, s.Over != (ruleset.Limit{}))
+				case ruleset.PeerIn:
+					add(s.Peer, s.Set, false)
+				case ruleset.Forget:
+					add(s.Peer, s.Set, false)
+				case ruleset.Source:
+					add(ruleset.Peer{V6: s.V6}, s.Set, false)
 				}
 			}
 		}
 	}
 	return sets
+}
+
+// keyOf is the type of a set of such peers.
+func keyOf(p ruleset.Peer) ruleset.Key {
+	switch {
+	case p.V6 && p.Port:
+		return ruleset.IPv6Peer
+	case p.V6:
+		return ruleset.IPv6
+	case p.Port:
+		return ruleset.IPv4Peer
+	}
+	return ruleset.IPv4
 }
 
 // phones lets in who has registered. It comes before bans: the ban of a scanner, or of a

@@ -9,7 +9,7 @@
 // one record for each reason, without a source. Among them those that came first stay, some
 // of every content, and some by chance. So a flood of forged sources hides neither who came
 // before it, nor who comes again and again, nor a scanner in the middle of it. When the file
-// has 128 MiB, of the oldest hours only 256 records stay, and at last the oldest hours go.
+// has 256 MiB, of the oldest hours only 256 records stay, and at last the oldest hours go.
 package events
 
 import (

@@ -3,7 +3,6 @@ package events
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"runtime/debug"
@@ -22,7 +21,7 @@ const (
 	// format is what the file is written in.
 	format = 1
 	// longestFile is more than any file of this version has.
-	longestFile = 4 << 30
+	longestFile = 1 << 30
 )
 
 // The buckets of the file, and a key.
@@ -147,7 +146,7 @@ func check(file *os.File, readOnly bool, closed mark) (empty bool, err error) {
 	case info.Size() == 0:
 		return true, file.Chmod(fileMode) // whatever the umask
 	case info.Size() > longestFile:
-		return false, &journal.Damaged{Path: file.Name(), Err: fmt.Errorf("it has %d bytes, and no file of events has more than %d", info.Size(), int64(longestFile))}
+		return false, &journal.Damaged{Path: file.Name(), Err: fmt.Errorf("it has %d bytes, and no file of events has more than %d", info.Size(), longestFile)}
 	case markOf(info) == closed:
 		return false, nil
 	}
@@ -163,8 +162,6 @@ func (f *file) explain(err error) error {
 		return &journal.Newer{Path: f.path}
 	case errors.Is(err, bbolterrors.ErrInvalid), errors.Is(err, bbolterrors.ErrChecksum), errors.Is(err, errContent):
 		return &journal.Damaged{Path: f.path, Err: err}
-	case errors.Is(err, io.EOF):
-		return &journal.Damaged{Path: f.path, Err: errors.New("it ends too early")}
 	}
 	return err
 }

@@ -44,6 +44,8 @@ type Recorder struct {
 	writing sync.Mutex // held while the file is open
 	store   Store
 
+	wake chan struct{} // something is to be kept from now on
+
 	mu       sync.Mutex
 	known    bool // what should be kept
 	keep     time.Duration
@@ -60,7 +62,9 @@ type Recorder struct {
 }
 
 // NewRecorder returns a recorder for a file, which keeps nothing until Keep is called.
-func NewRecorder(path string) *Recorder { return &Recorder{store: Store{Path: path}} }
+func NewRecorder(path string) *Recorder {
+	return &Recorder{store: Store{Path: path}, wake: make(chan struct{}, 1)}
+}
 
 // Keep says for how long events are kept. With 0 none is, and earlier ones are removed.
 func (r *Recorder) Keep(keep time.Duration) {
@@ -68,6 +72,10 @@ func (r *Recorder) Keep(keep time.Duration) {
 	defer r.mu.Unlock()
 	if !r.known || r.keep != keep {
 		r.known, r.keep, r.pruned = true, keep, time.Time{}
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -87,9 +95,13 @@ func (r *Recorder) Listen(ctx context.Context, open func() (Source, error)) {
 			r.deaf = err
 			r.mu.Unlock()
 		}
-		timed, cancel := context.WithTimeout(ctx, tryAgain)
-		<-timed.Done()
-		cancel()
+		again := time.NewTimer(tryAgain)
+		select {
+		case <-ctx.Done():
+		case <-again.C:
+		case <-r.wake:
+		}
+		again.Stop()
 	}
 }
 

@@ -57,7 +57,6 @@ func recording(t *testing.T, path string, live func(r *events.Recorder, s *sourc
 		var running sync.WaitGroup
 		running.Go(func() { r.Listen(ctx, func() (events.Source, error) { return s, nil }) })
 		r.Keep(24 * time.Hour)
-		time.Sleep(11 * time.Second) // until it listens
 		live(r, s)
 		stop()
 		running.Wait()

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 const (
 	mostOfHour  = 4096
 	mostOfOld   = 256 // of an hour that was thinned out
-	mostOfFile  = 128 << 20
+	mostOfFile  = 256 << 20
 	mostAtOnce  = 64 // hours to thin out by one write
 	waitToWrite = 2 * time.Second
 )
@@ -27,7 +28,7 @@ type Store struct {
 	Path string
 	// Keep is for how long events are kept; with 0, what is there is removed.
 	Keep time.Duration
-	// Limit is about how many bytes the file may have; 0 is 128 MiB.
+	// Limit is about how many bytes the file may have; 0 is 256 MiB.
 	Limit int64
 
 	closed mark // as the last write has left the file
@@ -173,7 +174,7 @@ func put(tx *bbolt.Tx, t *Tally) error {
 		return err
 	}
 	for hour, records := range t.hours() {
-		b, err := buckets[0].CreateBucketIfNotExists(hourKey(hour))
+		b, err := bucketOf(buckets[0], hour)
 		if err != nil {
 			return err
 		}
@@ -203,6 +204,27 @@ func put(tx *bbolt.Tx, t *Tally) error {
 		}
 	}
 	return nil
+}
+
+// bucketOf returns the bucket of an hour. When it makes one, the hour before it has ended:
+// that is written again, because records that have come in no order fill half of their
+// pages.
+func bucketOf(events *bbolt.Bucket, hour time.Time) (*bbolt.Bucket, error) {
+	key := hourKey(hour)
+	if b := events.Bucket(key); b != nil {
+		return b, nil
+	}
+	last, _ := events.Cursor().Last()
+	if last != nil && bytes.Compare(last, key) < 0 {
+		ended, err := parseHour(last)
+		if err == nil {
+			err = foldHour(events, ended, mostOfHour)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return events.CreateBucket(key)
 }
 
 // putRecords adds records to the bucket of their hour, whose sequence is the number of

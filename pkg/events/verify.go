@@ -3,11 +3,13 @@ package events
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/fnv"
-	"io"
 	"math/bits"
+	"os"
 
 	bbolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 )
 
 // What bbolt writes (its package internal/common), in the order of bytes of the machine.
@@ -30,14 +32,21 @@ var native = binary.NativeEndian
 // verify looks at every page that bbolt would read, before it does. bbolt believes what
 // pages say: of one that names itself as its child it never returns, and what a length
 // says it allocates. No recover helps then.
-func verify(file io.ReaderAt, size int64) error {
-	v := verifier{file: file, size: size}
+//
+// It is called in a guard: the file may become shorter meanwhile.
+func verify(file *os.File, size int64) error {
+	data, err := unix.Mmap(int(file.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map %s: %w", file.Name(), err)
+	}
+	defer func() { _ = unix.Munmap(data) }()
+	v := verifier{data: data}
 	meta, err := v.meta()
 	if err != nil {
 		return err
 	}
 	v.pages = meta.pages
-	if v.pages < 4 || v.pages > uint64(size)/v.pageSize {
+	if v.pages < 4 || v.pages > uint64(len(data))/v.pageSize {
 		return errContent
 	}
 	v.seen = make([]bool, v.pages)
@@ -49,8 +58,7 @@ func verify(file io.ReaderAt, size int64) error {
 }
 
 type verifier struct {
-	file            io.ReaderAt
-	size            int64
+	data            []byte
 	pageSize, pages uint64
 	seen            []bool // by page
 }
@@ -61,12 +69,11 @@ type meta struct{ pageSize, root, freelist, pages, transaction uint64 }
 // the page size says, which only the pages themselves say.
 func (v *verifier) meta() (best meta, err error) {
 	err = bbolterrors.ErrInvalid
-	read := func(at int64) {
-		b := make([]byte, headerSize+metaSize)
-		if _, readErr := v.file.ReadAt(b, at); readErr != nil {
+	read := func(at int) {
+		if len(v.data) < at+headerSize+metaSize {
 			return
 		}
-		m, metaErr := parseMeta(b[headerSize:])
+		m, metaErr := parseMeta(v.data[at+headerSize : at+headerSize+metaSize])
 		switch {
 		case metaErr == nil && (err != nil || m.transaction > best.transaction):
 			best, err = m, nil
@@ -76,9 +83,9 @@ func (v *verifier) meta() (best meta, err error) {
 	}
 	read(0)
 	if err == nil {
-		read(int64(best.pageSize))
+		read(int(best.pageSize))
 	} else {
-		for size := int64(1024); size <= 1<<24; size *= 2 { // as bbolt looks for it
+		for size := 1024; size <= 1<<24; size *= 2 { // as bbolt looks for it
 			read(size)
 		}
 	}
@@ -104,15 +111,12 @@ func parseMeta(b []byte) (meta, error) {
 	return m, nil
 }
 
-// page reads a page with those that it goes on in. No page is read twice.
+// page is a page with those that it goes on in. None is looked at twice.
 func (v *verifier) page(id uint64) ([]byte, error) {
-	header := make([]byte, headerSize)
 	if id >= v.pages {
 		return nil, errContent
 	}
-	if _, err := v.file.ReadAt(header, int64(id*v.pageSize)); err != nil {
-		return nil, err
-	}
+	header := v.data[id*v.pageSize:]
 	more := uint64(native.Uint32(header[12:]))
 	if native.Uint64(header) != id || more >= v.pages-id {
 		return nil, errContent
@@ -123,9 +127,7 @@ func (v *verifier) page(id uint64) ([]byte, error) {
 		}
 		v.seen[i] = true
 	}
-	page := make([]byte, (1+more)*v.pageSize)
-	_, err := v.file.ReadAt(page, int64(id*v.pageSize))
-	return page, err
+	return header[:(1+more)*v.pageSize], nil
 }
 
 // freelist checks the list of the pages that are free. It is the first one that is

@@ -35,8 +35,8 @@ type Period struct {
 func (f *session) EventsFile() string { return filepath.Join(f.StateDir, "events.db") }
 
 // Activity reads what was recorded of a period, and changes nothing.
-func (f *Fence) Activity(ctx context.Context, p Period) (*Activity, error) {
-	now, err := f.Status(ctx)
+func (f View) Activity(ctx context.Context, p Period) (*Activity, error) {
+	now, err := f.Measure(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +46,9 @@ func (f *Fence) Activity(ctx context.Context, p Period) (*Activity, error) {
 	}
 	sum := activity.New(since, until)
 	if err := readEvents(f.EventsFile(), since, until, sum); err != nil {
+		return nil, err
+	}
+	if err := addKept(ctx, f, now, since, until, sum); err != nil {
 		return nil, err
 	}
 	a := &Activity{Activity: sum.Activity(), Now: now, Suggestions: []activity.Suggestion{}}
@@ -77,8 +80,33 @@ func readEvents(path string, since, until time.Time, sum *activity.Sum) error {
 	})
 }
 
+// addKept adds the sources that the kernel keeps.
+func addKept(ctx context.Context, f View, now *Status, since, until time.Time, sum *activity.Sum) error {
+	if !now.Table || now.site == nil {
+		return nil
+	}
+	kernel := f.kernel(false)
+	kept, err := kernel.Dropped(ctx)
+	if err != nil {
+		return err
+	}
+	var list []Dropped
+	for _, d := range kept {
+		if !d.Last.Before(since) && !d.First.After(until) {
+			list = append(list, Dropped{Dropped: d})
+		}
+	}
+	if err := explainBy(ctx, &f.session, kernel, now.site, now.ByHand, list); err != nil {
+		return err
+	}
+	for _, d := range list {
+		sum.Seen(activity.Source{Address: d.Address, Packets: d.Packets, First: d.First, Last: d.Last, Reason: d.Reason})
+	}
+	return nil
+}
+
 // then is what was in force at a time.
-func (f *Fence) then(at time.Time) (then activity.Then, err error) {
+func (f View) then(at time.Time) (then activity.Then, err error) {
 	down, err := f.down()
 	if err != nil || down != nil && down.Time.Before(at) {
 		return then, err
@@ -106,7 +134,7 @@ func (f *Fence) then(at time.Time) (then activity.Then, err error) {
 }
 
 // knownOf is what suggestions are made from.
-func knownOf(f *Fence, now *Status) activity.Known {
+func knownOf(f View, now *Status) activity.Known {
 	k := activity.Known{Allowed: map[string][]netip.Prefix{}, Phones: slices.Clone(softphones)}
 	for _, p := range now.Providers {
 		for _, a := range p.Addresses {

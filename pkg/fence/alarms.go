@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -37,6 +38,13 @@ func lookFor(ctx context.Context, f *session, kernel backend.Kernel, s *site.Sit
 		var err error
 		if l.Counters, err = kernel.Counters(ctx); err != nil {
 			f.Log.Info("read counters", "error", err)
+		}
+		stale, err := kernel.Stale(ctx)
+		if err != nil {
+			f.Log.Info("read which phones fail to log in", "error", err)
+		}
+		for _, p := range stale {
+			l.Stale = append(l.Stale, netip.AddrPortFrom(p.Address, p.Port))
 		}
 		l.Counts = f.records().counts()
 		l.Before = f.Classifier.Before(have.Classifier.Interfaces())

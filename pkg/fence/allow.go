@@ -160,7 +160,7 @@ func (f *Fence) Disallow(ctx context.Context, addr netip.Addr) (was bool, err er
 
 // AllowedByHand lists the addresses that should be allowed by hand now, whatever the kernel
 // holds.
-func (f *Fence) AllowedByHand() ([]ByHand, error) {
+func (f View) AllowedByHand() ([]ByHand, error) {
 	stored, err := f.allowances().list()
 	var list []ByHand
 	for _, a := range stored {

@@ -17,7 +17,7 @@ const portsSet = "ports"
 
 // arm gives the ports of a state the lifetime that the kernel lets them have while the
 // generation is unconfirmed. After it the rules judge no packet: the fence is open.
-func (f *session) arm(s *ruleset.State) {
+func arm(f *session, s *ruleset.State) {
 	if u := f.unconfirmed(); u != nil {
 		*s = *withLifetime(s, lifetime(u), func(ruleset.Element) bool { return true })
 	}

@@ -67,6 +67,16 @@ func monitors(f *session) bool {
 	return err == nil && s.Policy.Monitor
 }
 
+// bansGuessers reports whether what is in force bans who fails to log in.
+func bansGuessers(f *session) bool {
+	newest, err := f.newest()
+	if newest == nil || err != nil {
+		return false
+	}
+	s, err := f.siteOf(newest, resolve.Memory{})
+	return err == nil && s.Policy.Unknown.Admits() && s.Policy.Guessing.Failures > 0
+}
+
 // Unban ends the ban of an address. It reports whether there was one.
 func (f *Fence) Unban(ctx context.Context, addr netip.Addr) (was bool, err error) {
 	err = f.changeBans(ctx, "unban", func(kernel backend.Kernel) error {
@@ -84,7 +94,7 @@ func (f *Fence) Unban(ctx context.Context, addr netip.Addr) (was bool, err error
 }
 
 // changeBans calls change with the lock held, and saves what is known of the kernel.
-func (f *session) changeBans(ctx context.Context, command string, change func(kernel backend.Kernel) error) error {
+func (f *Fence) changeBans(ctx context.Context, command string, change func(kernel backend.Kernel) error) error {
 	if err := f.Probe(ctx); err != nil {
 		return err
 	}
@@ -99,7 +109,7 @@ func (f *session) changeBans(ctx context.Context, command string, change func(ke
 	if err == nil && (command == "ban" || command == "unban") {
 		f.phones().keep(ctx, kernel)
 	}
-	if err := saveSnapshot(f, kernel); err != nil {
+	if err := saveSnapshot(&f.session, kernel); err != nil {
 		f.Log.Info("save what is known of the kernel", "error", err)
 	}
 	if errors.Is(err, backend.ErrNoFence) {
@@ -180,7 +190,7 @@ func allowsPart(have *ruleset.State, p netip.Prefix) bool {
 
 // Bans lists the addresses that are banned for a time, and those that the policy bans
 // permanently.
-func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
+func (f View) Bans(ctx context.Context) ([]Banned, error) {
 	kernel := f.kernel(false)
 	have, err := kernel.Observe(ctx)
 	if err != nil {
@@ -195,11 +205,14 @@ func (f *Fence) Bans(ctx context.Context) ([]Banned, error) {
 		return nil, err
 	}
 	var list []Banned
-	onlyWatched := monitors(&f.session)
+	onlyWatched, guessing := monitors(&f.session), bansGuessers(&f.session)
 	for _, b := range banned {
 		entry := Banned{whole(b.Address), b.Left, b.Comment}
 		if entry.Why == "" {
 			entry.Why = "it sent what a scanner sends"
+			if guessing {
+				entry.Why += ", or failed to log in too often"
+			}
 		}
 		for _, set := range []string{"providers", "trusted"} {
 			if have.Sets[set+familyOf(b.Address)].Contains(b.Address) {

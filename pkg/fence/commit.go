@@ -70,7 +70,7 @@ func (f *committer) desired(s, before *site.Site) (control.Desired, error) {
 		return control.Desired{}, err
 	}
 	state, origins := s.Compile()
-	f.arm(state)
+	arm(&f.session, state)
 	d := control.Desired{State: state, Will: origins}
 	if before != nil {
 		d.Why = s.DiffersFrom(before)

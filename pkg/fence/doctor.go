@@ -17,7 +17,7 @@ import (
 
 // Examine returns what this host lacks for a fence, or what works against it. It asks
 // each name server once, and changes nothing.
-func (f *Fence) Examine(ctx context.Context) ([]doctor.Finding, error) {
+func (f View) Examine(ctx context.Context) ([]doctor.Finding, error) {
 	facts := doctor.Facts{Now: f.Now().Time, User: os.Geteuid()}
 	var err error
 	if facts.Network, err = f.Network(); err != nil {

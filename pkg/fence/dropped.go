@@ -1,6 +1,7 @@
 package fence
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -41,7 +42,7 @@ const ShortestSince = time.Minute
 
 // Dropped returns the sources whose packets were dropped lately. It works without the
 // daemon, from what the kernel keeps; what the daemon has written is added.
-func (f *Fence) Dropped(ctx context.Context, since time.Duration) (Drops, error) {
+func (f View) Dropped(ctx context.Context, since time.Duration) (Drops, error) {
 	kernel := f.kernel(false)
 	list, err := droppedIn(ctx, &f.session, kernel, f.Now().Time.Add(-since))
 	if err != nil || len(list) == 0 {
@@ -58,45 +59,72 @@ func droppedIn(ctx context.Context, f *session, kernel backend.Drops, since time
 	if err != nil {
 		return nil, err
 	}
-	found := map[netip.Addr]*Dropped{}
-	for _, d := range kept {
-		if !d.Last.Before(since) {
-			found[d.Address] = &Dropped{Dropped: d}
-		}
+	r, err := readReports(f, since)
+	if err != nil {
+		f.Notice.Warn(notice.EventsUnknown, "what the sources sent is not known: %v", err)
 	}
-	seen := map[netip.Addr]uint64{} // packets that the daemon has seen
-	err = events.Read(f.EventsFile(), since, time.Time{}, func(r events.Record) error {
+	return r.with(kept, since), nil
+}
+
+// reports are what the daemon has written, by source.
+type reports map[netip.Addr]*Dropped
+
+// readReports reads what the daemon has written. With an error it is incomplete.
+func readReports(f *session, since time.Time) (reports, error) {
+	found := reports{}
+	err := events.Read(f.EventsFile(), since, time.Time{}, func(r events.Record) error {
 		if r.Source.IsValid() && !r.Last.Before(since) {
-			seen[r.Source] += r.Packets
 			add(found, r)
 		}
 		return nil
 	})
-	if err != nil {
-		f.Notice.Warn(notice.EventsUnknown, "what the sources sent is not known: %v", err)
-	}
-	list := make([]Dropped, 0, len(found))
-	for a, d := range found {
-		d.Packets = max(d.Packets, seen[a])
-		list = append(list, *d)
-	}
-	slices.SortFunc(list, func(a, b Dropped) int {
-		if c := b.Last.Compare(a.Last); c != 0 {
-			return c
+	return found, err
+}
+
+// with adds what the kernel keeps, and leaves out who came last before a time. The one that
+// came last is first.
+func (r reports) with(kept []backend.Dropped, since time.Time) []Dropped {
+	list := make([]Dropped, 0, len(r)+len(kept))
+	both := map[netip.Addr]bool{}
+	for _, k := range kept {
+		d := Dropped{Dropped: k}
+		if known, ok := r[k.Address]; ok {
+			both[k.Address] = true
+			d = *known
+			d.Packets = max(d.Packets, k.Packets)
+			if !k.First.IsZero() && k.First.Before(d.First) {
+				d.First = k.First
+			}
+			if k.Last.After(d.Last) {
+				d.Last = k.Last
+			}
 		}
-		return a.Address.Compare(b.Address)
-	})
-	return list, nil
+		list = append(list, d)
+	}
+	for a, d := range r {
+		if !both[a] {
+			list = append(list, *d)
+		}
+	}
+	list = slices.DeleteFunc(list, func(d Dropped) bool { return d.Last.Before(since) })
+	slices.SortFunc(list, Latest)
+	return list
+}
+
+// Latest orders sources: the one that came last is first.
+func Latest(a, b Dropped) int {
+	return cmp.Or(b.Last.Compare(a.Last), a.Address.Compare(b.Address))
 }
 
 // add takes over a record of the daemon. Records come by their hours, so that the last one
 // of a source is about its last packet, but for the order within an hour.
-func add(found map[netip.Addr]*Dropped, r events.Record) {
+func add(found reports, r events.Record) {
 	d, ok := found[r.Source]
 	if !ok {
 		d = &Dropped{Dropped: backend.Dropped{Address: r.Source}}
 		found[r.Source] = d
 	}
+	d.Packets += r.Packets
 	if d.First.IsZero() || r.First.Before(d.First) {
 		d.First = r.First
 	}
@@ -111,7 +139,7 @@ func add(found map[netip.Addr]*Dropped, r events.Record) {
 
 // explainDrops gives the sources their reasons. It reports whether what is in force drops
 // nothing.
-func explainDrops(ctx context.Context, f *Fence, kernel backend.Kernel, list []Dropped) (monitor bool, err error) {
+func explainDrops(ctx context.Context, f View, kernel backend.Kernel, list []Dropped) (monitor bool, err error) {
 	newest, err := f.newest()
 	if err != nil || newest == nil {
 		return false, err

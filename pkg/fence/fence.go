@@ -116,8 +116,14 @@ type session struct {
 // committer brings the kernel to the desired state of a site.
 type committer struct{ session }
 
-// Fence works on the fence of one host. Each of its methods is the work of a command.
+// Fence changes the fence of one host. Each of its methods is the work of a command.
 type Fence struct{ committer }
+
+// View is the work of the commands that ask about a fence and change nothing.
+type View struct{ *Fence }
+
+// View returns what answers questions about the fence.
+func (f *Fence) View() View { return View{f} }
 
 // New returns a fence in a world.
 func New(c Config, w World) *Fence {

@@ -72,7 +72,7 @@ func TestLife(t *testing.T) {
 	if refusal, ok := errors.AsType[*plan.Refusal](err); !ok || refusal.Guard != "protected" {
 		t.Errorf("a ban of the provider: %v", err)
 	}
-	bans, err := f.Bans(t.Context())
+	bans, err := f.View().Bans(t.Context())
 	if err != nil || len(bans) != 1 || bans[0].Why != "by somebody" {
 		t.Errorf("bans: %+v, %v", bans, err)
 	}
@@ -80,7 +80,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("unban: %t, %v", was, err)
 	}
 	kernel.Change(func(s *ruleset.State) { s.Counters = nil })
-	if s, err := f.Status(t.Context()); err != nil || s.Differences == 0 || s.Generation != 3 || len(s.Providers) != 1 {
+	if s, err := f.View().Status(t.Context()); err != nil || s.Differences == 0 || s.Generation != 3 || len(s.Providers) != 1 {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 	if r, err := f.Refresh(t.Context(), fence.RefreshOptions{}); err != nil || r.Plan.Empty() || r.Idle != "" {
@@ -95,7 +95,7 @@ func TestLife(t *testing.T) {
 	if _, err := f.Up(t.Context()); err != nil {
 		t.Error(err)
 	}
-	all, err := f.History()
+	all, err := f.View().History()
 	if err != nil || len(all) != 3 || !all[2].InForce || all[2].Entry.Command != "rollback 1" {
 		t.Errorf("history: %+v, %v", all, err)
 	}
@@ -162,7 +162,7 @@ func TestFails(t *testing.T) {
 	if !errors.Is(err, broken) || f.InForce() {
 		t.Errorf("got %v, in force %t", err, f.InForce())
 	}
-	if all, err := f.History(); len(all) > 0 || err != nil {
+	if all, err := f.View().History(); len(all) > 0 || err != nil {
 		t.Errorf("history: %+v, %v", all, err)
 	}
 }
@@ -213,7 +213,7 @@ func TestAllowances(t *testing.T) {
 	if _, err := f.Refresh(t.Context(), fence.RefreshOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := f.Status(t.Context()); err != nil || len(s.ByHand) != 1 || s.ByHand[0].Address != phone || s.ByHand[0].Why != "by somebody" || s.ByHand[0].Left > time.Hour {
+	if s, err := f.View().Status(t.Context()); err != nil || len(s.ByHand) != 1 || s.ByHand[0].Address != phone || s.ByHand[0].Why != "by somebody" || s.ByHand[0].Left > time.Hour {
 		t.Errorf("status: %+v, %v", s.ByHand, err)
 	}
 	kernel.Change(func(s *ruleset.State) { *s = ruleset.State{} })

@@ -22,7 +22,7 @@ func (f *session) beginFetch(ctx context.Context, lists []resolve.List, remember
 	var all sync.WaitGroup
 	for i, l := range lists {
 		accept := slices.Contains(large, l.URL)
-		tag := remembered.TagOf(l)
+		tag := remembered.Lists.Tag(l)
 		if accept {
 			tag = resolve.ListTag{} // which list it was is not known
 		}

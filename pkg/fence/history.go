@@ -30,7 +30,7 @@ type Generation struct {
 }
 
 // History returns all stored generations, the oldest first.
-func (f *Fence) History() ([]Generation, error) {
+func (f View) History() ([]Generation, error) {
 	numbers, err := f.Numbers()
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func policyChanges(f *session, then, now *journal.Entry) []string {
 
 // readGeneration reads the entry of a generation and returns its rules, nil if it is
 // damaged.
-func readGeneration(f *Fence, g *Generation) (*ruleset.State, error) {
+func readGeneration(f View, g *Generation) (*ruleset.State, error) {
 	var err error
 	if !g.Undone {
 		g.Entry, err = f.Entry(g.Number)
@@ -137,7 +137,7 @@ func withStages(before, after *ruleset.State) *ruleset.State {
 
 // Generation returns one generation, with the reason of each of its changes if this
 // version can read both policies.
-func (f *Fence) Generation(number int) (*Generation, error) {
+func (f View) Generation(number int) (*Generation, error) {
 	all, err := f.History()
 	if err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func (f *Fence) Generation(number int) (*Generation, error) {
 }
 
 // explain gives the changes of a generation their reasons.
-func explain(f *Fence, g Generation, before *journal.Entry) {
+func explain(f View, g Generation, before *journal.Entry) {
 	will := originsThen(&f.session, g.Entry)
 	var was ruleset.Origins
 	why := ""

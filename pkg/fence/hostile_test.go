@@ -96,7 +96,7 @@ func TestNothingWaitsForAHostileName(t *testing.T) {
 	if _, err := f.Ban(t.Context(), netip.MustParseAddr("198.51.100.7"), time.Hour, false); err != nil {
 		t.Errorf("a ban while names are asked for: %v", err)
 	}
-	if _, err := f.Status(t.Context()); err != nil {
+	if _, err := f.View().Status(t.Context()); err != nil {
 		t.Errorf("status while names are asked for: %v", err)
 	}
 	select {
@@ -114,7 +114,7 @@ func TestNothingWaitsForAHostileName(t *testing.T) {
 	if !strings.Contains(text, "203.0.113.6") {
 		t.Errorf("the honest name's new address is not in the same refresh:\n%s", text)
 	}
-	if bans, err := f.Bans(t.Context()); err != nil || len(bans) != 1 {
+	if bans, err := f.View().Bans(t.Context()); err != nil || len(bans) != 1 {
 		t.Errorf("bans: %+v, %v", bans, err)
 	}
 }

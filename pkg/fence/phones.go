@@ -148,7 +148,7 @@ func (f memoryOfPhones) keep(ctx context.Context, kernel backend.Kernel) {
 	if err != nil || !there {
 		return
 	}
-	life, err := f.life()
+	life, err := life(f.session)
 	if err == nil {
 		err = f.save(ctx, kernel, life)
 	}
@@ -210,7 +210,7 @@ type Registered struct {
 }
 
 // Phones lists the phones that are let in because the PBX has accepted them.
-func (f *Fence) Phones(ctx context.Context) ([]Registered, error) {
+func (f View) Phones(ctx context.Context) ([]Registered, error) {
 	kernel := f.kernel(false)
 	have, err := kernel.Observe(ctx)
 	if err != nil {
@@ -219,7 +219,7 @@ func (f *Fence) Phones(ctx context.Context) ([]Registered, error) {
 	if have.Exists && !learns(have) {
 		f.Notice.Note(notice.NobodyRegisters, "nobody is let in for having registered: that needs unknown.action: register in the policy")
 	}
-	life, err := f.life()
+	life, err := life(&f.session)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +242,7 @@ func (f *Fence) Phones(ctx context.Context) ([]Registered, error) {
 
 // userAgents returns the last User-Agent that each phone's address has sent in a packet
 // that was dropped: the others are not looked at.
-func (f *Fence) userAgents(phones []learnedPhone) map[netip.Addr]string {
+func (f View) userAgents(phones []learnedPhone) map[netip.Addr]string {
 	agents, last := map[netip.Addr]string{}, map[netip.Addr]time.Time{}
 	for _, p := range phones {
 		agents[p.Address] = ""
@@ -270,7 +270,7 @@ func learns(have *ruleset.State) bool {
 }
 
 // life is how long the newest generation lets a phone in.
-func (f *session) life() (time.Duration, error) {
+func life(f *session) (time.Duration, error) {
 	newest, err := f.newest()
 	if newest == nil || err != nil {
 		return 0, err

@@ -58,7 +58,7 @@ func (r *Reconciler) Listen(ctx context.Context) {
 func (r *Reconciler) WriteEvents(last bool) (news bool) { return r.recorder.Write(last) }
 
 // eventNotices are what is wrong with keeping events. What is to be said once is sent.
-func (r *Reconciler) eventNotices() []notice.Notice {
+func eventNotices(r *Reconciler) []notice.Notice {
 	for _, n := range r.recorder.TakeAside() {
 		r.fence.Notice.Send(n)
 	}

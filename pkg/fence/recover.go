@@ -43,7 +43,7 @@ func (f recovery) recoverGeneration(ctx context.Context) error {
 		return pending.Discard()
 	}
 	kernel := f.open(f.backendOf(pending.Source, pending.Policy))
-	f.arm(&state)
+	arm(f.session, &state)
 	have, err := f.observe(ctx, kernel)
 	if err != nil {
 		return err

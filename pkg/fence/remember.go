@@ -14,7 +14,7 @@ const saveEvery = time.Minute
 
 // rememberPhones puts back what the restorer's table has forgotten, and saves from time to
 // time what the kernel has learned. The lock is held.
-func (r *Reconciler) rememberPhones(ctx context.Context, s *site.Site) {
+func rememberPhones(ctx context.Context, r *Reconciler, s *site.Site) {
 	f := r.fence
 	if r.restorer.takeForgot() {
 		f.phones().putBack(ctx, r.kernel)
@@ -32,7 +32,7 @@ func (r *Reconciler) rememberPhones(ctx context.Context, s *site.Site) {
 
 // stands reports whether there is a table to learn from: one that another program has
 // just removed says nothing of who had registered.
-func (r *Reconciler) stands(ctx context.Context) bool {
+func stands(ctx context.Context, r *Reconciler) bool {
 	there, err := r.kernel.Exists(ctx)
 	return there && err == nil && !r.restorer.takeForgot()
 }
@@ -51,7 +51,7 @@ func (r *Reconciler) Close(ctx context.Context) {
 		if r.unsaved && r.read.same(markOf(r.addressesFile())) {
 			err = r.fence.WriteAddresses(r.memory)
 		}
-		if learns && r.stands(ctx) {
+		if learns && stands(ctx, r) {
 			err = errors.Join(err, r.fence.phones().save(ctx, r.kernel, r.site.Policy.Roaming.Life))
 		}
 	}

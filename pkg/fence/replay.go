@@ -35,7 +35,7 @@ var ErrNoCapture = errors.New("it is no capture: a file of pcap or pcapng is one
 // capture; with a policy that is not in force, what the rules of that would do, with the
 // addresses that are remembered. own are the addresses of this side, if others than this host's are. An error
 // about a damaged capture comes with what could be read.
-func (f *Fence) Replay(ctx context.Context, from io.Reader, p *Policy, own []netip.Addr) (Replayed, error) {
+func (f View) Replay(ctx context.Context, from io.Reader, p *Policy, own []netip.Addr) (Replayed, error) {
 	s, live, err := replaySite(ctx, f, p)
 	if err != nil {
 		return Replayed{}, err
@@ -68,7 +68,7 @@ func (f *Fence) Replay(ctx context.Context, from io.Reader, p *Policy, own []net
 
 // replaySite is the site whose rules judge, with the table: that in the kernel, or that of
 // a policy.
-func replaySite(ctx context.Context, f *Fence, p *Policy) (*site.Site, site.Live, error) {
+func replaySite(ctx context.Context, f View, p *Policy) (*site.Site, site.Live, error) {
 	if p != nil && !applied(ctx, &f.session, p) {
 		return f.siteWithout(p)
 	}
@@ -104,7 +104,7 @@ func applied(ctx context.Context, f *session, p *Policy) bool {
 
 // siteWithout is the site of a policy that is not in force, as if all that it needs were
 // here. It needs no right to read the kernel.
-func (f *session) siteWithout(p *Policy) (*site.Site, site.Live, error) {
+func (f View) siteWithout(p *Policy) (*site.Site, site.Live, error) {
 	live := site.Live{Preset: catalog.PresetOf}
 	s := &site.Site{Policy: p.Policy, Text: p.Text, Source: p.Source}
 	var err error

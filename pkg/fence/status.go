@@ -90,7 +90,20 @@ type Address struct {
 type LeftOut struct{ Name, Address, Why string }
 
 // Status reads the kernel and the files, and changes nothing.
-func (f *Fence) Status(ctx context.Context) (*Status, error) {
+func (f View) Status(ctx context.Context) (*Status, error) {
+	r, err := f.Measure(ctx)
+	if err != nil || !r.Table || r.site == nil {
+		return r, err
+	}
+	if err := describeDrops(ctx, &f.session, r, f.kernel(false), r.site); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Measure is Status without Latest, for those who ask again and again: the daemon's file
+// may be large.
+func (f View) Measure(ctx context.Context) (*Status, error) {
 	kernel := f.kernel(false)
 	have, err := f.observe(ctx, kernel)
 	if err != nil {
@@ -98,15 +111,8 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	}
 	r := &Status{Backend: kernel.Describe(), Table: have.Exists, Engine: policy.EngineOff}
 	if have.Exists {
-		if err := r.readTable(ctx, kernel); err != nil {
+		if err := r.readTable(ctx, kernel, have); err != nil {
 			return nil, err
-		}
-		if learns(have) {
-			phones, err := kernel.Phones(ctx)
-			if err != nil {
-				return nil, err
-			}
-			r.Phones = new(len(phones))
 		}
 	}
 	newest, err := f.newest()
@@ -130,7 +136,7 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	state, origins := s.Compile()
-	f.arm(state)
+	arm(&f.session, state)
 	if down != nil {
 		r.Down, state = &down.Time, &ruleset.State{}
 	}
@@ -139,11 +145,6 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 	r.site = s
 	r.describe(s, newest, origins)
 	describeEngine(f, r, s, have)
-	if have.Exists {
-		if err := describeDrops(ctx, &f.session, r, kernel, s); err != nil {
-			return nil, err
-		}
-	}
 	look := lookFor(ctx, &f.session, kernel, s, newest, have)
 	r.PolicyChanged = s.PolicyChanged(look.File)
 	if down == nil {
@@ -158,7 +159,7 @@ func (f *Fence) Status(ctx context.Context) (*Status, error) {
 }
 
 // readTable reads what is in the table beside what it should hold.
-func (r *Status) readTable(ctx context.Context, kernel backend.Kernel) (err error) {
+func (r *Status) readTable(ctx context.Context, kernel backend.Kernel, have *ruleset.State) (err error) {
 	if r.Counters, err = kernel.Counters(ctx); err != nil {
 		return err
 	}
@@ -166,8 +167,22 @@ func (r *Status) readTable(ctx context.Context, kernel backend.Kernel) (err erro
 		return err
 	}
 	banned, err := kernel.Bans(ctx)
-	r.Banned = len(banned)
-	return err
+	if err != nil {
+		return err
+	}
+	dropped, err := kernel.Dropped(ctx)
+	if err != nil {
+		return err
+	}
+	r.Banned, r.Dropped = len(banned), len(dropped)
+	if learns(have) {
+		phones, err := kernel.Phones(ctx)
+		if err != nil {
+			return err
+		}
+		r.Phones = new(len(phones))
+	}
+	return nil
 }
 
 // withoutGeneration are the alarms of a fence that no generation has made.
@@ -182,7 +197,7 @@ func withoutGeneration(r *Status, now time.Time) []site.Alarm {
 }
 
 // siteOfNow is the site of an entry with the saved addresses and the host as they are now.
-func siteOfNow(f *Fence, e *journal.Entry) (*site.Site, error) {
+func siteOfNow(f View, e *journal.Entry) (*site.Site, error) {
 	memory, err := f.recall(false, e)
 	if err != nil {
 		return nil, err
@@ -219,7 +234,7 @@ func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memo
 			a := Address{Prefix: o.Prefix, From: o.Name, Via: o.Via}
 			if o.Name == "" {
 				a.From, a.Via = o.Via, ""
-				if listed, ok := memory.Listed(o.Via, o.Prefix); ok {
+				if listed, ok := memory.Lists.Find(o.Via, o.Prefix); ok {
 					a.LastSeen = &listed.LastSeen
 					if !listed.MissingSince.IsZero() {
 						a.Missing = &listed.MissingSince
@@ -253,7 +268,7 @@ func leftOut(m resolve.Memory) []LeftOut {
 }
 
 // describeEngine says what recognises scanners and what it has matched.
-func describeEngine(f *Fence, r *Status, s *site.Site, have *ruleset.State) {
+func describeEngine(f View, r *Status, s *site.Site, have *ruleset.State) {
 	switch {
 	case s.Policy.Signatures.Engine == policy.EngineOff:
 		r.EngineWhy = "the policy switches it off"
@@ -289,4 +304,4 @@ func describeEngine(f *Fence, r *Status, s *site.Site, have *ruleset.State) {
 }
 
 // Hits returns how many packets each signature has matched.
-func (f *Fence) Hits() (map[string]uint64, error) { return f.Classifier.Hits() }
+func (f View) Hits() (map[string]uint64, error) { return f.Classifier.Hits() }

@@ -18,7 +18,7 @@ import (
 
 // Why says what happens to a packet under the rules that are in the kernel now, and why. It
 // changes nothing.
-func (f *Fence) Why(ctx context.Context, q site.Question) (site.Answer, error) {
+func (f View) Why(ctx context.Context, q site.Question) (site.Answer, error) {
 	newest, err := f.generation()
 	if errors.Is(err, ErrNoGeneration) {
 		return f.withoutFence(ctx, q, err)
@@ -45,7 +45,7 @@ func (f *Fence) Why(ctx context.Context, q site.Question) (site.Answer, error) {
 }
 
 // Interfaces are the names of those of this host.
-func (f *Fence) Interfaces() ([]string, error) {
+func (f View) Interfaces() ([]string, error) {
 	h, err := f.Host()
 	var names []string
 	for _, i := range h.Interfaces {
@@ -56,7 +56,7 @@ func (f *Fence) Interfaces() ([]string, error) {
 
 // withoutFence is the answer where nothing was ever applied. If there is a table all the
 // same, it is the error.
-func (f *session) withoutFence(ctx context.Context, q site.Question, none error) (site.Answer, error) {
+func (f View) withoutFence(ctx context.Context, q site.Question, none error) (site.Answer, error) {
 	have, err := f.observe(ctx, f.kernel(false))
 	if err != nil {
 		return site.Answer{}, err
@@ -72,7 +72,7 @@ func (f *session) withoutFence(ctx context.Context, q site.Question, none error)
 }
 
 // live reads the table with the elements of its dynamic sets.
-func (f *session) live(ctx context.Context, p *policy.Policy) (site.Live, error) {
+func (f View) live(ctx context.Context, p *policy.Policy) (site.Live, error) {
 	kernel := f.kernel(false)
 	live := site.Live{Preset: catalog.PresetOf}
 	var err error
@@ -106,6 +106,14 @@ func readTemporary(ctx context.Context, kernel backend.Kernel, live *site.Live) 
 	for _, a := range allowed {
 		live.ByHand = append(live.ByHand, site.Temporary{Address: a.Address, Left: a.Left, Why: a.Comment})
 	}
+	phones, err := kernel.Phones(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range phones {
+		live.Phones = append(live.Phones, site.Registered(p))
+	}
+	addPhones(live.Table, phones)
 	addElements(live.Table, "banned", live.Banned)
 	addElements(live.Table, "allowed", live.ByHand)
 	return nil
@@ -125,16 +133,27 @@ func addElements(table *ruleset.State, kind string, list []site.Temporary) {
 	}
 }
 
+// addPhones does the same for those that have registered.
+func addPhones(table *ruleset.State, phones []backend.Phone) {
+	for _, p := range phones {
+		name := "phones" + familyOf(p.Address)
+		if set, ok := table.Sets[name]; ok {
+			set.Elements = append(set.Elements, ruleset.Element{From: p.Address, To: p.Address, Port: p.Port})
+			table.Sets[name] = set
+		}
+	}
+}
+
 // latelyIs how long ago a dropped packet may be that is still of interest.
 const latelyIs = 30 * 24 * time.Hour
 
 // readDrops reads what was dropped of an address lately, and when it was allowed before.
-func (f *session) readDrops(ctx context.Context, addr netip.Addr, live *site.Live) error {
-	list, err := droppedIn(ctx, f, f.kernel(false), f.Now().Time.Add(-latelyIs))
+func (f View) readDrops(ctx context.Context, addr netip.Addr, live *site.Live) error {
+	list, err := droppedIn(ctx, &f.session, f.kernel(false), f.Now().Time.Add(-latelyIs))
 	if err != nil {
 		return err
 	}
-	live.Former = formerly(f, []Dropped{{Dropped: backend.Dropped{Address: addr}}})[addr]
+	live.Former = formerly(&f.session, []Dropped{{Dropped: backend.Dropped{Address: addr}}})[addr]
 	if i := slices.IndexFunc(list, func(d Dropped) bool { return d.Address == addr }); i >= 0 {
 		d := &list[i]
 		live.Lately = &site.Lately{

@@ -45,7 +45,7 @@ func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	k.changing()
+	changing(k)
 	// What has been begun is not cancelled.
 	if err := c.commit(context.WithoutCancel(ctx)); err != nil {
 		if errors.Is(err, errInterrupted) {

@@ -27,7 +27,7 @@ func (k *Kernel) Exists(ctx context.Context) (bool, error) {
 }
 
 // otherFlavour reports whether the other flavour has a fence too, with the same sets.
-func (k *Kernel) otherFlavour(ctx context.Context) bool {
+func otherFlavour(ctx context.Context, k *Kernel) bool {
 	other := Legacy
 	if t, err := k.tool(); err == nil && t.flavour == Legacy {
 		other = NFT

@@ -193,7 +193,7 @@ func (c *change) clean(ctx context.Context) error {
 		}
 		errs = append(errs, c.step("unbuild", func() error { return c.deleteChains(ctx, w, letter) }))
 	}
-	if !c.want.Exists && c.kernel.otherFlavour(ctx) {
+	if !c.want.Exists && otherFlavour(ctx, c.kernel) {
 		return errors.Join(errs...) // the sets are that one's too
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.have.headers)) {

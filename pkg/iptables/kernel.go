@@ -101,7 +101,7 @@ func (k *Kernel) Probe(ctx context.Context) error {
 // Observe returns the fence as it is. It tells apart all that ringfence can write;
 // another program's rules and sets are not read.
 func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
-	k.observing(ctx)
+	observing(ctx, k)
 	v, err := k.look(ctx)
 	if err != nil {
 		return nil, err

@@ -53,3 +53,6 @@ func (k *Kernel) PutBack(ctx context.Context, _ []backend.Phone, bans []backend.
 	}
 	return errors.Join(errs...)
 }
+
+// Stale returns none.
+func (k *Kernel) Stale(context.Context) ([]backend.Phone, error) { return nil, nil }

@@ -40,7 +40,7 @@ func (w *watched) look(ctx context.Context) uint64 {
 
 // observing notes that all is about to be read: what changes from now on has to be
 // reported.
-func (k *Kernel) observing(ctx context.Context) {
+func observing(ctx context.Context, k *Kernel) {
 	if w := k.watched.Load(); w != nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -51,7 +51,7 @@ func (k *Kernel) observing(ctx context.Context) {
 // changing notes that what was read is about to change. Whatever is there at the next
 // look is reported, also what was there before: between two looks, another program may
 // undo what is put back.
-func (k *Kernel) changing() {
+func changing(k *Kernel) {
 	if w := k.watched.Load(); w != nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -83,7 +83,9 @@ func newFence(t *testing.T, w *world, r *rand.Rand, kernel backend.Kernel, name 
 	automaton, err := signature.Compile(signaturetest.Few(), f.policy.Unknown.RequireUserAgent)
 	labtest.Must(t, err)
 	f.reader = capture.NewJudge(automaton, f.policy.Ports.UDP, f.policy.Ports.TCP)
-	f.enforce(t, want, automaton)
+	if err := f.enforce(t, want, automaton); err != nil {
+		t.Fatalf("%v\n%s\n%+v\n%s", err, f.text, f.host, want)
+	}
 	if f.host.ByHand {
 		f.remember(t, "allowed", []netip.Addr{randomSource(r)})
 	}
@@ -91,13 +93,13 @@ func newFence(t *testing.T, w *world, r *rand.Rand, kernel backend.Kernel, name 
 }
 
 // enforce puts the table and the classifier into the kernel, and reads the table.
-func (f *fence) enforce(t *testing.T, want *ruleset.State, automaton *signature.Automaton) {
+func (f *fence) enforce(t *testing.T, want *ruleset.State, automaton *signature.Automaton) error {
 	t.Helper()
 	f.w.nft.Do(t, "table inet translation { }\ndelete table inet translation")
 	if f.host.Translates {
 		f.w.nft.Do(t, "table inet translation { chain c { type nat hook prerouting priority dstnat; meta l4proto { tcp, udp } th dport 6060 redirect to :5060; }; }")
 	}
-	labtest.In(t, f.w.pbx, func() error {
+	return f.w.pbx.Do(func() error {
 		nothing := func(*plan.Plan) error { return nil }
 		if _, err := (control.Controller{Kernel: f.kernel}).Sync(t.Context(), control.Desired{State: &ruleset.State{}}, nothing); err != nil {
 			return err
@@ -323,6 +325,12 @@ func randomText(r *rand.Rand, backend string) string {
 		// what lets it pass is a way back.
 		asymmetric = ""
 	}
+	actions := []string{
+		"drop", "accept", "accept", "accept, require_user_agent: [Yealink]", "drop, allow_replies: true", "accept, allow_replies: true",
+	}
+	if backend != "iptables" {
+		actions = append(actions, "register", "register, require_user_agent: [Yealink]")
+	}
 	lines := []string{
 		"version: 1", "backend: " + backend, mode,
 		pick("", "", "interfaces: [eth0]", "interfaces: [eth0, 'et*']", "interfaces: [eth1, lan0]"),
@@ -334,7 +342,7 @@ func randomText(r *rand.Rand, backend string) string {
 	lines = append(lines,
 		"trusted: {addresses: ["+take(true)+"]"+pick("", ", interfaces: [lan0]", asymmetric)+"}",
 		"bans: {addresses: ["+take(false)+"]"+pick("", ", duration: 0s")+"}",
-		"unknown: {action: "+pick("drop", "accept", "accept", "accept, require_user_agent: [Yealink]", "drop, allow_replies: true", "accept, allow_replies: true")+"}")
+		"unknown: {action: "+pick(actions...)+"}")
 	if backend == "iptables" {
 		lines = append(lines, pick("", "signatures: {engine: string}"))
 	} else {

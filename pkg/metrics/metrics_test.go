@@ -39,7 +39,7 @@ func whole() *fence.Status {
 			"allowed_provider": 10, "allowed_scanner": 1, "dropped_unknown": 4711, "dropped_user_agent": 2, "unseen": 3, "unread": 0,
 		},
 		Generation: 7, Made: noon.Add(-time.Hour), Monitor: true, Differences: 2, PolicyChanged: true, Down: ago(time.Minute),
-		Pending: &fence.Pending{Deadline: noon.Add(time.Minute)}, Names: 3, Banned: 5, ByHand: []fence.ByHand{{}},
+		Pending: &fence.Pending{Deadline: noon.Add(time.Minute)}, Names: 3, Banned: 5, Dropped: 321, Phones: new(17), ByHand: []fence.ByHand{{}},
 		Providers: []fence.Allowed{
 			{Name: "acme", Addresses: []fence.Address{
 				{Prefix: at("203.0.113.5/32"), From: "sip.acme.example", LastSeen: ago(time.Hour)},

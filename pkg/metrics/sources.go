@@ -85,7 +85,11 @@ func alarms(l list, s *fence.Status) {
 func addresses(l list, s *fence.Status) {
 	if s.Table {
 		l.gauge("banned_addresses", "Addresses that are banned for a time.", float64(s.Banned))
+		l.gauge("dropped_sources", "Sources whose packets were dropped in the last day, or would be in monitor mode.", float64(s.Dropped))
 		l.gauge("allowed_by_hand_addresses", "Addresses that are allowed by hand for a time.", float64(len(s.ByHand)))
+	}
+	if s.Phones != nil {
+		l.gauge("registered_phones", "Phones that are let in because the PBX has accepted them; missing where none is let in for that.", float64(*s.Phones))
 	}
 	if s.Generation == 0 {
 		return

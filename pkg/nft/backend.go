@@ -74,7 +74,7 @@ func (k *Kernel) Forget() { k.Known = nil }
 
 // Note records that the plan is in force.
 func (k *Kernel) Note(p *plan.Plan) error {
-	id := k.after(p)
+	id := after(k, p)
 	if id == 0 || expires(p.Want) {
 		k.Known = nil
 		return nil

@@ -287,7 +287,7 @@ func doAnyway(ctx context.Context, steps []step) error {
 
 // after is the kernel's generation right after the plan was committed, 0 if it is not
 // known.
-func (k *Kernel) after(p *plan.Plan) uint64 {
+func after(k *Kernel, p *plan.Plan) uint64 {
 	if k.committed == p {
 		return k.reached
 	}

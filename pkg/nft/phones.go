@@ -21,15 +21,27 @@ import (
 // element is an address, or an address with a port.
 const phonesSet = "phones"
 
+// staleSet is the kind of the sets of who fails to log in where somebody has logged in.
+const staleSet = "stale"
+
 // Phones returns all phones that the PBX has accepted, sorted; none without a table.
 func (k *Kernel) Phones(ctx context.Context) ([]backend.Phone, error) {
+	return places(ctx, phonesSet)
+}
+
+// Stale returns those that fail to log in though somebody there has logged in lately,
+// sorted; none without a table.
+func (k *Kernel) Stale(ctx context.Context) ([]backend.Phone, error) { return places(ctx, staleSet) }
+
+// places returns what the sets of a kind hold, sorted.
+func places(ctx context.Context, kind string) ([]backend.Phone, error) {
 	r, err := newReader()
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
 	var phones []backend.Phone
-	for _, set := range []string{phonesSet + "4", phonesSet + "6"} {
+	for _, set := range []string{kind + "4", kind + "6"} {
 		points, err := r.elementsNow(ctx, set)
 		if errors.Is(err, unix.ENOENT) {
 			continue

@@ -26,6 +26,18 @@ func JSON(w io.Writer, v any) error {
 	return nil
 }
 
+// JSONLine writes one object as one line.
+func JSONLine(w io.Writer, v any) error {
+	text, err := json.Marshal(v)
+	if err == nil {
+		_, err = w.Write(append(jsonEscaped(text), '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}
+
 // jsonEscaped escapes what is not printable. Outside of strings JSON has only printable
 // ASCII and line feeds.
 func jsonEscaped(text []byte) []byte {

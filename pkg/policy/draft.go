@@ -111,10 +111,11 @@ func (d Draft) Text(now time.Time) string {
 	switch {
 	case len(d.Exposed) > 0:
 		t.line("# A SIP server listens on a public address of this host (%s), and no", serverList(d.Exposed))
-		t.line("# network of phones is connected to it: its phones may be anywhere, and enforce")
-		t.line("# would drop each one that is not listed below. So this only monitors: nothing is")
-		t.line("# dropped, and ringfence status counts what enforce would drop. Write enforce once")
-		t.line("# your provider and your phones are listed.")
+		t.line("# network of phones is connected to it: its phones may be anywhere. enforce would")
+		t.line("# drop those that have not registered since (unknown.action, below) and are not")
+		t.line("# listed. So this only monitors: nothing is dropped, and ringfence status counts what")
+		t.line("# enforce would drop. Write enforce once your provider is listed and all phones have")
+		t.line("# registered: ringfence phones shows them.")
 		t.line("mode: monitor")
 	case d.Monitor:
 		t.line("# monitor drops nothing: it counts what enforce would drop (ringfence status).")
@@ -131,6 +132,7 @@ func (d Draft) Text(now time.Time) string {
 	d.ports(t)
 	d.providers(t)
 	d.trusted(t)
+	d.unknown(t)
 	t.line("dns:")
 	if len(d.Host.NameServers) > 0 {
 		t.line("  # As in /etc/resolv.conf, now %s. Use the same servers as your phones:", list(d.Host.NameServers))
@@ -183,8 +185,10 @@ func (d Draft) ports(t *text) {
 		}
 		t.line("# On this host %s listens on %s.", name, strings.Join(byProgram[program], ", "))
 	}
-	t.line("# Roaming phones cannot be recognised by their address. Give them a separate port")
-	t.line("# that is not listed here, or write \"unknown: {action: accept}\".")
+	if len(d.Exposed) == 0 {
+		t.line("# Phones on the road cannot be recognised by their address: \"unknown: {action: register}\"")
+		t.line("# lets them in when they have registered with a PBX on this host or behind it.")
+	}
 	t.line("ports:")
 	t.line("  udp: [%s]", list(d.UDP))
 	t.line("  tcp: [%s]", list(d.TCP))
@@ -228,6 +232,18 @@ func (d Draft) trusted(t *text) {
 			}
 		}
 	}
+	t.line("")
+}
+
+// unknown lets in phones that come from anywhere when they have registered.
+func (d Draft) unknown(t *text) {
+	if len(d.Exposed) == 0 {
+		return
+	}
+	t.line("# Everybody else may only register. Who the PBX accepts is let in; who fails to log in")
+	t.line("# again and again is banned. A PBX that asks nobody for a password lets everybody in.")
+	t.line("unknown:")
+	t.line("  action: register")
 	t.line("")
 }
 

@@ -171,8 +171,8 @@ interfaces: [ppp*]
 
 # On this host a server listens on TCP 5061.
 # On this host asterisk listens on UDP 5060, UDP 5080.
-# Roaming phones cannot be recognised by their address. Give them a separate port
-# that is not listed here, or write "unknown: {action: accept}".
+# Phones on the road cannot be recognised by their address: "unknown: {action: register}"
+# lets them in when they have registered with a PBX on this host or behind it.
 ports:
   udp: [5060, 5061, 5080]
   tcp: [5060, 5061]
@@ -207,13 +207,14 @@ func TestExposedDraftText(t *testing.T) {
 	got := policy.NewDraft(host, servers, [][]string{{"- preset: telnyx"}}).Text(time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC))
 	const want = `
 # A SIP server listens on a public address of this host (UDP 5060, TCP 5060), and no
-# network of phones is connected to it: its phones may be anywhere, and enforce
-# would drop each one that is not listed below. So this only monitors: nothing is
-# dropped, and ringfence status counts what enforce would drop. Write enforce once
-# your provider and your phones are listed.
+# network of phones is connected to it: its phones may be anywhere. enforce would
+# drop those that have not registered since (unknown.action, below) and are not
+# listed. So this only monitors: nothing is dropped, and ringfence status counts what
+# enforce would drop. Write enforce once your provider is listed and all phones have
+# registered: ringfence phones shows them.
 mode: monitor
 `
-	if !strings.Contains(got, want) {
+	if !strings.Contains(got, want) || !strings.Contains(got, "\nunknown:\n  action: register\n") {
 		t.Errorf("the draft does not say why it monitors:\n%s", got)
 	}
 }

@@ -296,6 +296,10 @@ func TestMistakes(t *testing.T) {
 				"4:36: guessing.within is 1500ms: write whole seconds",
 		},
 		{
+			"one failure", "version: 1\nunknown: {action: accept}\nguessing: {failures: 1}\n",
+			"3:22: guessing.failures is 1: every phone is refused once before it sends its password; write 2 or more, or 0 for never",
+		},
+		{
 			"guessing without bans", "version: 1\nunknown: {action: accept}\nbans: {duration: 0s}\nguessing: {failures: 5}\n",
 			"4:22: guessing bans for bans.duration, which is 0s: set that, or guessing.failures to 0",
 		},

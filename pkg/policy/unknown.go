@@ -149,6 +149,9 @@ func (c *checker) guessing(f guessingFile, p *Policy) Guessing {
 		c.mistake(f.Within, "guessing.within is %s: write whole seconds", f.Within.text)
 	}
 	written := firstWritten(f.Failures, f.Within)
+	if g.Failures == 1 {
+		c.mistake(f.Failures, "guessing.failures is 1: every phone is refused once before it sends its password; write 2 or more, or 0 for never")
+	}
 	switch {
 	case !p.Unknown.Admits():
 		if written.written() {

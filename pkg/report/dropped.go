@@ -41,3 +41,18 @@ func DroppedOf(list []fence.Dropped) []Dropped {
 	}
 	return reports
 }
+
+// Watched is the object that watch prints for a source of which packets have come.
+type Watched struct {
+	Dropped
+	// More is how many have come.
+	More uint64 `json:"more"`
+}
+
+// WatchedOf makes the objects of sources of which packets have come.
+func WatchedOf(list []fence.More) (reports []Watched) {
+	for _, m := range list {
+		reports = append(reports, Watched{DroppedOf([]fence.Dropped{m.Dropped})[0], m.Packets})
+	}
+	return reports
+}

@@ -68,11 +68,11 @@ func allowedText(a site.Answer, now time.Time) string {
 	case "provider", "trusted":
 		text = "allowed by " + originsText(a)
 	case "by_hand":
-		text = "allowed by hand" + temporaryText(a.Temporary) + "; ringfence disallow " + a.Address.String() + " ends that"
+		text = "allowed by hand" + temporaryText(a.Temporary, a.Guessing) + "; ringfence disallow " + a.Address.String() + " ends that"
 	case "reply":
 		text += "it answers what this host or its network has opened (unknown.allow_replies)"
 	case "registered":
-		text += "the SIP server has accepted its registration"
+		text += "the SIP server has accepted its registration" + phoneText(a.Phone, now)
 	default:
 		text += "nobody lists it, and unknown.action lets everybody in"
 	}
@@ -121,18 +121,33 @@ func originsText(a site.Answer) string {
 }
 
 // temporaryText says who did it, and how long it lasts.
-func temporaryText(t *site.Temporary) string {
+func temporaryText(t *site.Temporary, guessing bool) string {
 	if t == nil {
 		return ""
 	}
 	text := " " + t.Why
 	if t.Why == "" {
 		text = " by a rule, because it sent what a scanner sends"
+		if guessing {
+			text += ", or failed to log in too often"
+		}
 	}
 	if t.Left > 0 {
 		text += ", " + policy.DurationText(t.Left.Truncate(time.Second)) + " left"
 	}
 	return text
+}
+
+// phoneText says from where a phone gets in, and until when.
+func phoneText(p *site.Registered, now time.Time) string {
+	if p == nil {
+		return ""
+	}
+	from, others := "", ""
+	if p.Port != 0 {
+		from, others = fmt.Sprintf(" from port %d", p.Port), "; from other ports only a REGISTER passes"
+	}
+	return fmt.Sprintf("%s; it gets in until %s, if it does not register again%s", from, momentText(now.Add(p.Left), now), others)
 }
 
 // momentText writes a time of today without the date.
@@ -162,7 +177,11 @@ func droppedText(a site.Answer, now time.Time) string {
 	case "blocked":
 		text += fmt.Sprintf(", banned by the policy for good: bans.addresses %s", a.Element)
 	case "banned":
-		text += temporaryText(a.Temporary)
+		text += temporaryText(a.Temporary, a.Guessing)
+	case "method":
+		text += ", the SIP server has not accepted a registration of it, and until then only a REGISTER passes"
+	case "rate":
+		text += ", it sends more REGISTERs than unknown.rate allows"
 	case "signature":
 		text += ", it sends what a scanner sends" + in(a.Signature)
 	case "user_agent":
@@ -230,14 +249,14 @@ func adviceText(a site.Answer) string {
 	switch {
 	case a.Guess == site.Scanner:
 		return "a scanner, nothing to do"
+	case a.Guess == site.Phone:
+		return fmt.Sprintf("a remote phone? %s, or add it to trusted.addresses", byHand)
 	case a.Preset != "":
 		return fmt.Sprintf("a server of %s? %s, or add to providers: - preset: %s", a.Preset, byHand, a.Preset)
 	case a.Guess == site.Server && a.Provider != "":
 		return fmt.Sprintf("another server of %s? %s, or add %s to the addresses of provider %s", a.Provider, byHand, address, a.Provider)
 	case a.Guess == site.Server:
 		return fmt.Sprintf("your provider's server? %s, or add to providers: - {name: my-provider, addresses: [%q]}", byHand, address)
-	case a.Guess == site.Phone:
-		return fmt.Sprintf("a remote phone? %s, or add it to trusted.addresses", byHand)
 	case a.Address.IsPrivate():
 		return fmt.Sprintf("a phone of your own network? %s, or add %s to trusted.addresses", byHand, networkOf(a.Address))
 	}

@@ -107,7 +107,7 @@ func (m Memory) Alarms(settings Settings, now Moment) []Alarm {
 		alarms = append(alarms, k.contradicted()...)
 		alarms = append(alarms, k.stale(settings.StaleAlarm, now, gone)...)
 	}
-	return append(alarms, m.listAlarms(settings, now)...)
+	return append(alarms, listAlarms(m, settings, now)...)
 }
 
 func (k Known) kept() Alarm {

@@ -86,9 +86,12 @@ func (k KnownList) check() error {
 	return nil
 }
 
-// List returns what is known about the list of a URL.
-func (m Memory) List(url string) KnownList {
-	for _, k := range m.Lists {
+// KnownLists are all lists that are known.
+type KnownLists []KnownList
+
+// Of returns what is known about the list of a URL.
+func (l KnownLists) Of(url string) KnownList {
+	for _, k := range l {
 		if k.URL == url {
 			return k
 		}
@@ -96,9 +99,9 @@ func (m Memory) List(url string) KnownList {
 	return KnownList{URL: url}
 }
 
-// Listed returns what is known about a prefix of a list, by its origin.
-func (m Memory) Listed(origin string, prefix netip.Prefix) (KnownPrefix, bool) {
-	for _, k := range m.Lists {
+// Find returns what is known about a prefix of a list, by its origin.
+func (l KnownLists) Find(origin string, prefix netip.Prefix) (KnownPrefix, bool) {
+	for _, k := range l {
 		if k.Origin() != origin {
 			continue
 		}
@@ -109,25 +112,25 @@ func (m Memory) Listed(origin string, prefix netip.Prefix) (KnownPrefix, bool) {
 	return KnownPrefix{}, false
 }
 
-// ListsBut returns what is known about other lists than these that were read since then.
-func (m Memory) ListsBut(lists []List, then time.Time) []KnownList {
-	return slices.DeleteFunc(slices.Clone(m.Lists), func(k KnownList) bool {
+// But returns what is known about other lists than these that were read since then.
+func (l KnownLists) But(lists []List, then time.Time) KnownLists {
+	return slices.DeleteFunc(slices.Clone(l), func(k KnownList) bool {
 		listed := slices.ContainsFunc(lists, func(l List) bool { return l.URL == k.URL })
 		return listed || k.Looked.Time.Before(then)
 	})
 }
 
-// TagOf returns the tag to ask for a list with. There is none if it has to be read whole.
-func (m Memory) TagOf(l List) ListTag {
-	if k := m.List(l.URL); k.Format == l.Format && len(k.Prefixes) > 0 {
+// Tag returns the tag to ask for a list with. There is none if it has to be read whole.
+func (l KnownLists) Tag(of List) ListTag {
+	if k := l.Of(of.URL); k.Format == of.Format && len(k.Prefixes) > 0 {
 		return k.Tag
 	}
 	return ListTag{}
 }
 
-// ListDue returns the time until a list should be asked for; 0 means now.
-func (m Memory) ListDue(url string, now Moment) time.Duration {
-	k := m.List(url)
+// Due returns the time until a list should be asked for; 0 means now.
+func (l KnownLists) Due(url string, now Moment) time.Duration {
+	k := l.Of(url)
 	passed, measured := now.since(k.Looked)
 	if !measured {
 		return 0
@@ -152,7 +155,7 @@ func (m Memory) LearnLists(results []ListResult, settings Settings, now Moment) 
 	next.Lists = nil
 	next.Refresh.Failures = slices.DeleteFunc(slices.Clone(m.Refresh.Failures), Problem.ofList)
 	for _, l := range settings.Lists {
-		k := m.List(l.URL)
+		k := m.Lists.Of(l.URL)
 		k.Owners = l.Owners
 		i := slices.IndexFunc(results, func(r ListResult) bool { return r.URL == l.URL })
 		if i >= 0 {
@@ -297,10 +300,10 @@ func extent(list []netip.Prefix) (v4, v6 uint64) {
 }
 
 // listAlarms are those about lists.
-func (m Memory) listAlarms(settings Settings, now Moment) []Alarm {
+func listAlarms(m Memory, settings Settings, now Moment) []Alarm {
 	var alarms []Alarm
 	for _, l := range settings.Lists {
-		k := m.List(l.URL)
+		k := m.Lists.Of(l.URL)
 		passed, _ := now.since(k.Looked)
 		unheard := time.Duration(k.UnheardFor) + passed
 		switch {

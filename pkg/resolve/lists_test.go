@@ -73,7 +73,7 @@ func bad(text string) resolve.ListResult { return resolve.ListResult{Err: errors
 func (r *reader) want(list string, more ...string) {
 	r.t.Helper()
 	var got, texts []string
-	for _, p := range r.memory.List(listURL).Prefixes {
+	for _, p := range r.memory.Lists.Of(listURL).Prefixes {
 		got = append(got, p.Prefix.String())
 	}
 	for _, p := range r.memory.Refresh.Failures {
@@ -149,12 +149,12 @@ func TestListUnchanged(t *testing.T) {
 	answer := good("203.0.113.1/32")
 	answer.Tag = resolve.ListTag{ETag: `"two"`}
 	r.learn(time.Hour, answer)
-	if tag := r.memory.TagOf(r.settings.Lists[0]); tag != answer.Tag {
+	if tag := r.memory.Lists.Tag(r.settings.Lists[0]); tag != answer.Tag {
 		t.Errorf("the tag is %v, want %v", tag, answer.Tag)
 	}
 	other := r.settings.Lists[0]
 	other.Format = "$.prefixes"
-	if tag := r.memory.TagOf(other); tag != (resolve.ListTag{}) {
+	if tag := r.memory.Lists.Tag(other); tag != (resolve.ListTag{}) {
 		t.Errorf("a list that is read in another way has the tag %v", tag)
 	}
 	for range 23 {
@@ -196,13 +196,13 @@ func TestListGrows(t *testing.T) {
 			}
 			r.learn(time.Hour, good(test.now...))
 			if test.held == "" {
-				if n := len(r.memory.List(listURL).Prefixes); n < len(test.now) || len(r.memory.Refresh.Failures) > 0 {
+				if n := len(r.memory.Lists.Of(listURL).Prefixes); n < len(test.now) || len(r.memory.Refresh.Failures) > 0 {
 					t.Errorf("%d of %d are allowed, failures: %v", n, len(test.now), r.memory.Refresh.Failures)
 				}
 				return
 			}
 			r.want(strings.Join(test.had, " "), listURL+" list: "+test.held, "large: "+listURL+" list: "+test.held+", so it is not used; accept-large")
-			if r.memory.TagOf(r.settings.Lists[0]) != (resolve.ListTag{}) {
+			if r.memory.Lists.Tag(r.settings.Lists[0]) != (resolve.ListTag{}) {
 				t.Error("a list that is not used has left its tag")
 			}
 			// Somebody looks at it and accepts it: then, and later.
@@ -210,7 +210,7 @@ func TestListGrows(t *testing.T) {
 			accepted.Accept = true
 			r.learn(time.Hour, accepted)
 			r.learn(time.Hour, good(test.now...))
-			if n := len(r.memory.List(listURL).Prefixes); n < len(test.now) || len(r.memory.Refresh.Failures) > 0 {
+			if n := len(r.memory.Lists.Of(listURL).Prefixes); n < len(test.now) || len(r.memory.Refresh.Failures) > 0 {
 				t.Errorf("accepted: %d of %d are allowed, failures: %v", n, len(test.now), r.memory.Refresh.Failures)
 			}
 		})
@@ -240,7 +240,7 @@ func TestListDue(t *testing.T) {
 	r := newReader(t)
 	due := func(from, to time.Duration) {
 		t.Helper()
-		if d := r.memory.ListDue(listURL, r.now); d < from || d > to {
+		if d := r.memory.Lists.Due(listURL, r.now); d < from || d > to {
 			t.Errorf("due in %v, want %v to %v", d, from, to)
 		}
 	}

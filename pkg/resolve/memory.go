@@ -12,10 +12,10 @@ import (
 // Memory is what all answers so far have shown, and the content of the file
 // addresses.json. NewMemory makes an empty one.
 type Memory struct {
-	Version int         `json:"version"`
-	Names   []Known     `json:"names"`
-	Lists   []KnownList `json:"lists,omitempty"`
-	Refresh Refreshed   `json:"refresh"`
+	Version int        `json:"version"`
+	Names   []Known    `json:"names"`
+	Lists   KnownLists `json:"lists,omitempty"`
+	Refresh Refreshed  `json:"refresh"`
 }
 
 // memoryVersion is the version of the file that this code writes. It can also read

@@ -19,6 +19,9 @@ type Reading struct {
 	// Bounded says that no more is read than a processor has time for: what the
 	// classifier finds is only counted.
 	Bounded bool
+	// Registers gives REGISTERs classes of their own: those that end a registration, and
+	// those with something behind them.
+	Registers bool
 }
 
 // Interfaces are those with a program, sorted.

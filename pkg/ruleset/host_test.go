@@ -79,8 +79,12 @@ func texts(networks []ruleset.Network) string {
 // bridge's name; nothing else has another name.
 func TestSeenAs(t *testing.T) {
 	h := ruleset.Host{Interfaces: []ruleset.Interface{
-		{Name: "br0", Kind: "bridge"}, {Name: "bond0", Kind: "bond"},
-		{Name: "eth0", Master: "br0"}, {Name: "eth1", Master: "bond0"}, {Name: "eth2"}, {Name: "eth3", Master: "gone"},
+		{Name: "br0", Kind: "bridge"},
+		{Name: "bond0", Kind: "bond"},
+		{Name: "eth0", Master: "br0"},
+		{Name: "eth1", Master: "bond0"},
+		{Name: "eth2"},
+		{Name: "eth3", Master: "gone"},
 	}}
 	for _, filtered := range []bool{false, true} {
 		h.BridgeFilter = filtered
@@ -110,8 +114,10 @@ func TestOrder(t *testing.T) {
 		t.Errorf("listeners are %q, want %q", strings.Join(got, "; "), want)
 	}
 	flows := []ruleset.Flow{
-		{From: netip.MustParseAddr("192.0.2.9"), Protocol: ruleset.UDP, Port: 5060}, {From: netip.MustParseAddr("192.0.2.1"), Protocol: ruleset.UDP, Port: 5062},
-		{From: netip.MustParseAddr("192.0.2.1"), Protocol: ruleset.TCP, Port: 5070}, {From: netip.MustParseAddr("192.0.2.1"), Protocol: ruleset.UDP, Port: 5060},
+		{From: netip.MustParseAddr("192.0.2.9"), Protocol: ruleset.UDP, Port: 5060},
+		{From: netip.MustParseAddr("192.0.2.1"), Protocol: ruleset.UDP, Port: 5062},
+		{From: netip.MustParseAddr("192.0.2.1"), Protocol: ruleset.TCP, Port: 5070},
+		{From: netip.MustParseAddr("192.0.2.1"), Protocol: ruleset.UDP, Port: 5060},
 	}
 	slices.SortFunc(flows, ruleset.Flow.Compare)
 	if got := fmt.Sprint(flows); got != "[192.0.2.1 (TCP 5070) 192.0.2.1 (UDP 5060) 192.0.2.1 (UDP 5062) 192.0.2.9 (UDP 5060)]" {

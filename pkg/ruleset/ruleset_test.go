@@ -202,6 +202,10 @@ func TestRulesFromText(t *testing.T) {
 		ruleset.NewRule(ruleset.Forget{Peer: ruleset.Peer{V6: true, Port: true}, Set: "asking6"}, ruleset.Forget{Set: "rate4"}),
 		ruleset.NewRule(ruleset.Transport{Protocol: ruleset.UDPLite}, ruleset.Translated, ruleset.Reply, ruleset.RepliedFrom{Protocol: ruleset.UDP, Port: 5060}),
 		ruleset.NewRule(ruleset.TCPHeader{Words: 15}, ruleset.Text{Offset: 60, Text: "SIP/2.0 200 "}, ruleset.Reaches{Offset: 60}, ruleset.Opening{}),
+		ruleset.NewRule(ruleset.Record{Set: "dropped4", For: ruleset.KeptFor}),
+		ruleset.NewRule(ruleset.Note{V6: true, Set: "log_unknown6", For: time.Minute}),
+		ruleset.NewRule(ruleset.Source{Set: "log_unknown4"}, ruleset.Source{Set: "dropped4"}, ruleset.Count("dropped_unknown"), ruleset.Verdict{Kind: ruleset.Drop}),
+		ruleset.NewRule(ruleset.Source{Set: "log_unknown4"}, ruleset.Log("unknown")),
 		ruleset.NewRule(ruleset.Destination{In: ruleset.Services([]uint16{5060, 5070}, []uint16{5061})}, ruleset.InInterface{Name: "lo"}, ruleset.InInterface{Name: "lo", Not: true}),
 	}
 	for _, want := range rules {
@@ -218,6 +222,7 @@ func TestRulesFromText(t *testing.T) {
 		"meta mark & 0x0f000000 == 0x01000001", "meta mark & 0x0f000000 = 0x01000000", "update @banned4 { ip saddr timeout 60m }", "update @banned4 { ip saddr timeout h }",
 		"ip saddr . th dport @asking4", "update @rate4 { ip saddr timeout 2m limit rate over 20/fortnight burst 20 packets }", "@th,63,8 0x52", "@th,64,136 0x5245474953544552204552455245474953",
 		"tcp doff 4", "tcp doff 16", "delete @rate4 { ip saddr timeout 1h }", "@th,8,8 >= 0x0", "meta l4proto udp ct reply proto-src 65536", "update @rate4 { ip saddr timeout 2m limit rate over 5/minute burst 5 packets }",
+		"update @dropped4 { ip saddr timeout 24h counter }", "add @log_unknown4 { ip saddr timeout 60s }", `log prefix "unknown" group 5061 snaplen 1024`, `log prefix "unknown"`,
 		"update @banned4 { ip saddr timeout 1h1d }", "update @banned4 { ip saddr timeout 99999999999s }",
 	} {
 		var got ruleset.Rule

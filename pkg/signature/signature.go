@@ -100,6 +100,9 @@ const (
 	NotAllowed Mark = 3 // a User-Agent is required, and it shows none of those
 	None       Mark = 4 // nothing is known against it
 	Unread     Mark = 5 // there was no time to read it
+	// These take the place of Allowed and None where unknown sources may only register.
+	Unregister Mark = 6 // a REGISTER that ends a registration
+	Followed   Mark = 7 // a REGISTER that is not all that is in the packet
 )
 
 func (m Mark) String() string {
@@ -112,6 +115,10 @@ func (m Mark) String() string {
 		return "no allowed User-Agent"
 	case Unread:
 		return "not read"
+	case Unregister:
+		return "end of a registration"
+	case Followed:
+		return "more than a REGISTER"
 	}
 	return "none"
 }

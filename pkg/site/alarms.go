@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +30,7 @@ const (
 
 	AlarmUnseen         AlarmKind = "unseen"          // the classifier does not see packets
 	AlarmAllowedScanner AlarmKind = "allowed-scanner" // an allowed address sends what scanners send
+	AlarmWrongPassword  AlarmKind = "wrong-password"  // a phone that is known fails to log in
 )
 
 // Alarm is something that needs somebody: the fence is less than the policy says, or
@@ -77,6 +79,9 @@ type Look struct {
 	// Before are the programs that see packets before the classifier, by interface.
 	Counts Counts
 	Before map[string][]string
+	// Stale are those who fail to log in though somebody at their address has done so
+	// lately. One without a port stands for its address.
+	Stale []netip.AddrPort
 	// Folder is the state folder, and Unwritable why nothing can be stored there.
 	Folder, Unwritable string
 	// Earlier are the notices of earlier looks that may hold still.
@@ -101,6 +106,7 @@ var alarmSources = []func(*Site, Look) []Alarm{
 	publicAlarms,
 	unclassifiedAlarms,
 	countAlarms,
+	passwordAlarms,
 	policyAlarms,
 	stateAlarms,
 	cutAlarms,
@@ -211,7 +217,7 @@ func cutAlarms(s *Site, l Look) []Alarm {
 		}
 		return alarms
 	}
-	if s.Policy.Monitor || s.Policy.Unknown.Accepts() {
+	if s.Policy.Monitor || s.Policy.Unknown.Admits() {
 		return nil
 	}
 	accepted := uncovered(l.Accepted)

@@ -95,7 +95,10 @@ func (s *Site) Classify(foreign map[string]error) {
 // says who scans, and what it costs is bounded.
 func (s *Site) Reading() ruleset.Reading {
 	p := s.Policy
-	return ruleset.Reading{UDP: p.Ports.UDP, TCP: p.Ports.TCP, Mark: ruleset.MarkBits(p.Signatures.Mark), Bounded: !p.Unknown.Accepts()}
+	return ruleset.Reading{
+		UDP: p.Ports.UDP, TCP: p.Ports.TCP, Mark: ruleset.MarkBits(p.Signatures.Mark),
+		Bounded: !p.Unknown.Admits(), Registers: p.Unknown.Registers(),
+	}
 }
 
 // Classified are the interfaces whose packets are read: the fenced ones, if any are
@@ -117,9 +120,9 @@ func (s *Site) Classified() []string {
 		}
 		listed := len(p.Interfaces) > 0
 		outside := len(h.Outside) == 0 || slices.Contains(h.Outside, seen)
-		wanted := listed || (port || i.Master == "") && (outside || p.Unknown.Accepts())
+		wanted := listed || (port || i.Master == "") && (outside || p.Unknown.Admits())
 		here := present == nil || slices.Contains(present, i.Name)
-		if wanted && here && s.judges(seen) && i.Name != "lo" && !slices.Contains(names, i.Name) {
+		if wanted && here && judges(s, seen) && i.Name != "lo" && !slices.Contains(names, i.Name) {
 			names = append(names, i.Name)
 		}
 	}

@@ -40,7 +40,7 @@ func uncovered(s *Site) []ruleset.Network {
 	if len(s.Host.OwnNetworks()) == 0 {
 		return nil // which is known sooner than what a large policy allows
 	}
-	return plan.FindInside(s.Host, s.judges, s.Policy.Allowed())
+	return plan.FindInside(s.Host, func(name string) bool { return judges(s, name) }, s.Policy.Allowed())
 }
 
 // inside returns the networks inside that the site would cut off, without those that
@@ -62,7 +62,7 @@ func inside(s *Site, accepted []ruleset.Network) plan.Inside {
 
 // Cuts are the networks inside whose phones the site cuts off.
 func (s *Site) Cuts() plan.Inside {
-	if s.Policy.Monitor || s.Policy.Unknown.Accepts() {
+	if s.Policy.Monitor || s.Policy.Unknown.Admits() {
 		return plan.Inside{}
 	}
 	return inside(s, nil)
@@ -135,10 +135,10 @@ func judgesFrom(s *Site, a netip.Addr) bool {
 		}
 	}
 	if by != nil {
-		return s.judges(by.Interface)
+		return judges(s, by.Interface)
 	}
 	if len(s.Host.Outside) > 0 {
-		return slices.ContainsFunc(s.Host.Outside, s.judges)
+		return slices.ContainsFunc(s.Host.Outside, func(name string) bool { return judges(s, name) })
 	}
-	return slices.ContainsFunc(s.FencedInterfaces(), s.judges)
+	return slices.ContainsFunc(s.FencedInterfaces(), func(name string) bool { return judges(s, name) })
 }

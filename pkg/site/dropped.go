@@ -54,9 +54,9 @@ func (s *Site) WhyDropped(in Judged, d Stranger) (reason, text string) {
 	allowed := in.allowing(d)
 	reason = d.Reason
 	if reason == "" {
-		reason = s.likely(in, d, allowed != "")
+		reason = likelyReason(s, in, d, allowed != "")
 	}
-	text = s.because(reason, d)
+	text = because(s, reason, d)
 	if allowed != "" && reason != ReasonSpoofed {
 		text += "; it is allowed now: " + allowed
 	}
@@ -86,8 +86,8 @@ func familyOf(a netip.Addr) string {
 	return "6"
 }
 
-// likely is the reason for which such a source would be dropped now.
-func (s *Site) likely(in Judged, d Stranger, allowed bool) string {
+// likelyReason is the reason for which such a source would be dropped now.
+func likelyReason(s *Site, in Judged, d Stranger, allowed bool) string {
 	private := d.Address.IsPrivate() || d.Address.IsLinkLocalUnicast()
 	unknown := s.Policy.Unknown
 	switch {
@@ -106,10 +106,10 @@ func (s *Site) likely(in Judged, d Stranger, allowed bool) string {
 }
 
 // because is the sentence for a reason.
-func (s *Site) because(reason string, d Stranger) string {
+func because(s *Site, reason string, d Stranger) string {
 	switch reason {
 	case ReasonUnknown:
-		return s.unknown(d)
+		return unknownText(s, d)
 	case ReasonSpoofed:
 		return "forged: a packet with this address came in where no answer to it leaves"
 	case ReasonBlocked:
@@ -137,8 +137,8 @@ func (s *Site) because(reason string, d Stranger) string {
 // neverAllowed is said of a source of which there is nothing else to say.
 const neverAllowed = "never allowed"
 
-// unknown says of a source that nothing allows whether something did, or nearly does.
-func (s *Site) unknown(d Stranger) string {
+// unknownText says of a source that nothing allows whether something did, or nearly does.
+func unknownText(s *Site, d Stranger) string {
 	if d.Allowed != nil {
 		text := "was allowed until " + d.Allowed.Until.Local().Format("2 Jan 15:04")
 		if d.Allowed.As != "" {

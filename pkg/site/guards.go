@@ -46,7 +46,7 @@ func (s *Site) Guards(a Allowances) []plan.Guard {
 		return nil // nothing is dropped
 	}
 	guards := []plan.Guard{plan.EmptyProvider(a.Empty, failedProviders(s.Policy, s.Memory.Refresh.Failures))}
-	if !a.CutInside && !s.Policy.Unknown.Accepts() {
+	if !a.CutInside && !s.Policy.Unknown.Admits() {
 		guards = append(guards, plan.CutInside(inside(s, a.Cut), s.Policy.Trusted.Addresses))
 	}
 	if !a.CutLive {
@@ -62,7 +62,7 @@ func (s *Site) Guards(a Allowances) []plan.Guard {
 
 // judges reports whether packets that come in by the named interface pass only if
 // somebody is allowed.
-func (s *Site) judges(name string) bool {
+func judges(s *Site, name string) bool {
 	return compile.Fences(s.Policy, s.Host, name) && !s.Policy.Trusts(name)
 }
 

@@ -41,7 +41,7 @@ func withListed(p *policy.Policy, memory resolve.Memory) *policy.Policy {
 		if provider.List == nil {
 			continue
 		}
-		known := memory.List(provider.List.URL)
+		known := memory.Lists.Of(provider.List.URL)
 		addresses := slices.Clone(provider.Addresses)
 		for _, listed := range known.Prefixes {
 			addresses = append(addresses, policy.Address{Prefix: listed.Prefix, From: known.Origin()})

@@ -55,7 +55,7 @@ func publicAlarms(s *Site, l Look) []Alarm {
 // unclassifiedAlarms are about interfaces on which scanners were recognised when the policy was
 // applied, where it depends on that whether they pass.
 func unclassifiedAlarms(s *Site, l Look) []Alarm {
-	if l.Accepted == nil || !s.Policy.Unknown.Accepts() && s.Policy.Signatures.Engine != policy.EngineBPF {
+	if l.Accepted == nil || !s.Policy.Unknown.Admits() && s.Policy.Signatures.Engine != policy.EngineBPF {
 		return nil
 	}
 	var alarms []Alarm

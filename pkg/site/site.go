@@ -54,7 +54,7 @@ func (s *Site) Remember(old resolve.Memory, now resolve.Moment) {
 	targets := Targets(s.Policy)
 	s.Memory = old.Only(targets)
 	s.Retired = old.Without(targets).SeenSince(now.Time.Add(-keepRetired))
-	s.Retired.Lists = old.ListsBut(Lists(s.Policy), now.Time.Add(-keepRetired))
+	s.Retired.Lists = old.Lists.But(Lists(s.Policy), now.Time.Add(-keepRetired))
 	if s.Asked {
 		s.Memory = s.Memory.Learn(s.Answers, s.Settings(), now)
 	} else {

@@ -57,11 +57,14 @@ func FileWarnings(p *policy.Policy) []notice.Notice {
 // PolicyWarnings returns the warnings that do not depend on the host.
 func PolicyWarnings(p *policy.Policy) []notice.Notice {
 	var warnings []notice.Notice
-	if len(p.Allowed())+len(compile.Names(p))+len(p.Trusted.Interfaces) == 0 && !p.Unknown.Accepts() && !p.Monitor {
+	if len(p.Allowed())+len(compile.Names(p))+len(p.Trusted.Interfaces) == 0 && !p.Unknown.Admits() && !p.Monitor {
 		warnings = append(warnings, notice.Warningf(notice.NobodyAllowed, "no address is allowed: with this policy every call is dropped"))
 	}
 	if p.Unknown.Accepts() && p.Signatures.Engine == policy.EngineOff {
 		warnings = append(warnings, notice.Warningf(notice.AcceptsScanners, "unknown.action is accept, and signatures.engine is off: every source that is not banned passes, scanners too"))
+	}
+	if p.Unknown.Registers() && p.Signatures.Engine == policy.EngineOff {
+		warnings = append(warnings, notice.Warningf(notice.ClassifierUnavailable, "unknown phones register unread: signatures.engine is off; %s", unread(p)))
 	}
 	for _, own := range p.Signatures.Deny {
 		lint, found := signature.Check(signatureOf(own))
@@ -120,16 +123,24 @@ func ClassifierWarnings(s *Site) []notice.Notice {
 	case s.Host.Engine != "" || why == nil:
 	case len(s.Policy.Unknown.RequireUserAgent) > 0:
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
-			"unknown phones %s, because the classifier does not read their User-Agent: %v", s.dropped(), why)}
+			"unknown phones %s, because the classifier does not read their User-Agent: %v", droppedText(s), why)}
 	case s.Policy.Unknown.Accepts():
 		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable,
 			"unknown.action is accept, and scanners are not recognised: %v; every source that is not banned passes", why)}
+	case s.Policy.Unknown.Registers():
+		return []notice.Notice{notice.Warningf(notice.ClassifierUnavailable, "unknown phones register unread: %v; %s", why, unread(s.Policy))}
 	}
 	return nil
 }
 
-// dropped is what happens to what the rules drop.
-func (s *Site) dropped() string {
+// unread says what does not hold where strangers register and nobody reads what they send.
+func unread(p *policy.Policy) string {
+	return fmt.Sprintf("what is behind a REGISTER in the same packet passes with it, and a phone that ends its registration stays in for up to %s (roaming.life)",
+		policy.DurationText(p.Roaming.Life))
+}
+
+// droppedText is what happens to what the rules drop.
+func droppedText(s *Site) string {
 	if s.Policy.Monitor {
 		return "would be dropped"
 	}

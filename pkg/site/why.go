@@ -41,6 +41,7 @@ type Live struct {
 	// ByHand are the addresses that are allowed by hand, Banned those that are banned for
 	// a time.
 	ByHand, Banned []Temporary
+	Phones         []Registered
 	Lately         *Lately // what was dropped of the address lately, nil for nothing
 	Former         *Former // when the address was allowed before, nil if that is not known
 	// Origins are those of the site, nil if they are not needed again.
@@ -54,6 +55,13 @@ type Temporary struct {
 	Address netip.Addr
 	Left    time.Duration // 0 = without end
 	Why     string        // who did it, "" for a rule
+}
+
+// Registered is a phone that is let in because the PBX has accepted its registration.
+type Registered struct {
+	Address netip.Addr
+	Port    uint16 // 0 = every port
+	Left    time.Duration
 }
 
 // Lately is what was dropped of one address.
@@ -89,6 +97,8 @@ type Answer struct {
 	Seen      time.Time        // when an answer of a name server last had it, zero if it is not of a name
 	Missing   time.Time        // since when no answer has it
 	Temporary *Temporary       // the ban, or what was done by hand
+	Phone     *Registered      // that it is
+	Guessing  bool             // who fails to log in is banned
 	Ways      []string         // by which answers leave
 	Required  []string         // what a User-Agent must begin with
 	Signature string           // that the User-Agent matches
@@ -104,7 +114,7 @@ type Answer struct {
 // generation. An error says that another program has put into the table what is not
 // understood.
 func (s *Site) Why(live Live, q Question) (Answer, error) {
-	s.complete(&q)
+	completeQuestion(s, &q)
 	a := Answer{Question: q, Lately: live.Lately, Ways: s.Host.WaysTo(q.Address)}
 	a.Fenced = s.Policy.Ports.UDP
 	if q.Protocol != ruleset.UDP {
@@ -115,6 +125,10 @@ func (s *Site) Why(live Live, q Question) (Answer, error) {
 		NoWayBack: len(s.Host.Interfaces) > 0 && !slices.Contains(a.Ways, q.Interface) && !q.Address.IsLinkLocalUnicast(),
 	}
 	a.read(s, live, &p)
+	a.Guessing = s.Policy.Unknown.Admits() && s.Policy.Guessing.Failures > 0
+	if phone := registered(live.Phones, q.Address); phone != nil && q.Packet == nil {
+		a.Phone, p.SourcePort = phone, phone.Port
+	}
 	var err error
 	if a.Verdict, err = judge.Judge(live.Table, p); err != nil {
 		return a, err
@@ -129,12 +143,12 @@ func (s *Site) Why(live Live, q Question) (Answer, error) {
 	case !a.Judged:
 		a.Reason = "interface"
 	}
-	s.explain(&a, live)
+	explainAnswer(s, &a, live)
 	return a, nil
 }
 
-// complete fills in the first fenced port, and the interface by which answers leave.
-func (s *Site) complete(q *Question) {
+// completeQuestion fills in the first fenced port, and the interface by which answers leave.
+func completeQuestion(s *Site, q *Question) {
 	ports := s.Policy.Ports
 	if q.Protocol == "" {
 		q.Protocol = ruleset.UDP
@@ -186,11 +200,11 @@ func (a *Answer) read(s *Site, live Live, p *judge.Packet) {
 	}
 }
 
-// explain finds what has led to the verdict.
-func (s *Site) explain(a *Answer, live Live) {
+// explainAnswer finds what has led to the verdict.
+func explainAnswer(s *Site, a *Answer, live Live) {
 	switch a.Counter {
 	case "allowed_provider", "allowed_trusted":
-		s.allowedBy(a, live.Origins)
+		allowedBy(s, a, live.Origins)
 	case "allowed_by_hand":
 		a.By, a.Temporary = []string{"hand"}, temporary(live.ByHand, a.Address)
 	case "dropped_banned":
@@ -205,7 +219,7 @@ func (s *Site) explain(a *Answer, live Live) {
 		a.By = []string{policyKeys[a.Counter]}
 	}
 	if a.Packet == nil && (!a.Allowed || a.WouldDrop) {
-		s.guess(a, live)
+		guessSource(s, a, live)
 	}
 }
 
@@ -217,7 +231,7 @@ var policyKeys = map[string]string{
 }
 
 // allowedBy finds where an allowed address comes from.
-func (s *Site) allowedBy(a *Answer, origins *ruleset.Origins) {
+func allowedBy(s *Site, a *Answer, origins *ruleset.Origins) {
 	if a.Set == "" {
 		a.By = []string{"trusted"}
 		a.Origins = []ruleset.Origin{{Owner: "trusted", Via: "interfaces " + a.Interface}}
@@ -257,30 +271,38 @@ func temporary(list []Temporary, a netip.Addr) *Temporary {
 	return nil
 }
 
-// guess says what a dropped source may be.
-func (s *Site) guess(a *Answer, live Live) {
+// registered is the phone of an address that has the longest time left.
+func registered(list []Registered, a netip.Addr) *Registered {
+	var found *Registered
+	for i, r := range list {
+		if r.Address == a && (found == nil || found.Left < r.Left) {
+			found = &list[i]
+		}
+	}
+	return found
+}
+
+// guessSource says what a dropped source may be.
+func guessSource(s *Site, a *Answer, live Live) {
 	if a.Reason == ReasonUnknown {
-		a.Former = strings.TrimPrefix(strings.TrimPrefix(s.unknown(Stranger{Address: a.Address, Allowed: live.Former}), "unknown: "), neverAllowed)
+		a.Former = strings.TrimPrefix(strings.TrimPrefix(unknownText(s, Stranger{Address: a.Address, Allowed: live.Former}), "unknown: "), neverAllowed)
 	}
 	if live.Preset != nil {
 		a.Preset = live.Preset(a.Address)
 	}
-	a.Provider = s.neighbourOf(a.Address)
+	a.Provider = neighbourOf(s, a.Address)
 	switch l := a.Lately; {
 	case a.Signature != "" || l != nil && l.Signature != "":
 		a.Guess = Scanner
-	case a.Preset != "" || a.Provider != "":
-		a.Guess = Server
-	case l == nil:
-	case l.Method == "REGISTER" || l.Method == "SUBSCRIBE" || l.Method == "PUBLISH":
+	case l != nil && slices.Contains([]string{"REGISTER", "SUBSCRIBE", "PUBLISH"}, l.Method): // no provider's server sends these
 		a.Guess = Phone
-	case l.Method == "INVITE":
+	case a.Preset != "" || a.Provider != "" || l != nil && l.Method == "INVITE":
 		a.Guess = Server
 	}
 }
 
 // neighbourOf names the provider that has an address near a, "" for none.
-func (s *Site) neighbourOf(a netip.Addr) string {
+func neighbourOf(s *Site, a netip.Addr) string {
 	bits := 24
 	if a.Is6() {
 		bits = 48

@@ -24,6 +24,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "packet.h"
+#include "register.h"
 #include "sieve.h"
 
 /* As in pkg/signature. */
@@ -33,6 +34,8 @@ enum class {
 	NOT_ALLOWED = 3,
 	NONE = 4,
 	UNREAD = 5,
+	UNREGISTER = 6,
+	FOLLOWED = 7,
 };
 
 static __always_inline enum class judge(struct message *m, __u32 length, __u32 headers)
@@ -100,6 +103,23 @@ static __always_inline enum class other(struct __sk_buff *skb, const struct part
 	return find_flow(skb, p, &flow) && bpf_map_lookup_elem(&flows, &flow) ? NONE : NOT_ALLOWED;
 }
 
+/*
+ * The class of a REGISTER that is none of a scanner's. What is behind its headers may be
+ * another request, so they have to be the end of what is in the packet.
+ */
+static __always_inline enum class of_register(struct message *m, const struct part *p, enum class class)
+{
+	__u32 length = again(m->length), end;
+
+	if (p->partly || p->length != length)
+		return FOLLOWED;
+	m->every = 0;
+	end = end_of_headers(again(m->headers), length);
+	if (!(end & FOUND) || (end & (FOUND - 1)) + 1 != length)
+		return FOLLOWED;
+	return m->every ? UNREGISTER : class;
+}
+
 /* Whether this processor may read one more message. */
 static __always_inline int may_read(void)
 {
@@ -150,11 +170,16 @@ static __always_inline enum class classify(struct __sk_buff *skb, struct part *p
 	if (!text || text > MAX_LENGTH)
 		return other(skb, p, text);
 	headers = find_request(m, text);
-	if (!headers)
-		return other(skb, p, text);
+	if (!headers) {
+		class = other(skb, p, text);
+		/* Servers may find a request behind what is none. */
+		return configuration.registers && class == NONE && is_register(m) ? FOLLOWED : class;
+	}
 	class = judge(m, text, headers);
 	if (configuration.require_user_agent && p->protocol == IPPROTO_TCP)
 		remember(skb, p, class);
+	if (configuration.registers && (class == ALLOWED || class == NONE) && is_register(m))
+		return of_register(m, p, class);
 	return class;
 }
 

@@ -82,7 +82,7 @@ struct configuration {
 	__u8 every_header, request_line, require_user_agent;
 	__u8 bounded;	 /* what is read is bounded by a budget */
 	__u8 mark_shift; /* of the lowest bit of the mark that is ours */
-	__u8 unused;
+	__u8 registers;	 /* REGISTERs have classes of their own */
 };
 
 const volatile struct configuration configuration;

@@ -31,8 +31,9 @@ func Draft(w io.Writer, path string, d policy.Draft) {
 	switch {
 	case len(d.Exposed) > 0:
 		output.Printf(w, `It drops nothing yet (mode: monitor): %s can be reached from everywhere, and no
-network of phones is connected, so enforce would drop every phone that is not
-listed. ringfence status counts what it would drop; then write enforce.
+network of phones is connected, so phones may be anywhere. They are let in when they
+have registered (unknown.action: register). ringfence phones shows who has, and ringfence
+status counts what enforce would drop; then write enforce.
 `, strings.Join(serverTexts(d.Exposed), ", "))
 	case d.Monitor:
 		output.Println(w, "It drops nothing yet (mode: monitor): add your provider, and then write enforce.")

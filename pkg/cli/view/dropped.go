@@ -28,15 +28,15 @@ func Dropped(w io.Writer, list []report.Dropped, since time.Duration, monitor bo
 func dropped(out io.Writer, indent string, list []report.Dropped) {
 	output.Table(out, func(w io.Writer) {
 		for _, d := range list {
-			output.Printf(w, "%s%s\t%s\tlast %s\t%s\t%s\n", indent, d.Address, packets(d.Packets), notice.Ago(d.Last), d.Text, sent(d))
+			output.Printf(w, "%s%s\t%s\tlast %s\t%s\t%s\n", indent, d.Address, packets(d.Packets), notice.Ago(d.Last), d.Text, Sent(d))
 		}
 	})
 }
 
 func packets(n uint64) string { return notice.Count(int(n), "packet") }
 
-// sent says what a source has sent last, "" if that is not known.
-func sent(d report.Dropped) string {
+// Sent says what a source has sent last, "" if that is not known.
+func Sent(d report.Dropped) string {
 	var words []string
 	if d.Method != "" {
 		words = append(words, d.Method)
@@ -61,4 +61,9 @@ func writeLatest(out io.Writer, l report.Latest, monitor bool) {
 	}
 	output.Printf(out, "\n%s: %s; ringfence dropped shows all\n", title, notice.Count(l.Sources, "source"))
 	dropped(out, "  ", l.Latest)
+}
+
+// Watched prints a source of which packets have come, as one line.
+func Watched(w io.Writer, m report.Watched) {
+	output.Printf(w, "%s  %s  %s  %s  %s\n", time.Now().Format(time.TimeOnly), m.Address, packets(m.More), m.Text, Sent(m.Dropped))
 }

@@ -16,7 +16,7 @@ func Registered(out io.Writer, list []report.Registered) {
 		return
 	}
 	output.Table(out, func(w io.Writer) {
-		output.Println(w, "ADDRESS\tPORT\tSINCE\tUNTIL\tUSER-AGENT")
+		output.Printf(w, "ADDRESS\tPORT\tSINCE\tUNTIL\tUSER-AGENT\n")
 		for _, p := range list {
 			port := "*"
 			if p.Port != nil {

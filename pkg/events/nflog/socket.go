@@ -49,8 +49,6 @@ type Reader struct {
 	links *links.Handle
 	// Signature names the signature that a message matches, "" for none.
 	Signature func(message []byte) string
-	// MostASecond is how many packets are looked at in a second, 0 for 2,000.
-	MostASecond int
 
 	next  uint32 // the number that the kernel gives to the next packet
 	begun bool
@@ -128,17 +126,33 @@ type logged struct {
 	beginning []byte
 }
 
-// receive hands packets to take until the context ends. Where more come than one should
-// spend time on, the rest of the second is left to others: what comes then has to wait, or
-// is lost.
+// Looking at packets is limited in time, so that a flood leaves time for everything else:
+// 10,000 may come at once, more than the rules report in a minute for one reason, and then
+// 2,000 a second.
+const (
+	mostAtOnce  = 10_000
+	mostASecond = 2000
+)
+
+// budget is how many packets may be looked at now.
+type budget struct {
+	left float64
+	at   time.Time
+}
+
+// spend takes some packets off, and returns how long to wait until there is something left.
+func (b *budget) spend(packets int, now time.Time) time.Duration {
+	b.left = min(mostAtOnce, b.left+mostASecond*now.Sub(b.at).Seconds()) - float64(packets)
+	b.at = now
+	return time.Duration(max(0, -b.left) / mostASecond * float64(time.Second))
+}
+
+// receive hands packets to take until the context ends. While there is no budget, packets
+// wait in the kernel, which leaves out those that it has no room for.
 func (r *Reader) receive(ctx context.Context, take func(logged)) error {
 	stop := context.AfterFunc(ctx, func() { _ = r.conn.SetReadDeadline(time.Now()) })
 	defer stop()
-	most := r.MostASecond
-	if most == 0 {
-		most = 2000
-	}
-	for left, second := most, time.Now(); ctx.Err() == nil; {
+	for b := (budget{mostAtOnce, time.Now()}); ; {
 		messages, err := r.conn.Receive()
 		if ctx.Err() != nil {
 			return nil
@@ -149,20 +163,18 @@ func (r *Reader) receive(ctx context.Context, take func(logged)) error {
 		if err != nil {
 			return fmt.Errorf("receive dropped packets: %w", err)
 		}
+		packets := 0
 		for _, m := range messages {
 			if l, ok := r.parse(m); ok {
+				packets++
 				take(l)
-				left--
 			}
 		}
 		clear(r.names) // interfaces are renamed
-		if past := time.Since(second); past > time.Second {
-			left, second = most, time.Now()
-		} else if left <= 0 {
-			pause(ctx, time.Second-past)
+		if length := b.spend(packets, time.Now()); length > 0 {
+			pause(ctx, length)
 		}
 	}
-	return nil
 }
 
 func pause(ctx context.Context, length time.Duration) {

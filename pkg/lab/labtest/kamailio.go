@@ -29,6 +29,7 @@ log_stderror=yes
 children=4
 tcp_children=4
 tcp_max_connections=4096
+exit_timeout=1
 auto_aliases=no
 dns=no
 rev_dns=no

@@ -97,6 +97,9 @@ func (k *Kernel) Phones(context.Context) ([]backend.Phone, error) {
 	return slices.SortedFunc(slices.Values(k.phones), backend.Phone.Compare), nil
 }
 
+// Stale returns none.
+func (k *Kernel) Stale(context.Context) ([]backend.Phone, error) { return nil, nil }
+
 // PutBack adds the phones and bans that are missing.
 func (k *Kernel) PutBack(_ context.Context, phones []backend.Phone, bans []backend.Banned) error {
 	k.mu.Lock()
@@ -142,8 +145,14 @@ func (k *Kernel) Exists(context.Context) (bool, error) {
 	return k.state.Exists, nil
 }
 
+// memory is what there is nothing to do for, because all is in memory.
+type memory struct{}
+
 // Tidy does nothing.
-func (k *Kernel) Tidy(context.Context) error { return nil }
+func (memory) Tidy(context.Context) error { return nil }
+
+// Forget does nothing: Observe always reads everything.
+func (memory) Forget() {}
 
 // Allowances returns all addresses that are allowed by hand. Time does not end that.
 func (k *Kernel) Allowances(context.Context) ([]backend.Allowed, error) {
@@ -194,7 +203,7 @@ func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
 }
 
 // report sends the change of the table to all watchers. The lock is held.
-func (k *Kernel) report(program string) {
+func report(k *Kernel, program string) {
 	for _, c := range k.watchers {
 		select {
 		case c <- backend.Touched{GenID: k.state.GenID, Program: program, PID: 1}:
@@ -209,9 +218,6 @@ func (k *Kernel) Restore(s backend.Snapshot) error {
 	defer k.mu.Unlock()
 	return json.Unmarshal(s, &k.noted)
 }
-
-// Forget does nothing: Observe always reads everything.
-func (k *Kernel) Forget() {}
 
 // Note records that the plan is in force.
 func (k *Kernel) Note(*plan.Plan) error {

@@ -16,6 +16,7 @@ import (
 
 // Kernel is a fake kernel. The zero Kernel has no table and is at generation 1.
 type Kernel struct {
+	memory
 	// Fails makes the next commit fail with Err.
 	Fails bool
 	Err   error
@@ -76,7 +77,7 @@ func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 		k.bans, k.allowed, k.phones = nil, nil, nil
 	}
 	k.Commits++
-	k.report("ringfence")
+	report(k, "ringfence")
 	if k.AfterCommit {
 		k.AfterCommit = false
 		return k.Err
@@ -93,7 +94,7 @@ func (k *Kernel) Change(f func(s *ruleset.State)) {
 		k.bans, k.allowed, k.phones = nil, nil, nil
 	}
 	k.state.GenID = max(k.state.GenID, 1) + 1
-	k.report("another")
+	report(k, "another")
 }
 
 // Copy returns a deep copy.

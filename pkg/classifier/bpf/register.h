@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+
+/* What a REGISTER is, where unknown sources may send nothing else. As in pkg/signature (register.go). */
+
+#pragma once
+
+#include "packet.h"
+#include "text.h"
+
+/* A line ends as none should, or there is a NUL. */
+#define BROKEN (1 << 28)
+
+/* How many blanks may be before a value. */
+#define BLANKS 8
+
+/* Whether a header's value, from a byte on, is one character. */
+__noinline int is_value(__u32 at, __u32 value)
+{
+	struct message *m = message();
+
+	if (!m)
+		return 0;
+	for (int i = 0; i < BLANKS; i++) {
+		if (!is_blank(byte_at(m, at)))
+			break;
+		at++;
+	}
+	return byte_at(m, at) == (value & 0xff) && is_break(byte_at(m, at + 1));
+}
+
+/* Whether the header that begins at a byte ends a registration: "Expires: 0" or "Contact: *". */
+__noinline int is_end_of_registration(__u32 at)
+{
+	struct message *m = message();
+	__u64 name;
+
+	if (!m)
+		return 0;
+	name = eight_at(m, at) | 0x20 * ONES;
+	if (name == 0x3a73657269707865)
+		return is_value(at + 8, '0');
+	if (name == 0x3a746361746e6f63)
+		return is_value(at + 8, '*');
+	return (name & 0xffff) == 0x3a6d && is_value(at + 2, '*');
+}
+
+/*
+ * Looks at bytes from one on, as far as SOME, and notes a header that ends a registration.
+ * Returns where the headers end, with FOUND; BROKEN; else where to go on.
+ */
+__noinline __u32 some_headers(__u32 at, __u32 length)
+{
+	struct message *m = message();
+
+	if (!m)
+		return BROKEN;
+	for (int i = 0; i < SOME; i++) {
+		__u8 c, before;
+
+		if (at >= length)
+			break;
+		c = byte_at(m, at);
+		before = byte_at(m, at - 1);
+		if (!c || (before == '\r' && c != '\n'))
+			return BROKEN;
+		if (before == '\n' && is_end_of_registration(at))
+			m->every = 1;
+		if (c == '\n' && (before == '\n' || (before == '\r' && byte_at(m, at - 2) == '\n')))
+			return at | FOUND;
+		at++;
+	}
+	return at;
+}
+
+/* Where the headers end, with FOUND; without, they do not end. */
+__noinline __u32 end_of_headers(__u32 at, __u32 length)
+{
+	for (int i = 0; i < MAX_LENGTH / SOME + 1; i++) {
+		at = some_headers(at, length);
+		if (at & (FOUND | BROKEN) || at >= length)
+			break;
+	}
+	return at;
+}
+
+/* Whether a message begins with "REGISTER " to the letter. */
+static __always_inline int is_register(struct message *m)
+{
+	return eight_at(m, 0) == 0x5245545349474552 && byte_at(m, 8) == ' ';
+}

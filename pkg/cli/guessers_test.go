@@ -1,0 +1,138 @@
+package cli_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ringfence/ringfence/pkg/lab"
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+)
+
+const beside4, beside6 = "198.51.101.10", "2001:db8:101::10" // the PBX behind fail2ban
+
+// guessings are what guessers do to a PBX. HOST is the victim.
+var guessings = []struct {
+	name, command string
+	// most is how many of its requests may reach a PBX behind the fence: as many
+	// REGISTERs as may fail, and those that are under way before the first answer.
+	most int
+}{
+	{"svmap", "svmap -p 5060 HOST", 0},
+	{"svmap with INVITE", "svmap -p 5060 -m INVITE HOST", 0},
+	{"svwar", "svwar -p 5060 -e 100-999 --force HOST", 25},
+	{"svwar with INVITE", "svwar -p 5060 -m INVITE -e 100-999 --force HOST", 0},
+	{"svcrack", "svcrack -p 5060 -u 100 -r 1-2000 HOST", 25},
+	{"svcrack with one nonce", "svcrack -p 5060 -n -u 100 -r 1-2000 HOST", 25},
+}
+
+// TestGuessersBesideFail2ban lets guessers try two PBXs at once for the same time: one behind the fence
+// and one with fail2ban, which reads the log of its Kamailio and bans after as many wrong
+// passwords. Signatures are off: they would end it at the first packet.
+func TestGuessersBesideFail2ban(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "svmap", "svwar", "svcrack", "fail2ban-server")
+	r := newRoads(t, toRegister+"signatures: {engine: off}\n")
+	other := labtest.Host(t, "beside")
+	r.attach(t, other, "beside", "198.51.101.1/24", "2001:db8:101::1/64", beside4+"/24", beside6+"/64")
+	beside := labtest.StartKamailio(t, other, "udp:"+beside4+":5060", "tcp:"+beside4+":5060")
+	fail2ban(t, other, beside.Log)
+	last := time.Duration(labtest.Count(5, 60)) * time.Second
+	var all sync.WaitGroup
+	sources := make([]string, len(guessings))
+	for i, g := range guessings {
+		h, source, _ := r.stranger(t, i+2)
+		sources[i] = source
+		for _, victim := range []string{pbx4, beside4} {
+			guess(t, &all, h, strings.ReplaceAll(g.command, "HOST", victim), last)
+		}
+	}
+	p := r.phone(t, "udp", homeInside+":5070", "honest")
+	isAccepted(t, p)
+	all.Wait()
+	for i, g := range guessings {
+		fenced, open := r.kamailio.Requests(sources[i], ""), beside.Requests(sources[i], "")
+		t.Logf("%-24s in %s: %4d requests reach the PBX behind the fence, %5d that with fail2ban", g.name, last, fenced, open)
+		if fenced > g.most {
+			t.Errorf("%s: %d requests reach the PBX, want at most %d", g.name, fenced, g.most)
+		}
+		if open == 0 {
+			t.Errorf("%s does not reach a PBX without a fence: this is no test", g.name)
+		}
+		for _, method := range []string{"INVITE", "OPTIONS"} {
+			if n := r.kamailio.Requests(sources[i], method); n != 0 {
+				t.Errorf("%s: %d %s have reached the PBX", g.name, n, method)
+			}
+		}
+	}
+	getsThrough(t, p, true)
+}
+
+// guess runs a guesser for a time.
+func guess(t *testing.T, all *sync.WaitGroup, h *lab.Namespace, command string, last time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), last)
+	t.Cleanup(cancel)
+	args := strings.Fields(command)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir, cmd.WaitDelay = t.TempDir(), time.Second
+	labtest.Must(t, h.Start(cmd))
+	all.Go(func() { cmd.Wait() }) // it is ended, or gives up
+}
+
+// fail2ban runs fail2ban in a host until the test ends. It bans for an hour who has sent
+// ten wrong passwords in a minute, as the fence does.
+func fail2ban(t *testing.T, h *lab.Namespace, log string) {
+	t.Helper()
+	folder := t.TempDir()
+	labtest.Must(t, os.CopyFS(folder, os.DirFS("/etc/fail2ban")))
+	for name, content := range map[string]string{
+		"filter.d/pbx.conf": "[Definition]\nfailregex = WRONG PASSWORD of \\S+ from <HOST>$\n",
+		"fail2ban.local": fmt.Sprintf("[Definition]\nlogtarget = STDOUT\nsocket = %[1]s/s\npidfile = %[1]s/pid\ndbfile = None\n",
+			folder),
+		"jail.d/defaults-debian.conf": "",
+		"jail.local": fmt.Sprintf("[DEFAULT]\nbanaction = nftables[type=allports]\n[pbx]\nenabled = true\nfilter = pbx\nlogpath = %s\n"+
+			"backend = polling\nmaxretry = 10\nfindtime = 60\nbantime = 3600\nprotocol = udp\n", log),
+	} {
+		labtest.Must(t, os.WriteFile(filepath.Join(folder, name), []byte(content), 0o644))
+	}
+	daemon(t, h, "Jail 'pbx' started", "fail2ban-server", "-f", "-x", "-v", "-c", folder, "-s", folder+"/s", "-p", folder+"/pid", "start")
+}
+
+// TestSlowGuesser: a wrong password every ten seconds. A guess is two requests, so that is
+// more than ten failures a minute, and its address is banned after some minutes.
+func TestSlowGuesser(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	h, source, _ := r.stranger(t, 9)
+	guesser, err := labtest.NewPhone(h, "udp", source+":5070", pbx4+":5060", "100")
+	labtest.Must(t, err)
+	defer guesser.Close()
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	answered, guesses := 0, labtest.Count(1, 60)
+	for i := range guesses {
+		if i > 0 {
+			<-tick.C
+		}
+		guesser.Password = fmt.Sprint("guess", i)
+		status, err := guesser.Register(300, time.Second)
+		labtest.Must(t, err)
+		if status == 200 {
+			t.Fatal("the guess is right")
+		}
+		if status != 0 {
+			answered++
+		}
+	}
+	t.Logf("of %d guesses, one in 10s, %d are answered; %d requests reach the PBX", guesses, answered, r.kamailio.Requests(source, ""))
+	if guesses >= 60 && answered > 40 {
+		t.Errorf("of %d guesses %d are answered: the guesser is not banned", guesses, answered)
+	}
+}

@@ -1,0 +1,56 @@
+package signature_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/ringfence/ringfence/pkg/signature"
+)
+
+func TestOfRegister(t *testing.T) {
+	const (
+		line = "REGISTER sip:pbx.example SIP/2.0\r\n"
+		via  = "Via: SIP/2.0/UDP 192.0.2.1;rport\r\n"
+		end  = "\r\n"
+	)
+	invite := strings.Replace(line, "REGISTER", "INVITE", 1) + via + end
+	for text, want := range map[string]signature.Mark{
+		line + via + end: signature.None,
+		line + end:       signature.None,
+		strings.ReplaceAll(line+via+end, "\r", ""):              signature.None,
+		line + via + "Expires: 3600\r\n" + end:                  signature.None,
+		line + via + "Expires: 0\r\n" + end:                     signature.Unregister,
+		line + "EXPIRES:0\r\n" + via + end:                      signature.Unregister,
+		line + "Contact: *\r\n" + via + end:                     signature.Unregister,
+		line + "m:\t*\n" + via + end:                            signature.Unregister,
+		line + "Expires: 00\r\n" + via + end:                    signature.None,
+		line + "X-Expires: 0\r\n" + via + end:                   signature.None,
+		line + "Contact: *x\r\n" + via + end:                    signature.None,
+		invite:                                                  signature.None,
+		line + via:                                              signature.Followed,
+		line + via + "Expires: 0":                               signature.Followed,
+		line + via + end + invite:                               signature.Followed,
+		line + via + end + "x":                                  signature.Followed,
+		line + via + end + end:                                  signature.Followed,
+		line + via + "\r" + invite:                              signature.Followed,
+		line + via + "\r\r" + invite:                            signature.Followed,
+		line + "\n" + invite:                                    signature.Followed,
+		line + via + "X: \x00\r\n" + end:                        signature.Followed,
+		line + "X: " + strings.Repeat("x", 2048) + "\r\n" + end: signature.Followed,
+		"register sip:pbx.example SIP/2.0\r\n" + end + invite:   signature.None, // the rules drop it
+		"\r\n" + line + end + invite:                            signature.Followed,
+		"REGISTER x\r\n" + end:                                  signature.Followed,
+	} {
+		if got := signature.OfRegister([]byte(text), signature.None); got != want {
+			t.Errorf("%q is %v, want %v", text, got, want)
+		}
+	}
+	for _, m := range []signature.Mark{signature.Scanner, signature.NotAllowed} {
+		if got := signature.OfRegister([]byte(line+via), m); got != m {
+			t.Errorf("a REGISTER of a %v is %v", m, got)
+		}
+	}
+	if got := signature.OfRegister([]byte(line+via+end), signature.Allowed); got != signature.Allowed {
+		t.Errorf("a REGISTER with an allowed User-Agent is %v", got)
+	}
+}
