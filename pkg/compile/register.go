@@ -47,9 +47,12 @@ const (
 func (t table) registers() bool { return t.policy.Unknown.Registers() && !t.host.Unanswered }
 
 // guesses reports whether unknown sources are banned that fail to log in.
-func (t table) guesses() bool {
-	p := t.policy
-	return p.Unknown.Admits() && !t.host.Unanswered && !p.Monitor && p.Guessing.Failures > 0 && p.Bans.Duration > 0
+func (t table) guesses() bool { return BansGuessers(t.policy, t.host) }
+
+// BansGuessers reports whether the rules for a policy ban unknown sources that fail to log
+// in.
+func BansGuessers(p *policy.Policy, h ruleset.Host) bool {
+	return p.Unknown.Admits() && !h.Unanswered && !p.Monitor && p.Guessing.Failures > 0 && p.Bans.Duration > 0
 }
 
 // listens reports whether what is answered to unknown sources is looked at. Nothing is if
