@@ -155,11 +155,11 @@ func (in Policy) listed(a netip.Addr) bool {
 
 // probes are the packets of one source.
 func (in Policy) probes(who string, a netip.Addr, kinds []Kind) ([]Probe, error) {
-	ways := in.Site.Host.WaysTo(a)
-	if !a.IsGlobalUnicast() || a.IsLoopback() || len(ways) == 0 {
-		return nil, nil // no host that is not this one sends from there
+	entrance, outside := in.Site.Entrance(a)
+	if !a.IsGlobalUnicast() || !outside {
+		return nil, nil // no other host sends from there
 	}
-	p := Probe{Who: who, Source: a, Interface: ways[0]}
+	p := Probe{Who: who, Source: a, Interface: entrance}
 	var probes []Probe
 	take := func(protocol ruleset.Protocol, port uint16, kind Kind, message []byte) error {
 		p.Protocol, p.Port, p.Kind, p.message = protocol, port, kind, message
