@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 	"github.com/ringfence/ringfence/pkg/nft"
@@ -363,7 +364,7 @@ func TestStatusAsJSON(t *testing.T) {
 	if refresh := v["refresh"].(map[string]any); refresh["ok"] != true || refresh["time"] == nil {
 		t.Errorf("refresh is %v", refresh)
 	}
-	if counters := v["counters"].(map[string]any); len(counters) != 14 {
+	if counters := v["counters"].(map[string]any); len(counters) != len(compile.Counters()) {
 		t.Errorf("there are %d counters: %v", len(counters), counters)
 	}
 	labtest.Run(t, s.host, "nft", "add", "element", "inet", "ringfence", "providers4", "{ 9.9.9.9 }")
