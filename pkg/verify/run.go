@@ -193,7 +193,9 @@ func (c *copied) listen(probes []Probe) error {
 			tcp[p.Port] = true
 		}
 	}
-	for c.free = 9; tcp[c.free]; c.free++ { // the port discard, if it is no SIP port
+	c.free = 9 // the port discard, if it is no SIP port
+	for tcp[c.free] {
+		c.free++
 	}
 	return c.inside.Do(func() error {
 		for port := range udp {
