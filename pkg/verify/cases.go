@@ -124,7 +124,10 @@ func (in Policy) owner(set string, a netip.Addr) string {
 }
 
 // strangers are addresses for documentation and tests, by families in pairs.
-var strangers = []string{"192.0.2.66", "198.51.100.66", "203.0.113.66", "198.18.0.66", "2001:db8:2::66", "2001:db8:3::66", "2001:db8:4::66", "2001:db8:5::66"}
+var strangers = []string{
+	"192.0.2.66", "198.51.100.66", "203.0.113.66", "198.18.0.66",
+	"2001:db8:2::66", "2001:db8:3::66", "2001:db8:4::66", "2001:db8:5::66",
+}
 
 // unknown are two addresses of each family that are in no set, one after the other.
 func (in Policy) unknown() []netip.Addr {
