@@ -169,7 +169,7 @@ iptables. It touches nothing else.`,
 		droppedCommand(a), watchCommand(a),
 		reportCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
-		whyCommand(a), replayCommand(a),
+		whyCommand(a), replayCommand(a), verifyCommand(a),
 		phonesCommand(a),
 		demoCommand(a), versionCommand(a), manCommand(a),
 	)
