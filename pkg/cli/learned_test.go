@@ -103,3 +103,26 @@ func TestRegisterOverIPTables(t *testing.T) {
 		}
 	}
 }
+
+// TestBansComeBack: a ban by hand lasts over the end of the table and a boot.
+func TestBansComeBack(t *testing.T) { eachBackend(t, testBansComeBack) }
+
+func testBansComeBack(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	s := newSite(t, labtest.Host(t, "pbx"), roamingPolicy)
+	s.must(t, 0, "apply")
+	s.must(t, 0, "ban", "198.51.100.66")
+	s.must(t, 0, "ban", "2001:db8::66", "--for", "36h")
+	s.must(t, 0, "ban", "198.51.100.67")
+	s.must(t, 0, "unban", "198.51.100.67")
+	s.must(t, 0, "down")
+	s.must(t, 0, "up")
+	want := regexp.MustCompile(`^198\.51\.100\.66 +(1h|59m\d+s) left +by \S+\n2001:db8::66 +(36h|35h59m\d+s) left +by \S+\n$`)
+	if bans := s.must(t, 0, "bans").stdout; !want.MatchString(bans) {
+		t.Errorf("after down and up the bans are\n%swant\n%s", bans, want)
+	}
+	if r := s.plan(t, 0, "diff"); r.Changed {
+		t.Errorf("the bans are a difference: %v", r.Changes)
+	}
+}
