@@ -56,7 +56,7 @@ func TestPhonesAreExplained(t *testing.T) {
 	p := r.phone(t, "udp", homeInside+":5070", "100")
 	isAccepted(t, p)
 	h, source, _ := r.stranger(t, 9)
-	guesser, err := labtest.NewPhone(h, "udp", source+":5071", pbx4+":5060", "100")
+	guesser, err := labtest.NewPhone(t.Context(), h, "udp", source+":5071", pbx4+":5060", "100")
 	labtest.Must(t, err)
 	defer guesser.Close()
 	guesser.Password = "guess"
