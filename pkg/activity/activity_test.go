@@ -223,7 +223,7 @@ func TestAt(t *testing.T) {
 		{"no fence", []events.Record{invite}, nil, activity.Then{}, activity.GhostCall, "192.0.2.1 called"},
 		{"no call", []events.Record{other}, nil, monitored, activity.Perhaps, "strangers sent packets, and nothing was dropped"},
 		{"strangers are let in", nil, []events.Count{strangers}, enforced, activity.Perhaps, "7 packets of strangers were let in"},
-		{"quiet", nil, []events.Count{count}, enforced, activity.Nothing, "no stranger sent anything within two minutes of it. Packets of allowed addresses in that hour: 7 (provider)."},
+		{"quiet", nil, []events.Count{count}, enforced, activity.Nothing, "no stranger's packet was recorded within two minutes of it. Packets of allowed addresses in that hour: 7 (provider)."},
 		{"not recorded", nil, nil, enforced, activity.Unknown, "Nothing was recorded then"},
 	} {
 		at := noon.Add(-time.Hour + 11*time.Minute)

@@ -65,7 +65,7 @@ func At(moment time.Time, a *Activity, then Then) Answer {
 		answer.Text = "It was no ghost call by this host: strangers sent packets, and they were dropped. What is dropped makes nothing ring."
 	default:
 		answer.Verdict = Nothing
-		answer.Text = "It was no ghost call by this host: no stranger sent anything within two minutes of it."
+		answer.Text = "It was no ghost call by this host: no stranger's packet was recorded within two minutes of it."
 	}
 	if answer.Verdict != Unknown {
 		answer.Text += letIn(a.Allowed)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -168,7 +169,7 @@ iptables. It touches nothing else.`,
 		droppedCommand(a), watchCommand(a),
 		reportCommand(a),
 		banCommand(a), unbanCommand(a), bansCommand(a), allowCommand(a), disallowCommand(a), signaturesCommand(a), providersCommand(a), phoneCommand(a),
-		whyCommand(a), replayCommand(a),
+		whyCommand(a), replayCommand(a), verifyCommand(a),
 		phonesCommand(a),
 		demoCommand(a), versionCommand(a), manCommand(a),
 	)
@@ -232,8 +233,8 @@ func (a *app) prepare(c *cobra.Command) error {
 			return notice.WithHint(fmt.Errorf("%s is empty", flag), "leave it out, or name a path")
 		}
 	}
-	if page := a.output == "html" && c.Name() == "report"; a.output != "text" && a.output != "json" && !page {
-		return fmt.Errorf("output %q: write -o text or -o json", a.output)
+	if forms := outputs(a, c, nil); !slices.Contains(forms, a.output) {
+		return fmt.Errorf("output %q: write -o %s", a.output, strings.Join(forms, " or -o "))
 	}
 	level := slog.LevelWarn
 	if c.Name() == "run" {

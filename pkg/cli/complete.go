@@ -25,7 +25,7 @@ var completed = []struct {
 	command, flag string
 	candidates
 }{
-	{"", "output", fixed("text", "json")},
+	{"", "output", outputs},
 	{"", "log-level", fixed("debug", "info", "warn", "error")},
 	{"run", "metrics", fixed("127.0.0.1:9960")},
 	{"rollback", "", generations},
@@ -83,6 +83,14 @@ func (a *app) complete(root *cobra.Command) {
 
 func fixed(words ...string) candidates {
 	return func(*app, *cobra.Command, []string) []string { return words }
+}
+
+// outputs are the forms in which a command prints.
+func outputs(_ *app, c *cobra.Command, _ []string) []string {
+	if c.Name() == "report" {
+		return []string{"text", "json", "html"}
+	}
+	return []string{"text", "json"}
 }
 
 // generations are those on disk, the newest first.

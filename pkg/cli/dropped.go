@@ -9,6 +9,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/report"
 )
 
@@ -42,7 +43,7 @@ The packets are those that the kernel has counted. Sources can be forged.`,
 
 func runDropped(ctx context.Context, a *app, since time.Duration) error {
 	if since < fence.ShortestSince {
-		return fmt.Errorf("--since %s: write a time of at least %s", since, fence.ShortestSince)
+		return fmt.Errorf("--since %s: write a time of at least %s", policy.DurationText(since), policy.DurationText(fence.ShortestSince))
 	}
 	d, err := a.fence().View().Dropped(ctx, since)
 	if err != nil {

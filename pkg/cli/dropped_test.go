@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
@@ -132,4 +133,35 @@ func (s *site) keepsDropped(t *testing.T, mode, server6 string) {
 	if diff := s.must(t, 0, "diff", "--full"); diff.stdout != "No changes.\n" {
 		t.Errorf("diff says\n%s", diff.stdout)
 	}
+}
+
+// TestDroppedInAFlood: more forged sources than can be kept hide nobody who came before
+// them, and let nothing through.
+func TestDroppedInAFlood(t *testing.T) {
+	const room = 65535
+	eachBackend(t, func(t *testing.T) {
+		w := newWorld(t)
+		scanner, scanner4, _ := w.stranger(t, 1)
+		flooder, _, _ := w.stranger(t, 2)
+		sink := sinkOf(t, w.pbx, pbx4)
+		s := newSite(t, w.pbx, staticPolicy)
+		s.must(t, 0, "apply")
+		ask(t, scanner, scanner4, pbx4, "REGISTER", "a scanner")
+		until(t, "the scanner is dropped", func() bool { return s.dropped(t)[scanner4].Packets == 1 })
+		forged := max(million(), room+5000)
+		labtest.Must(t, labtest.Forge(flooder, pbx4+":5060", lab.Message("INVITE", "192.0.2.66", pbx4, "x"), forged, anybody))
+		ask(t, scanner, scanner4, pbx4, "INVITE", "a scanner")
+		until(t, "the scanner is dropped again", func() bool { return s.dropped(t)[scanner4].Packets == 2 })
+		// ipset divides a set into regions, and each may hold a few more than its share.
+		if n := len(s.dropped(t)); n < room || n > room+room/50 {
+			t.Errorf("after %d forged sources, %d are kept, want %d", forged, n, room)
+		}
+		if n := s.status(t).Counters["dropped_unknown"]; n < uint64(forged) {
+			t.Errorf("of %d forged packets, %d are dropped", forged, n)
+		}
+		w.call(t, sink, 100)
+		if n := sink.Received('I') + sink.Received('R'); n != 0 {
+			t.Errorf("%d packets of strangers arrived", n)
+		}
+	})
 }

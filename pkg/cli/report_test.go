@@ -55,6 +55,7 @@ func recorded(t *testing.T, s *site, now time.Time) (at time.Time) {
 // TestReport: what was recorded is shown in text, JSON and HTML, with who should be let in
 // before the fence is enforced, and none of it is spoiled by what others have sent.
 func TestReport(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
 	s := newSite(t, h, watchedPolicy)
@@ -117,6 +118,7 @@ func TestReport(t *testing.T) {
 // TestReportPage: the page is whole, needs nothing from elsewhere, runs nothing, and shows
 // what others have sent as text.
 func TestReportPage(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
 	s := newSite(t, h, watchedPolicy)
@@ -158,5 +160,43 @@ func TestReportPage(t *testing.T) {
 				t.Errorf("%v: the page does not show %q:\n%s", args, want, text.String())
 			}
 		}
+	}
+}
+
+// TestReportLive: while the service runs, what a stranger sends is in the report, and what
+// rang a moment ago was a ghost call only if the fence let it pass.
+func TestReportLive(t *testing.T) { eachBackend(t, reportLive) }
+
+func reportLive(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stranger, stranger4, _ := w.stranger(t, 1)
+	for mode, want := range map[string]struct{ verdict, says string }{
+		"monitor": {"ghost-call", stranger4 + " called, which nobody has allowed, and nothing was dropped then."},
+		"enforce": {"dropped", "they were dropped. What is dropped makes nothing ring."},
+	} {
+		s := newSite(t, w.pbx, staticPolicy+"mode: "+mode+"\n")
+		s.must(t, 0, "apply")
+		r := serve(t, s)
+		var object string
+		r.until(t, "the service has written who called", func() bool {
+			ask(t, stranger, stranger4, pbx4, "INVITE", "a scanner")
+			object = s.must(t, 0, "report", "--at", time.Now().Format(time.RFC3339), "-o", "json").stdout
+			return strings.Contains(object, `"method": "INVITE"`)
+		})
+		labtest.Must(t, describes("report", object))
+		var got struct {
+			At      struct{ Verdict, Text string }
+			Sources []struct{ Address, Method string }
+		}
+		labtest.Must(t, json.Unmarshal([]byte(object), &got))
+		if got.At.Verdict != want.verdict || !strings.Contains(got.At.Text, want.says) {
+			t.Errorf("in %s mode the answer is %s: %s", mode, got.At.Verdict, got.At.Text)
+		}
+		if text := s.must(t, 0, "report", "--since", "1h").stdout; !strings.Contains(text, stranger4) || !strings.Contains(text, "by a scanner") {
+			t.Errorf("in %s mode the report is\n%s", mode, text)
+		}
+		r.end(t)
+		s.must(t, 0, "down")
 	}
 }

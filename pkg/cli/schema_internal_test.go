@@ -24,7 +24,7 @@ import (
 var objects = map[string]reflect.Type{
 	"plan": reflect.TypeFor[report.Plan](), "status": reflect.TypeFor[report.Status](), "error": reflect.TypeFor[report.Error](),
 	"ban": reflect.TypeFor[report.Banned](), "bans": reflect.TypeFor[[]report.Banned](), "dropped": reflect.TypeFor[[]report.Dropped](),
-	"why": reflect.TypeFor[report.Why](), "replay": reflect.TypeFor[report.Replay](),
+	"why": reflect.TypeFor[report.Why](), "replay": reflect.TypeFor[report.Replay](), "verify": reflect.TypeFor[report.Verified](),
 	"registered": reflect.TypeFor[[]report.Registered](),
 	"check":      reflect.TypeFor[report.Checked](), "confirm": reflect.TypeFor[report.Confirmed](),
 	"history": reflect.TypeFor[[]report.Generation](), "generation": reflect.TypeFor[report.WholeGeneration](), "moves": reflect.TypeFor[[]report.Move](),
@@ -40,7 +40,7 @@ var printed = map[string][]string{
 	"init": {"init"}, "check": {"check"}, "diff": {"plan"}, "apply": {"plan"}, "confirm": {"confirm"}, "rollback": {"plan"},
 	"history": {"history", "generation", "moves"}, "refresh": {"plan"}, "up": {"plan"}, "down": {"plan"}, "status": {"status"}, "doctor": {"doctor"},
 	"resolve": {"resolve"}, "ban": {"ban"}, "unban": {"ban"}, "bans": {"bans"}, "allow": {"ban"}, "disallow": {"ban"},
-	"why": {"why"}, "replay": {"replay"},
+	"why": {"why"}, "replay": {"replay"}, "verify": {"verify"},
 	"dropped":    {"dropped"},
 	"report":     {"report"},
 	"watch":      {"watch"},

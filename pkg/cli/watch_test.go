@@ -101,8 +101,8 @@ func TestWatchOnTerminal(t *testing.T) {
 			labtest.Must(t, cmd.Process.Signal(os.Interrupt))
 		}
 		err := cmd.Wait()
-		master.Close()
 		<-screen.end
+		master.Close()
 		if err != nil {
 			t.Errorf("after %s it ends with %v:\n%q", by, err, screen)
 		}

@@ -50,10 +50,17 @@ func headerOf(name string, s ruleset.Set) (setHeader, error) {
 	h.typeName, h.revision, h.maxElem = "hash:net", netRevision, maxElements
 	if s.Dynamic {
 		h.typeName, h.revision, h.maxElem = "hash:ip", addressRevision, s.Size
-		h.timeout, h.comment = true, true
+		h.timeout, h.comment, h.hashSize = true, true, hashSizeFor(s.Size)
 		h.counters = strings.HasPrefix(name, droppedSet)
 	}
 	return h, nil
+}
+
+// hashSizeFor is how many buckets a set needs that packets fill. Only programs make a set's
+// table larger: a packet whose bucket holds twelve already is not added (AHASH_MAX_SIZE).
+func hashSizeFor(elements uint32) uint32 {
+	const perBucket, least = 4, 1024
+	return max(elements/perBucket, least)
 }
 
 // sameHeader reports whether a set that exists is as one that is wanted. The revision

@@ -77,6 +77,7 @@ type setHeader struct {
 	defaultTimeout uint32
 	comment        bool
 	counters       bool
+	hashSize       uint32 // only of one that is to be made; 0 is what the kernel chooses
 	count          uint32
 	foreign        []string // what ringfence never sets
 }
@@ -203,6 +204,9 @@ func (c setConn) create(ctx context.Context, h setHeader) error {
 		e.Nested(attrData, func(n *netlink.AttributeEncoder) error {
 			n.ByteOrder = binary.BigEndian
 			n.Uint32(dataMaxElem|netlink.NetByteOrder, h.maxElem)
+			if h.hashSize > 0 {
+				n.Uint32(dataHashSize|netlink.NetByteOrder, h.hashSize)
+			}
 			if h.timeout {
 				n.Uint32(dataTimeout|netlink.NetByteOrder, h.defaultTimeout)
 			}

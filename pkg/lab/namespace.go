@@ -194,3 +194,38 @@ func (n *Namespace) Route(network, via string) error {
 	}
 	return nil
 }
+
+// RouteBy adds a route to a network, which may be "default4" or "default6", by an interface
+// alone.
+func (n *Namespace) RouteBy(network, link string) error {
+	prefix, err := netip.ParsePrefix(map[string]string{"default4": "0.0.0.0/0", "default6": "::/0"}[network])
+	if err != nil {
+		if prefix, err = netip.ParsePrefix(network); err != nil {
+			return fmt.Errorf("read network %q: %w", network, err)
+		}
+	}
+	_, destination, err := net.ParseCIDR(prefix.Masked().String())
+	if err != nil {
+		return fmt.Errorf("read network %q: %w", network, err)
+	}
+	l, err := n.links.LinkByName(link)
+	if err == nil {
+		err = n.links.RouteReplace(&netlink.Route{Dst: destination, LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK})
+	}
+	if err != nil {
+		return fmt.Errorf("add route to %s by %s in %s: %w", network, link, n.Name, err)
+	}
+	return nil
+}
+
+// Mute makes an interface send to whatever address without asking who has it.
+func (n *Namespace) Mute(link string) error {
+	l, err := n.links.LinkByName(link)
+	if err == nil {
+		err = n.links.LinkSetARPOff(l)
+	}
+	if err != nil {
+		return fmt.Errorf("mute interface %s of %s: %w", link, n.Name, err)
+	}
+	return nil
+}

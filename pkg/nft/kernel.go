@@ -145,13 +145,13 @@ func (k *Kernel) commitEach(ctx context.Context, p *plan.Plan, all iter.Seq[[]st
 			// The kernel has changed the rules, and the answer that says so was lost.
 			k.committed, k.reached = p, 0
 			if worse := finish(ctx, p.Want); worse != nil {
-				return commitError(errors.Join(err, worse), p.Have)
+				return commitError(errors.Join(err, worse), p)
 			}
 			return nil
 		case i == 1:
-			return commitError(errors.Join(err, undo(ctx, first)), p.Have)
+			return commitError(errors.Join(err, undo(ctx, first)), p)
 		default:
-			return commitError(err, p.Have)
+			return commitError(err, p)
 		}
 		first = steps
 		id, i = NextGenID(id), i+1

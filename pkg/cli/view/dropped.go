@@ -28,7 +28,11 @@ func Dropped(w io.Writer, list []report.Dropped, since time.Duration, monitor bo
 func dropped(out io.Writer, indent string, list []report.Dropped) {
 	output.Table(out, func(w io.Writer) {
 		for _, d := range list {
-			output.Printf(w, "%s%s\t%s\tlast %s\t%s\t%s\n", indent, d.Address, packets(d.Packets), notice.Ago(d.Last), d.Text, Sent(d))
+			output.Printf(w, "%s%s\t%s\tlast %s\t%s", indent, d.Address, packets(d.Packets), notice.Ago(d.Last), d.Text)
+			if what := Sent(d); what != "" {
+				output.Printf(w, "\t%s", what)
+			}
+			output.Println(w)
 		}
 	})
 }

@@ -64,7 +64,7 @@ func BenchmarkListener(b *testing.B) {
 		for _, place := range places {
 			for name, source := range map[string]func(int) netip.Addr{
 				"one": func(int) netip.Addr { return netip.MustParseAddr(outside4) },
-				"many": func(i int) netip.Addr {
+				"many": func(int) netip.Addr {
 					n++
 					return netip.AddrFrom4([4]byte{100, byte(n >> 16), byte(n >> 8), byte(n)})
 				},

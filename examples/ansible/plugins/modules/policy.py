@@ -95,7 +95,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 
 # The exit statuses of ringfence.
-DONE, CHANGES, REFUSED, PARTLY = 0, 2, 3, 4
+DONE = 0
+CHANGES = 2
+PARTLY = 4
 
 
 class Ringfence(object):
@@ -205,7 +207,7 @@ def main():
             module.warn(text[len("ringfence: "):])
     result["generation"] = applied.get("generation", 0)
     result["changes"] = applied.get("changes", changes)
-    unused, now, unused = ringfence.run(path, ["status"], [DONE])
+    now = ringfence.run(path, ["status"], [DONE])[1]
     result["pending"] = bool(now.get("pending"))
     module.exit_json(**result)
 
