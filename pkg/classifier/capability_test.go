@@ -81,8 +81,8 @@ func TestLeastPrivilege(t *testing.T) {
 
 // TestCapabilities: what a process lacks is named, and nothing more is needed.
 func TestCapabilities(t *testing.T) {
-	// The library asks once what the kernel can do, and must not ask where it would
-	// be told nothing.
+	// The library asks once what the kernel can do, and must not ask where it would get
+	// no answer.
 	loaded(t, signaturetest.Few())
 	if err := with(t, classifier.Probe, unix.CAP_NET_ADMIN, unix.CAP_BPF, unix.CAP_PERFMON); err != nil {
 		t.Error(err)
@@ -145,8 +145,8 @@ func TestUserNamespace(t *testing.T) {
 	}
 }
 
-// TestHitsArePrivate: a process without CAP_SYS_ADMIN sees the filters, and is told
-// why not the hits.
+// TestHitsArePrivate: a process without CAP_SYS_ADMIN sees the filters, and gets an error
+// for the hits that says why.
 func TestHitsArePrivate(t *testing.T) {
 	l := loaded(t, signaturetest.Few())
 	h := host(t, "eth0")

@@ -114,7 +114,7 @@ func TestUndo(t *testing.T) {
 		c, err = classifier.Begin(second, []string{"eth0", "eth1"})
 		return err
 	})
-	// Whoever looks now, after a crash for example, sees that something is left.
+	// The next look, after a crash for example, shows that something is left.
 	wantObserved(t, h, ruleset.Classifier{"eth0": first.Name() + " " + second.Name(), "eth1": second.Name()})
 	labtest.In(t, h, c.Undo)
 	if got := tc(t, h, "eth0"); got != shown {
@@ -147,8 +147,8 @@ func TestUndo(t *testing.T) {
 	}
 }
 
-// TestHitsOfTwoInterfaces: what one program has counted counts once, wherever it
-// stands.
+// TestHitsOfTwoInterfaces: what one program has counted counts once, however many
+// interfaces it is attached to.
 func TestHitsOfTwoInterfaces(t *testing.T) {
 	l := loaded(t, signaturetest.Few())
 	h := host(t, "eth0", "eth1")
@@ -161,8 +161,8 @@ func TestHitsOfTwoInterfaces(t *testing.T) {
 	}
 }
 
-// TestForeignFilter: what others have put there stays, and what stands in
-// ringfence's place stops it before anything has changed.
+// TestForeignFilter: filters of other programs stay, and one in ringfence's place is an
+// error before anything has changed.
 func TestForeignFilter(t *testing.T) {
 	l := loaded(t, signaturetest.Few())
 	for _, place := range []string{"5", "6"} {
@@ -184,8 +184,8 @@ func TestForeignFilter(t *testing.T) {
 	}
 }
 
-// TestForeignPreference: a preference can be taken without anybody standing in
-// ringfence's very place.
+// TestForeignPreference: another filter may have the preference without being in
+// ringfence's place.
 func TestForeignPreference(t *testing.T) {
 	l := loaded(t, signaturetest.Few())
 	h := host(t, "eth0")
@@ -204,8 +204,8 @@ func TestForeignPreference(t *testing.T) {
 	}
 }
 
-// TestWhoIsNoObstacle: what others put beside a filter that stands, or where no
-// packet comes by itself, does not count as standing in ringfence's place.
+// TestWhoIsNoObstacle: a filter that others put beside one that is attached, or where no
+// packet comes by itself, is not in ringfence's place.
 func TestWhoIsNoObstacle(t *testing.T) {
 	l := loaded(t, signaturetest.Few())
 	h := host(t, "eth0", "eth1", "eth2")

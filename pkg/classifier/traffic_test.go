@@ -251,8 +251,8 @@ func TestNoPacketSlipsThroughASwap(t *testing.T) {
 	}
 }
 
-// TestRequiredUserAgent: rules can tell requests with an allowed User-Agent from
-// others, and both from what is no request.
+// TestRequiredUserAgent: rules can distinguish requests with an allowed User-Agent, other
+// requests, and what is no request.
 func TestRequiredUserAgent(t *testing.T) {
 	l := loaded(t, signaturetest.Few(), "Yealink")
 	pbx, outside := pair(t)

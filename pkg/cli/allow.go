@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/flag"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/report"
@@ -40,7 +41,7 @@ Exit status: 0 done, 1 error and nothing was changed.`,
 			return runAllow(c.Context(), a, addr, lasts)
 		},
 	}
-	c.Flags().Var(newLasting(&lasts, defaultAllowance), "for", "for how long, such as 30m, 2h or 7d")
+	c.Flags().Var(flag.NewDuration(&lasts, defaultAllowance), "for", "for how long, such as 30m, 2h or 7d")
 	return c
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
-// besieged is a site with a fence, and a policy file that would change it.
+// besieged is a site with a fence, and with a policy file that would change it.
 type besieged struct {
 	*site
 	before, wanted string
@@ -46,7 +46,7 @@ func (b *besieged) back(t *testing.T) {
 // wanted, as its exit status says.
 func (b *besieged) stands(t *testing.T, what string, o outcome) {
 	t.Helper()
-	fenceTells(t, what, o, dump(t, b.host), b.before, b.wanted)
+	statusAgrees(t, what, o, dump(t, b.host), b.before, b.wanted)
 }
 
 // TestStrangeFolders: who may write into ringfence's folders puts links, pipes and
@@ -215,7 +215,7 @@ func TestFewResources(t *testing.T) {
 		if o.status == 0 && strings.Contains(o.stderr, "the fence works without it") {
 			now = b.wanted // the rules of a fence without classifier are others
 		}
-		fenceTells(t, what, o, now, b.before, b.wanted)
+		statusAgrees(t, what, o, now, b.before, b.wanted)
 		b.back(t)
 		tried++
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/flag"
 	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -49,7 +50,7 @@ Exit status: 0 done, 1 error, 3 refused (in both nothing was changed).`,
 			return runBan(c.Context(), a, addr, o)
 		},
 	}
-	c.Flags().Var(newLasting(&o.lasts, defaultBan), "for", "for how long, such as 30m, 2h or 7d")
+	c.Flags().Var(flag.NewDuration(&o.lasts, defaultBan), "for", "for how long, such as 30m, 2h or 7d")
 	c.Flags().BoolVar(&o.allowProtected, "allow-protected", false, "ban even an address that is allowed or that this host needs")
 	return c
 }

@@ -15,6 +15,7 @@ import (
 // new interfaces are watched, another policy is another program, and after down
 // nothing is left of it, while what others have there stays.
 func TestClassifierIsKept(t *testing.T) {
+	t.Parallel()
 	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
 	labtest.Link(t, lab.End{Host: h, Interface: "eth0", Addresses: []string{"192.0.2.1/24"}}, lab.End{Host: other, Interface: "eth0"})
 	labtest.Run(t, h, "tc", "qdisc", "add", "dev", "lo", "clsact")
@@ -85,10 +86,10 @@ func TestClassifierIsKept(t *testing.T) {
 	}
 }
 
-// TestForeignFilter: another program's filter in ringfence's place is not
-// overwritten; the fence stands without the classifier, unless the policy needs
-// it.
+// TestForeignFilter: another program's filter in ringfence's place is not overwritten;
+// the fence works without the classifier, unless the policy needs it.
 func TestForeignFilter(t *testing.T) {
+	t.Parallel()
 	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
 	labtest.Link(t, lab.End{Host: h, Interface: "eth0"}, lab.End{Host: other, Interface: "eth0"})
 	labtest.Run(t, h, "tc", "qdisc", "add", "dev", "eth0", "clsact")
@@ -134,6 +135,7 @@ func TestForeignFilter(t *testing.T) {
 // every interface that is fenced, also if it does not lead to a default route;
 // where they may not, only on those that lead outside.
 func TestWatchedInterfaces(t *testing.T) {
+	t.Parallel()
 	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
 	labtest.Link(t, lab.End{Host: h, Interface: "eth0", Addresses: []string{"192.0.2.1/24"}}, lab.End{Host: other, Interface: "eth0"})
 	labtest.Run(t, h, "ip", "route", "add", "default", "via", "192.0.2.2")
@@ -161,8 +163,8 @@ func TestWatchedInterfaces(t *testing.T) {
 	}
 }
 
-// TestWithoutCapabilities: with CAP_NET_ADMIN alone the fence stands, and status
-// says why nobody is recognised; what cannot do without the engine is refused.
+// TestWithoutCapabilities: with CAP_NET_ADMIN alone there is a fence, and status says why
+// no scanner is recognised; a policy that needs the classifier is refused.
 func TestWithoutCapabilities(t *testing.T) {
 	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
 	labtest.Link(t, lab.End{Host: h, Interface: "eth0"}, lab.End{Host: other, Interface: "eth0"})
@@ -198,8 +200,8 @@ func TestWithoutCapabilities(t *testing.T) {
 	if o := limited("diff"); o.status != 0 || s.ruleset(t) != before {
 		t.Errorf("diff: exit status %d\n%s%s", o.status, o.stdout, o.stderr)
 	}
-	// Once it is gone, and cannot be put back, nobody passes whose User-Agent nobody
-	// reads.
+	// Once it is gone, and cannot be put back, no packet passes whose User-Agent was not
+	// read.
 	labtest.Run(t, h, "tc", "qdisc", "del", "dev", "eth0", "clsact")
 	if o := limited("refresh"); o.status != 4 || !strings.Contains(o.stderr, "unknown phones are dropped, because the classifier does not read their User-Agent") ||
 		!strings.Contains(o.stderr, "alarm: eth0: no User-Agent is read there any more") {
@@ -235,7 +237,7 @@ func TestWithoutCapabilities(t *testing.T) {
 	if v := s.recognised(t); !strings.Contains(v.Why, "signatures on br0, eth0, eth1, far, port") {
 		t.Errorf("a limited refresh leaves %s", v.Why)
 	}
-	// A rollback is not said to be in force while another generation's signatures
+	// A rollback is not said to be in force while the signatures of another generation
 	// ban.
 	s.write(t, openPolicy)
 	s.must(t, 0, "apply")
@@ -254,10 +256,10 @@ func TestWithoutCapabilities(t *testing.T) {
 	}
 }
 
-// TestUpWithoutItsPolicy: rules whose policy this version cannot read go on with
-// the classifier that stands; without one, nobody passes whose User-Agent nobody
-// reads.
+// TestUpWithoutItsPolicy: rules whose policy this version cannot read keep the classifier
+// that is attached; without one, no packet passes whose User-Agent was not read.
 func TestUpWithoutItsPolicy(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
 	s := newSite(t, h, strings.Replace(openPolicy, "action: accept", "action: accept, require_user_agent: [Yealink]", 1))

@@ -174,7 +174,7 @@ func confirmHangUp(t *testing.T) {
 		}
 		deadline, pending := s.deadline(t)
 		labtest.Must(t, master.Close())
-		cmd.Wait() // its status tells nothing
+		cmd.Wait() // its status does not matter
 		labtest.Until(t, "the change is undone", func() bool {
 			_, still := s.deadline(t)
 			return !still && s.with(t, "203.0.113.0/24")

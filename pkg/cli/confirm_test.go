@@ -221,6 +221,7 @@ func TestConfirmElsewhere(t *testing.T) {
 
 // TestConfirmCounts: what passes while it asks is counted, over each back end.
 func TestConfirmCounts(t *testing.T) {
+	t.Parallel()
 	eachBackend(t, func(t *testing.T) {
 		pbx, outside := newPair(t)
 		s := newSite(t, pbx, linksPolicy+"interfaces: [eth0]\n")

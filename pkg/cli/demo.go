@@ -34,7 +34,8 @@ func demoCommand(a *app) *cobra.Command {
 only NAPTR and SRV records name, a scanner, a PBX, and a phone behind a router
 that translates. It sends calls and scans by UDP and TCP, IPv4 and IPv6, without
 a fence and with one, moves the registrar to another address, makes a mistake,
-and rolls back. It needs root. The network of this machine, its firewall and the
+and rolls back. Then a phone on the road registers, and somebody guesses
+passwords. It needs root. The network of this machine, its firewall and the
 policy of this host are not touched, and nothing is left behind.
 
 Exit status: 0 everything was as it should be, 1 otherwise; also 1 if the
@@ -84,11 +85,12 @@ func runDemo(ctx context.Context, a *app, chosen string, without bool) (err erro
 
 func demoOptions(a *app, chosen string, without bool) demo.Options {
 	machine := fence.System(a.log, nil)
+	kernel := machine.Backend(policy.Backend(cmp.Or(chosen, string(policy.BackendAuto))))
 	o := demo.Options{
 		Backend: chosen, WithoutClassifier: without, Out: a.stdout, Progress: a.progress, Run: runOnHost,
 		Good: func(text string) string { return output.Paint(output.Green, text) },
 		Bad:  func(text string) string { return output.Paint(output.Yellow, text) }, Wrong: view.Alarm,
-		Counters: machine.Backend(policy.Backend(cmp.Or(chosen, string(policy.BackendAuto)))), Classifier: machine.Classifier,
+		Registers: !kernel.Describe().Unanswered, Counters: kernel, Classifier: machine.Classifier,
 	}
 	if a.json() {
 		o.Out = io.Discard

@@ -123,7 +123,7 @@ func TestDemoWithoutClassifier(t *testing.T) {
 	}
 }
 
-// TestDemoOverIPTables: the same story over the other back ends, with nothing left
+// TestDemoOverIPTables: the demo runs over the other back ends, and leaves nothing
 // behind.
 func TestDemoOverIPTables(t *testing.T) {
 	t.Parallel()

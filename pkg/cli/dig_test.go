@@ -138,6 +138,7 @@ type resolvedNode struct {
 // is asked here, hears the same records with the same TTLs, and finds the same
 // addresses.
 func TestResolveAgreesWithDig(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	zones := map[string]string{}
 	for name, records := range shapes {

@@ -39,7 +39,7 @@ edge2.net.example. 60 IN A 203.0.113.8
 	return b.String(), addresses
 }
 
-// patient is a site whose name server can be made ill.
+// patient is a site whose name server can be made to fail.
 type patient struct {
 	*site
 	names  *labtest.Switch
@@ -149,8 +149,9 @@ func (p *patient) intact(t *testing.T, after string) {
 	}
 }
 
-// TestNoWayToTCP: the answer does not fit into UDP, and nobody listens by TCP.
+// TestNoWayToTCP: the answer does not fit into UDP, and the server does not listen on TCP.
 func TestNoWayToTCP(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t, "127.0.0.1", "127.0.0.2")
 	names, err := p.host.ServeNamesByUDP("127.0.0.2:53", labtest.Truncated(nil))
 	labtest.Must(t, err)
@@ -167,6 +168,7 @@ func TestNoWayToTCP(t *testing.T) {
 
 // TestNoResolverAtBoot: the name server comes up after the host.
 func TestNoResolverAtBoot(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t, "127.0.0.2")
 	p.must(t, 0, "apply")
 	rounds := labtest.Count(2, 200)
@@ -188,6 +190,7 @@ func TestNoResolverAtBoot(t *testing.T) {
 
 // TestOneOfTwoServersLies, and is asked first: the other one is asked at once.
 func TestOneOfTwoServersLies(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t, "127.0.0.1", "127.0.0.2")
 	p.serve(t, "127.0.0.2", p.honest)
 	p.must(t, 0, "apply")
@@ -219,6 +222,7 @@ func TestOneOfTwoServersLies(t *testing.T) {
 // TestMoreAddressesThanAnybodyNeeds are taken when somebody says so, once, and
 // from then on.
 func TestMoreAddressesThanAnybodyNeeds(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t, "127.0.0.1")
 	p.must(t, 0, "apply")
 	p.names.To(labtest.Only(dns.TypeA, labtest.Many(100))(p.honest))
@@ -242,6 +246,7 @@ func TestMoreAddressesThanAnybodyNeeds(t *testing.T) {
 
 // TestAlarmsComeFirst in what status prints.
 func TestAlarmsComeFirst(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t, "127.0.0.1")
 	p.must(t, 0, "apply")
 	p.names.To(labtest.Only(dns.TypeAAAA, labtest.Bogons)(p.honest))
@@ -272,6 +277,7 @@ func TestAlarmsComeFirst(t *testing.T) {
 // TestStaleAddresses: nobody has heard anything for longer than the policy
 // allows, and all is still there.
 func TestStaleAddresses(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t, "127.0.0.1")
 	p.must(t, 0, "apply")
 	p.earlier(t, 169*time.Hour)
@@ -294,6 +300,7 @@ func TestStaleAddresses(t *testing.T) {
 // TestAMoveWithoutASecondWayToAsk: the provider has moved, and the only name
 // server answers by UDP only. The next refresh is the second answer.
 func TestAMoveWithoutASecondWayToAsk(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	zone, err := lab.NewZone("sip.acme.example. 60 IN A 203.0.113.1")
 	labtest.Must(t, err)
@@ -324,6 +331,7 @@ func TestAMoveWithoutASecondWayToAsk(t *testing.T) {
 // TestBanOfARegistrar: an address that a name stands for and that bans.addresses lists is
 // allowed, and apply and bans say so.
 func TestBanOfARegistrar(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t, "127.0.0.1")
 	p.must(t, 0, "apply")
 	policy := strings.Replace(patientPolicy, "SERVERS", "127.0.0.1", 1)

@@ -14,7 +14,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
-// dnsFault is a bad day of a name server.
+// dnsFault is a way in which a name server fails.
 type dnsFault struct {
 	name   string
 	fault  labtest.Fault
@@ -64,9 +64,9 @@ var dnsFaults = []dnsFault{
 	{name: "half an answer", fault: labtest.Half, status: 4, failure: "127.0.0.1:53: "},
 }
 
-// TestDNSFaults plays each bad day for some refreshes: no good address goes, no
-// bad one comes, the user hears what is wrong, and when the day is over nothing
-// is.
+// TestDNSFaults runs some refreshes under each fault: no good address is removed, no bad
+// one is added, the user reads what is wrong, and after the fault nothing is wrong any
+// more.
 func TestDNSFaults(t *testing.T) {
 	var refreshes atomic.Int64
 	t.Cleanup(func() {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/flag"
 	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/policy"
@@ -37,7 +38,7 @@ The packets are those that the kernel has counted. Sources can be forged.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runDropped(c.Context(), a, since) },
 	}
-	c.Flags().Var(newLasting(&since, defaultSince), "since", "leave out who came last before that, such as 30m, 1h or 7d")
+	c.Flags().Var(flag.NewDuration(&since, defaultSince), "since", "leave out who came last before that, such as 30m, 1h or 7d")
 	return c
 }
 

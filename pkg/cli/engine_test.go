@@ -125,7 +125,7 @@ func testScannersAreBanned(t *testing.T) {
 	if n := len(s.banned(t)); n != 3 {
 		t.Errorf("%d are banned, want the 3 scanners: %q", n, s.banned(t))
 	}
-	// Whoever is banned is, whatever it sends now.
+	// A banned address stays banned, whatever it sends now.
 	ask(t, scanner, scanner4, pbx4, "OPTIONS", "Yealink SIP-T46S 66.86.0.15")
 	until(t, "the ban counts", func() bool { return s.recognised(t).Counters["dropped_banned"] > 0 })
 	s.must(t, 0, "unban", scanner4)
@@ -192,6 +192,7 @@ func testScannersByAForwardedPort(t *testing.T) {
 func TestNobodyIsBannedThatIsNoSender(t *testing.T) { eachBackend(t, testNobodyIsBannedThatIsNoSender) }
 
 func testNobodyIsBannedThatIsNoSender(t *testing.T) {
+	t.Parallel()
 	t.Helper()
 	h, neighbour := labtest.Host(t, "pbx"), labtest.Host(t, "neighbour")
 	labtest.Link(t,
@@ -211,6 +212,7 @@ func testNobodyIsBannedThatIsNoSender(t *testing.T) {
 func TestRequiredUserAgent(t *testing.T) { eachBackend(t, testRequiredUserAgent) }
 
 func testRequiredUserAgent(t *testing.T) {
+	t.Parallel()
 	t.Helper()
 	w := newWorld(t)
 	e := listen(t, w.pbx, 5060, pbx4)

@@ -117,7 +117,7 @@ func untilListens(t *testing.T, r *service) {
 	})
 }
 
-// TestEventsWithLeastRights: a user with only the capabilities of the service's unit is told
+// TestEventsWithLeastRights: a user with only the capabilities of the service's unit learns
 // what was dropped, and keeps it in a file that others may not read.
 func TestEventsWithLeastRights(t *testing.T) {
 	t.Parallel()

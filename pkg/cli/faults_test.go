@@ -170,8 +170,8 @@ func TestWithoutNFTables(t *testing.T) {
 }
 
 // withoutNFTables is ringfence where the kernel refuses netfilter sockets, as a
-// kernel without nfnetlink does. A filter of the kernel's own (seccomp) plays
-// the old kernel.
+// kernel without nfnetlink does. A filter of the kernel's own (seccomp) takes
+// the place of the old kernel.
 func withoutNFTables() int {
 	runtime.LockOSThread()
 	const (

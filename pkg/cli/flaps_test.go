@@ -12,7 +12,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
-// flapper changes the links of a host as a bad day does.
+// flapper changes the links of a host at random.
 type flapper struct {
 	host *lab.Namespace
 	r    *rand.Rand

@@ -18,7 +18,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
-// forge sends packets that no honest stack sends. It gets the stranger's own
+// forge sends packets that no ordinary network stack sends. It gets the stranger's own
 // addresses and names each packet on its first line of payload, so that the
 // test can say which one got through.
 const forge = `
@@ -106,7 +106,7 @@ print(len(sent))
 out(IP(src=me4, dst=pbx4) / UDP(sport=5060, dport=9) / Raw("end"))
 `
 
-// rawEar counts, per protocol, what reaches the host at all: raw sockets get
+// rawEar counts, by protocol, what reaches the host at all: raw sockets get
 // every packet that is delivered, whatever its port.
 type rawEar struct {
 	mu      sync.Mutex
@@ -226,7 +226,7 @@ func (e *rawEar) read(s namedSocket) {
 	}
 }
 
-// TestForgedAndOddPackets sends what goes round many fences: nothing of it may
+// TestForgedAndOddPackets sends packets that get past many firewalls: none of them may
 // reach a socket. The phones on the LAN, whose addresses are forged, and
 // everything on other ports are not touched.
 func TestForgedAndOddPackets(t *testing.T) { eachBackend(t, testForgedAndOddPackets) }
@@ -293,6 +293,7 @@ func testForgedAndOddPackets(t *testing.T) {
 func TestTwoInterfacesInOneNetwork(t *testing.T) { eachBackend(t, testTwoInterfacesInOneNetwork) }
 
 func testTwoInterfacesInOneNetwork(t *testing.T) {
+	t.Parallel()
 	t.Helper()
 	pbx := labtest.Host(t, "pbx")
 	for _, setting := range []string{"all", "default"} {

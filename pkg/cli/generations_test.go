@@ -289,6 +289,7 @@ func built(t testing.TB) string {
 // policy file, and brings the addresses that were last known for its names, not
 // those of the day when its generation was made.
 func TestRollbackKnowsWhatWasLearned(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	zone, err := lab.NewZone(walkZone())
 	labtest.Must(t, err)

@@ -44,26 +44,30 @@ func TestGuessersBesideFail2ban(t *testing.T) {
 	beside := labtest.StartKamailio(t, other, "udp:"+beside4+":5060", "tcp:"+beside4+":5060")
 	fail2ban(t, other, beside.Log)
 	last := time.Duration(labtest.Count(5, 60)) * time.Second
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	var all sync.WaitGroup
 	sources := make([]string, len(guessings))
 	for i, g := range guessings {
 		h, source, _ := r.stranger(t, i+2)
 		sources[i] = source
 		for _, victim := range []string{pbx4, beside4} {
-			guess(t, &all, h, strings.ReplaceAll(g.command, "HOST", victim), last)
+			guess(ctx, t, &all, h, strings.ReplaceAll(g.command, "HOST", victim))
 		}
 	}
 	p := r.phone(t, "udp", homeInside+":5070", "honest")
 	isAccepted(t, p)
+	for i, g := range guessings {
+		until(t, g.name+" reaches the PBX that has no fence", func() bool { return beside.Requests(sources[i], "") > 0 })
+	}
+	<-time.After(last) // in which they get as far as they can
+	stop()
 	all.Wait()
 	for i, g := range guessings {
 		fenced, open := r.kamailio.Requests(sources[i], ""), beside.Requests(sources[i], "")
 		t.Logf("%-24s in %s: %4d requests reach the PBX behind the fence, %5d that with fail2ban", g.name, last, fenced, open)
 		if fenced > g.most {
 			t.Errorf("%s: %d requests reach the PBX, want at most %d", g.name, fenced, g.most)
-		}
-		if open == 0 {
-			t.Errorf("%s does not reach a PBX without a fence: this is no test", g.name)
 		}
 		for _, method := range []string{"INVITE", "OPTIONS"} {
 			if n := r.kamailio.Requests(sources[i], method); n != 0 {
@@ -74,11 +78,9 @@ func TestGuessersBesideFail2ban(t *testing.T) {
 	getsThrough(t, p, true)
 }
 
-// guess runs a guesser for a time.
-func guess(t *testing.T, all *sync.WaitGroup, h *lab.Namespace, command string, last time.Duration) {
+// guess runs a guesser until the context ends.
+func guess(ctx context.Context, t *testing.T, all *sync.WaitGroup, h *lab.Namespace, command string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), last)
-	t.Cleanup(cancel)
 	args := strings.Fields(command)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.WaitDelay = t.TempDir(), time.Second

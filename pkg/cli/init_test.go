@@ -37,6 +37,7 @@ func resolvable(t *testing.T, h *lab.Namespace) {
 // TestInitExposed: where a SIP server listens on a public address and no network of phones
 // is connected, the draft drops nothing although it has a provider, and says why.
 func TestInitExposed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	e := listen(t, w.pbx, 5060, pbx4)
 	s := newSite(t, w.pbx, "")
@@ -70,6 +71,7 @@ func TestInitExposed(t *testing.T) {
 // TestInit drafts a policy on real hosts; each passes check and is accepted by
 // apply as it is, and the second init refuses to overwrite it.
 func TestInit(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		host func(t *testing.T) *lab.Namespace

@@ -50,7 +50,7 @@ func finished(t *testing.T, cmd *exec.Cmd, what string) {
 		t.Errorf("%s: it hangs", what)
 		cmd.Process.Signal(unix.SIGQUIT)
 	})
-	cmd.Wait() // its status tells
+	cmd.Wait() // its status is part of the outcome
 	hangs.Stop()
 }
 
@@ -94,7 +94,7 @@ type injection struct {
 
 // TestNeverAFalseDone lets each netlink message of a change fail with each error that
 // kernels give, when it is sent and when it is answered: the fence is as it was or as it
-// should be, and the exit status tells which. The next run works.
+// should be, and the exit status says which. The next run works.
 func TestNeverAFalseDone(t *testing.T) {
 	eachBackend(t, func(t *testing.T) {
 		t.Parallel()
@@ -144,7 +144,7 @@ func neverAFalseDone(t *testing.T, in injection) {
 			s.write(t, policies[to])
 			o, failed := s.injected(t, in.calls, in.of(s), nth, errno, "apply")
 			what := fmt.Sprintf("apply, call %d fails with %s", nth, unix.ErrnoName(errno))
-			fenceTells(t, what, o, s.whole(t), fences[now], fences[to])
+			statusAgrees(t, what, o, s.whole(t), fences[now], fences[to])
 			s.must(t, 0, "apply")
 			if diff := cmp.Diff(fences[to], s.whole(t)); diff != "" {
 				t.Errorf("%s: after the next one the fence is another: %s", what, diff)
@@ -193,7 +193,7 @@ func TestNeverAFalseDoneOfOthers(t *testing.T) {
 				move.prepare()
 				o, failed := s.injected(t, netlinkCalls, labtest.SystemCall.IsNetlink, nth, errno, move.command)
 				what := fmt.Sprintf("%s, call %d fails with %s", move.command, nth, unix.ErrnoName(errno))
-				fenceTells(t, what, o, dump(t, s.host), move.before, move.wanted)
+				statusAgrees(t, what, o, dump(t, s.host), move.before, move.wanted)
 				if o.status == 1 {
 					s.must(t, 0, move.command)
 				}
@@ -210,9 +210,9 @@ func TestNeverAFalseDoneOfOthers(t *testing.T) {
 	labtest.Report(t, "P12", "each netlink message of down, up, refresh, rollback failing, nftables", runs, "0 neither as before nor as desired, 0 false statuses")
 }
 
-// fenceTells checks that a command's exit status tells which fence there is: that of
+// statusAgrees checks that a command's exit status says which fence there is: that of
 // before, or that which is wanted.
-func fenceTells(t *testing.T, what string, o outcome, now, before, wanted string) {
+func statusAgrees(t *testing.T, what string, o outcome, now, before, wanted string) {
 	t.Helper()
 	want := before
 	if o.status == 0 || o.status == 4 {

@@ -264,6 +264,7 @@ func (in input) served(t *testing.T, s *site, outside *lab.Namespace) {
 // way they are replaced: a name server is protected from bans as soon as it is named
 // there, and a name of the hosts file has its address.
 func TestResolverInputs(t *testing.T) {
+	t.Parallel()
 	pbx, _ := newPair(t)
 	s := newSite(t, pbx, "version: 1\ntrusted: {hosts: [office.example.org]}\n")
 	// The service sees an /etc of its own.
@@ -323,6 +324,7 @@ func TestResolverInputs(t *testing.T) {
 // TestStateIsLost: a fence in the kernel that no generation says anything about is not
 // called well, with the service and without.
 func TestStateIsLost(t *testing.T) {
+	t.Parallel()
 	pbx, _ := newPair(t)
 	s := newSite(t, pbx, linksPolicy)
 	s.must(t, 0, "apply")

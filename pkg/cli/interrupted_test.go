@@ -57,6 +57,7 @@ func TestKilledWhileDown(t *testing.T) {
 // TestKilledBesideClassifier: what recognises scanners goes with the fence, also if
 // the run that took it down was killed between the two, or the run that put it up.
 func TestKilledBesideClassifier(t *testing.T) {
+	t.Parallel()
 	for _, phase := range []journal.Phase{journal.Going, journal.Coming} {
 		h := labtest.Host(t, "pbx")
 		labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
@@ -77,6 +78,7 @@ func TestKilledBesideClassifier(t *testing.T) {
 // TestFirstApplyKilled: the first generation of all gets its number by the next
 // refresh if the kernel has its rules, and leaves nothing behind if it has not.
 func TestFirstApplyKilled(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
 	s := newSite(t, h, openPolicy)
@@ -107,6 +109,7 @@ func TestFirstApplyKilled(t *testing.T) {
 // TestKilledAndChanged: an apply that was killed after its commit is recognised
 // although another program has changed something since.
 func TestKilledAndChanged(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
 	s.write(t, strings.Replace(staticPolicy, "203.0.113.0/24", "198.51.100.0/24, 192.0.2.0/24", 1))
@@ -163,6 +166,7 @@ func TestFullDiskKeepsNobodyOut(t *testing.T) {
 // TestStandardOutputGone: what is in force is not called an error because nobody
 // could read of it.
 func TestStandardOutputGone(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	labtest.Must(t, err)
@@ -172,7 +176,7 @@ func TestStandardOutputGone(t *testing.T) {
 		var errs strings.Builder
 		cmd.Stdout, cmd.Stderr = full, &errs
 		labtest.Must(t, s.host.Start(cmd))
-		cmd.Wait() // its status tells
+		cmd.Wait() // its status is part of the outcome
 		return outcome{stderr: errs.String(), status: cmd.ProcessState.ExitCode()}
 	}
 	for _, command := range []string{"apply", "down", "up"} {
@@ -184,6 +188,7 @@ func TestStandardOutputGone(t *testing.T) {
 // TestPolicyFromStandardInput: a policy that was never a file does not stop a
 // rollback.
 func TestPolicyFromStandardInput(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	for _, text := range []string{staticPolicy, otherPolicy} {
 		cmd := s.command(t, "--policy", "/dev/stdin", "apply")
@@ -203,6 +208,7 @@ func TestPolicyFromStandardInput(t *testing.T) {
 
 // TestOnceIsEnough: a command that waits for a pipe is interrupted by the first signal.
 func TestOnceIsEnough(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), "")
 	labtest.Must(t, os.Remove(s.policyFile()))
 	labtest.Must(t, unix.Mkfifo(s.policyFile(), 0o600))

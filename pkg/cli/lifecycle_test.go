@@ -105,7 +105,7 @@ func TestLifecycle(t *testing.T) {
 		}
 	}
 
-	// The second time there is nothing to do, and the kernel is not told to.
+	// The second time there is nothing to do, and no message goes to the kernel.
 	g = generation(t, h)
 	for _, command := range [][]string{{"apply"}, {"refresh"}, {"diff"}, {"diff", "--full"}, {"diff", "--offline"}, {"up"}} {
 		if r := s.plan(t, 0, command...); r.Changed || len(r.Changes) != 0 || r.Generation != 1 {
@@ -169,6 +169,7 @@ func TestLifecycle(t *testing.T) {
 
 // TestForeignTablesThroughDown: taking down leaves other tables alone too.
 func TestForeignTablesThroughDown(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	labtest.Rules(t, h, otherTables)
 	labtest.Run(t, h, "iptables-nft", "-A", "INPUT", "-j", "ACCEPT")
@@ -185,6 +186,7 @@ func TestForeignTablesThroughDown(t *testing.T) {
 // TestAddressesMove: a registrar that moves comes in at the next refresh, and
 // its old address stays for the time of hold.
 func TestAddressesMove(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	server := named(t, w.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": zoneNet})
 	hold := newSite(t, w.pbx, pbxPolicy)
@@ -211,6 +213,7 @@ func TestAddressesMove(t *testing.T) {
 // TestGenerations: a generation is a policy; what brings the kernel back to it
 // makes none.
 func TestGenerations(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	apply := func(want int) {
 		t.Helper()
@@ -253,6 +256,7 @@ func TestGenerations(t *testing.T) {
 // TestDamagedState: what cannot be read is named and kept, and nothing that
 // worked stops working.
 func TestDamagedState(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	named(t, w.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": zoneNet})
 	s := newSite(t, w.pbx, pbxPolicy)
@@ -335,6 +339,7 @@ func TestDamagedState(t *testing.T) {
 }
 
 func TestStatusAsJSON(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	named(t, w.provider, nameServer, map[string]string{"acme.example": zoneAcme, "net.example": zoneNet})
 	s := newSite(t, w.pbx, pbxPolicy)

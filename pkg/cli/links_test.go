@@ -37,6 +37,7 @@ func passes(t *testing.T, pbx, outside *lab.Namespace, from, provider, to string
 // TestChildren: a macvlan on a listed interface is fenced with it, also if it comes when
 // the fence stands, as soon as somebody looks.
 func TestChildren(t *testing.T) {
+	t.Parallel()
 	pbx, outside := newPair(t)
 	s := newSite(t, pbx, linksPolicy+"interfaces: [eth0]\n")
 	s.must(t, 0, "apply")
@@ -60,6 +61,7 @@ func TestChildren(t *testing.T) {
 // TestTrustedInterfaces: what comes in by a trusted interface passes, whatever its
 // address, also one that is banned for good; the same addresses by another do not.
 func TestTrustedInterfaces(t *testing.T) {
+	t.Parallel()
 	pbx, outside := newPair(t)
 	labtest.Link(t,
 		lab.End{Host: pbx, Interface: "lan0", Addresses: []string{"192.168.7.1/24", "2001:db8:7::1/64"}},

@@ -147,6 +147,7 @@ func fromList(t *testing.T, s *site) string {
 // TestList: what a provider publishes is allowed, and what happens to the list changes as
 // little as what happens to names.
 func TestList(t *testing.T) {
+	t.Parallel()
 	s, p := newSubscriber(t)
 	want := func(addresses string) {
 		t.Helper()
@@ -263,6 +264,7 @@ func otherBoot(t *testing.T, s *site) {
 
 // TestListAtBoot: up uses what was known last and asks nobody.
 func TestListAtBoot(t *testing.T) {
+	t.Parallel()
 	s, p := newSubscriber(t)
 	p.set("198.51.100.1")
 	s.must(t, 0, "apply", "--yes")
@@ -286,6 +288,7 @@ func TestListAtBoot(t *testing.T) {
 
 // TestListInTime: the daemon fetches a list that is due.
 func TestListInTime(t *testing.T) {
+	t.Parallel()
 	s, p := newSubscriber(t)
 	p.say(http.StatusServiceUnavailable, "")
 	s.must(t, 4, "apply", "--yes")

@@ -111,6 +111,7 @@ func testCutLive(t *testing.T) {
 // TestCutLiveOpened: what this host has opened itself counts unless answers pass anyway,
 // also where only a router in between knows of it.
 func TestCutLiveOpened(t *testing.T) {
+	t.Parallel()
 	pbx, outside := newPair(t)
 	labtest.Rules(t, pbx, "table inet filter { chain input { type filter hook input priority 0; ct state established counter; }; }")
 	answered(t, outside, pbx, "203.0.113.1", "203.0.113.66")
@@ -125,6 +126,7 @@ func TestCutLiveOpened(t *testing.T) {
 // TestCutInsideNeighbours: on a host that does not forward, a network inside is cut off if
 // anybody is there; and when its phones get other addresses later, that is an alarm.
 func TestCutInsideNeighbours(t *testing.T) {
+	t.Parallel()
 	pbx, _ := newPair(t)
 	lan := labtest.Host(t, "lan")
 	labtest.Link(t,

@@ -143,7 +143,7 @@ func (s *site) stopped(t *testing.T, signal os.Signal, after time.Duration, args
 	labtest.Must(t, s.host.Start(cmd))
 	timer := time.AfterFunc(after, func() { cmd.Process.Signal(signal) })
 	defer timer.Stop()
-	cmd.Wait() // its status tells
+	cmd.Wait() // its status is part of the outcome
 	return outcome{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
 }
 

@@ -28,6 +28,7 @@ func value(metrics, name string) string {
 func TestMetrics(t *testing.T) { eachBackend(t, testMetrics) }
 
 func testMetrics(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	stranger, stranger4, _ := w.stranger(t, 1)
 	pbx := listen(t, w.pbx, 5060, pbx4)
@@ -98,6 +99,7 @@ func scrape(t *testing.T, h *lab.Namespace, address string) (text string) {
 // TestRunMetrics: the service serves what the command prints, follows what happens, and
 // ends as it does without; an address that it cannot have is an error at once.
 func TestRunMetrics(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "ip", "link", "set", "lo", "up")
 	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
@@ -127,6 +129,7 @@ func TestRunMetrics(t *testing.T) {
 
 // TestMetricsError: there are either all metrics or an error, and nothing between.
 func TestMetricsError(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
 	if o := s.run(t, "metrics", "-o", "json"); o.status != 1 || !strings.Contains(o.stdout, `"error": "metrics has no JSON`) {

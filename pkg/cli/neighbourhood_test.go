@@ -11,6 +11,7 @@ import (
 // TestRedial: a link that goes and returns under another number is fenced and read at
 // once, while the service runs.
 func TestRedial(t *testing.T) {
+	t.Parallel()
 	pbx, outside := newPair(t)
 	dial := func(unit string) []way {
 		t.Helper()
@@ -43,6 +44,7 @@ func TestRedial(t *testing.T) {
 func TestMasqueradingRouter(t *testing.T) { eachBackend(t, testMasqueradingRouter) }
 
 func testMasqueradingRouter(t *testing.T) {
+	t.Parallel()
 	t.Helper()
 	for _, to := range []string{shapeNet4 + "1", shapeNet6 + "1"} {
 		pbx, router := newPair(t)

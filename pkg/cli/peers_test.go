@@ -46,8 +46,8 @@ var scans = []struct {
 	{"sipp by TCP, IPv6", true, "sipp -sn uac -m 1 -t t1 -nostdin -i MY6 [HOST]:PORT"},
 }
 
-// scanners are one stranger a scan, each with addresses of its own, so that what
-// is heard can be told apart.
+// scanners are one stranger a scan, each with addresses of its own, so that it is
+// known whose packets are received.
 type scanners struct {
 	hosts  []*lab.Namespace
 	v4, v6 []string

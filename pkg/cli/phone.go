@@ -4,12 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ringfence/ringfence/pkg/catalog"
+	"github.com/ringfence/ringfence/pkg/cli/hint"
 	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/phone"
@@ -87,21 +86,11 @@ func oneMaker(_ *cobra.Command, args []string) error {
 	if len(args) < 2 {
 		return nil
 	}
-	hint := fmt.Sprintf("ringfence phone %s --model %s", word(args[0]), word(args[1]))
+	perhaps := fmt.Sprintf("ringfence phone %s --model %s", hint.Word(args[0]), hint.Word(args[1]))
 	if len(args) > 2 {
-		hint += " --firmware " + word(args[2])
+		perhaps += " --firmware " + hint.Word(args[2])
 	}
-	return notice.WithHint(fmt.Errorf("phone takes one maker, and %q is a second argument", args[1]), "perhaps: %s", hint)
-}
-
-// word quotes an argument for a shell.
-func word(arg string) string {
-	if strings.ContainsFunc(arg, func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
-	}) {
-		return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-	}
-	return arg
+	return notice.WithHint(fmt.Errorf("phone takes one maker, and %q is a second argument", args[1]), "perhaps: %s", perhaps)
 }
 
 func runPhone(a *app, args []string, f phoneFlags) error {
@@ -112,7 +101,7 @@ func runPhone(a *app, args []string, f phoneFlags) error {
 	if err != nil {
 		return err
 	}
-	m, err := chooseMaker(known, args, f.Model)
+	m, err := hint.Maker(known, args, f.Model)
 	if err != nil {
 		return err
 	}
@@ -141,7 +130,7 @@ func runPhone(a *app, args []string, f phoneFlags) error {
 	if err := writeSnippet(a, s, f); err != nil {
 		return err
 	}
-	for _, warning := range phoneWarnings(s, f) {
+	for _, warning := range hint.Phone(s, f.Options, f.provider) {
 		a.warn(warning)
 	}
 	return nil
@@ -160,45 +149,7 @@ func writeSnippet(a *app, s phone.Snippet, f phoneFlags) error {
 	if f.steps {
 		steps = s.Steps()
 	}
-	return a.writeJSON(report.Phone{Snippet: s, Steps: steps, Text: text, Warnings: append([]string{}, phoneWarnings(s, f)...)})
-}
-
-// phoneWarnings says which flags have no effect here, and what they do not protect
-// from.
-func phoneWarnings(s phone.Snippet, f phoneFlags) []string {
-	var warnings []string
-	if !s.Refuses() {
-		warnings = append(warnings, "no confirmed setting makes this phone refuse strangers' calls: fence its router, or put it behind a PBX")
-	}
-	switch {
-	case f.Port == 0:
-	case !s.SetsPort():
-		warnings = append(warnings, "no setting is known that changes this phone's own port: --port has no effect")
-	case f.SRV:
-		warnings = append(warnings, fmt.Sprintf("--port is the phone's own port; do not add one to its server: %s has SRV records, and with a port there the phone asks for A only and trusts fewer servers than call it", f.provider))
-	case f.provider == "":
-		warnings = append(warnings, "--port is the phone's own port; if your provider has SRV records (ringfence resolve NAME shows them), do not add one to the phone's server: with a port there the phone asks for A only and trusts fewer servers than call it")
-	}
-	return warnings
-}
-
-// chooseMaker finds the maker by its name, or by the model alone.
-func chooseMaker(known []phone.Maker, args []string, model string) (phone.Maker, error) {
-	if len(args) == 0 {
-		found := phone.WithModel(known, model)
-		if len(found) == 1 {
-			return found[0], nil
-		}
-		return phone.Maker{}, notice.WithHint(fmt.Errorf("there is not exactly one maker with a model %q", model), "name the maker: ringfence phone MAKER --model %s", word(model))
-	}
-	if m, ok := phone.Find(known, args[0]); ok {
-		return m, nil
-	}
-	hint := "ringfence phone list names the makers"
-	if found := phone.WithModel(known, args[0]); len(found) == 1 {
-		hint = fmt.Sprintf("that is a model of %s: ringfence phone %s --model %s", found[0].Title, found[0].Name, word(args[0]))
-	}
-	return phone.Maker{}, notice.WithHint(fmt.Errorf("unknown maker %q", args[0]), "%s", hint)
+	return a.writeJSON(report.Phone{Snippet: s, Steps: steps, Text: text, Warnings: append([]string{}, hint.Phone(s, f.Options, f.provider)...)})
 }
 
 func runPhoneList(a *app, args []string) error {
@@ -207,7 +158,7 @@ func runPhoneList(a *app, args []string) error {
 		return err
 	}
 	if len(args) > 0 {
-		m, err := chooseMaker(known, args, "")
+		m, err := hint.Maker(known, args, "")
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 // TestStrangersMayOnlyRegister: what a stranger sends is dropped but for a REGISTER, until
 // the PBX has accepted him. From then on he may send what he likes.
 func TestStrangersMayOnlyRegister(t *testing.T) {
+	t.Parallel()
 	for _, network := range []string{"udp", "tcp"} {
 		for family, from := range map[string]string{"IPv4": cloudPhone, "IPv6": cloudPhone6} {
 			for _, engine := range []string{"auto", "off"} {
@@ -63,6 +64,7 @@ func TestStrangersMayOnlyRegister(t *testing.T) {
 // TestMatchAddress: with roaming.match address, who registers lets in all behind his
 // address.
 func TestMatchAddress(t *testing.T) {
+	t.Parallel()
 	w := newCloud(t)
 	s := newSite(t, w.pbx, registerPolicy+"roaming: {match: address}\n")
 	s.must(t, 0, "apply")
@@ -125,6 +127,7 @@ func TestGuessersAreBanned(t *testing.T) {
 // TestOfficeRegisters: many phones behind one address that register at the same moment are
 // each refused once, and not banned.
 func TestOfficeRegisters(t *testing.T) {
+	t.Parallel()
 	w := newCloud(t)
 	s := newSite(t, w.pbx, cloudPolicy+"unknown: {action: register, rate: 100/min}\n")
 	s.must(t, 0, "apply")
@@ -150,6 +153,7 @@ func TestOfficeRegisters(t *testing.T) {
 // TestStalePassword: a phone whose password is wrong since yesterday is slowed down and
 // not banned; when it is corrected it is as it was.
 func TestStalePassword(t *testing.T) {
+	t.Parallel()
 	w := newCloud(t)
 	s := newSite(t, w.pbx, registerPolicy)
 	s.must(t, 0, "apply")
@@ -175,6 +179,7 @@ func TestStalePassword(t *testing.T) {
 
 // TestRate: a stranger may send so many REGISTERs, and open so many connections.
 func TestRate(t *testing.T) {
+	t.Parallel()
 	w := newCloud(t)
 	s := newSite(t, w.pbx, cloudPolicy+"unknown: {action: register, rate: 20/h}\nguessing: {failures: 0}\n")
 	s.must(t, 0, "apply")
@@ -193,6 +198,7 @@ func TestRate(t *testing.T) {
 // TestMonitorRegister: in monitor mode everything passes, nobody is banned, and who
 // registers is known.
 func TestMonitorRegister(t *testing.T) {
+	t.Parallel()
 	w := newCloud(t)
 	s := newSite(t, w.pbx, registerPolicy+"mode: monitor\n")
 	s.must(t, 0, "apply")
@@ -227,6 +233,7 @@ func TestMonitorRegister(t *testing.T) {
 // TestGuessersAreBannedByAccept: guessing also counts where strangers may send anything,
 // and what is not a login does not count.
 func TestGuessersAreBannedByAccept(t *testing.T) {
+	t.Parallel()
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			w := newCloud(t)
@@ -253,6 +260,7 @@ func TestGuessersAreBannedByAccept(t *testing.T) {
 // TestRegisterBehindForward: the PBX is behind a router with the fence, which translates a
 // port, and perhaps a port that is not fenced to one that is.
 func TestRegisterBehindForward(t *testing.T) {
+	t.Parallel()
 	for _, outside := range []int{5060, 15060} {
 		t.Run(fmt.Sprint(outside), func(t *testing.T) {
 			w := &cloud{pbx: labtest.Host(t, "pbx"), outside: labtest.Host(t, "outside")}

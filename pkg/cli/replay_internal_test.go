@@ -32,7 +32,7 @@ func hostileCapture(t *testing.T, path string) {
 }
 
 // TestReplayInMemory: a policy needs nothing in force, what the capture holds does no
-// harm, and names of which nothing is remembered are told.
+// harm, and names of which nothing is remembered are reported.
 func TestReplayInMemory(t *testing.T) {
 	m := newInMemory(t)
 	file := filepath.Join(m.folder, "x.pcap")

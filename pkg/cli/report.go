@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/flag"
 	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/notice"
@@ -48,7 +49,7 @@ anywhere and has no scripts.`,
 			return runReport(c.Context(), a, p)
 		},
 	}
-	c.Flags().Var(newLasting(&lasts, 7*24*time.Hour), "since", "for how long until now")
+	c.Flags().Var(flag.NewDuration(&lasts, 7*24*time.Hour), "since", "for how long until now")
 	c.Flags().StringVar(&at, "at", "", "a `time` of today or yesterday, such as 14:05, or with its date")
 	return c
 }

@@ -55,6 +55,7 @@ func recorded(t *testing.T, s *site, now time.Time) (at time.Time) {
 // TestReport: what was recorded is shown in text, JSON and HTML, with who should be let in
 // before the fence is enforced, and none of it is spoiled by what others have sent.
 func TestReport(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
 	s := newSite(t, h, watchedPolicy)
@@ -117,6 +118,7 @@ func TestReport(t *testing.T) {
 // TestReportPage: the page is whole, needs nothing from elsewhere, runs nothing, and shows
 // what others have sent as text.
 func TestReportPage(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
 	s := newSite(t, h, watchedPolicy)

@@ -14,7 +14,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
-// nobody is a user without any right.
+// nobody is a user without any rights.
 const nobody = 65534
 
 // leastRights are a user and the three capabilities that the unit file of the service

@@ -80,6 +80,7 @@ func testRouter(t *testing.T) {
 func TestTranslatedPort(t *testing.T) { eachBackend(t, testTranslatedPort) }
 
 func testTranslatedPort(t *testing.T) {
+	t.Parallel()
 	t.Helper()
 	o := newOffice(t)
 	stranger, v4, _ := o.stranger(t, 1)

@@ -17,7 +17,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
-// service is ringfence run, with somebody in the place of systemd.
+// service is ringfence run, with the test in the place of systemd.
 type service struct {
 	site *site
 	cmd  *exec.Cmd
@@ -84,7 +84,7 @@ func serve(t *testing.T, site *site, args ...string) *service {
 	return s
 }
 
-// status is what it has told systemd last.
+// status is the last one that it has sent to systemd.
 func (s *service) status() string {
 	for _, told := range slices.Backward(s.notified()) {
 		if status, ok := strings.CutPrefix(told, "STATUS="); ok {
@@ -135,8 +135,8 @@ func fence(t *testing.T, s *site) string {
 	return strings.Join(blocks, "\n\n")
 }
 
-// TestRun is a day in the life of the service: others flush, people apply, take
-// down and put up, and it does the right thing without being told.
+// TestRun: while the service runs, other programs flush, and people apply, take down and
+// put up; it follows each of these by itself.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -201,6 +201,7 @@ func TestRun(t *testing.T) {
 // TestRunBesideCron: refreshes that overlap with each other and with the service
 // are no error for any of them, and lose nothing that one of them has learned.
 func TestRunBesideCron(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t, "127.0.0.1")
 	p.must(t, 0, "apply")
 	r := serve(t, p.site)
@@ -224,9 +225,10 @@ func TestRunBesideCron(t *testing.T) {
 	}
 }
 
-// TestRunTellsOfBlindness: the daemon says when scanners are not recognised any
+// TestRunReportsNoClassifier: the daemon says when scanners are not recognised any
 // more.
-func TestRunTellsOfBlindness(t *testing.T) {
+func TestRunReportsNoClassifier(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	labtest.Run(t, h, "ip", "link", "add", "eth0", "type", "bridge")
 	labtest.Run(t, h, "tc", "qdisc", "add", "dev", "eth0", "clsact")

@@ -244,6 +244,7 @@ func fill(t *testing.T, path string) {
 // TestTableOfAnother: a table of ringfence's name that another program has made
 // is described and left alone, until the admin says otherwise.
 func TestTableOfAnother(t *testing.T) {
+	t.Parallel()
 	const theirs = `table inet ringfence {
 	set friends {
 		type ipv4_addr
@@ -296,8 +297,8 @@ func TestTableOfAnother(t *testing.T) {
 	}
 }
 
-// TestLockedOut: who waits in vain hears for whom; refresh leaves it to the next
-// run of cron.
+// TestLockedOut: a command that does not get the lock says which process has it; refresh
+// leaves the work to the next run of cron.
 func TestLockedOut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)

@@ -17,7 +17,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/nft"
 )
 
-// stopwatch times how long the table is gone, by what the kernel tells.
+// stopwatch measures how long the table is gone, by the events of the kernel.
 type stopwatch struct {
 	mu     sync.Mutex
 	gone   time.Time
@@ -95,8 +95,8 @@ func TestItStaysOn(t *testing.T) {
 	}
 }
 
-// TestItStaysOnOverIPTables takes the jump to the fence out again and again, which no
-// event tells of: the service looks every second.
+// TestItStaysOnOverIPTables removes the jump to the fence again and again, which causes no
+// event: the service looks every second.
 func TestItStaysOnOverIPTables(t *testing.T) {
 	for _, name := range backends[1:] {
 		t.Run(name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 // anywhere in a packet: their senders are banned, others are heard, and status says what
 // is not looked for.
 func TestTextsOverIPTables(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range backends[1:] {
 		t.Run(flavour, func(t *testing.T) {
 			w := newWorld(t)

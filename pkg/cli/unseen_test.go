@@ -10,6 +10,7 @@ import (
 // TestUnseen: a filter before the classifier that takes packets away from it is an
 // alarm that names it; one that lets them go on is none.
 func TestUnseen(t *testing.T) {
+	t.Parallel()
 	t.Run("listed", func(t *testing.T) { unseen(t, "interfaces: [eth0]\n") })
 	t.Run("not listed", func(t *testing.T) { unseen(t, "") })
 }
@@ -52,6 +53,7 @@ func unseen(t *testing.T, interfaces string) {
 // TestAllowedScanner: an allowed address that sends what scanners send gets in, and is an
 // alarm.
 func TestAllowedScanner(t *testing.T) {
+	t.Parallel()
 	pbx, outside := newPair(t)
 	s := newSite(t, pbx, linksPolicy+"interfaces: [eth0]\n")
 	s.must(t, 0, "apply")

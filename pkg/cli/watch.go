@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringfence/ringfence/pkg/cli/flag"
 	"github.com/ringfence/ringfence/pkg/cli/screen"
 	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -35,7 +36,7 @@ some seconds later.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runWatch(c.Context(), a, since) },
 	}
-	c.Flags().Var(newLasting(&since, time.Hour), "since", "leave out who came last before that, such as 30m or 24h")
+	c.Flags().Var(flag.NewDuration(&since, time.Hour), "since", "leave out who came last before that, such as 30m or 24h")
 	return c
 }
 

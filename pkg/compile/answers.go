@@ -20,10 +20,10 @@ const (
 // host and for one behind it.
 func (t table) answers(chains map[string]ruleset.Chain) {
 	chains["answers"] = ruleset.Chain{Stage: ruleset.Leaving}
-	all := family{table: t, chains: chains, chain: "answers"}
-	both := []family{all, all}
+	all := login{family{table: t, chains: chains, chain: "answers"}}
+	both := []login{all, all}
 	both[1].v6 = true
-	asking := func(f family, first ...ruleset.Statement) {
+	asking := func(f login, first ...ruleset.Statement) {
 		f.rule(append(first, f.in(f.peer(true), "asking"), f.to(ruleset.Goto, "answered"))...)
 	}
 	for _, f := range both {
@@ -48,7 +48,7 @@ func (t table) answers(chains map[string]ruleset.Chain) {
 }
 
 // answered judges an answer to somebody who has sent a REGISTER.
-func (f family) answered() {
+func (f login) answered() {
 	f = f.on("answered")
 	f.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Goto, "answered_tcp"))
 	f.rule(ruleset.Text{Offset: udpHeader, Text: acceptedText}, f.to(ruleset.Goto, "login"))
@@ -71,7 +71,7 @@ func (f family) answered() {
 }
 
 // accepted takes note of a login.
-func (f family) accepted() {
+func (f login) accepted() {
 	peer := f.peer(true)
 	if f.hears() {
 		// The answer may be one to another request.
@@ -98,7 +98,7 @@ func (f family) accepted() {
 }
 
 // outside matches a peer that is not in the family's set of a kind.
-func (f family) outside(p ruleset.Peer, kind string) ruleset.Statement {
+func (f login) outside(p ruleset.Peer, kind string) ruleset.Statement {
 	return ruleset.PeerIn{Peer: p, Not: true, Set: f.set(kind)}
 }
 
@@ -109,7 +109,7 @@ const office = 5
 
 // refused bans who fails to log in too often: from one port, or from all ports of an
 // address.
-func (f family) refused() {
+func (f login) refused() {
 	g := f.policy.Guessing
 	refused := f.on("refused")
 	refused.rule(f.in(f.peer(true), "other"), ruleset.Verdict{Kind: ruleset.Return})

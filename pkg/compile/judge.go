@@ -107,7 +107,7 @@ func (f family) others() {
 		f.count("dropped_blocked", f.from("blocked"))
 	}
 	if f.registers() && f.listens() {
-		f.phones()
+		login{f}.phones()
 	}
 	if f.policy.Unknown.Admits() {
 		// An address that this host needs may have been banned before it did.
@@ -128,16 +128,16 @@ func (f family) others() {
 	}
 	switch {
 	case f.registers():
-		f.strangers()
+		login{f}.strangers()
 	case !f.policy.Unknown.Accepts():
 		f.count("dropped_unknown")
 	default:
 		if !f.userAgents() {
 			return
 		}
-		if f.hears() {
-			f.listen()
-			f.heard()
+		if l := (login{f}); l.hears() {
+			l.listen()
+			l.heard()
 		}
 		f.count("allowed_unknown")
 	}

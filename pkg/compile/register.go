@@ -47,9 +47,12 @@ const (
 func (t table) registers() bool { return t.policy.Unknown.Registers() && !t.host.Unanswered }
 
 // guesses reports whether unknown sources are banned that fail to log in.
-func (t table) guesses() bool {
-	p := t.policy
-	return p.Unknown.Admits() && !t.host.Unanswered && !p.Monitor && p.Guessing.Failures > 0 && p.Bans.Duration > 0
+func (t table) guesses() bool { return BansGuessers(t.policy, t.host) }
+
+// BansGuessers reports whether the rules for a policy ban unknown sources that fail to log
+// in.
+func BansGuessers(p *policy.Policy, h ruleset.Host) bool {
+	return p.Unknown.Admits() && !h.Unanswered && !p.Monitor && p.Guessing.Failures > 0 && p.Bans.Duration > 0
 }
 
 // listens reports whether what is answered to unknown sources is looked at. Nothing is if
@@ -63,17 +66,20 @@ func (t table) listens() bool {
 // whose answers could be taken for those to it.
 func (t table) mixes() bool { return t.guesses() || t.policy.Monitor }
 
+// login compiles what lets those in who log in, and bans those who guess.
+type login struct{ family }
+
 // peer is who has sent a packet, or is sent an answer, as phones are told apart.
-func (f family) peer(answer bool) ruleset.Peer {
+func (f login) peer(answer bool) ruleset.Peer {
 	return ruleset.Peer{V6: f.v6, Answer: answer, Port: !f.registers() || f.policy.Roaming.Match == policy.MatchAddressPort}
 }
 
 // place is the same with the port, and address without.
-func (f family) place(answer bool) ruleset.Peer {
+func (f login) place(answer bool) ruleset.Peer {
 	return ruleset.Peer{V6: f.v6, Answer: answer, Port: true}
 }
 
-func (f family) address(answer bool) ruleset.Peer { return ruleset.Peer{V6: f.v6, Answer: answer} }
+func (f login) address(answer bool) ruleset.Peer { return ruleset.Peer{V6: f.v6, Answer: answer} }
 
 // in matches a peer against the family's set of a kind.
 func (f family) in(p ruleset.Peer, kind string) ruleset.Statement {
@@ -87,7 +93,7 @@ func (f family) learn(p ruleset.Peer, kind string, life time.Duration) ruleset.L
 	return ruleset.Learn{Peer: p, Set: f.set(kind), For: life}
 }
 
-func (f family) forget(p ruleset.Peer, kind string) ruleset.Forget {
+func (f login) forget(p ruleset.Peer, kind string) ruleset.Forget {
 	return ruleset.Forget{Peer: p, Set: f.set(kind)}
 }
 
@@ -96,6 +102,8 @@ func (f family) on(chain string) family {
 	f.chain = f.set(chain)
 	return f
 }
+
+func (f login) on(chain string) login { return login{f.family.on(chain)} }
 
 // to leads to that chain.
 func (f family) to(kind ruleset.VerdictKind, chain string) ruleset.Verdict {
@@ -146,7 +154,7 @@ func keyOf(p ruleset.Peer) ruleset.Key {
 
 // phones lets in who has registered. It comes before bans: the ban of a scanner, or of a
 // guesser, must not shut out a phone behind the same address.
-func (f family) phones() {
+func (f login) phones() {
 	f.rule(f.in(f.peer(false), "phones"), f.to(ruleset.Goto, "from_phones"))
 	phone := f.on("from_phones")
 	if f.classifies() {
@@ -170,7 +178,7 @@ func (f family) phones() {
 }
 
 // onRegister leads each REGISTER, by UDP and by TCP, to a chain.
-func (f family) onRegister(chain string) {
+func (f login) onRegister(chain string) {
 	f.rule(ruleset.Transport{Protocol: ruleset.UDP}, ruleset.Text{Offset: udpHeader, Text: registerText}, f.to(ruleset.Goto, chain))
 	tcp := chain + "_tcp"
 	f.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Jump, tcp))
@@ -178,14 +186,14 @@ func (f family) onRegister(chain string) {
 }
 
 // eachTCP adds a rule for segments that begin with a text, for each length of the header.
-func (f family) eachTCP(text string, end ruleset.Verdict) {
+func (f login) eachTCP(text string, end ruleset.Verdict) {
 	for words := leastWords; words <= mostWords; words++ {
 		f.rule(ruleset.TCPHeader{Words: words}, ruleset.Text{Offset: wordBytes * words, Text: text}, end)
 	}
 }
 
 // ask remembers who has sent a REGISTER, until it is answered.
-func (f family) ask() {
+func (f login) ask() {
 	if f.classifies() && f.registers() {
 		// What ends a registration is answered like what begins one.
 		stays := f.mark(ruleset.Unregister)
@@ -197,7 +205,7 @@ func (f family) ask() {
 }
 
 // slowly drops what a known peer sends too often whose logins fail.
-func (f family) slowly() {
+func (f login) slowly() {
 	if !f.guesses() {
 		return
 	}
@@ -208,7 +216,7 @@ func (f family) slowly() {
 
 // strangers lets whoever is not known send a REGISTER, and nothing else. By TCP what has
 // no payload passes too: connections begin and end with it.
-func (f family) strangers() {
+func (f login) strangers() {
 	f.rule(ruleset.Transport{Protocol: ruleset.UDP}, f.to(ruleset.Goto, "strangers_udp"))
 	f.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Goto, "strangers_tcp"))
 	f.count("dropped_unknown")
@@ -248,7 +256,7 @@ func (f family) strangers() {
 }
 
 // tooOften matches what a source sends beyond the policy's rate.
-func (f family) tooOften() ruleset.Learn {
+func (f login) tooOften() ruleset.Learn {
 	rate := f.policy.Unknown.Rate
 	often := f.learn(f.address(false), "rate", 2*max(rate.Per, time.Minute))
 	often.Over = ruleset.Limit{Rate: uint64(rate.Count), Per: rate.Per, Burst: rate.Count}
@@ -257,7 +265,7 @@ func (f family) tooOften() ruleset.Learn {
 
 // read drops a REGISTER of which the classifier has not said what it should have: another
 // program is in its way, and scanners must not come in by that.
-func (f family) read() {
+func (f login) read() {
 	if !f.classifies() {
 		return
 	}
@@ -273,12 +281,12 @@ func (f family) read() {
 
 // hears reports whether other requests than REGISTER pass, so that their answers could be
 // taken for those to a REGISTER.
-func (f family) hears() bool {
+func (f login) hears() bool {
 	return f.registers() && f.policy.Monitor || f.guesses() && !f.registers()
 }
 
 // listen takes note of what passes.
-func (f family) listen() {
+func (f login) listen() {
 	if f.hears() {
 		f.rule(f.to(ruleset.Jump, "heard"))
 	}
@@ -287,7 +295,7 @@ func (f family) listen() {
 // heard is where what passes goes by: it remembers who has sent a REGISTER, and who
 // another request. An answer to the latter says nothing of a login. Neither do answers
 // of theirs, and what is too short for a request.
-func (f family) heard() {
+func (f login) heard() {
 	const shortest = len(responseText)
 	heard := f.on("heard")
 	heard.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Goto, "heard_tcp"))

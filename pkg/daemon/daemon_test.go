@@ -40,7 +40,7 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// states are what systemd was told.
+// states are what was sent to systemd.
 type states struct {
 	mu   sync.Mutex
 	list []string

@@ -90,7 +90,7 @@ func TestTableIsNotReported(t *testing.T) {
 	})
 }
 
-// TestFailuresOnce: an error that stays is logged once, and so is one of telling systemd;
+// TestFailuresOnce: an error that stays is logged once, and so is one of notifying systemd;
 // after it is over the same error is logged again.
 func TestFailuresOnce(t *testing.T) {
 	k := &odd{}

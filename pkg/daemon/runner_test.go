@@ -11,7 +11,7 @@ import (
 	"github.com/ringfence/ringfence/pkg/daemon"
 )
 
-// recorder writes down what it is told to do, and when.
+// recorder writes down what it is called for, and when.
 type recorder struct {
 	start time.Time
 	told  []string

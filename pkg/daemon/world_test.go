@@ -43,7 +43,7 @@ func (s *service) fenced(t *testing.T) bool {
 	return state.Exists
 }
 
-// statuses are what systemd was told of the status.
+// statuses are those that were sent to systemd.
 func (s *service) statuses() (list []string) {
 	for _, state := range s.told.all() {
 		if text, ok := strings.CutPrefix(state, "STATUS="); ok {

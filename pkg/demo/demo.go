@@ -33,6 +33,9 @@ type Options struct {
 	// its output. Every exit status but 0 is an error.
 	Run func(ctx context.Context, h *lab.Namespace, folder string, args []string) (output string, err error)
 
+	// Registers says that the back end can let in phones that have registered.
+	Registers bool
+
 	Counters   backend.Counters
 	Classifier backend.Classifier
 }
@@ -72,7 +75,7 @@ var (
 // Play runs all acts and returns what was observed. If it ran to its end but an outcome
 // was wrong, the report is complete and not OK.
 func (d *Demo) Play(ctx context.Context) (*Report, error) {
-	for _, act := range []func(context.Context) error{d.fencing, d.recognising, d.moving, d.mistake} {
+	for _, act := range []func(context.Context) error{d.fencing, d.recognising, d.moving, d.mistake, d.roaming} {
 		if err := act(ctx); err != nil {
 			return nil, err
 		}

@@ -18,12 +18,14 @@ import (
 //	provider 203.0.113.0/24, 2001:db8:113::/64 ---+            +--- pbx
 //	                                              internet ----+
 //	scanner  192.0.2.0/24, 2001:db8:2::/64 -------+            +--- router --- phone
+//	road     100.64.7.0/24, 2001:db8:64::/64 -----+
 //
 // The provider's name server has only NAPTR and SRV records for its registrar. The
 // router forwards its port 15060 to port 5060 of the phone.
 type network struct {
 	lab.Lab
 	provider, scanner, pbx, router *lab.Namespace
+	road                           *lab.Namespace // where a phone is that belongs to the PBX
 	zone                           *lab.Zone
 	names                          *lab.NameServer
 	atPBX, atPhone                 *lab.Listener
@@ -36,6 +38,7 @@ const (
 	moved4, moved6         = "203.0.113.77", "2001:db8:113::77"
 	nameServer             = "203.0.113.53"
 	scanner4, scanner6     = "192.0.2.66", "2001:db8:2::66"
+	road4, road6           = "100.64.7.20", "2001:db8:64::20"
 	pbx4, pbx6             = "198.51.100.10", "2001:db8:100::10"
 	router4, router6       = "198.51.100.130", "2001:db8:130::2"
 	phone4, phone6         = "192.168.1.20", "2001:db8:192::20"
@@ -63,6 +66,7 @@ func newNetwork() (*network, error) {
 	}
 	core, phone := host("internet"), host("phone")
 	d.provider, d.scanner, d.pbx, d.router = host("provider"), host("scanner"), host("pbx"), host("router")
+	d.road = host("road")
 	if err != nil {
 		return d, err
 	}
@@ -78,6 +82,7 @@ func newNetwork() (*network, error) {
 			registrar4 + "/24", moved4 + "/24", nameServer + "/24", registrar6 + "/64", moved6 + "/64",
 		}},
 		{d.scanner, []string{"192.0.2.1/24", "2001:db8:2::1/64"}, []string{scanner4 + "/24", scanner6 + "/64"}},
+		{d.road, []string{"100.64.7.1/24", "2001:db8:64::1/64"}, []string{road4 + "/24", road6 + "/64"}},
 		{d.pbx, []string{"198.51.100.1/25", "2001:db8:100::1/64"}, []string{pbx4 + "/25", pbx6 + "/64"}},
 		{d.router, []string{"198.51.100.129/25", "2001:db8:130::1/64"}, []string{router4 + "/25", router6 + "/64"}},
 	} {
@@ -175,6 +180,15 @@ const (
 // socket at the other end, or a counter of the fence in between shows that it was
 // dropped.
 func (d *Demo) fate(ctx context.Context, p probe) (string, error) {
+	return d.fateOf(ctx, p, func(ctx context.Context) {
+		// Whether the message arrives is checked at the other end, so an error of
+		// sending does not matter.
+		_ = p.sender.Send(ctx, p.protocol, p.from, p.to.String(), lab.Message(p.method, p.from, p.to.Addr().String(), p.userAgent))
+	})
+}
+
+// fateOf is fate for a message that send sends.
+func (d *Demo) fateOf(ctx context.Context, p probe, send func(ctx context.Context)) (string, error) {
 	droppedBefore, err := d.dropped(ctx, p.fence)
 	if err != nil {
 		return "", err
@@ -185,9 +199,7 @@ func (d *Demo) fate(ctx context.Context, p probe) (string, error) {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		// Whether the message arrives is checked at the other end, so an error of
-		// sending does not matter.
-		_ = p.sender.Send(ctx, p.protocol, p.from, p.to.String(), lab.Message(p.method, p.from, p.to.Addr().String(), p.userAgent))
+		send(ctx)
 	}()
 	defer func() {
 		cancel() // otherwise a connection that cannot be made is tried for minutes

@@ -300,7 +300,7 @@ func TestDamagedIsSetAside(t *testing.T) {
 	}
 }
 
-// TestBusy: who writes while the file is read for long is told so, and nothing is lost.
+// TestBusy: a write while the file is read for long is an error, and nothing is lost.
 func TestBusy(t *testing.T) {
 	s := newStore(t)
 	write(t, s, noon, scanner(noon))

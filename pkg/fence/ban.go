@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
+	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/resolve"
@@ -68,13 +69,13 @@ func monitors(f *session) bool {
 }
 
 // bansGuessers reports whether what is in force bans who fails to log in.
-func bansGuessers(f *session) bool {
+func bansGuessers(f *session, kernel backend.Kernel) bool {
 	newest, err := f.newest()
 	if newest == nil || err != nil {
 		return false
 	}
 	s, err := f.siteOf(newest, resolve.Memory{})
-	return err == nil && s.Policy.Unknown.Admits() && s.Policy.Guessing.Failures > 0
+	return err == nil && compile.BansGuessers(s.Policy, ruleset.Host{Unanswered: kernel.Describe().Unanswered})
 }
 
 // Unban ends the ban of an address. It reports whether there was one.
@@ -205,7 +206,7 @@ func (f View) Bans(ctx context.Context) ([]Banned, error) {
 		return nil, err
 	}
 	var list []Banned
-	onlyWatched, guessing := monitors(&f.session), bansGuessers(&f.session)
+	onlyWatched, guessing := monitors(&f.session), bansGuessers(&f.session, kernel)
 	for _, b := range banned {
 		entry := Banned{whole(b.Address), b.Left, b.Comment}
 		if entry.Why == "" {

@@ -172,8 +172,8 @@ func TestConfirmWhich(t *testing.T) {
 	}
 }
 
-// TestWatchdog: the watchdog is started before the kernel is changed, is told what to do,
-// and is ended by a confirmation; if it does not start, nothing is changed.
+// TestWatchdog: the watchdog is started before the kernel is changed, gets its orders
+// with the start, and is ended by a confirmation; if it does not start, nothing is changed.
 func TestWatchdog(t *testing.T) {
 	kernel := &plantest.Kernel{}
 	folder := t.TempDir()

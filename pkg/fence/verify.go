@@ -79,9 +79,9 @@ func (f View) Verify(ctx context.Context) (Verified, error) {
 }
 
 // policyOf is what a site wants, with the elements of dynamic sets.
-func (f *session) policyOf(s *site.Site, live site.Live) (verify.Policy, error) {
+func (f View) policyOf(s *site.Site, live site.Live) (verify.Policy, error) {
 	table, origins := s.Compile()
-	arm(f, table)
+	arm(&f.session, table)
 	addElements(table, "banned", live.Banned)
 	addElements(table, "allowed", live.ByHand)
 	in := verify.Policy{Site: s, Table: table, Origins: origins}
@@ -95,7 +95,7 @@ func (f *session) policyOf(s *site.Site, live site.Live) (verify.Policy, error) 
 
 // withoutSignatures returns why signatures cannot be part of the copy, nil if they can or
 // none are wanted: the program must be attached here, and this process able to attach it.
-func (f *session) withoutSignatures(s *site.Site, have *ruleset.State, in *verify.Policy) error {
+func (f View) withoutSignatures(s *site.Site, have *ruleset.State, in *verify.Policy) error {
 	switch {
 	case s.Policy.Signatures.Engine == policy.EngineOff:
 		return errors.New("signatures.engine is off")
@@ -112,7 +112,7 @@ func (f *session) withoutSignatures(s *site.Site, have *ruleset.State, in *verif
 
 // repeat puts the table and who is banned or allowed for a time into the network namespace
 // of the calling thread.
-func (f *session) repeat(ctx context.Context, s *site.Site, have *ruleset.State, live site.Live) error {
+func (f View) repeat(ctx context.Context, s *site.Site, have *ruleset.State, live site.Live) error {
 	kernel := f.open(f.chosen())
 	have.Others = nil
 	tables := control.Classified{Rules: kernel, Classifier: f.Classifier.With(s.Classifier.Program)}

@@ -14,6 +14,7 @@ import (
 type Listener struct {
 	mu       sync.Mutex
 	received map[netip.Addr]int
+	answer   func(packet []byte) []byte
 	sockets  []io.Closer
 	running  sync.WaitGroup
 }
@@ -45,6 +46,13 @@ func (n *Namespace) Listen(port uint16, addresses ...string) (*Listener, error) 
 	return e, nil
 }
 
+// Answer has UDP packets answered with what f returns for them, if that is anything.
+func (e *Listener) Answer(f func(packet []byte) []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.answer = f
+}
+
 // Close closes the sockets and waits until everything is counted.
 func (e *Listener) Close() error {
 	var err error
@@ -59,11 +67,15 @@ func (e *Listener) Close() error {
 func (e *Listener) packets(u net.PacketConn) {
 	buf := make([]byte, 65536)
 	for {
-		_, from, err := u.ReadFrom(buf)
+		n, from, err := u.ReadFrom(buf)
 		if err != nil {
 			return
 		}
-		e.count(from)
+		if f := e.count(from); f != nil {
+			if answer := f(buf[:n]); answer != nil {
+				_, _ = u.WriteTo(answer, from) // lost as any packet may be
+			}
+		}
 	}
 }
 
@@ -78,14 +90,16 @@ func (e *Listener) connections(l net.Listener) {
 	}
 }
 
-func (e *Listener) count(from net.Addr) {
+// count counts what has come from somewhere, and returns how it is answered.
+func (e *Listener) count(from net.Addr) (answer func(packet []byte) []byte) {
 	a, err := netip.ParseAddrPort(from.String())
 	if err != nil {
-		return
+		return nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.received[a.Addr().Unmap()]++
+	return e.answer
 }
 
 // From returns how many packets and connections have come from any of the addresses.

@@ -58,7 +58,7 @@ func get(t *testing.T, method, url string) (status int, body string) {
 	return a.StatusCode, string(text)
 }
 
-// TestServe: whoever asks gets what the command prints, and the process beside it.
+// TestServe: every request gets what the command prints, and the process beside it.
 func TestServe(t *testing.T) {
 	s := serve(t, func() (*fence.Status, error) { return whole(), nil })
 	code, body := get(t, http.MethodGet, s.URL())

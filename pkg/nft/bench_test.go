@@ -106,9 +106,9 @@ func BenchmarkOneMoreAddress(b *testing.B) {
 
 // BenchmarkPacket measures what a packet costs on its way in, over veth: behind
 // no rule at all, behind the least that one would write by hand, behind the
-// fence; both for all interfaces and for one, the name of which is dear to compare.
+// fence; both for all interfaces and for one, whose name takes time to compare.
 // All that pass end in the same drop, later. The configurations take turns, so that
-// a machine whose speed drifts is as unfair to one as to another. The figures are ns
+// a change of the machine's speed affects all of them alike. The figures are ns
 // a packet on top of those behind no rule, of the lowest decile of the rounds, which
 // other programs disturb least; and how many times what is written by hand the fence
 // costs. The fence is also measured without the rules that report a packet ("unlogged"),

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(labtest.Main(m, nil)) }
 
-// everything is a policy whose table has every kind of rule.
+// everything is a policy whose table has every kind of rule, but those of learning.
 const everything = `
 interfaces: [eth0, 'ppp*']
 providers:
@@ -26,6 +26,7 @@ providers:
 trusted: {addresses: [192.168.0.0/16, "fd00::/24"], asymmetric: [10.200.0.0/16]}
 bans: {addresses: [198.51.100.7]}
 unknown: {action: accept, allow_replies: true, require_user_agent: [Yealink]}
+guessing: {failures: 0}
 `
 
 // compiled compiles a policy for a host that forwards and has an engine.

@@ -73,3 +73,30 @@ func TestLearningRules(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryChangeOfALearningRuleShows does what TestEveryChangeOfARuleShows does.
+func TestEveryChangeOfALearningRuleShows(t *testing.T) {
+	t.Parallel()
+	v := newVandalOf(t, learning())
+	for i := range rules(t, v.listing) {
+		v.changeRule(t, i, [][2]string{
+			{"saddr . th sport", "daddr . th dport"},
+			{"th dport @asking", "th dport != @asking"},
+			{"limit rate over", "limit rate"},
+			{"20/minute burst 20", "21/minute burst 20"},
+			{"burst 20 packets", "burst 21 packets"},
+			{"0x5245474953544552", "0x5245474953544553"},
+			{"@th,64,72", "@th,72,72"},
+			{"tcp doff 15", "tcp doff 14"},
+			{"delete @failing4", "add @failing4"},
+			{">= 0x0", ">= 0x1"},
+			{"ct reply proto-src 5060", "ct reply proto-src 5070"},
+			{"meta l4proto udp ct", "meta l4proto tcp ct"},
+			{"timeout 1h", "timeout 2h"},
+			{"syn / syn,ack", "syn / syn,fin"},
+			{"update @asking", "add @asking"},
+			{"goto learn", "jump learn"},
+		})
+	}
+	v.report(t, "each rule about peers changed, moved, deleted, commented")
+}

@@ -9,8 +9,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/nft"
 )
 
-// TestWatch: every change of the table is told with who it was, and no change of
-// any other table is.
+// TestWatch: every change of the table is reported with the program that made it, and no
+// change of any other table is.
 func TestWatch(t *testing.T) {
 	h := labtest.Host(t, "pbx")
 	other := labtest.StartNFT(t, h)
@@ -22,7 +22,7 @@ func TestWatch(t *testing.T) {
 		return err
 	})
 	want := compiled(t, everything)
-	// ours applies the state and reads what is told of it: each of its transactions.
+	// ours applies the state and reads what is reported of it: each of its transactions.
 	ours := func() {
 		p := apply(t, h, want)
 		for range nft.Transactions(p) {
@@ -67,7 +67,7 @@ func TestWatch(t *testing.T) {
 }
 
 // TestWatchLosesNothingSilently: a watcher that does not receive while others change
-// very much is told that something was lost, or the last change.
+// very much gets the last change, or a report that something was lost.
 func TestWatchLosesNothingSilently(t *testing.T) {
 	h := labtest.Host(t, "pbx")
 	other := labtest.StartNFT(t, h)

@@ -53,6 +53,15 @@ func TestMistakesOfTheWhole(t *testing.T) {
 		},
 		{"string with iptables", "backend: iptables\nsignatures: {engine: string}\n", ""},
 		{
+			"registering where no answer is seen", "backend: iptables\nunknown: {action: register}\n",
+			"3:19: unknown.action: register needs backend: nftables, because iptables does not see what the PBX answers",
+		},
+		{
+			"guessing where no answer is seen", "backend: iptables\nunknown: {action: accept}\nguessing: {failures: 5}\n",
+			"4:22: guessing needs backend: nftables, because iptables does not see what the PBX answers",
+		},
+		{"what nobody has written, where no answer is seen", "backend: iptables\nunknown: {action: accept}\n", ""},
+		{
 			"User-Agents without a classifier", "unknown: {action: accept, require_user_agent: [Yealink]}\nsignatures: {engine: \"off\"}\n",
 			"2:48: require_user_agent needs the classifier: do not set signatures.engine to off",
 		},

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -137,6 +138,20 @@ func (c *checker) unknown(f unknownFile, engine Engine) Unknown {
 		c.mistake(at, "require_user_agent needs the classifier: do not set signatures.engine to %s", engine)
 	}
 	return u
+}
+
+// unanswered finds what needs to see what the PBX answers, where the back end does not.
+func (c *checker) unanswered(f *file, p *Policy) {
+	if !strings.HasPrefix(string(p.Backend), string(BackendIPTables)) {
+		return
+	}
+	const why = "needs backend: nftables, because %s does not see what the PBX answers"
+	if p.Unknown.Registers() {
+		c.mistake(f.Unknown.Action, "unknown.action: register "+why, p.Backend)
+	}
+	if written := firstWritten(f.Guessing.Failures, f.Guessing.Within); p.Unknown.Accepts() && p.Guessing.Failures > 0 && written.written() {
+		c.mistake(written, "guessing "+why, p.Backend)
+	}
 }
 
 // guessing reads when guessers are banned. It must be called after unknown and bans.

@@ -49,7 +49,7 @@ func TestStale(t *testing.T) {
 	l.want("192.0.2.1 192.0.2.2 2001:db8::1", "sip.example A: the server is ill")
 	l.ask(time.Hour, two+"sip.example AAAA 2001:db8::1")
 	l.alarms()
-	// Nobody asks any more: whatever should is dead.
+	// Nothing asks any more, as when the service has died.
 	l.pass(8 * day)
 	l.alarms("stale: sip.example: it was not asked for during 192 h; its addresses are kept")
 	l.ask(0, two+"sip.example AAAA 2001:db8::1")
@@ -58,7 +58,7 @@ func TestStale(t *testing.T) {
 }
 
 // TestTheLastAddressStays: that the host itself has got a registrar's address
-// does not leave the provider without any; somebody has to lookup.
+// does not leave the provider without any; somebody has to look at it.
 func TestTheLastAddressStays(t *testing.T) {
 	l := newLearner(t)
 	l.ask(0, "sip.example A 192.0.2.1")

@@ -177,8 +177,8 @@ func TestMemoryOfANameThatIsNeverTheSame(t *testing.T) {
 	}
 }
 
-// TestHonestNamesBesideAHostileOne: whatever the others do, an honest name of the same
-// policy is heard whole, and its move is learned in the same look.
+// TestHonestNamesBesideAHostileOne: whatever a hostile name does, all answers for an honest
+// name of the same policy are used, and its move is learned in the same look.
 func TestHonestNamesBesideAHostileOne(t *testing.T) {
 	for _, delay := range []time.Duration{0, 1500 * time.Millisecond, time.Hour} {
 		for _, hostile := range []int{1, 8} {

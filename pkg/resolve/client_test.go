@@ -241,8 +241,8 @@ func closedPort(t *testing.T) netip.AddrPort {
 	return netip.MustParseAddrPort(c.LocalAddr().String())
 }
 
-// TestClientEndsWithItsContext: a server that never answers does not outlive the
-// patience of the caller. (This client waits an hour for a server, so the test
+// TestClientEndsWithItsContext: a question to a server that never answers ends with the
+// context of the caller. (This client waits an hour for a server, so the test
 // does not end if it is not cancelled.)
 func TestClientEndsWithItsContext(t *testing.T) {
 	arrived := make(chan struct{}, 10)

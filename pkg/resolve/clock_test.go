@@ -85,7 +85,7 @@ func TestRareRefreshes(t *testing.T) {
 	l.want("192.0.2.1")
 }
 
-// TestShortHold is exact: nothing about it is rounded to lookups.
+// TestShortHold: a short hold is kept exactly, and not until the next look.
 func TestShortHold(t *testing.T) {
 	l := newLearner(t)
 	l.settings.Hold = 2 * time.Second

@@ -13,7 +13,7 @@ import (
 )
 
 // disliking answers questions with EDNS0 by the handler, nil is not at all, and others
-// honestly. It counts both.
+// as it should. It counts both.
 type disliking struct {
 	ill dns.HandlerFunc
 

@@ -71,7 +71,7 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// FuzzLearn plays a history of answers: each byte is what name servers say about
+// FuzzLearn runs a history of answers: each byte is what name servers say about
 // an hour later, or what becomes of the clock. Whatever it is, no address leaves
 // within hold of running after it was seen last, none that is made up comes in,
 // and the last one stays.

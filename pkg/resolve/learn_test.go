@@ -58,7 +58,7 @@ func TestTypesAreJudgedApart(t *testing.T) {
 	}
 }
 
-// TestFailuresRemoveNothing: ten months of it.
+// TestFailuresRemoveNothing: failures for ten months remove no address.
 func TestFailuresRemoveNothing(t *testing.T) {
 	for _, test := range []struct {
 		name, zone string
@@ -200,7 +200,7 @@ func TestGivingUpATypeOfRecord(t *testing.T) {
 	}
 }
 
-// TestHoldLongerThanThreeDays is the policy's say over types too.
+// TestHoldLongerThanThreeDays: a hold longer than three days also holds for types of records.
 func TestHoldLongerThanThreeDays(t *testing.T) {
 	l := newLearner(t)
 	l.settings.Hold = 7 * day

@@ -20,8 +20,8 @@ const (
 
 var registrar = resolve.Target{Name: "sip.example", Registrar: true}
 
-// learner asks again and again and remembers. Time passes in hours that somebody
-// lookups, unless it is told otherwise.
+// learner asks again and again and remembers what was answered. Time passes only while it
+// is made to.
 type learner struct {
 	t        *testing.T
 	memory   resolve.Memory

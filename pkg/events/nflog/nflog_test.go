@@ -165,7 +165,7 @@ s.sendto(struct.pack("!HHIIIII", 4000, 5061, 8, 0, 5 << 24, 0, 0), (sys.argv[2],
 	}
 }
 
-// TestSecondListener: a group has one listener, and the second one is told so.
+// TestSecondListener: a group has one listener, and the second one gets an error.
 func TestSecondListener(t *testing.T) {
 	pbx, _ := fenced(t)
 	listen(t, pbx)

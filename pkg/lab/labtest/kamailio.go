@@ -2,7 +2,7 @@ package labtest
 
 import (
 	"bufio"
-	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/lab"
 )
@@ -45,8 +47,10 @@ loadmodule "auth.so"
 loadmodule "usrloc.so"
 loadmodule "registrar.so"
 loadmodule "nathelper.so"
-loadmodule "ctl.so"
-modparam("ctl", "binrpc", "unix:FOLDER/ctl")
+loadmodule "jsonrpcs.so"
+modparam("jsonrpcs", "transport", 2)
+modparam("jsonrpcs", "fifo_name", "FOLDER/ask")
+modparam("jsonrpcs", "fifo_reply_dir", "FOLDER/")
 modparam("usrloc", "timer_interval", 1)
 modparam("registrar", "min_expires", 1)
 modparam("nathelper|registrar", "received_avp", "$avp(received)")
@@ -101,11 +105,8 @@ type Kamailio struct {
 // the test ends.
 func StartKamailio(t testing.TB, h *lab.Namespace, listen ...string) *Kamailio {
 	t.Helper()
-	Need(t, "kamailio", "kamcmd")
-	// The path of its socket may have 107 characters.
-	folder, err := os.MkdirTemp("", "pbx")
-	Must(t, err)
-	t.Cleanup(func() { os.RemoveAll(folder) })
+	Need(t, "kamailio")
+	folder := t.TempDir()
 	k := &Kamailio{
 		Log: filepath.Join(folder, "log"), host: h, folder: folder, listen: listen,
 		requests: map[string]map[string]int{},
@@ -126,7 +127,7 @@ func StartKamailio(t testing.TB, h *lab.Namespace, listen ...string) *Kamailio {
 func (k *Kamailio) Start(t testing.TB) {
 	t.Helper()
 	// With memory for many contacts.
-	cmd := exec.Command("kamailio", "-DD", "-E", "-m", "256", "-M", "16", "-f", filepath.Join(k.folder, "kamailio.cfg"),
+	cmd := exec.Command("kamailio", "-DD", "-E", "-m", "256", "-M", "64", "-f", filepath.Join(k.folder, "kamailio.cfg"),
 		"-w", k.folder, "-Y", k.folder, "-P", filepath.Join(k.folder, "pid"))
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
@@ -206,15 +207,38 @@ func (k *Kamailio) Requests(source, method string) int {
 	return n
 }
 
-// ask sends it a command.
-func (k *Kamailio) ask(args ...string) (string, error) {
-	cmd := exec.CommandContext(context.Background(), "kamcmd", append([]string{"-s", "unix:" + filepath.Join(k.folder, "ctl")}, args...)...)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+// ask sends it a command and returns the answer, which is JSON.
+func (k *Kamailio) ask(method string) (string, error) {
+	answer := filepath.Join(k.folder, "answer")
+	os.Remove(answer)
+	if err := unix.Mkfifo(answer, 0o600); err != nil {
+		return "", fmt.Errorf("make a pipe for the answer: %w", err)
+	}
+	pipe, err := os.OpenFile(answer, os.O_RDWR|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err
+	}
+	defer pipe.Close()
+	questions, err := os.OpenFile(filepath.Join(k.folder, "ask"), os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err // it does not listen yet, or has ended
+	}
+	defer questions.Close()
+	if _, err := fmt.Fprintf(questions, `{"jsonrpc": "2.0", "method": %q, "reply_name": "answer", "id": 1}`+"\n", method); err != nil {
+		return "", err
+	}
+	if err := pipe.SetReadDeadline(Deadline()); err != nil {
+		return "", err
+	}
+	var text json.RawMessage
+	if err := json.NewDecoder(pipe).Decode(&text); err != nil {
+		return "", fmt.Errorf("read what kamailio answers: %w", err)
+	}
+	return string(text), nil
 }
 
 // received is the address that a contact's REGISTER came from.
-var received = regexp.MustCompile(`(?m)^\s*Received: sip:([^\s;]+)`)
+var received = regexp.MustCompile(`"Received":\s*"sip:([^";]+)`)
 
 // Contacts returns from where the phones have registered that it knows now.
 func (k *Kamailio) Contacts(t testing.TB) []netip.AddrPort {

@@ -1,0 +1,105 @@
+package cli_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/ringfence/ringfence/pkg/lab/labtest"
+)
+
+// TestPhonesComeBack: what another program's flush, a restart of ringfence, or a reboot
+// forgets comes back for the rest of its life, and so do bans.
+func TestPhonesComeBack(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	const banned = "198.51.100.66"
+	p := r.phone(t, "udp", homeInside+":5070", "mover")
+	isAccepted(t, p)
+	r.must(t, 0, "ban", banned)
+	isThere := func(when string) {
+		t.Helper()
+		getsThrough(t, p, true)
+		if bans := r.must(t, 0, "bans").stdout; !strings.Contains(bans, banned) {
+			t.Errorf("%s the ban is gone:\n%s", when, bans)
+		}
+	}
+	s := serve(t, r.site)
+	before := r.must(t, 0, "phones").stdout
+	for range labtest.Count(2, 50) {
+		labtest.Run(t, r.pbx, "nft", "flush", "ruleset")
+		until(t, "the phone is in again", func() bool { return strings.Contains(r.must(t, 0, "phones").stdout, home4) })
+		isThere("after a flush")
+	}
+	s.end(t)
+	// A host that boots has no table, and is given the saved one.
+	labtest.Run(t, r.pbx, "nft", "flush", "ruleset")
+	r.must(t, 0, "up")
+	isThere("after a boot")
+	r.must(t, 0, "down")
+	r.must(t, 0, "up")
+	isThere("after down and up")
+	r.write(t, roamingPolicy+toRegister+"bans: {size: 1000}\n")
+	r.must(t, 0, "apply")
+	r.must(t, 0, "refresh")
+	isThere("after apply and refresh")
+	if after := r.must(t, 0, "phones").stdout; after != before {
+		t.Errorf("phones before:\n%s\nand after:\n%s", before, after)
+	}
+}
+
+// TestPhonesAreExplained: phones, why, status and bans say who is let in for having
+// registered, and who is out for having guessed.
+func TestPhonesAreExplained(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t, toRegister)
+	p := r.phone(t, "udp", homeInside+":5070", "100")
+	isAccepted(t, p)
+	h, source, _ := r.stranger(t, 9)
+	guesser, err := labtest.NewPhone(h, "udp", source+":5071", pbx4+":5060", "100")
+	labtest.Must(t, err)
+	defer guesser.Close()
+	guesser.Password = "guess"
+	until(t, "the guesser is out", func() bool {
+		_, err := guesser.Register(300, unheard)
+		labtest.Must(t, err)
+		return strings.Contains(r.must(t, 0, "dropped").stdout, source)
+	})
+	for _, c := range []struct{ command, says string }{
+		{"phones", `(?m)^ADDRESS +PORT +SINCE +UNTIL +USER-AGENT\n192\.0\.2\.2 +5070 +\S+ \S+ +\S+ \S+ *$`},
+		{"phones -o json", `"address": "192.0.2.2",\n +"port": 5070,\n +"since": "[^"]+",\n +"until": "[^"]+",\n +"user_agent": ""`},
+		{"status", `(?m)^phones +1 let in because they have registered; ringfence phones lists them$`},
+		{"status -o json", `"phones": 1,`},
+		{"why " + home4, `^allowed: the SIP server has accepted its registration from port 5070; it gets in until \d.*, if it does not register again; from other ports only a REGISTER passes\n$`},
+		{"why " + home4 + " -o json", `"verdict": "allowed",\n[^}]*"by": "registration",\n +"reason": "registered",`},
+		{"why 192.0.2.77", `^dropped: method, the SIP server has not accepted a registration of it, and until then only a REGISTER passes\n$`},
+		{"why " + source, `^dropped: banned by a rule, because it sent what a scanner sends, or failed to log in too often, \d+m\d+s left; `},
+		{"bans", `(?m)^` + source + ` +\S+ left +it sent what a scanner sends, or failed to log in too often$`},
+		{"dropped", `(?m)^` + source + ` .* banned`},
+	} {
+		if out := r.must(t, 0, strings.Fields(c.command)...).stdout; !regexp.MustCompile(c.says).MatchString(out) {
+			t.Errorf("ringfence %s says\n%swant\n%s", c.command, out, c.says)
+		}
+	}
+}
+
+// TestRegisterOverIPTables: rules of iptables do not see what the PBX answers. A policy
+// that asks for it is refused, and the fence stays as it is.
+func TestRegisterOverIPTables(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"iptables-legacy", "iptables-nft"} {
+		s := newSite(t, labtest.Host(t, "pbx"), roamingPolicy+"backend: "+name+"\n")
+		s.must(t, 0, "apply")
+		before := labtest.Run(t, s.host, name, "-t", "raw", "-S")
+		s.write(t, roamingPolicy+toRegister+"backend: "+name+"\n")
+		for _, command := range []string{"check", "diff", "apply"} {
+			o := s.must(t, 1, command)
+			if want := "policy.yaml:3:19: unknown.action: register needs backend: nftables, because " + name + " does not see what the PBX answers"; !strings.Contains(o.stderr, want) {
+				t.Errorf("%s says %q, want %q", command, o.stderr, want)
+			}
+		}
+		if after := labtest.Run(t, s.host, name, "-t", "raw", "-S"); after != before {
+			t.Errorf("the fence was\n%s\nand is\n%s", before, after)
+		}
+	}
+}
