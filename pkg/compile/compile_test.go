@@ -146,9 +146,8 @@ trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}
 	}
 }
 
-// TestEmptySets: no rule looks into a set that is always empty, and each set that may
-// be filled at run time has one. That of what is allowed by hand has none until that
-// happens first.
+// TestEmptySets: no rule looks into a set that is always empty, and each set that may be
+// filled at run time has one; that of what is allowed by hand from the first time on.
 func TestEmptySets(t *testing.T) {
 	const (
 		provider = `ip saddr @providers4 counter name "allowed_provider" accept` + "\n"
@@ -395,7 +394,7 @@ func TestAddresses(t *testing.T) {
 	if diff := cmp.Diff([]string{"acme", "beta"}, origins.Providers); diff != "" {
 		t.Error(diff)
 	}
-	if n := origins.Addresses("beta"); n != 2 {
-		t.Errorf("beta has %d addresses, want the 2 of the name it shares with acme", n)
+	if n := origins.Addresses("beta"); n != 2 { // those of the name that it shares with acme
+		t.Errorf("beta has %d addresses, want 2", n)
 	}
 }
