@@ -1,12 +1,15 @@
 package compile_test
 
 import (
+	"math/rand/v2"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ringfence/ringfence/pkg/compile"
+	"github.com/ringfence/ringfence/pkg/plan"
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -59,4 +62,26 @@ func lacks(s *ruleset.State, r ruleset.Rule) string {
 		}
 	}
 	return ""
+}
+
+// TestOrderDoesNotMatter compiles the same facts in different orders.
+func TestOrderDoesNotMatter(t *testing.T) {
+	p := parse(t, addressed)
+	name := compile.Name{Host: "sip.acme.example", Registrar: true}
+	var list []compile.Address
+	for i := range 200 {
+		list = append(list, compile.Address{Addr: netip.AddrFrom4([4]byte{198, 51, 99, byte(i)}), Via: "A"})
+	}
+	first, firstOrigins := compile.State(p, map[compile.Name][]compile.Address{name: list}, ruleset.Host{})
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 20 {
+		r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		again, origins := compile.State(p, map[compile.Name][]compile.Address{name: list}, ruleset.Host{})
+		if !plan.Diff(first, again).Empty() {
+			t.Fatal("the same addresses in another order give another state")
+		}
+		if !slices.Equal(firstOrigins.Sets["providers4"], origins.Sets["providers4"]) {
+			t.Fatal("the same addresses in another order have other origins")
+		}
+	}
 }
