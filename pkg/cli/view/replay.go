@@ -68,7 +68,10 @@ func sentText(s replay.Source) string {
 	if s.Signature != "" {
 		parts = append(parts, "("+s.Signature+")")
 	}
-	text := strings.TrimSpace(strings.Join(parts, " "))
+	var said []string
+	if text := strings.TrimSpace(strings.Join(parts, " ")); text != "" {
+		said = append(said, text)
+	}
 	for _, is := range []struct {
 		so   bool
 		text string
@@ -80,8 +83,8 @@ func sentText(s replay.Source) string {
 		{s.Bans, "it would be banned"},
 	} {
 		if is.so {
-			text += "; " + is.text
+			said = append(said, is.text)
 		}
 	}
-	return strings.TrimPrefix(text, "; ")
+	return strings.Join(said, "; ")
 }
