@@ -73,7 +73,7 @@ type Activity struct {
 	Step time.Duration
 	Bars []Bar
 	// Counted says that the packets of Bars, Dropped and Allowed are all that came. Else
-	// Dropped is how many were looked at.
+	// there were at least so many.
 	Counted          bool
 	Dropped, Allowed map[string]uint64
 	// Sources are the ones with the most packets, and Others is how many others there are;
@@ -222,11 +222,20 @@ func (s *Sum) Seen(k Source) {
 	in := func(t time.Time) bool { return !t.IsZero() && !t.Before(s.since) && !t.After(s.until) }
 	k.Around = !in(k.First) && !in(k.Last)
 	if known := s.sources[k.Address]; known != nil {
+		if in(k.First) {
+			s.seen[k.Reason] += max(k.Packets, known.Packets) - known.Packets
+		}
 		if k.Last.After(known.Last) {
 			known.Last = k.Last
 		}
 		known.Packets, known.Around = max(known.Packets, k.Packets), known.Around && k.Around
 		return
+	}
+	switch {
+	case in(k.First):
+		s.seen[k.Reason] += k.Packets
+	case in(k.Last):
+		s.seen[k.Reason]++ // the others may be older
 	}
 	if len(s.sources) < mostSources {
 		s.sources[k.Address] = &k

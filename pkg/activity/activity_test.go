@@ -262,8 +262,12 @@ func TestSeen(t *testing.T) {
 		s.Seen(activity.Source{Address: netip.MustParseAddr(a), Packets: uint64(40 + i), Last: noon, Reason: "unknown"})
 	}
 	s.Seen(activity.Source{Address: netip.MustParseAddr("192.0.2.3"), Packets: 1, First: noon.Add(-9 * time.Hour), Last: noon.Add(time.Hour), Reason: "unknown"})
+	s.Seen(activity.Source{Address: netip.MustParseAddr("192.0.2.4"), Packets: 7, First: noon.Add(-time.Hour), Last: noon, Reason: "unknown"})
+	if n := s.Activity().Dropped["unknown"]; n != 1+1+0+7 {
+		t.Errorf("%d packets were dropped", n)
+	}
 	got := s.Activity().Sources
-	if len(got) != 3 || got[0].Around || got[1].Around || !got[2].Around || got[0].Packets != 41 || got[1].Packets != 40 || got[1].Method != "INVITE" || !got[1].Last.Equal(noon) {
+	if len(got) != 4 || got[0].Around || got[1].Around || got[2].Around || !got[3].Around || got[0].Packets != 41 || got[1].Packets != 40 || got[1].Method != "INVITE" || !got[1].Last.Equal(noon) {
 		t.Errorf("the sources are %+v", got)
 	}
 }

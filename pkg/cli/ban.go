@@ -32,8 +32,9 @@ func banCommand(a *app) *cobra.Command {
 		Use:   "ban ADDR",
 		Short: "Ban an address for a time",
 		Long: `ban blocks one address from the SIP ports for a time. Banning it again restarts
-the time. A ban is run-time state: it is not part of a generation and ends with a reboot. To
-ban an address permanently, list it under bans.addresses in the policy.
+the time. A ban is run-time state: it is not part of a generation. It stays if another
+program removes the table, and over a reboot, where ringfence up puts it back. To ban
+an address permanently, list it under bans.addresses in the policy.
 
 With unknown.action drop, unknown sources are dropped anyway. An address that is
 allowed, and one that this host needs (its own, its name servers, its gateways),

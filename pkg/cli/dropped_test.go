@@ -153,8 +153,9 @@ func TestDroppedInAFlood(t *testing.T) {
 		ask(t, scanner, scanner4, pbx4, "INVITE", "a scanner")
 		until(t, "the scanner is dropped again", func() bool { return s.dropped(t)[scanner4].Packets == 2 })
 		// ipset divides a set into regions, and each may hold a few more than its share.
-		if n := len(s.dropped(t)); n < room || n > room+room/50 {
-			t.Errorf("after %d forged sources, %d are kept, want %d", forged, n, room)
+		// nftables leaves out some while it makes the table of the set larger.
+		if n := len(s.dropped(t)); n < room/2 || n > room+room/50 {
+			t.Errorf("after %d forged sources, %d are kept, want about %d", forged, n, room)
 		}
 		if n := s.status(t).Counters["dropped_unknown"]; n < uint64(forged) {
 			t.Errorf("of %d forged packets, %d are dropped", forged, n)

@@ -113,7 +113,7 @@ func TestSlowGuesser(t *testing.T) {
 	t.Parallel()
 	r := newRoads(t, toRegister)
 	h, source, _ := r.stranger(t, 9)
-	guesser, err := labtest.NewPhone(h, "udp", source+":5070", pbx4+":5060", "100")
+	guesser, err := labtest.NewPhone(t.Context(), h, "udp", source+":5070", pbx4+":5060", "100")
 	labtest.Must(t, err)
 	defer guesser.Close()
 	tick := time.NewTicker(10 * time.Second)

@@ -56,7 +56,7 @@ func TestPhonesAreExplained(t *testing.T) {
 	p := r.phone(t, "udp", homeInside+":5070", "100")
 	isAccepted(t, p)
 	h, source, _ := r.stranger(t, 9)
-	guesser, err := labtest.NewPhone(h, "udp", source+":5071", pbx4+":5060", "100")
+	guesser, err := labtest.NewPhone(t.Context(), h, "udp", source+":5071", pbx4+":5060", "100")
 	labtest.Must(t, err)
 	defer guesser.Close()
 	guesser.Password = "guess"
@@ -101,5 +101,28 @@ func TestRegisterOverIPTables(t *testing.T) {
 		if after := labtest.Run(t, s.host, name, "-t", "raw", "-S"); after != before {
 			t.Errorf("the fence was\n%s\nand is\n%s", before, after)
 		}
+	}
+}
+
+// TestBansComeBack: a ban by hand lasts over the end of the table and a boot.
+func TestBansComeBack(t *testing.T) { eachBackend(t, testBansComeBack) }
+
+func testBansComeBack(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	s := newSite(t, labtest.Host(t, "pbx"), roamingPolicy)
+	s.must(t, 0, "apply")
+	s.must(t, 0, "ban", "198.51.100.66")
+	s.must(t, 0, "ban", "2001:db8::66", "--for", "36h")
+	s.must(t, 0, "ban", "198.51.100.67")
+	s.must(t, 0, "unban", "198.51.100.67")
+	s.must(t, 0, "down")
+	s.must(t, 0, "up")
+	want := regexp.MustCompile(`^198\.51\.100\.66 +(1h|59m\d+s) left +by \S+\n2001:db8::66 +(36h|35h59m\d+s) left +by \S+\n$`)
+	if bans := s.must(t, 0, "bans").stdout; !want.MatchString(bans) {
+		t.Errorf("after down and up the bans are\n%swant\n%s", bans, want)
+	}
+	if r := s.plan(t, 0, "diff"); r.Changed {
+		t.Errorf("the bans are a difference: %v", r.Changes)
 	}
 }

@@ -44,7 +44,8 @@ Exit status: 0 it was read, whatever the verdicts; 1 error.`,
   ringfence replay router.pcap --own 192.0.2.10`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return notice.WithHint(errors.New("replay needs one file, or - for standard input"), "for example: ringfence replay monday.pcap")
+				err := errors.New("replay needs one file, or - for standard input")
+				return notice.WithHint(err, "for example: ringfence replay monday.pcap")
 			}
 			var addresses []netip.Addr
 			for _, text := range own {

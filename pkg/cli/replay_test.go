@@ -100,7 +100,7 @@ func TestReplay(t *testing.T) {
 		if !slices.Equal(r.Silenced, want) || !strings.HasPrefix(r.Text, "3 of your phones, and "+edge2+", which looks like a server of acme, would be silenced") {
 			t.Errorf("%s: silenced are %q, want %q: %s", capture, r.Silenced, want, r.Text)
 		}
-		if r.Unknown != nil && len(r.Unknown) > 0 || !slices.Equal(r.Own, []string{pbx4, pbx6}) && !slices.Equal(r.Own, []string{pbx6, pbx4}) {
+		if len(r.Unknown) > 0 || !slices.Equal(r.Own, []string{pbx4, pbx6}) && !slices.Equal(r.Own, []string{pbx6, pbx4}) {
 			t.Errorf("%s: %+v", capture, r)
 		}
 		found := 0

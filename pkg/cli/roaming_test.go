@@ -135,7 +135,7 @@ func (s sipp) run(t *testing.T) int {
 // phone opens a phone behind the router of the moment, from its own address.
 func (r *roads) phone(t *testing.T, transport, from, user string) *labtest.Phone {
 	t.Helper()
-	p, err := labtest.NewPhone(r.phones, transport, from, pbx4+":5060", user)
+	p, err := labtest.NewPhone(t.Context(), r.phones, transport, from, pbx4+":5060", user)
 	labtest.Must(t, err)
 	t.Cleanup(func() { p.Close() })
 	return p

@@ -76,7 +76,7 @@ func TestDamageOfEveryKind(t *testing.T) {
 	if want != 3+900+40+1500+1 {
 		t.Fatalf("%d packets", want)
 	}
-	rounds := 150
+	rounds := 100
 	if n, err := strconv.Atoi(os.Getenv("RINGFENCE_DAMAGE_ROUNDS")); err == nil {
 		rounds = n
 	}

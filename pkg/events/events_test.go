@@ -202,17 +202,17 @@ func TestFloodHidesNobody(t *testing.T) {
 	phone.Source, phone.Method, phone.UserAgent = netip.MustParseAddr("203.0.113.9"), "REGISTER", "Yealink SIP-T46S"
 	write(t, s, noon, scanner(noon))
 	sent := uint64(1)
-	for batch := range 40 {
+	for batch := range 25 {
 		at := noon.Add(time.Duration(batch) * 5 * time.Second)
 		var tally events.Tally
 		add := func(d events.Drop) { tally.Add(d); sent++ }
-		for i := range 6000 {
-			add(flood(at, batch*6000+i))
+		for i := range 5000 {
+			add(flood(at, batch*5000+i))
 		}
 		for i := range 5 { // who comes again, and whose packets are like those of the flood
 			add(events.Drop{Time: at, Source: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Port: 5060, Protocol: "udp", Reason: "unknown"})
 		}
-		if batch == 20 {
+		if batch == 12 {
 			add(phone)
 		}
 		_, err := s.Write(&tally, at)
@@ -233,7 +233,7 @@ func TestFloodHidesNobody(t *testing.T) {
 	if sum != sent {
 		t.Errorf("%d packets, want %d", sum, sent)
 	}
-	if found["198.51.100.7"] != 1 || found["203.0.113.9"] != 1 || again == 0 || found["invalid IP"] < 200_000 {
+	if found["198.51.100.7"] != 1 || found["203.0.113.9"] != 1 || again == 0 || found["invalid IP"] < 110_000 {
 		t.Errorf("got %v of the scanner before, %v of the phone in it, %v of those who come again, %v of others",
 			found["198.51.100.7"], found["203.0.113.9"], again, found["invalid IP"])
 	}
@@ -249,7 +249,7 @@ func TestFileHasALimit(t *testing.T) {
 		}
 		return drops
 	}
-	const hours = 24
+	const hours = 12
 	for h := range hours {
 		at := noon.Add(time.Duration(h) * time.Hour)
 		drops := heavy(at)

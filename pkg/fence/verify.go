@@ -74,6 +74,9 @@ func (f View) Verify(ctx context.Context) (Verified, error) {
 	if v.Probes, v.Tried, v.All, err = in.Cases(); err != nil {
 		return v, err
 	}
+	if len(v.Probes) == 0 {
+		return v, errors.New("verify the rules: this host has no interface by which packets could come")
+	}
 	err = verify.Run(ctx, s.Host, v.Probes, func(ctx context.Context) error { return f.repeat(ctx, s, have, live) })
 	return v, err
 }

@@ -250,7 +250,8 @@ func (w *walk) source(s ruleset.Source) (ruleset.Element, bool) {
 		return ruleset.Element{}, slices.ContainsFunc(s.In, func(p netip.Prefix) bool { return p.Contains(a) })
 	}
 	elements := w.state.Sets[s.Set].Elements
-	behind, found := slices.BinarySearchFunc(elements, a, func(e ruleset.Element, a netip.Addr) int { return e.From.Compare(a) })
+	from := func(e ruleset.Element, a netip.Addr) int { return e.From.Compare(a) }
+	behind, found := slices.BinarySearchFunc(elements, a, from)
 	if found {
 		behind++
 	}

@@ -149,7 +149,8 @@ func (t *Tally) answer(of pair, p capture.Packet) {
 	t.good[of] = known
 	if len(t.flows) >= mostFlows && t.fenced(p.Protocol, p.Source.Port()) {
 		// There may have been no room for what was asked.
-		f := flow{source: of.to, destination: of.from, protocol: ruleset.Protocol(p.Protocol), port: p.Source.Port(), class: ruleset.Seen}
+		f := flow{source: of.to, destination: of.from, port: p.Source.Port(), class: ruleset.Seen}
+		f.protocol = ruleset.Protocol(p.Protocol)
 		if t.flows[f] == nil {
 			t.flows[f] = &sent{packets: 1, first: p.Time, last: p.Time, methods: []string{a.Method}}
 		}

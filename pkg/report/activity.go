@@ -14,8 +14,8 @@ type Activity struct {
 	Until time.Time `json:"until"`
 	// Mode is enforce or monitor, or none if there is no fence now.
 	Mode string `json:"mode"`
-	// Counted says that all packets were counted. Else dropped has those that were looked
-	// at: of each source and reason one a minute at most.
+	// Counted says that all packets were counted. Else there were at least those of dropped:
+	// what the daemon has looked at, and what the kernel keeps of the last day.
 	Counted bool `json:"counted"`
 	// Dropped and Allowed are packets by reason.
 	Dropped map[string]uint64 `json:"dropped"`

@@ -66,7 +66,8 @@ func ReplayOf(r fence.Replayed, now time.Time, damaged error) Replay {
 	for _, s := range r.Sources {
 		w := WhyOf(s.Answer, now)
 		list.Sources = append(list.Sources, ReplayedSource{
-			Address: w.Address, Packets: s.Packets, Dropped: s.Dropped, Verdict: w.Verdict, By: w.By, Reason: w.Reason, First: s.First, Last: s.Last,
+			Address: w.Address, Packets: s.Packets, Dropped: s.Dropped, Verdict: w.Verdict, By: w.By, Reason: w.Reason,
+			First: s.First, Last: s.Last,
 			Methods: append([]string{}, s.Methods...), UserAgent: s.UserAgent, Called: s.Called, Signature: s.Signature,
 			Registered: s.Got.Registered, CallTaken: s.Got.Call, Answered: s.Gave.Any(), Bans: s.Bans,
 		})

@@ -57,6 +57,7 @@ func VerifiedOf(v fence.Verified) Verified {
 func ProbedOf(p verify.Probe) Probed {
 	result := map[bool]string{true: "pass", false: "drop"}
 	return Probed{
-		p.Who, p.Source.String(), p.Interface, string(p.Protocol), p.Port, string(p.Kind), result[p.Passes], result[p.Should], p.Reason,
+		p.Who, p.Source.String(), p.Interface, string(p.Protocol), p.Port, string(p.Kind),
+		result[p.Passes], result[p.Should], p.Reason,
 	}
 }

@@ -166,15 +166,27 @@ func completeQuestion(s *Site, q *Question) {
 	if q.Interface != "" {
 		return
 	}
-	ways := s.Host.WaysTo(q.Address)
+	q.Interface, _ = s.Entrance(q.Address)
+}
+
+// Entrance is the interface by which packets of an address come in: the one by which
+// answers to it leave; a fenced one, if there are several or it is not known. It reports
+// whether such packets can come from outside at all: those of an own address cannot.
+func (s *Site) Entrance(a netip.Addr) (name string, outside bool) {
+	outside = true
+	for _, i := range s.Host.Interfaces {
+		outside = outside && !slices.ContainsFunc(i.Addresses, func(own netip.Prefix) bool { return own.Addr() == a })
+	}
+	ways := s.Host.WaysTo(a)
 	if len(ways) == 0 {
 		ways = s.FencedInterfaces()
 	}
-	for _, name := range ways {
-		if q.Interface == "" || !compile.Fences(s.Policy, s.Host, q.Interface) {
-			q.Interface = name
+	for _, way := range ways {
+		if name == "" || !compile.Fences(s.Policy, s.Host, name) {
+			name = way
 		}
 	}
+	return name, outside && name != ""
 }
 
 // read says what the classifier says of the packet, as far as the question has it.

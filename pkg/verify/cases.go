@@ -124,7 +124,10 @@ func (in Policy) owner(set string, a netip.Addr) string {
 }
 
 // strangers are addresses for documentation and tests, by families in pairs.
-var strangers = []string{"192.0.2.66", "198.51.100.66", "203.0.113.66", "198.18.0.66", "2001:db8:2::66", "2001:db8:3::66", "2001:db8:4::66", "2001:db8:5::66"}
+var strangers = []string{
+	"192.0.2.66", "198.51.100.66", "203.0.113.66", "198.18.0.66",
+	"2001:db8:2::66", "2001:db8:3::66", "2001:db8:4::66", "2001:db8:5::66",
+}
 
 // unknown are two addresses of each family that are in no set, one after the other.
 func (in Policy) unknown() []netip.Addr {
@@ -155,11 +158,11 @@ func (in Policy) listed(a netip.Addr) bool {
 
 // probes are the packets of one source.
 func (in Policy) probes(who string, a netip.Addr, kinds []Kind) ([]Probe, error) {
-	ways := in.Site.Host.WaysTo(a)
-	if !a.IsGlobalUnicast() || a.IsLoopback() || len(ways) == 0 {
-		return nil, nil // no host that is not this one sends from there
+	entrance, outside := in.Site.Entrance(a)
+	if !a.IsGlobalUnicast() || !outside {
+		return nil, nil // no other host sends from there
 	}
-	p := Probe{Who: who, Source: a, Interface: ways[0]}
+	p := Probe{Who: who, Source: a, Interface: entrance}
 	var probes []Probe
 	take := func(protocol ruleset.Protocol, port uint16, kind Kind, message []byte) error {
 		p.Protocol, p.Port, p.Kind, p.message = protocol, port, kind, message

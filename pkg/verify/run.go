@@ -193,7 +193,9 @@ func (c *copied) listen(probes []Probe) error {
 			tcp[p.Port] = true
 		}
 	}
-	for c.free = 9; tcp[c.free]; c.free++ { // the port discard, if it is no SIP port
+	c.free = 9 // the port discard, if it is no SIP port
+	for tcp[c.free] {
+		c.free++
 	}
 	return c.inside.Do(func() error {
 		for port := range udp {
@@ -240,7 +242,8 @@ func (c *copied) try(probes []Probe, from, to int) error {
 			}
 		}
 		last := Probe{Protocol: ruleset.TCP}
-		return c.send(c.links[probes[from].Interface], netip.AddrPortFrom(marker, markers), netip.AddrPortFrom(target4, c.free), last)
+		source, target := netip.AddrPortFrom(marker, markers), netip.AddrPortFrom(target4, c.free)
+		return c.send(c.links[probes[from].Interface], source, target, last)
 	})
 	if err != nil {
 		return err
@@ -253,7 +256,8 @@ func (c *copied) send(l *link, from, to end, p Probe) error {
 	if p.Protocol == ruleset.UDP {
 		segment, protocol = datagram(from, to, p.message), unix.IPPROTO_UDP
 	}
-	return unix.Sendto(l.socket, frame(l.hardware, from, to, protocol, segment), 0, &unix.SockaddrLinklayer{Ifindex: l.index, Halen: 6})
+	there := &unix.SockaddrLinklayer{Ifindex: l.index, Halen: 6}
+	return unix.Sendto(l.socket, frame(l.hardware, from, to, protocol, segment), 0, there)
 }
 
 // stay keeps the thread on one processor, the same each time.

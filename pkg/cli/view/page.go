@@ -89,18 +89,18 @@ func (m *markup) remarks(r report.Activity) {
 }
 
 func (m *markup) totals(r report.Activity) {
-	that, within := thatWere(r), ""
-	if !r.Counted {
-		that = " looked at, and"
-	}
-	if r.At != nil {
+	least, within := "", ""
+	switch {
+	case !r.Counted:
+		least = "at least "
+	case r.At != nil:
 		within = " in that hour"
 	}
 	tile := func(title, number string) {
 		m.put(`<section class="card"><span class="soft">%s</span><b>%s</b></section>`, title, number)
 	}
 	m.put(`<div class="tiles">`)
-	tile("Packets"+that+" "+verb(r)+within, grouped(report.Total(r.Dropped)))
+	tile("Packets"+thatWere(r)+" "+verb(r)+within, least+grouped(report.Total(r.Dropped)))
 	tile("Sources", strings.TrimSuffix(strings.TrimSuffix(sourcesText(r), "s"), " source"))
 	if r.Counted {
 		tile("Packets let in"+within, grouped(report.Total(r.Allowed)))

@@ -16,14 +16,15 @@ const mostSources = 50
 
 // Replay prints what the rules would do with the sources of a capture.
 func Replay(w io.Writer, sources []replay.Source, r report.Replay) {
-	output.Printf(w, "%s, %s, from %s to %s.\n", notice.Count(r.Packets, "packet"), fmt.Sprintf("%d to or from SIP ports", r.SIP),
+	output.Printf(w, "%s, %d to or from SIP ports, from %s to %s.\n", notice.Count(r.Packets, "packet"), r.SIP,
 		notice.Count(len(r.Sources), "source"), ownText(r.Own))
 	if len(sources) > 0 {
 		output.Println(w)
 		output.Table(w, func(w io.Writer) {
 			fmt.Fprintln(w, "SOURCE\tPACKETS\tVERDICT\tSENT")
 			for _, s := range sources[:min(len(sources), mostSources)] {
-				output.Printf(w, "%s\t%d\t%s\t%s\n", s.Address, s.Packets, report.VerdictText(s.Answer, s.Dropped > 0 && s.Dropped < s.Packets), sentText(s))
+				verdict := report.VerdictText(s.Answer, s.Dropped > 0 && s.Dropped < s.Packets)
+				output.Printf(w, "%s\t%d\t%s\t%s\n", s.Address, s.Packets, verdict, sentText(s))
 			}
 		})
 	}
@@ -68,7 +69,10 @@ func sentText(s replay.Source) string {
 	if s.Signature != "" {
 		parts = append(parts, "("+s.Signature+")")
 	}
-	text := strings.TrimSpace(strings.Join(parts, " "))
+	var said []string
+	if text := strings.TrimSpace(strings.Join(parts, " ")); text != "" {
+		said = append(said, text)
+	}
 	for _, is := range []struct {
 		so   bool
 		text string
@@ -80,8 +84,8 @@ func sentText(s replay.Source) string {
 		{s.Bans, "it would be banned"},
 	} {
 		if is.so {
-			text += "; " + is.text
+			said = append(said, is.text)
 		}
 	}
-	return strings.TrimPrefix(text, "; ")
+	return strings.Join(said, "; ")
 }

@@ -70,9 +70,9 @@ func verb(r report.Activity) string {
 func head(w io.Writer, r report.Activity) {
 	output.Printf(w, "time\t%s to %s\n", r.Since.Local().Format(clock), r.Until.Local().Format(clock))
 	output.Printf(w, "mode\t%s\n", r.Mode)
-	looked := ""
+	least, hour := "", ""
 	if !r.Counted {
-		looked = " that were looked at"
+		least = "at least "
 	}
 	if !r.Counted && len(r.Hosts) == 0 {
 		output.Printf(w, "recorded\tnothing: that takes ringfence run as a service\n")
@@ -88,12 +88,12 @@ func head(w io.Writer, r report.Activity) {
 		return
 	}
 	if r.At != nil && r.Counted {
-		looked = " in that hour"
+		hour = " in that hour"
 	}
-	output.Printf(w, "%s\t%d packets%s\t%s\n", verb(r), report.Total(r.Dropped), looked, packetsText(r.Dropped))
+	output.Printf(w, "%s\t%s%d packets%s\t%s\n", verb(r), least, report.Total(r.Dropped), hour, packetsText(r.Dropped))
 	output.Printf(w, "sources\t%s\n", sourcesText(r))
 	if r.Counted {
-		output.Printf(w, "let in\t%d packets%s\t%s\n", report.Total(r.Allowed), looked, packetsText(r.Allowed))
+		output.Printf(w, "let in\t%d packets%s\t%s\n", report.Total(r.Allowed), hour, packetsText(r.Allowed))
 	}
 }
 

@@ -14,7 +14,8 @@ import (
 // Verified prints what a copy of the rules has done with packets, and what differs from
 // the policy.
 func Verified(w io.Writer, place string, r report.Verified) {
-	output.Printf(w, "%s were sent through a copy of %s, in a network namespace of its own.\n", notice.Count(len(r.Packets), "packet"), place)
+	output.Printf(w, "%s were sent through a copy of %s, in a network namespace of its own.\n",
+		notice.Count(len(r.Packets), "packet"), place)
 	if r.Tried < r.Addresses {
 		output.Printf(w, "Of %s in its sets, %d were tried.\n", notice.Count(r.Addresses, "address"), r.Tried)
 	}
@@ -33,7 +34,8 @@ func Verified(w io.Writer, place string, r report.Verified) {
 			if p.Result != p.Policy {
 				result = Alarm(fmt.Sprintf("%s, and should %s (%s)", p.Result, p.Policy, p.Reason))
 			}
-			output.Printf(w, "%s\t%s\t%s\t%s %s\t%s\t%s\n", p.Who, p.Source, p.Interface, p.Protocol, strings.Join(row.ports, ", "), p.Kind, result)
+			ports := p.Protocol + " " + strings.Join(row.ports, ", ")
+			output.Printf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Who, p.Source, p.Interface, ports, p.Kind, result)
 		}
 	})
 	output.Println(w)

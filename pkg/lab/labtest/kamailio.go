@@ -136,11 +136,11 @@ func (k *Kamailio) Start(t testing.TB) {
 	go func() { read <- k.read(r) }()
 	go func() {
 		defer close(ended)
-		cmd.Wait()
+		_ = cmd.Wait() // its status says nothing
 		w.Close()
 	}()
 	k.end = func() {
-		cmd.Process.Signal(syscall.SIGTERM) // with which it ends its processes
+		_ = cmd.Process.Signal(syscall.SIGTERM) // with which it ends its processes
 		<-ended
 	}
 	Until(t, "kamailio answers", func() bool {

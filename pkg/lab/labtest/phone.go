@@ -31,7 +31,7 @@ type Phone struct {
 
 // NewPhone opens a phone in a host, which has a socket from its own address and port to
 // those of the PBX. The transport is udp or tcp.
-func NewPhone(n *lab.Namespace, transport, from, to, user string) (*Phone, error) {
+func NewPhone(ctx context.Context, n *lab.Namespace, transport, from, to, user string) (*Phone, error) {
 	p := &Phone{User: user, Password: "secret-" + user, transport: strings.ToUpper(transport)}
 	err := n.Do(func() (err error) {
 		dialer := net.Dialer{Timeout: 5 * time.Second}
@@ -41,7 +41,7 @@ func NewPhone(n *lab.Namespace, transport, from, to, user string) (*Phone, error
 			dialer.LocalAddr, err = net.ResolveTCPAddr("tcp", from)
 		}
 		if err == nil {
-			p.conn, err = dialer.DialContext(context.Background(), transport, to)
+			p.conn, err = dialer.DialContext(ctx, transport, to)
 		}
 		return err
 	})
