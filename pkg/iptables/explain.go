@@ -24,8 +24,8 @@ var needs = []struct {
 	{"ipt_rpfilter", "-m rpfilter --invert", false},
 	{"ip6t_rpfilter", "-m rpfilter --invert", true},
 	{"ip6t_frag", "-m frag --fragfirst", true},
-	{"xt_string", payloadMatch + `"x"` + payloadHow, false}, // only with signatures.engine: string
-	{"xt_NFLOG", logTarget + "x" + logHow, false},           // only with events.keep
+	{"xt_string", payloadMatch + `"x"` + payloadHow, false},         // only with signatures.engine: string
+	{"xt_NFLOG and nfnetlink_log", logTarget + "x" + logHow, false}, // only with events.keep
 }
 
 // needSet and needChain are only there while it is looked for what is missing.

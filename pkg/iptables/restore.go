@@ -90,7 +90,7 @@ func programError(code int, text string) error {
 	case strings.Contains(text, "Failed to initialize nft"), strings.Contains(text, "Could not fetch rule set generation id: Invalid argument"):
 		return missing("this iptables needs nf_tables, which the kernel lacks: load the module nf_tables, or use backend: iptables-legacy (" + text + ")")
 	case strings.Contains(text, "can't initialize ip") || strings.Contains(text, "unable to initialize table") || strings.Contains(text, "Table does not exist"):
-		return missing("this kernel lacks a table of iptables: load iptable_raw, iptable_mangle and iptable_filter, and the same of ip6table (" + text + ")")
+		return missing("this kernel lacks a table of iptables: load iptable_raw, iptable_mangle, iptable_filter, ip6table_raw, ip6table_mangle and ip6table_filter (" + text + ")")
 	}
 	return fmt.Errorf("exit status %d: %s", code, text)
 }
