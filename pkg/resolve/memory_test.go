@@ -99,7 +99,7 @@ func remembers(names ...string) resolve.Memory {
 	for i, text := range names {
 		name, list, _ := strings.Cut(text, "=")
 		k := resolve.Known{Name: strings.TrimPrefix(name, "host:"), Registrar: !strings.HasPrefix(name, "host:")}
-		for _, a := range strings.Fields(list) {
+		for a := range strings.FieldsSeq(list) {
 			k.Addresses = append(k.Addresses, resolve.KnownAddress{Address: netip.MustParseAddr(a), Via: "A", LastSeen: start.Add(time.Duration(i) * day)})
 		}
 		m.Names = append(m.Names, k)
