@@ -83,6 +83,15 @@ func TestCommandsInMemory(t *testing.T) {
 				{3, "", "ban 203.0.113.5"},
 				{0, "198.51.100.7", "bans"},
 				{0, "", "unban 198.51.100.7"},
+				{0, "192.0.2.9", "allow 192.0.2.9"},
+				{0, "192.0.2.9", "status"},
+				{0, "192.0.2.9", "disallow 192.0.2.9"},
+				{0, "", "dropped"},
+				{0, "acme", "why 203.0.113.5"},
+				{0, "trusted.addresses", "why 192.0.2.9"},
+				{0, "", "phones"},
+				{0, "enforce", "report"},
+				{1, "no generation waits", "confirm"},
 				{4, "sip.acme.example", "resolve sip.acme.example"},
 				{0, "", "signatures"},
 				{0, "apply", "history"},
@@ -110,10 +119,15 @@ func TestCommandsInMemory(t *testing.T) {
 			if status, out, errs := m.run(t.Context(), "init"); status != 0 {
 				t.Errorf("init: exit status %d\n%s%s", status, out, errs)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			defer cancel()
-			if status, out, errs := m.run(ctx, "run"); status != 0 {
-				t.Errorf("run: exit status %d\n%s%s", status, out, errs)
+			if status, out, errs := m.run(t.Context(), "metrics"); status != 0 || !strings.Contains(out, "ringfence_generation ") {
+				t.Errorf("metrics: exit status %d\n%s%s", status, out, errs)
+			}
+			for _, args := range []string{"watch", "run"} {
+				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+				defer cancel()
+				if status, out, errs := m.run(ctx, args); status != 0 {
+					t.Errorf("%s: exit status %d\n%s%s", args, status, out, errs)
+				}
 			}
 		})
 	}

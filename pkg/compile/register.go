@@ -214,7 +214,7 @@ func (f login) slowly() {
 	f.count("dropped_rate", f.in(f.place(false), "stale"), often)
 }
 
-// strangers lets whoever is not known send a REGISTER, and nothing else. By TCP what has
+// strangers lets those who are not known send a REGISTER, and nothing else. By TCP what has
 // no payload passes too: connections begin and end with it.
 func (f login) strangers() {
 	f.rule(ruleset.Transport{Protocol: ruleset.UDP}, f.to(ruleset.Goto, "strangers_udp"))
