@@ -97,7 +97,7 @@ func TestDemo(t *testing.T) {
 		Steps []struct{ OK bool }
 	}
 	labtest.Must(t, json.Unmarshal([]byte(s.must(t, 0, "demo", "-o", "json").stdout), &report))
-	if !report.OK || len(report.Probes) != 24 || len(report.Steps) != 4 {
+	if !report.OK || len(report.Probes) != 24 || len(report.Steps) != 9 {
 		t.Errorf("the report is %+v", report)
 	}
 }
