@@ -2,6 +2,7 @@ package nft_test
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -145,7 +146,11 @@ func TestEveryChangeOfARuleShows(t *testing.T) {
 	}
 	// The kernel takes its time for each transaction: several hosts wait at once.
 	const hosts = 4
-	for first := range hosts {
+	of := hosts
+	if os.Getenv("RINGFENCE_MACHINE") != "" {
+		of = 1 // an emulated machine takes minutes for all: there, every fourth rule will do
+	}
+	for first := range of {
 		t.Run(fmt.Sprintf("every %dth rule from %d", hosts, first), func(t *testing.T) {
 			t.Parallel()
 			v := newVandal(t)
