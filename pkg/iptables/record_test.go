@@ -59,15 +59,7 @@ func TestReportedOnce(t *testing.T) {
 			want := compiled(t, "", ruleset.Host{})
 			apply(t, s.PBX, f, want)
 			const packets = 20
-			reported := s.Send(t, packets)
-			if len(reported) != labtest.ManyStrangers+1 {
-				t.Errorf("of %d sources, %d packets are reported", labtest.ManyStrangers+1, len(reported))
-			}
-			for _, r := range reported {
-				if r.Prefix != "unknown" || len(r.Packet) != ruleset.LogBytes {
-					t.Errorf("%d bytes are reported as %q", len(r.Packet), r.Prefix)
-				}
-			}
+			s.SendReported(t, packets, "unknown", ruleset.LogBytes)
 			s.counted(t, packets*(labtest.ManyStrangers+1))
 			sized(want, map[string]uint32{"dropped4": 100})
 			for _, change := range []string{"", "a set is made again"} {

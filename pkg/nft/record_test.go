@@ -51,15 +51,7 @@ func TestReportedOnce(t *testing.T) {
 	s := newStrangers(t, make([]byte, 1400))
 	apply(t, s.PBX, compiledFor(t, "providers: [{name: a, addresses: [192.0.2.100]}]", ruleset.Host{}))
 	const packets = 20
-	reported := s.Send(t, packets)
-	if len(reported) != labtest.ManyStrangers+1 {
-		t.Errorf("of %d sources, %d packets are reported", labtest.ManyStrangers+1, len(reported))
-	}
-	for _, r := range reported {
-		if r.Prefix != "unknown" || len(r.Packet) != ruleset.LogBytes {
-			t.Errorf("%d bytes are reported as %q", len(r.Packet), r.Prefix)
-		}
-	}
+	s.SendReported(t, packets, "unknown", ruleset.LogBytes)
 	s.counted(t, packets*(labtest.ManyStrangers+1))
 	found := s.dropped(t)
 	if len(found) != labtest.ManyStrangers+1 {

@@ -66,3 +66,18 @@ func (s Strangers) Send(t testing.TB, packets int) (reported []Reported) {
 		}
 	}
 }
+
+// SendReported lets all of them send as Send does, and wants one report of each, with this
+// reason and so many bytes.
+func (s Strangers) SendReported(t testing.TB, packets int, reason string, size int) {
+	t.Helper()
+	reported := s.Send(t, packets)
+	if len(reported) != ManyStrangers+1 {
+		t.Errorf("of %d sources, %d packets are reported", ManyStrangers+1, len(reported))
+	}
+	for _, r := range reported {
+		if r.Prefix != reason || len(r.Packet) != size {
+			t.Errorf("%d bytes are reported as %q", len(r.Packet), r.Prefix)
+		}
+	}
+}
