@@ -39,6 +39,15 @@ func (c *change) explain(ctx context.Context, failure error) error {
 	if errors.Is(failure, backend.ErrPermission) || errors.Is(failure, backend.ErrUnsupported) {
 		return failure
 	}
+	// Without its table, no rule would be accepted there.
+	for _, w := range allPlaces() {
+		if _, wanted := c.layout[w]; !wanted {
+			continue
+		}
+		if err := c.try(ctx, w); err != nil {
+			return fmt.Errorf("%w: %w", missing(fmt.Sprintf("iptables here lacks a table (%s): load the module %s", w, c.tableModule(w))), failure)
+		}
+	}
 	set := setHeader{name: needSet, typeName: "hash:ip", revision: addressRevision, family: 2, maxElem: 1, timeout: true}
 	if err := c.sets.create(ctx, set); err != nil && !errors.Is(err, errSetExist) {
 		return failure
@@ -49,9 +58,7 @@ func (c *change) explain(ctx context.Context, failure error) error {
 			continue
 		}
 		w := where{"raw", n.v6}
-		err := c.tool.restore(ctx, w, []string{":" + needChain + " - [0:0]", "[0:0] -A " + needChain + " " + n.line})
-		_ = c.tool.restore(ctx, w, []string{"-F " + needChain, "-X " + needChain})
-		if err != nil {
+		if err := c.try(ctx, w, "[0:0] -A "+needChain+" "+n.line); err != nil {
 			module := n.module
 			if c.tool.flavour == NFT {
 				module += " or nft_compat"
@@ -60,6 +67,24 @@ func (c *change) explain(ctx context.Context, failure error) error {
 		}
 	}
 	return failure
+}
+
+// try makes a chain with lines in a table, and removes it.
+func (c *change) try(ctx context.Context, w where, lines ...string) error {
+	err := c.tool.restore(ctx, w, append([]string{":" + needChain + " - [0:0]"}, lines...))
+	_ = c.tool.restore(ctx, w, []string{"-F " + needChain, "-X " + needChain})
+	return err
+}
+
+// tableModule is the module that has a table.
+func (c *change) tableModule(w where) string {
+	switch {
+	case c.tool.flavour == NFT:
+		return "nf_tables"
+	case w.v6:
+		return "ip6table_" + w.table
+	}
+	return "iptable_" + w.table
 }
 
 // beginning is how lines begin that only some policies need, "" if all do.
