@@ -296,6 +296,7 @@ func (w *cloud) slowly(t *testing.T, from string) caller {
 
 // TestNoFalseFriend: nobody gets a request in without having logged in.
 func TestNoFalseFriend(t *testing.T) {
+	t.Parallel()
 	for _, engine := range []string{"auto", "off"} {
 		t.Run("engine "+engine, func(t *testing.T) {
 			w := newCloud(t)

@@ -104,6 +104,7 @@ func (w *cloud) guesses(t *testing.T, n int, next func() caller) int {
 // TestGuessersAreBanned: who fails to log in too often is shut out, and a phone behind the same
 // address is not.
 func TestGuessersAreBanned(t *testing.T) {
+	t.Parallel()
 	for name, engine := range map[string]string{"with the classifier": "auto", "without": "off"} {
 		t.Run(name, func(t *testing.T) {
 			w := newCloud(t)
