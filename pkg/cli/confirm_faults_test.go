@@ -31,8 +31,8 @@ func (l *lateness) add(deadline time.Time) {
 
 func (l *lateness) report(t *testing.T, fault string, times int) {
 	t.Helper()
-	labtest.Report(t, "P1", labtest.Over(fault, backendOf(t)), times, "0 fences left standing; %d were made, %d stood more than 2 s after the deadline, the longest %s",
-		l.of, l.late, l.worst.Round(time.Millisecond))
+	labtest.Report(t, "P1", labtest.Over(fault, backendOf(t)), times, "0 fences left standing; %d were made, %d stood more than 2 s after the deadline, the longest %.1f s",
+		l.of, l.late, l.worst.Seconds())
 }
 
 // deadline returns that of the change that waits for a confirmation, and whether there is
