@@ -51,8 +51,9 @@ func TestMissingModules(t *testing.T) {
 					sentence = both.Unwrap()[0].Error() // behind it is what the kernel or the program said
 				}
 				before := len(loaded)
+				// One at a time: a module that does not help is not named in vain twice.
 				for _, name := range moduleNamed.FindAllString(sentence, -1) {
-					if !loaded[name] && exec.CommandContext(t.Context(), "modprobe", name).Run() == nil {
+					if len(loaded) == before && !loaded[name] && exec.CommandContext(t.Context(), "modprobe", name).Run() == nil {
 						loaded[name] = true
 					}
 				}
