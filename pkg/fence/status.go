@@ -153,6 +153,12 @@ func (f View) Measure(ctx context.Context) (*Status, error) {
 	}
 	r.Alarms = s.Alarms(look)
 	r.Notices = append(r.Notices, s.Warnings()...)
+	if other := otherReader(&f.session, s); other != nil {
+		r.Notices = append(r.Notices, notice.Notice{
+			Severity: notice.Warning, Code: notice.EventsUnread,
+			Text: fmt.Sprintf("what dropped packets contain is not known: %s receives NFLOG group %d; ringfence doctor says what to do", other, ruleset.LogGroup),
+		})
+	}
 	if look.Accepted != nil {
 		r.Notices = append(r.Notices, site.CutWarnings(look.Accepted)...)
 	}
