@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -40,12 +41,13 @@ func (o *oneOfFour) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 type changing struct {
 	host   *lab.Namespace
 	server *oneOfFour
+	folder string
 	args   []string
 	table  string // as nft reads it
 }
 
 // withAddresses puts up a fence with n addresses in the policy and one name.
-func withAddresses(b *testing.B, n int) changing {
+func withAddresses(b *testing.B, n int, more ...string) changing {
 	b.Helper()
 	c := changing{host: labtest.Host(b, "pbx"), server: &oneOfFour{}}
 	running, err := c.host.ServeNames("127.0.0.1:53", c.server)
@@ -53,11 +55,12 @@ func withAddresses(b *testing.B, n int) changing {
 	b.Cleanup(func() { running.Close() })
 	folder := b.TempDir()
 	var policy strings.Builder
-	policy.WriteString("version: 1\ndns: {servers: [127.0.0.1], hold: 0s, refresh: {min: 1s, max: 1s}}\n" +
+	policy.WriteString("version: 1\n" + strings.Join(more, "\n") + "\ndns: {servers: [127.0.0.1], hold: 0s, refresh: {min: 1s, max: 1s}}\n" +
 		"providers:\n  - name: acme\n    registrars: [sip.bench.example]\n    addresses:\n")
 	for i := range n {
 		fmt.Fprintf(&policy, "      - %s\n", net.IP(binary.BigEndian.AppendUint32(nil, 0x20000000+uint32(i)*3)))
 	}
+	c.folder = folder
 	at := func(name string) string { return filepath.Join(folder, name) }
 	labtest.Must(b, os.WriteFile(at("policy.yaml"), []byte(policy.String()), 0o644))
 	c.args = []string{"--policy", at("policy.yaml"), "--state-dir", at("state"), "--run-dir", at("run")}
@@ -167,6 +170,88 @@ func used(b *testing.B, pid int) time.Duration {
 			fmt.Sscan(string(text), &ns)
 		}
 		total += time.Duration(ns)
+	}
+	return total
+}
+
+// BenchmarkWhole measures a first apply, without the classifier, beside nft loading the
+// same table, and check beside nft checking it, in turns: medians of the whole process.
+func BenchmarkWhole(b *testing.B) {
+	program := built(b)
+	for _, n := range []int{10, 100_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			c := withAddresses(b, n, "signatures: {engine: off}")
+			costs := map[string]*spent{"apply": {}, "nft-f": {}, "check": {}, "nft-c": {}, "status": {}, "version": {}}
+			run := func(what, name string, args ...string) { costs[what].run(b, c.host, name, args...) }
+			ringfence := func(command string) { run(command, program, append(c.args, command)...) }
+			for b.Loop() {
+				labtest.Run(b, c.host, "nft", "flush", "ruleset")
+				run("nft-f", "nft", "-f", c.table)
+				run("nft-c", "nft", "-c", "-f", c.table)
+				labtest.Run(b, c.host, "nft", "flush", "ruleset")
+				labtest.Must(b, os.RemoveAll(filepath.Join(c.folder, "state")))
+				for _, command := range []string{"apply", "check", "status", "version"} {
+					ringfence(command)
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			for name, cost := range costs {
+				b.ReportMetric(median(cost.elapsed), "ms-"+name)
+			}
+			b.ReportMetric(median(costs["apply"].memory), "MB-apply")
+			b.ReportMetric(median(costs["apply"].elapsed)/median(costs["nft-f"].elapsed), "x-nft-f")
+			b.ReportMetric(median(costs["check"].elapsed)/median(costs["nft-c"].elapsed), "x-nft-c")
+		})
+	}
+}
+
+// BenchmarkService measures what the daemon costs that keeps 500 names, each of which is
+// asked for once a minute, over a minute.
+func BenchmarkService(b *testing.B) {
+	program := built(b)
+	h := labtest.Host(b, "pbx")
+	running, err := h.ServeNames("127.0.0.1:53", &manyNames{})
+	labtest.Must(b, err)
+	b.Cleanup(func() { running.Close() })
+	folder := b.TempDir()
+	policy := "version: 1\ndns: {servers: [127.0.0.1]}\nproviders:\n  - name: acme\n    registrars:\n"
+	for i := range 500 {
+		policy += fmt.Sprintf("      - r%d.bench.example\n", i)
+	}
+	labtest.Must(b, os.WriteFile(filepath.Join(folder, "policy.yaml"), []byte(policy), 0o644))
+	args := []string{"--policy", filepath.Join(folder, "policy.yaml"), "--state-dir", filepath.Join(folder, "state"), "--run-dir", filepath.Join(folder, "run")}
+	labtest.Run(b, h, program, append(args, "apply")...)
+	cmd := exec.CommandContext(b.Context(), program, append(args, "run")...)
+	labtest.Must(b, h.Start(cmd))
+	defer func() {
+		labtest.Must(b, cmd.Process.Signal(os.Interrupt))
+		labtest.Must(b, cmd.Wait())
+	}()
+	const over = time.Minute
+	time.Sleep(over / 10) // what it does at its start is no part of it
+	for b.Loop() {
+		cpu, woken := used(b, cmd.Process.Pid), wakeups(b, cmd.Process.Pid)
+		time.Sleep(over)
+		b.ReportMetric(100*float64(used(b, cmd.Process.Pid)-cpu)/float64(over), "%-of-a-core")
+		b.ReportMetric(float64(wakeups(b, cmd.Process.Pid)-woken)/over.Seconds(), "wakeups/s")
+		b.ReportMetric(float64(resident(b, cmd.Process.Pid))/1024, "MB")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// wakeups are how often the threads of a process have waited for something.
+func wakeups(b *testing.B, pid int) int {
+	b.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	labtest.Must(b, err)
+	total := 0
+	for _, f := range files {
+		status, _ := os.ReadFile(f) // the thread may have ended
+		n := 0
+		if _, rest, ok := strings.Cut(string(status), "\nvoluntary_ctxt_switches:"); ok {
+			fmt.Sscan(rest, &n)
+		}
+		total += n
 	}
 	return total
 }

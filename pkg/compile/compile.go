@@ -66,14 +66,20 @@ func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*
 
 // StateWith compiles a policy of which the addresses have been compiled.
 func StateWith(p *policy.Policy, listed *Listed, known Known, host ruleset.Host) (*ruleset.State, ruleset.Origins) {
-	origins := origins(p, known, host)
-	origins.Listed = listed
+	origins := OriginsWith(p, listed, known, host)
 	t := table{policy: p, host: host}
 	sets := t.sets(listed, origins)
 	chains := t.chains(sets)
 	maps.Copy(sets, dropSets(chains))
 	maps.Copy(sets, t.peerSets(chains, sets))
 	return &ruleset.State{Exists: true, Counters: Counters(), Sets: sets, Chains: chains, Base: listed.Base()}, origins
+}
+
+// OriginsWith says where the addresses of that state come from.
+func OriginsWith(p *policy.Policy, listed *Listed, known Known, host ruleset.Host) ruleset.Origins {
+	origins := origins(p, known, host)
+	origins.Listed = listed
+	return origins
 }
 
 // Engine returns what recognises scanners with this policy on this host: bpf, string or

@@ -207,7 +207,8 @@ func LetsInByHand(s *ruleset.State) bool {
 func (f family) mayBeForged(kind string) bool {
 	v4, v6 := f.ownSources()
 	own := ruleset.Union(append(v4, v6...))
-	return slices.ContainsFunc(own.Ranges(), func(r netipx.IPRange) bool { return ruleset.Overlap(f.sets[f.set(kind)].Elements, r) })
+	elements := f.sets[f.set(kind)].Elements
+	return slices.ContainsFunc(own.Ranges(), func(r netipx.IPRange) bool { return len(ruleset.Overlapping(elements, r)) > 0 })
 }
 
 // forged drops packets with a source address of this side that come in by another

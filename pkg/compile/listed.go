@@ -102,7 +102,7 @@ func eachListed(p *policy.Policy, f func(set string, prefix netip.Prefix, o rule
 
 // Touches reports whether the policy lists an address of the prefix for the set.
 func (l *Listed) Touches(set string, p netip.Prefix) bool {
-	return ruleset.Overlap(l.Sets()[set], netipx.RangeOfPrefix(p))
+	return len(ruleset.Overlapping(l.Sets()[set], netipx.RangeOfPrefix(p))) > 0
 }
 
 // Of are the origins of the listed addresses of a set, sorted.

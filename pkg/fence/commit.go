@@ -73,10 +73,7 @@ func (f *committer) desired(s, before *site.Site) (control.Desired, error) {
 	d := control.Desired{State: state, Will: origins}
 	if before != nil {
 		d.Why = s.DiffersFrom(before)
-		d.Was = func() ruleset.Origins {
-			_, was := before.Compile()
-			return was
-		}
+		d.Was = before.Origins
 	}
 	return d, nil
 }

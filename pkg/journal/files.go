@@ -75,28 +75,38 @@ const maxFile = 256 << 20
 // that is too large, and a link, a pipe or a device in its place, which are not opened to
 // the end.
 func read(path string) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, unix.ELOOP) {
-		return nil, &Damaged{Path: path, Err: errors.New("it is a symbolic link")}
-	}
+	file, size, err := open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() && !info.IsDir() { // which the system itself refuses to read
-		return nil, &Damaged{Path: path, Err: errors.New("it is no regular file")}
-	}
-	if info.Size() > maxFile {
-		return nil, &Damaged{Path: path, Err: fmt.Errorf("it has %d bytes, and no state file has more than %d", info.Size(), maxFile)}
-	}
-	data := make([]byte, 0, info.Size()+bytes.MinRead) // read without growing
+	data := make([]byte, 0, size+bytes.MinRead) // read without growing
 	b := bytes.NewBuffer(data)
 	_, err = b.ReadFrom(io.LimitReader(file, maxFile))
 	return b.Bytes(), err
+}
+
+// open opens a state file, unless ringfence cannot have written it.
+func open(path string) (file *os.File, size int64, err error) {
+	file, err = os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, 0, &Damaged{Path: path, Err: errors.New("it is a symbolic link")}
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular() && !info.IsDir(): // which the system itself refuses to read
+		err = &Damaged{Path: path, Err: errors.New("it is no regular file")}
+	case info.Size() > maxFile:
+		err = &Damaged{Path: path, Err: fmt.Errorf("it has %d bytes, and no state file has more than %d", info.Size(), maxFile)}
+	default:
+		return file, info.Size(), nil
+	}
+	_ = file.Close()
+	return nil, 0, err
 }
 
 // makeFolder makes a folder with the right permissions, whatever the umask; one
@@ -184,7 +194,7 @@ func sealSum(path string, value any) (sum string, err error) {
 	}
 	// As parseSealed expects it. To marshal the content once more would read all of it twice.
 	sum = hash(content)
-	data := make([]byte, 0, len(sealedBefore)+len(sum)+len(sealedMiddle)+len(content)+len("}\n"))
+	data := make([]byte, 0, len(sealedBefore)+len(sum)+len(sealedMiddle)+len(content)+len(sealedAfter))
 	data = append(append(append(data, sealedBefore...), sum...), sealedMiddle...)
 	return sum, write(path, append(append(data, content...), '}'))
 }
@@ -193,6 +203,7 @@ func sealSum(path string, value any) (sum string, err error) {
 const (
 	sealedBefore = `{"sha256":"`
 	sealedMiddle = `","content":`
+	sealedAfter  = "}\n"
 )
 
 // parseSealed divides a file into its hash and its content. A file as seal writes it is

@@ -2,11 +2,14 @@ package journal
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 )
@@ -62,20 +65,40 @@ func (j Journal) Formed(number int, program string) *Entry {
 	if len(parts) < 4 || string(parts[0]) != program {
 		return nil
 	}
-	file, err := read(j.path(entryFile(number)))
-	if err != nil {
-		return nil
-	}
-	s, err := parseSealed(file)
-	if err != nil || s.Format > 0 || s.SHA256 != string(parts[1]) || hash(s.Content) != s.SHA256 {
+	sum := sumOf(j.path(entryFile(number)))
+	if sum == "" || sum != string(parts[1]) {
 		return nil
 	}
 	var entry Entry
 	if err := json.Unmarshal(parts[2], &entry); err != nil {
 		return nil
 	}
-	entry.Number, entry.Sum, entry.Policy, entry.State, entry.Form = number, s.SHA256, string(parts[3]), nil, parts[4:]
+	entry.Number, entry.Sum, entry.Policy, entry.State, entry.Form = number, sum, string(parts[3]), nil, parts[4:]
 	return &entry
+}
+
+// sumOf returns the checksum of a file, "" if its content does not match that, or if it is
+// not exactly as seal writes it. The content may be large, and nothing of it is kept.
+func sumOf(path string) string {
+	file, size, err := open(path)
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	head := make([]byte, len(sealedBefore)+2*sha256.Size+len(sealedMiddle))
+	if _, err := io.ReadFull(file, head); err != nil {
+		return ""
+	}
+	content := sha256.New()
+	if _, err := io.CopyN(content, file, size-int64(len(head))-int64(len(sealedAfter))); err != nil {
+		return ""
+	}
+	rest, err := io.ReadAll(io.LimitReader(file, int64(len(sealedAfter))+1))
+	sum := hex.EncodeToString(content.Sum(nil))
+	if err != nil || string(rest) != sealedAfter || string(head) != sealedBefore+sum+sealedMiddle {
+		return ""
+	}
+	return sum
 }
 
 // cutForm returns the parts of a form, nil if it is damaged.

@@ -29,7 +29,7 @@ type Known struct {
 // shortened is what is written of it.
 func (k *Known) shortened() *Known {
 	base := k.State.Base
-	if base == nil || len(base.Sets) == 0 {
+	if base == nil {
 		return k
 	}
 	short := *k

@@ -104,10 +104,16 @@ func within(elements []Element, a netip.Addr) int {
 	return i
 }
 
-// Overlap reports whether sorted elements have an address in common with a range.
-func Overlap(elements []Element, r netipx.IPRange) bool {
-	i := within(elements, r.From())
-	return i < len(elements) && elements[i].From.Compare(r.To()) <= 0
+// Overlapping returns those of sorted elements that have an address in common with a range.
+func Overlapping(elements []Element, r netipx.IPRange) []Element {
+	elements = elements[within(elements, r.From()):]
+	behind, _ := slices.BinarySearchFunc(elements, r.To(), func(e Element, a netip.Addr) int {
+		if e.From.Compare(a) > 0 {
+			return 1
+		}
+		return -1
+	})
+	return elements[:behind]
 }
 
 // Merged returns the elements of a set that never changes: those of Addresses, with

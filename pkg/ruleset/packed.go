@@ -71,8 +71,8 @@ type Base struct {
 // leastShared is how many elements a set of a base has at least: fewer cost nothing.
 const leastShared = 1000
 
-// NewBase makes a base of the large ones among sets, whose elements are prefixes. packed is
-// what AppendSets has written of them, nil if nobody has.
+// NewBase makes a base of the large ones among sets, whose elements are prefixes; nil if
+// none is large. packed is what AppendSets has written of them, nil if nobody has.
 func NewBase(sets map[string][]Element, packed []byte) *Base {
 	b := &Base{Sets: map[string][]Element{}}
 	for name, elements := range sets {
@@ -81,7 +81,7 @@ func NewBase(sets map[string][]Element, packed []byte) *Base {
 		}
 	}
 	if len(b.Sets) == 0 {
-		return b
+		return nil
 	}
 	if packed == nil {
 		packed = AppendSets(nil, sets)

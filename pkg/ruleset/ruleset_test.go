@@ -284,11 +284,10 @@ func TestWith(t *testing.T) {
 			t.Fatalf("%v with %v is copied although nothing comes", a, b)
 		}
 		for _, p := range b {
-			overlaps := slices.ContainsFunc(listed, func(e ruleset.Element) bool {
-				return netipx.IPRangeFrom(e.From, e.To).Overlaps(netipx.RangeOfPrefix(p.Masked()))
-			})
-			if got := ruleset.Overlap(listed, netipx.RangeOfPrefix(p.Masked())); got != overlaps {
-				t.Fatalf("%v overlaps %v: %t, want %t", listed, p, got, overlaps)
+			r := netipx.RangeOfPrefix(p.Masked())
+			want := slices.DeleteFunc(slices.Clone(listed), func(e ruleset.Element) bool { return !netipx.IPRangeFrom(e.From, e.To).Overlaps(r) })
+			if got := ruleset.Overlapping(listed, r); !slices.Equal(got, want) {
+				t.Fatalf("of %v, %v overlap %v, want %v", listed, got, p, want)
 			}
 		}
 	}

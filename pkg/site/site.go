@@ -142,9 +142,31 @@ func AddressFilter(p *policy.Policy, h ruleset.Host) resolve.AddressFilter {
 // Compile makes the desired state, with the classifier as Classify has decided, and the
 // origins of its addresses.
 func (s *Site) Compile() (*ruleset.State, ruleset.Origins) {
+	state, origins := compile.StateWith(s.Policy, s.listed(), s.known(), s.compiledHost())
+	state.Classifier = s.Classifier.Desired
+	return state, origins
+}
+
+// Origins are those of the state that Compile makes. To make them costs less.
+func (s *Site) Origins() ruleset.Origins {
+	return compile.OriginsWith(s.Policy, s.listed(), s.known(), s.compiledHost())
+}
+
+func (s *Site) compiledHost() ruleset.Host {
+	host := s.Host
+	host.Classified = s.Classifier.Desired.Interfaces()
+	return host
+}
+
+func (s *Site) listed() *compile.Listed {
 	if s.Listed == nil {
 		s.Listed = compile.ListedIn(s.Policy)
 	}
+	return s.Listed
+}
+
+// known are the addresses that names and published lists have.
+func (s *Site) known() compile.Known {
 	known := compile.Known{Names: map[compile.Name][]compile.Address{}, Lists: published(s.Policy, s.Memory)}
 	index := s.Memory.Index()
 	for _, n := range compile.Names(s.Policy) {
@@ -152,11 +174,7 @@ func (s *Site) Compile() (*ruleset.State, ruleset.Origins) {
 			known.Names[n] = append(known.Names[n], compile.Address{Addr: a.Address, Via: a.Via})
 		}
 	}
-	host := s.Host
-	host.Classified = s.Classifier.Desired.Interfaces()
-	state, origins := compile.StateWith(s.Policy, s.Listed, known, host)
-	state.Classifier = s.Classifier.Desired
-	return state, origins
+	return known
 }
 
 // DiffersFrom says in a few words why the rules of a site, other than its addresses,
