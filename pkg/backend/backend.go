@@ -195,8 +195,9 @@ type Snapshot = json.RawMessage
 
 // Snapshots lets a back end skip reading a table that has not changed.
 type Snapshots interface {
-	// Restore takes over the snapshot of an earlier run.
-	Restore(s Snapshot) error
+	// Restore takes over the snapshot of an earlier run. base returns that of the states
+	// that the run has made, nil if it is not known; it is called only if it is needed.
+	Restore(s Snapshot, base func() *ruleset.Base) error
 	// Forget makes the next Observe read everything.
 	Forget()
 	// Note records that the plan is in force. If it succeeds, Snapshot and Wrote
