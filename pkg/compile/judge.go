@@ -17,8 +17,8 @@ import (
 // which packets of IPv6 take behind what allows those of IPv4.
 // What only some packets need is behind what picks them, and there are no rules for what
 // cannot be.
-func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
-	v4 := family{table: t, origins: o, chains: chains, chain: "sip"}
+func (t table) judge(chains map[string]ruleset.Chain, sets map[string]ruleset.Set) {
+	v4 := family{table: t, sets: sets, chains: chains, chain: "sip"}
 	if t.policy.Unknown.AllowReplies {
 		v4.count("allowed_reply", ruleset.Reply)
 	}
@@ -40,10 +40,10 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 // family compiles the chains for one address family.
 type family struct {
 	table
-	origins ruleset.Origins
-	v6      bool
-	chains  map[string]ruleset.Chain
-	chain   string // the chain that rules are added to
+	sets   map[string]ruleset.Set // of addresses
+	v6     bool
+	chains map[string]ruleset.Chain
+	chain  string // the chain that rules are added to
 }
 
 func (f family) rule(statements ...ruleset.Statement) {
@@ -167,7 +167,7 @@ func mayGrow(p policy.Provider) bool {
 }
 
 // holds reports whether the policy puts an address into the family's set of a kind.
-func (f family) holds(kind string) bool { return len(f.origins.Sets[f.set(kind)]) > 0 }
+func (f family) holds(kind string) bool { return len(f.sets[f.set(kind)].Elements) > 0 }
 
 // allow lets the members of a set pass. There is no rule for a set that is empty and
 // that no name can fill. Members with an address of this side may be forged, so a
@@ -206,7 +206,8 @@ func LetsInByHand(s *ruleset.State) bool {
 func (f family) mayBeForged(kind string) bool {
 	v4, v6 := f.ownSources()
 	own := ruleset.Union(append(v4, v6...))
-	return slices.ContainsFunc(f.origins.Sets[f.set(kind)], func(o ruleset.Origin) bool { return own.OverlapsPrefix(o.Prefix) })
+	elements := f.sets[f.set(kind)].Elements
+	return slices.ContainsFunc(own.Ranges(), func(r netipx.IPRange) bool { return len(ruleset.Overlapping(elements, r)) > 0 })
 }
 
 // forged drops packets with a source address of this side that come in by another

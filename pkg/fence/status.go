@@ -233,7 +233,7 @@ func (r *Status) describe(s *site.Site, newest *journal.Entry, origins ruleset.O
 func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memory) []Address {
 	var list []Address
 	for _, family := range []string{"4", "6"} {
-		for _, o := range origins.Sets[set+family] {
+		for _, o := range origins.All(set + family) {
 			if o.Owner != owner {
 				continue
 			}
