@@ -34,7 +34,8 @@ func TestBans(t *testing.T) {
 \x1b[2J\u202e9  permanently  a\nb
 `, func(w io.Writer) {
 		view.Bans(w, []report.Banned{
-			{Address: "198.51.100.7", Left: new(int64(3600)), Why: "by admin"}, {Address: "192.0.2.0/24", Why: "bans.addresses"},
+			{Address: "198.51.100.7", Left: new(int64(3600)), Why: "by admin"},
+			{Address: "192.0.2.0/24", Why: "bans.addresses"},
 			{Address: "\x1b[2J\u202e9", Why: "a\nb"},
 		})
 	})
