@@ -176,6 +176,9 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 		if at(2).name != "payload" {
 			return ruleset.IPv6Packet{}, 2
 		}
+		if at(2).number(unix.NFTA_PAYLOAD_OFFSET) == fragmentField && at(3).name == "bitwise" {
+			return ruleset.Fragment{}, 5
+		}
 		v6 := len(value) == 1 && value[0] == unix.NFPROTO_IPV6
 		if at(3).name == "cmp" || at(3).name == "bitwise" {
 			return guessSourceNetwork(v6, at)
