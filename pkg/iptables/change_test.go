@@ -108,6 +108,14 @@ func TestForeignChanges(t *testing.T) {
 			ip4 + " -t raw -D " + drop + " -j SET --add-set ringfence-log_signature4 src --timeout 60",
 			"ipset create x hash:ip maxelem 65535 timeout 0 comment; ipset swap x ringfence-dropped4; ipset destroy x",
 			"ipset create x hash:ip maxelem 5 timeout 0 comment; ipset swap x ringfence-latest4; ipset destroy x",
+			ip4 + " -t mangle -D POSTROUTING -j RINGFENCE-A-answers; " + ip6 + " -t mangle -D POSTROUTING -j RINGFENCE-A-answers",
+			ip6 + " -t mangle -D POSTROUTING -j RINGFENCE-A-answers",
+			ip4 + " -t mangle -I POSTROUTING -j ACCEPT; " + ip4 + " -t mangle -I POSTROUTING 2 -j RINGFENCE-A-answers; " + ip4 + " -t mangle -D POSTROUTING -j ACCEPT",
+			ip4 + " -t mangle -R RINGFENCE-A-refused4 3 -m set --match-set ringfence-tries4 dst,dst --packets-gt 99 -j SET --add-set ringfence-banned4 dst --exist --timeout 3600",
+			ip6 + " -t mangle -D RINGFENCE-A-login6 1",
+			ip4 + ` -t mangle -R RINGFENCE-A-answered4 2 -m u32 --u32 "0x0>>0x16&0x3c@0x8=0x5349502f" -g RINGFENCE-A-login4`,
+			"ipset create x hash:ip,port maxelem 65535 timeout 0 comment; ipset swap x ringfence-tries4; ipset destroy x",
+			"ipset create x hash:ip,port maxelem 65535 timeout 0 comment counters; ipset swap x ringfence-asking4; ipset destroy x",
 		}
 		for _, change := range changes {
 			run(change)

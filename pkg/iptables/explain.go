@@ -24,6 +24,8 @@ var needs = []struct {
 	{"ipt_rpfilter", "-m rpfilter --invert", false},
 	{"ip6t_rpfilter", "-m rpfilter --invert", true},
 	{"ip6t_frag", "-m frag --fragfirst", true},
+	{"xt_u32", u32Match + `"0x0=0x0"`, false},                       // only with unknown.action: register, or accept with guessing
+	{"xt_tcpudp", "-p 6 " + openingMatch, false},                    // as xt_u32
 	{"xt_string", payloadMatch + `"x"` + payloadHow, false},         // only with signatures.engine: string
 	{"xt_NFLOG and nfnetlink_log", logTarget + "x" + logHow, false}, // only with events.keep
 }
@@ -39,7 +41,7 @@ func (c *change) explain(ctx context.Context, failure error) error {
 	if errors.Is(failure, backend.ErrPermission) || errors.Is(failure, backend.ErrUnsupported) {
 		return failure
 	}
-	set := setHeader{name: needSet, typeName: "hash:ip", revision: addressRevision, family: 2, maxElem: 1, timeout: true}
+	set := setHeader{name: needSet, typeName: addressType, revision: addressRevision, family: 2, maxElem: 1, timeout: true}
 	if err := c.sets.create(ctx, set); err != nil && !errors.Is(err, errSetExist) {
 		return failure
 	}
@@ -64,8 +66,8 @@ func (c *change) explain(ctx context.Context, failure error) error {
 
 // beginning is how lines begin that only some policies need, "" if all do.
 func beginning(line string) string {
-	for _, begins := range []string{payloadMatch, logTarget} {
-		if strings.HasPrefix(line, begins) {
+	for _, begins := range []string{payloadMatch, logTarget, u32Match, openingMatch} {
+		if strings.Contains(line, begins) {
 			return begins
 		}
 	}
