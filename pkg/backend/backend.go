@@ -148,8 +148,9 @@ type Dropped struct {
 // Drops are the sources whose packets were dropped lately, by the sets dropped4 and
 // dropped6. Like bans, they are no part of the state.
 type Drops interface {
-	// Dropped returns all of them, in no order; none without a table.
-	Dropped(ctx context.Context) ([]Dropped, error)
+	// Dropped returns all of them, in no order, or only the one of an address; none
+	// without a table. The zero address stands for all.
+	Dropped(ctx context.Context, of netip.Addr) ([]Dropped, error)
 }
 
 // Touched says that somebody has changed the table.

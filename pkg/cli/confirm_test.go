@@ -126,6 +126,19 @@ func confirmFirst(t *testing.T) {
 	}
 }
 
+// TestConfirmTimes: a time that is none, or too short or too long, changes nothing. One that
+// is empty is none: a script's variable may not be set.
+func TestConfirmTimes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
+	for _, window := range []string{"", "0", "0s", "-5s", "1ms", "1s500ms", "60", "x", "1000h", "99999999999999999999s"} {
+		reportsClearly(t, s.run(t, "apply", "--confirm="+window), 1, []string{strconv.Quote(window) + " is no time for a confirmation", "whole seconds"})
+		if !s.gone(t) {
+			t.Fatalf("there is a fence after --confirm=%s", window)
+		}
+	}
+}
+
 // killWatchdogs kills the watchdogs of a site, which its folder names, if there are any.
 func killWatchdogs(t *testing.T, s *site) {
 	t.Helper()

@@ -69,7 +69,8 @@ type Status struct {
 
 	Notices []notice.Notice
 
-	site *site.Site // what the generation asks for, nil if there is none
+	site *site.Site        // what the generation asks for, nil if there is none
+	kept []backend.Dropped // what the kernel keeps of those that were dropped
 }
 
 // Allowed is a provider with its addresses.
@@ -170,11 +171,10 @@ func (r *Status) readTable(ctx context.Context, kernel backend.Kernel, have *rul
 	if err != nil {
 		return err
 	}
-	dropped, err := kernel.Dropped(ctx)
-	if err != nil {
+	if r.kept, err = kernel.Dropped(ctx, netip.Addr{}); err != nil {
 		return err
 	}
-	r.Banned, r.Dropped = len(banned), len(dropped)
+	r.Banned, r.Dropped = len(banned), len(r.kept)
 	if learns(have) {
 		phones, err := kernel.Phones(ctx)
 		if err != nil {

@@ -131,11 +131,11 @@ func (k *Kernel) Drop(d backend.Dropped) {
 	k.dropped = append(k.dropped, d)
 }
 
-// Dropped returns the sources whose packets were dropped.
-func (k *Kernel) Dropped(context.Context) ([]backend.Dropped, error) {
+// Dropped returns the sources whose packets were dropped, or that of an address.
+func (k *Kernel) Dropped(_ context.Context, of netip.Addr) ([]backend.Dropped, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.Clone(k.dropped), nil
+	return slices.DeleteFunc(slices.Clone(k.dropped), func(d backend.Dropped) bool { return of.IsValid() && d.Address != of }), nil
 }
 
 // Exists reports whether there is a table.
