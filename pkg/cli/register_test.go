@@ -292,14 +292,15 @@ func testGuessersAreBannedByAccept(t *testing.T) {
 }
 
 // TestRegisterBehindForward: the PBX is behind a router with the fence, which translates a
-// port, and perhaps a port that is not fenced to one that is.
+// port, and perhaps a port that is not fenced to one that is, or the other way round.
 func TestRegisterBehindForward(t *testing.T) { eachBackend(t, testRegisterBehindForward) }
 
 func testRegisterBehindForward(t *testing.T) {
 	t.Helper()
 	t.Parallel()
-	for _, outside := range []int{5060, 15060} {
-		t.Run(fmt.Sprint(outside), func(t *testing.T) {
+	for _, ports := range []struct{ outside, inside int }{{5060, 5060}, {15060, 5060}, {5060, 15060}} {
+		outside, inside := ports.outside, ports.inside
+		t.Run(fmt.Sprint(outside, " to ", inside), func(t *testing.T) {
 			w := &cloud{pbx: labtest.Host(t, "pbx"), outside: labtest.Host(t, "outside")}
 			router := labtest.Host(t, "router")
 			labtest.Must(t, router.Forward())
@@ -309,8 +310,8 @@ func testRegisterBehindForward(t *testing.T) {
 				lab.End{Host: w.pbx, Interface: "eth0", Addresses: []string{"10.9.0.2/24"}})
 			labtest.Run(t, w.pbx, "ip", "route", "add", "default", "via", "10.9.0.1")
 			labtest.Rules(t, router, fmt.Sprintf(`table ip nat { chain in { type nat hook prerouting priority dstnat;
-				iifname "eth0" meta l4proto { udp, tcp } th dport %d dnat to 10.9.0.2:5060; }; }`, outside))
-			w.registrar = startRegistrar(t, w.pbx, "10.9.0.2:5060")
+				iifname "eth0" meta l4proto { udp, tcp } th dport %d dnat to 10.9.0.2:%d; }; }`, outside, inside))
+			w.registrar = startRegistrar(t, w.pbx, fmt.Sprint("10.9.0.2:", inside))
 			to := fmt.Sprintf("%s:%d", cloudPBX, outside)
 			w.markers = w.peerTo(t, "udp", cloudProvider, 5060, to).Conn
 			s := newSite(t, router, registerPolicy+"interfaces: [eth0]\n")

@@ -88,3 +88,46 @@ func TestEachLineIsMissed(t *testing.T) {
 	}
 	t.Logf("%d changed lines", lines)
 }
+
+// TestNoJumpLetsPass: what lets a packet pass returns, so that it must not be in a chain
+// that another one than that of a stage jumps to: the packet would be judged again there.
+func TestNoJumpLetsPass(t *testing.T) {
+	jumps := 0
+	for _, text := range []string{
+		"unknown: {action: register}\n", "unknown: {action: accept}\n", "unknown: {action: register, allow_replies: true}\nroaming: {match: address}\n",
+		"interfaces: [eth0, ppp0]\ntrusted: {addresses: [192.168.0.0/16], asymmetric: [10.0.0.0/8]}\nunknown: {action: register, require_user_agent: [Yealink]}\n",
+	} {
+		p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\n"+text), policy.Available{Engines: []policy.Engine{policy.EngineBPF}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, _ := compile.State(p, nil, ruleset.Host{Forwards: true, Engine: "bpf", Classified: []string{"eth0"}})
+		l, err := layoutOf(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for w, chains := range l {
+			var passes func(chain string) bool
+			passes = func(chain string) bool {
+				return slices.ContainsFunc(chains[chain], func(line string) bool {
+					next, ok := leadsTo(line)
+					return strings.Contains(line, "-g "+chainPrefix+"allowed_") || ok && passes(next)
+				})
+			}
+			for name, lines := range chains {
+				for _, line := range lines {
+					next, ok := leadsTo(line)
+					if !ok || state.Chains[name].Stage != "" || !strings.Contains(line, "-j "+letterMark) {
+						continue
+					}
+					if jumps++; passes(next) {
+						t.Errorf("%q: in chain %s (%s), what passes in %s comes back: %s", text, name, w, next, line)
+					}
+				}
+			}
+		}
+	}
+	if jumps == 0 {
+		t.Error("no chain jumps to another one")
+	}
+}

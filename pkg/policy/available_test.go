@@ -53,7 +53,7 @@ func TestMistakesOfTheWhole(t *testing.T) {
 		},
 		{"string with iptables", "backend: iptables\nsignatures: {engine: string}\n", ""},
 		{
-			"times that ipset cuts short", "backend: iptables-nft\nunknown: {action: register}\nbans: {duration: 25d}\nroaming: {life: 30d}\n",
+			"times that ipset cuts short", "backend: iptables\nunknown: {action: register}\nbans: {duration: 25d}\nroaming: {life: 30d}\n",
 			"4:18: bans.duration is 25d, and over iptables it is at most 24d: that is as long as ipset keeps an address\n" +
 				"5:17: roaming.life is 30d, and over iptables it is at most 24d: that is as long as ipset keeps an address",
 		},
