@@ -13,11 +13,13 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 )
 
-// The kinds of sets of who is let in because the PBX has accepted him, and of who fails to
-// log in where somebody has logged in. An entry is an address, or an address with a port.
+// The kinds of sets of who is let in because the PBX has accepted him, of who fails to log
+// in where somebody has logged in, and of where that is. An entry is an address, or an
+// address with a port.
 const (
 	phonesSet  = "phones"
 	staleSet   = "stale"
+	knownSet   = "known"
 	bannedSet  = "banned"
 	allowedSet = "allowed"
 )
@@ -30,6 +32,25 @@ func (k *Kernel) Phones(ctx context.Context) ([]backend.Phone, error) {
 // Stale returns those that fail to log in though somebody there has logged in lately,
 // sorted; none without a fence.
 func (k *Kernel) Stale(ctx context.Context) ([]backend.Phone, error) { return phonesIn(ctx, staleSet) }
+
+// Logins returns the addresses where somebody has logged in within a day.
+func (k *Kernel) Logins() backend.Logins { return logins{} }
+
+type logins struct{}
+
+// List returns all of them, sorted; none without a fence.
+func (logins) List(ctx context.Context) ([]backend.Phone, error) { return phonesIn(ctx, knownSet) }
+
+// Add adds those that the sets lack, with the time that they have left. Its error wraps
+// ErrFull if there is no room for all of them.
+func (logins) Add(ctx context.Context, added []backend.Phone) error {
+	wanted := map[string][]entry{}
+	for _, p := range added {
+		set := timedSet(knownSet, p.Address)
+		wanted[set] = append(wanted[set], entry{prefix: single(p.Address), timeout: secondsLeft(p.Left), hasTimeout: true})
+	}
+	return addMissing(ctx, wanted)
+}
 
 // phonesIn returns what the sets of a kind hold, sorted. A phone that has registered by two
 // protocols from the same port is in for the longer time.
@@ -79,15 +100,25 @@ func (k *Kernel) PutBack(ctx context.Context, phones []backend.Phone, bans []bac
 		set := timedSet(bannedSet, b.Address)
 		wanted[set] = append(wanted[set], entry{prefix: single(b.Address), timeout: secondsLeft(b.Left), hasTimeout: true, comment: b.Comment})
 	}
+	return addMissing(ctx, wanted)
+}
+
+// addMissing adds to sets what they lack.
+func addMissing(ctx context.Context, wanted map[string][]entry) error {
+	conn, err := openSets()
+	if err != nil {
+		return err
+	}
+	defer conn.close()
 	var errs []error
 	for set, entries := range wanted {
-		errs = append(errs, addMissing(ctx, conn, set, entries))
+		errs = append(errs, addMissingTo(ctx, conn, set, entries))
 	}
 	return errors.Join(errs...)
 }
 
-// addMissing adds to a set what it lacks. One that is not there takes nothing.
-func addMissing(ctx context.Context, conn setConn, set string, entries []entry) error {
+// addMissingTo adds to a set what it lacks. One that is not there takes nothing.
+func addMissingTo(ctx context.Context, conn setConn, set string, entries []entry) error {
 	there, err := conn.elements(ctx, set)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
