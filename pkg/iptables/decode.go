@@ -195,8 +195,8 @@ func (d decoder) item(line string) (item, bool) {
 		return i, false
 	}
 	i.matched = slices.Concat(before, after)
-	if protocol != "" && !hasPorts && !saysProtocol(i.matched) {
-		before = append([]ruleset.Statement{ruleset.Transport{Protocol: protocol}}, before...)
+	if !hasPorts {
+		before = withProtocol(before, protocol)
 	}
 	for n := range i.ports {
 		if i.armed {

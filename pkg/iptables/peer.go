@@ -223,15 +223,19 @@ func (i *item) addPorts(text string, protocol ruleset.Protocol) bool {
 	return true
 }
 
-// saysProtocol reports whether a statement matches a protocol by what it asks for.
-func saysProtocol(statements []ruleset.Statement) bool {
-	return slices.ContainsFunc(statements, func(s ruleset.Statement) bool {
+// withProtocol adds a match of the protocol, unless one of the statements is about it.
+func withProtocol(statements []ruleset.Statement, protocol ruleset.Protocol) []ruleset.Statement {
+	isAbout := func(s ruleset.Statement) bool {
 		switch s.(type) {
 		case ruleset.RepliedFrom, ruleset.TCPHeader, ruleset.Opening:
 			return true
 		}
 		return false
-	})
+	}
+	if protocol == "" || slices.ContainsFunc(statements, isAbout) {
+		return statements
+	}
+	return append([]ruleset.Statement{ruleset.Transport{Protocol: protocol}}, statements...)
 }
 
 // leavesStage reports whether a rule of a stage about answers leads away for good.
