@@ -105,10 +105,22 @@ type Phones interface {
 	// Stale returns those that fail to log in though somebody there has logged in lately,
 	// sorted.
 	Stale(ctx context.Context) ([]Phone, error)
+	// Logins are the addresses where somebody has logged in within a day.
+	Logins() Logins
 	// PutBack adds those phones and bans that the table lacks, with the time that they
-	// have left. A phone that has a port, or none, where the set wants it the other way,
-	// is left out. The error wraps ErrFull if there is no room for all of them.
+	// have left. Where the set holds whole addresses, a phone that has a port lets in its
+	// address; where it holds ports, a phone that has none is left out. The error wraps ErrFull if there is no room for all of them.
 	PutBack(ctx context.Context, phones []Phone, bans []Banned) error
+}
+
+// Logins are addresses where somebody has logged in within a day: failures there are taken
+// for a wrong password. A login has no port.
+type Logins interface {
+	// List returns all of them, sorted. Without a table it returns none.
+	List(ctx context.Context) ([]Phone, error)
+	// Add adds those that the table lacks, with the time that they have left. The error
+	// wraps ErrFull if there is no room for all of them.
+	Add(ctx context.Context, logins []Phone) error
 }
 
 // Compare orders phones by address and port.
@@ -183,8 +195,9 @@ type Snapshot = json.RawMessage
 
 // Snapshots lets a back end skip reading a table that has not changed.
 type Snapshots interface {
-	// Restore takes over the snapshot of an earlier run.
-	Restore(s Snapshot) error
+	// Restore takes over the snapshot of an earlier run. base returns that of the states
+	// that the run has made, nil if it is not known; it is called only if it is needed.
+	Restore(s Snapshot, base func() *ruleset.Base) error
 	// Forget makes the next Observe read everything.
 	Forget()
 	// Note records that the plan is in force. If it succeeds, Snapshot and Wrote

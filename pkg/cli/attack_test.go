@@ -56,7 +56,7 @@ func TestStrangeFolders(t *testing.T) {
 	b := newBesieged(t)
 	victim := filepath.Join(b.folder, "victim")
 	tried, planted := 0, 0
-	for _, name := range []string{"run/lock", "state/addresses.json", "state/journal/kernel.json", "state/journal/host.json", "state/journal/next.json", "state/journal/notices.json", "state/journal/allowed.json", "state/journal/down.json", "state/journal/unconfirmed.json"} {
+	for _, name := range []string{"run/lock", "state/addresses.json", "state/journal/kernel.json", "state/journal/host.json", "state/journal/next.json", "state/journal/newest.form", "run/classifier", "state/journal/notices.json", "state/journal/allowed.json", "state/journal/down.json", "state/journal/unconfirmed.json"} {
 		path := filepath.Join(b.folder, name)
 		for kind, plant := range map[string]func() error{
 			"a link to a file":    func() error { return os.Symlink(victim, path) },

@@ -113,7 +113,7 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 
 // Restore takes over what an earlier run has noted, which is nothing here: iptables and
 // ipset do not say whether they have changed.
-func (k *Kernel) Restore(backend.Snapshot) error { return nil }
+func (k *Kernel) Restore(backend.Snapshot, func() *ruleset.Base) error { return nil }
 
 // Forget does nothing: Observe always reads everything.
 func (k *Kernel) Forget() {}
