@@ -105,10 +105,22 @@ type Phones interface {
 	// Stale returns those that fail to log in though somebody there has logged in lately,
 	// sorted.
 	Stale(ctx context.Context) ([]Phone, error)
+	// Logins are the addresses where somebody has logged in within a day.
+	Logins() Logins
 	// PutBack adds those phones and bans that the table lacks, with the time that they
-	// have left. A phone that has a port, or none, where the set wants it the other way,
-	// is left out. The error wraps ErrFull if there is no room for all of them.
+	// have left. Where the set holds whole addresses, a phone that has a port lets in its
+	// address; where it holds ports, a phone that has none is left out. The error wraps ErrFull if there is no room for all of them.
 	PutBack(ctx context.Context, phones []Phone, bans []Banned) error
+}
+
+// Logins are addresses where somebody has logged in within a day: failures there are taken
+// for a wrong password. A login has no port.
+type Logins interface {
+	// List returns all of them, sorted. Without a table it returns none.
+	List(ctx context.Context) ([]Phone, error)
+	// Add adds those that the table lacks, with the time that they have left. The error
+	// wraps ErrFull if there is no room for all of them.
+	Add(ctx context.Context, logins []Phone) error
 }
 
 // Compare orders phones by address and port.
@@ -150,8 +162,9 @@ type Dropped struct {
 // Drops are the sources whose packets were dropped lately, by the sets dropped4 and
 // dropped6. Like bans, they are no part of the state.
 type Drops interface {
-	// Dropped returns all of them, in no order; none without a table.
-	Dropped(ctx context.Context) ([]Dropped, error)
+	// Dropped returns all of them, in no order, or only the one of an address; none
+	// without a table. The zero address stands for all.
+	Dropped(ctx context.Context, of netip.Addr) ([]Dropped, error)
 }
 
 // Touched says that somebody has changed the table.

@@ -21,8 +21,9 @@ type falseFriend struct {
 	// classifier says that it takes the classifier to keep it out: without, another
 	// request passes behind a REGISTER in the same packet.
 	classifier bool
-	// once says that the family makes no difference.
-	once bool
+	// once says that it is of IPv4 alone, or that the family makes no difference, and once6
+	// that it is of IPv6 alone.
+	once, once6 bool
 }
 
 // says is a stranger who sends one text, which holds an INVITE.
@@ -302,12 +303,12 @@ func TestNoFalseFriend(t *testing.T) {
 			s := newSite(t, w.pbx, cloudPolicy+"unknown: {action: register, rate: 1000000/s}\nguessing: {failures: 0}\nsignatures: {engine: "+engine+"}\n")
 			s.must(t, 0, "apply")
 			tried := 0
-			for _, f := range falseFriends() {
+			for _, f := range append(falseFriends(), oddWays()...) {
 				if f.classifier && engine == "off" {
 					continue
 				}
 				for _, from := range []string{cloudPhone, cloudPhone6} {
-					if f.once && from == cloudPhone6 {
+					if f.once && from == cloudPhone6 || f.once6 && from == cloudPhone {
 						continue
 					}
 					t.Run(f.name+" from "+from, func(t *testing.T) {

@@ -135,9 +135,9 @@ func neverAFalseDone(t *testing.T, in injection) {
 	}
 	runs, now := 0, 1
 	for i, errno := range in.errnos {
-		step, at := in.every, i%in.every
+		step, at := in.every, (i+labtest.Part())%in.every
 		if in.inTurn {
-			step, at = in.every*len(in.errnos), i*in.every
+			step, at = in.every*len(in.errnos), i*in.every+labtest.Part()%in.every
 		}
 		for nth := at; ; nth += step {
 			to := 1 - now
@@ -189,7 +189,7 @@ func TestNeverAFalseDoneOfOthers(t *testing.T) {
 	} {
 		for i, errno := range []unix.Errno{unix.EPERM, unix.ENOBUFS, unix.EBUSY} {
 			every := labtest.Count(11, 1)
-			for nth := i % every; ; nth += every {
+			for nth := (i + labtest.Part()) % every; ; nth += every {
 				move.prepare()
 				o, failed := s.injected(t, netlinkCalls, labtest.SystemCall.IsNetlink, nth, errno, move.command)
 				what := fmt.Sprintf("%s, call %d fails with %s", move.command, nth, unix.ErrnoName(errno))

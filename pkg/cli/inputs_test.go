@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -79,7 +78,7 @@ var inputs = map[string][]input{
 	"filters": {
 		{name: "the qdisc is gone", policy: open, do: "tc qdisc del dev eth0 clsact", held: "ringfence: eth0"},
 		{name: "the filter is gone", policy: open, do: "tc filter del dev eth0 ingress", held: "ringfence: eth0"},
-		{name: "another qdisc in its place", policy: open, do: "tc qdisc del dev eth0 clsact; tc qdisc add dev eth0 ingress", undo: "tc qdisc del dev eth0 ingress", held: "ringfence: eth0"},
+		{name: "another qdisc in its place", policy: open, do: `printf "qdisc del dev eth0 clsact\nqdisc add dev eth0 ingress\n" | tc -batch -`, undo: "tc qdisc del dev eth0 ingress", held: "ringfence: eth0"},
 		{name: "another program in its place", policy: open, do: `tc filter del dev eth0 ingress; tc filter add dev eth0 ingress pref 5 handle 0x5060 bpf da bytecode "1,6 0 0 4294967295"`, undo: "tc filter del dev eth0 ingress pref 5", alarm: "unclassified: eth0"},
 		{name: "a filter before it", policy: open, do: `tc filter add dev eth0 ingress pref 1 bpf da bytecode "1,6 0 0 0"`, undo: "tc filter del dev eth0 ingress pref 1", sends: true, alarm: "unseen: eth0"},
 		{name: "a filter of one protocol before it", policy: open, do: `tc filter add dev eth0 ingress protocol ip pref 2 handle 7 bpf da bytecode "1,6 0 0 0"`, undo: "tc filter del dev eth0 ingress pref 2 protocol ip", sends: true, alarm: "unseen: eth0"},
@@ -260,6 +259,19 @@ func (in input) served(t *testing.T, s *site, outside *lab.Namespace) {
 	}
 }
 
+// ownEtc gives the programs of a site an /etc of their own, and returns where it is.
+func ownEtc(t *testing.T, s *site) string {
+	t.Helper()
+	self, err := os.Executable()
+	labtest.Must(t, err)
+	etc := filepath.Join(s.folder, "etc")
+	labtest.Must(t, os.Mkdir(etc, 0o755))
+	s.program = filepath.Join(s.folder, "ringfence")
+	script := fmt.Sprintf("#!/bin/sh\nRINGFENCE_TEST_PROGRAM=ringfence exec unshare --mount sh -ec 'mount --bind %s /etc; exec %s \"$@\"' ringfence \"$@\"\n", etc, self)
+	labtest.Must(t, os.WriteFile(s.program, []byte(script), 0o755))
+	return etc
+}
+
 // TestResolverInputs: the service follows the files of the host's resolver in whatever
 // way they are replaced: a name server is protected from bans as soon as it is named
 // there, and a name of the hosts file has its address.
@@ -267,21 +279,13 @@ func TestResolverInputs(t *testing.T) {
 	t.Parallel()
 	pbx, _ := newPair(t)
 	s := newSite(t, pbx, "version: 1\ntrusted: {hosts: [office.example.org]}\n")
-	// The service sees an /etc of its own.
-	self, err := os.Executable()
-	labtest.Must(t, err)
-	etc := filepath.Join(s.folder, "etc")
-	labtest.Must(t, os.Mkdir(etc, 0o755))
+	etc := ownEtc(t, s)
 	write := func(name, text string) {
 		t.Helper()
 		labtest.Must(t, os.WriteFile(filepath.Join(etc, name), []byte(text), 0o644))
 	}
 	write("resolv.conf", "nameserver 203.0.113.67\n")
 	write("hosts", "203.0.113.76 office.example.org\n")
-	s.program = filepath.Join(s.folder, "ringfence")
-	script := fmt.Sprintf("#!/bin/sh\nset -e\nmount --bind %s /etc\nRINGFENCE_TEST_PROGRAM=ringfence exec %s \"$@\"\n", etc, self)
-	labtest.Must(t, os.WriteFile(s.program, []byte(script), 0o755))
-	s.as = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	s.must(t, 4, "apply") // no server answers, and the hosts file does
 	r := serve(t, s)
 	set := func(name string) string {

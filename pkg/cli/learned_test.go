@@ -46,6 +46,19 @@ func TestPhonesComeBack(t *testing.T) {
 	if after := r.must(t, 0, "phones").stdout; after != before {
 		t.Errorf("phones before:\n%s\nand after:\n%s", before, after)
 	}
+	// Somebody there has logged in today: who fails is slowed down, and not banned.
+	stale := r.phone(t, "udp", homeInside+":5071", "100")
+	stale.Password = "old"
+	for range 8 {
+		_, err := stale.Register(300, unheard)
+		labtest.Must(t, err)
+	}
+	if bans := r.must(t, 0, "bans").stdout; strings.Contains(bans, home4) {
+		t.Errorf("a phone with a wrong password is banned at an address where another one has logged in:\n%s", bans)
+	}
+	if alarms := r.must(t, 0, "status").stdout; !strings.Contains(alarms, "fails to log in") {
+		t.Errorf("status does not speak of the wrong password:\n%s", alarms)
+	}
 }
 
 // TestPhonesAreExplained: phones, why, status and bans say who is let in for having

@@ -25,7 +25,7 @@ func TestRedial(t *testing.T) {
 	for _, unit := range []string{"ppp0", "ppp1", "ppp12", "ppp0"} {
 		labtest.Run(t, pbx, "ip", "link", "del", map[string]string{"ppp0": "ppp0", "ppp1": "ppp0", "ppp12": "ppp1"}[unit])
 		ways := dial(unit)
-		r.mended(t, event{name: unit + " is dialled", mended: reads(unit)})
+		r.mended(t, event{name: unit + " is dialled", mended: reads(unit)}, 0)
 		for _, w := range ways {
 			w.check(t, pbx, outside, everybody[1:]...)
 		}

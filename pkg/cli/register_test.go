@@ -81,6 +81,60 @@ func TestMatchAddress(t *testing.T) {
 	}
 }
 
+// TestMatchChanges: a policy that lets in all behind a phone's address lets in those of the
+// phones that have registered before.
+func TestMatchChanges(t *testing.T) {
+	t.Parallel()
+	w := newCloud(t)
+	s := newSite(t, w.pbx, registerPolicy)
+	s.must(t, 0, "apply")
+	for _, from := range []string{cloudPhone, cloudPhone6} {
+		if !w.registers(t, w.caller(t, "udp", from, 0)) || !w.registers(t, w.caller(t, "tcp", from, 0)) {
+			t.Fatal("the PBX has not accepted a phone")
+		}
+	}
+	s.write(t, registerPolicy+"roaming: {match: address}\n")
+	s.must(t, 0, "apply")
+	for _, from := range []string{cloudPhone, cloudPhone6} {
+		if !w.arrives(t, w.caller(t, "udp", from, 0), "INVITE") {
+			t.Errorf("the INVITE from the address of a phone, %s, has not arrived:\n%s", from, s.ruleset(t))
+		}
+	}
+	if w.arrives(t, w.caller(t, "udp", cloudOther, 0), "INVITE") {
+		t.Error("the INVITE of a stranger has arrived")
+	}
+}
+
+// TestFailuresAreKept: what counts failed logins goes on counting when the policy changes,
+// when the service starts and ends, and over refresh and rollback.
+func TestFailuresAreKept(t *testing.T) {
+	t.Parallel()
+	w := newCloud(t)
+	s := newSite(t, w.pbx, registerPolicy)
+	s.must(t, 0, "apply")
+	guesser := w.caller(t, "udp", cloudPhone, 0)
+	arrived := 0
+	guess := func() { arrived += w.guesses(t, 2, func() caller { return guesser }) }
+	for _, change := range []func(){
+		func() { s.must(t, 0, "refresh") },
+		func() { serve(t, s).end(t) },
+		func() {
+			s.write(t, registerPolicy+"bans: {duration: 2h, size: 1000}\nsignatures: {engine: 'off'}\n")
+			s.must(t, 0, "apply")
+		},
+		func() { s.must(t, 0, "rollback") },
+	} {
+		guess()
+		change()
+	}
+	for range 5 {
+		guess()
+	}
+	if banned := s.banned(t); arrived != 10 || len(banned) != 1 || banned[0] != cloudPhone {
+		t.Errorf("of 18 guesses %d have reached the PBX, want 10; banned are %q", arrived, banned)
+	}
+}
+
 // guesses sends so many REGISTERs with a wrong password, each from the socket that next
 // returns, and returns how many arrive.
 func (w *cloud) guesses(t *testing.T, n int, next func() caller) int {

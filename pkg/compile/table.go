@@ -95,13 +95,6 @@ func (t table) chains(sets map[string]ruleset.Set) map[string]ruleset.Chain {
 	if !leadTo(chains, "allowed") {
 		delete(chains, "allowed")
 	}
-	for _, v6 := range []bool{false, true} {
-		spoofed := family{table: t, v6: v6, chains: chains}
-		if spoofed.chain = spoofed.set("spoofed"); leadTo(chains, spoofed.chain) {
-			chains[spoofed.chain] = ruleset.Chain{Rules: t.spoofExceptions(v6)}
-			spoofed.count("dropped_spoofed")
-		}
-	}
 	if t.host.Forwards || t.host.Translates {
 		// A fenced port behind one that is not fenced: the translation of the
 		// destination happens after prerouting has looked at the port. Elsewhere a rule

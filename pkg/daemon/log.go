@@ -55,7 +55,7 @@ func (ns *notices) update(now []notice.Notice, whole bool) {
 			shown[key] = text
 			continue
 		}
-		ns.log.Info("over", "what", text)
+		ns.log.Info("over", "about", key.about, "what", text)
 	}
 	ns.shown = shown
 }

@@ -85,18 +85,13 @@ func addKept(ctx context.Context, f View, now *Status, since, until time.Time, s
 	if !now.Table || now.site == nil {
 		return nil
 	}
-	kernel := f.kernel(false)
-	kept, err := kernel.Dropped(ctx)
-	if err != nil {
-		return err
-	}
 	var list []Dropped
-	for _, d := range kept {
+	for _, d := range now.kept {
 		if !d.Last.Before(since) && !d.First.After(until) {
 			list = append(list, Dropped{Dropped: d})
 		}
 	}
-	if err := explainBy(ctx, &f.session, kernel, now.site, now.ByHand, list); err != nil {
+	if err := explainBy(ctx, &f.session, f.kernel(false), now.site, now.ByHand, list); err != nil {
 		return err
 	}
 	for _, d := range list {

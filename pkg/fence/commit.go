@@ -155,8 +155,11 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	}
 	armed := f.arming
 	defer func() { f.arming = nil }()
-	c.begin = func(_ *plan.Plan, want *ruleset.State) error {
+	c.begin = func(p *plan.Plan, want *ruleset.State) error {
 		begun = true
+		if remakes(p) {
+			f.phones().keep(ctx, c.tables)
+		}
 		if err := f.begun(ctx, armed); err != nil {
 			return err
 		}

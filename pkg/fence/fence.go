@@ -69,6 +69,9 @@ type World struct {
 	// Drops opens what receives dropped packets, which names their signatures by a
 	// function; nil receives none.
 	Drops func(signature func(message []byte) string) (events.Source, error)
+	// LogReader is the other program that receives the dropped packets, nil for none. A
+	// function that is nil does not know.
+	LogReader func() (*host.Program, error)
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }

@@ -17,11 +17,10 @@ func (r *Reconciler) Due() time.Duration {
 	if r.site == nil {
 		return due
 	}
-	if r.again && r.askedAgain.Time.IsZero() {
+	if oldest := r.askedAgain[0]; r.again && oldest.Time.IsZero() {
 		return 0
-	}
-	if r.again {
-		due = min(due, max(0, askAgainAfter-now.Since(r.askedAgain)))
+	} else if r.again {
+		due = min(due, max(0, askAgainWithin-now.Since(oldest)))
 	}
 	for _, t := range site.Targets(r.site.Policy) {
 		due = min(due, r.memory.Due(t, now))
@@ -62,7 +61,9 @@ func (r *Reconciler) Ask() func(context.Context) Answers {
 		}
 	}
 	if r.again {
-		r.again, r.askedAgain = false, now
+		r.again = false
+		copy(r.askedAgain[:], r.askedAgain[1:])
+		r.askedAgain[len(r.askedAgain)-1] = now
 	}
 	return func(ctx context.Context) Answers {
 		fetched := r.fence.beginFetch(ctx, lists, q.Memory, nil)
@@ -71,9 +72,9 @@ func (r *Reconciler) Ask() func(context.Context) Answers {
 	}
 }
 
-// askAgainAfter is the least time between two times that all names are asked for because
-// of AskAgain.
-const askAgainAfter = 10 * time.Second
+// askAgainWithin is the time within which all names are asked for because of AskAgain at
+// most as often as askedAgain remembers: a link may come and go all the time.
+const askAgainWithin = 10 * time.Second
 
 // AskAgain makes all names due, because others may answer now than before.
 func (r *Reconciler) AskAgain() { r.again = true }

@@ -52,9 +52,9 @@ type Reconciler struct {
 	// learned is when what the rules have learned was last looked at.
 	learned resolve.Moment
 	// again says that all names are due, askedAgain when they were asked for because of
-	// that.
+	// that the last times, the oldest first.
 	again      bool
-	askedAgain resolve.Moment
+	askedAgain [3]resolve.Moment
 }
 
 // Reconciler returns a reconciler that has not read anything yet.

@@ -42,7 +42,7 @@ func drop(address string, ago time.Duration, reason, agent string) events.Drop {
 func TestDroppedLately(t *testing.T) {
 	kernel := &plantest.Kernel{}
 	f, _ := newFence(t, kernel)
-	if d, err := f.View().Dropped(t.Context(), time.Hour); err != nil || len(d.Sources) > 0 {
+	if d, err := f.View().Dropped(t.Context(), time.Hour, 9); err != nil || len(d.Sources) > 0 {
 		t.Errorf("without a fence: %+v, %v", d, err)
 	}
 	apply(t, f, firstPolicy, fence.ApplyOptions{})
@@ -52,7 +52,7 @@ func TestDroppedLately(t *testing.T) {
 	saw(t, f,
 		drop("198.51.100.7", 30*time.Minute, "unknown", "old-agent"), drop("198.51.100.7", 2*time.Minute, "unknown", "friendly-scanner"),
 		drop("198.51.100.9", 10*time.Minute, "unknown", ""), drop("198.51.100.10", 5*time.Hour, "unknown", ""))
-	d, err := f.View().Dropped(t.Context(), time.Hour)
+	d, err := f.View().Dropped(t.Context(), time.Hour, 9)
 	labtest.Must(t, err)
 	var got []string
 	for _, s := range d.Sources {
@@ -69,7 +69,7 @@ func TestDroppedLately(t *testing.T) {
 		t.Errorf("the last one is %+v", first)
 	}
 	apply(t, f, firstPolicy+"mode: monitor\n", fence.ApplyOptions{})
-	if d, err := f.View().Dropped(t.Context(), time.Hour); err != nil || !d.Monitor {
+	if d, err := f.View().Dropped(t.Context(), time.Hour, 9); err != nil || !d.Monitor {
 		t.Errorf("in monitor mode: %+v, %v", d, err)
 	}
 }

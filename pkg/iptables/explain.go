@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,23 +10,25 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 )
 
-// needs are the modules that rules need, with a line that needs each.
+// needs are the modules that rules need, with a line that needs each. The other flavour
+// writes some with expressions of nf_tables, which have modules of their own.
 var needs = []struct {
 	module, line string
 	v6           bool
+	native       string
 }{
-	{"xt_multiport", "-p 17 -m multiport --dports 1", false},
-	{"xt_set", "-m set --match-set " + needSet + " src", false},
-	{"xt_set (target SET)", "-j SET --add-set " + needSet + " src --exist --timeout 1", false},
-	{"xt_mark", "-m mark --mark 0x1/0x1", false},
-	{"xt_mark (target MARK)", "-j MARK --set-xmark 0x0/0x1", false},
-	{"xt_addrtype", "-m addrtype --src-type UNICAST", false},
-	{"xt_conntrack", "-m conntrack --ctdir REPLY", false},
-	{"ipt_rpfilter", "-m rpfilter --invert", false},
-	{"ip6t_rpfilter", "-m rpfilter --invert", true},
-	{"ip6t_frag", "-m frag --fragfirst", true},
-	{"xt_string", payloadMatch + `"x"` + payloadHow, false},         // only with signatures.engine: string
-	{"xt_NFLOG and nfnetlink_log", logTarget + "x" + logHow, false}, // only with events.keep
+	{"xt_multiport", "-p 17 -m multiport --dports 1", false, ""},
+	{"xt_set", "-m set --match-set " + needSet + " src", false, ""},
+	{"xt_set (target SET)", "-j SET --add-set " + needSet + " src --exist --timeout 1", false, ""},
+	{"xt_mark", "-m mark --mark 0x1/0x1", false, ""},
+	{"xt_mark (target MARK)", "-j MARK --set-xmark 0x0/0x1", false, ""},
+	{"xt_addrtype", "-m addrtype --src-type UNICAST", false, ""},
+	{"xt_conntrack", "-m conntrack --ctdir REPLY", false, ""},
+	{"ipt_rpfilter", "-m rpfilter --invert", false, ""},
+	{"ip6t_rpfilter", "-m rpfilter --invert", true, ""},
+	{"ip6t_frag", "-m frag --fragfirst", true, ""},
+	{"xt_string", payloadMatch + `"x"` + payloadHow, false, ""},                // only with signatures.engine: string
+	{"xt_NFLOG and nfnetlink_log", logTarget + "x" + logHow, false, "nft_log"}, // only with events.keep
 }
 
 // needSet and needChain are only there while it is looked for what is missing.
@@ -39,6 +42,15 @@ func (c *change) explain(ctx context.Context, failure error) error {
 	if errors.Is(failure, backend.ErrPermission) || errors.Is(failure, backend.ErrUnsupported) {
 		return failure
 	}
+	// Without its table, no rule would be accepted there.
+	for _, w := range allPlaces() {
+		if _, wanted := c.layout[w]; !wanted {
+			continue
+		}
+		if err := c.try(ctx, w); err != nil {
+			return fmt.Errorf("%w: %w", missing(fmt.Sprintf("iptables here lacks a table (%s): load the module %s", w, c.tableModule(w))), failure)
+		}
+	}
 	set := setHeader{name: needSet, typeName: "hash:ip", revision: addressRevision, family: 2, maxElem: 1, timeout: true}
 	if err := c.sets.create(ctx, set); err != nil && !errors.Is(err, errSetExist) {
 		return failure
@@ -49,17 +61,33 @@ func (c *change) explain(ctx context.Context, failure error) error {
 			continue
 		}
 		w := where{"raw", n.v6}
-		err := c.tool.restore(ctx, w, []string{":" + needChain + " - [0:0]", "[0:0] -A " + needChain + " " + n.line})
-		_ = c.tool.restore(ctx, w, []string{"-F " + needChain, "-X " + needChain})
-		if err != nil {
+		if err := c.try(ctx, w, "[0:0] -A "+needChain+" "+n.line); err != nil {
 			module := n.module
 			if c.tool.flavour == NFT {
-				module += " or nft_compat"
+				module += ", " + cmp.Or(n.native, "nft_compat")
 			}
-			return fmt.Errorf("%w: %w", missing("iptables here lacks "+module+": load that module, or install the package of the kernel's extra modules"), failure)
+			return fmt.Errorf("%w: %w", missing("iptables here lacks "+module+": load what is missing of these modules, or install the package of the kernel's extra modules"), failure)
 		}
 	}
 	return failure
+}
+
+// try makes a chain with lines in a table, and removes it.
+func (c *change) try(ctx context.Context, w where, lines ...string) error {
+	err := c.tool.restore(ctx, w, append([]string{":" + needChain + " - [0:0]"}, lines...))
+	_ = c.tool.restore(ctx, w, []string{"-F " + needChain, "-X " + needChain})
+	return err
+}
+
+// tableModule is the module that has a table.
+func (c *change) tableModule(w where) string {
+	switch {
+	case c.tool.flavour == NFT:
+		return "nf_tables"
+	case w.v6:
+		return "ip6table_" + w.table
+	}
+	return "iptable_" + w.table
 }
 
 // beginning is how lines begin that only some policies need, "" if all do.

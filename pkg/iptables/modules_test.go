@@ -46,9 +46,14 @@ func TestMissingModules(t *testing.T) {
 					t.Fatalf("it says %v", err)
 				}
 				t.Log(err)
+				sentence := err.Error()
+				if both := (interface{ Unwrap() []error })(nil); errors.As(err, &both) {
+					sentence = both.Unwrap()[0].Error() // behind it is what the kernel or the program said
+				}
 				before := len(loaded)
-				for _, name := range moduleNamed.FindAllString(err.Error(), -1) {
-					if !loaded[name] && exec.CommandContext(t.Context(), "modprobe", name).Run() == nil {
+				// One at a time: a module that does not help is not named in vain twice.
+				for _, name := range moduleNamed.FindAllString(sentence, -1) {
+					if len(loaded) == before && !loaded[name] && exec.CommandContext(t.Context(), "modprobe", name).Run() == nil {
 						loaded[name] = true
 					}
 				}

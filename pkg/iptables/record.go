@@ -125,8 +125,9 @@ func withoutLatest(sets map[string]ruleset.Set) {
 }
 
 // Dropped returns the sources whose packets were dropped, or would be in monitor mode;
-// none without a fence. A source is kept for a day from its first packet.
-func (k *Kernel) Dropped(ctx context.Context) ([]backend.Dropped, error) {
+// or only that of an address; none without a fence. The zero address stands for all. A
+// source is kept for a day from its first packet.
+func (k *Kernel) Dropped(ctx context.Context, of netip.Addr) ([]backend.Dropped, error) {
 	now := time.Now()
 	counted, err := timed(ctx, droppedSet)
 	if err != nil {
@@ -139,10 +140,16 @@ func (k *Kernel) Dropped(ctx context.Context) ([]backend.Dropped, error) {
 	age := func(x entry) time.Duration { return ruleset.KeptFor - left(x) }
 	last := map[netip.Addr]time.Time{}
 	for _, x := range latest {
+		if of.IsValid() && x.prefix.Addr() != of {
+			continue
+		}
 		last[x.prefix.Addr()] = now.Add(-age(x))
 	}
 	var list []backend.Dropped
 	for _, x := range counted {
+		if of.IsValid() && x.prefix.Addr() != of {
+			continue
+		}
 		d := backend.Dropped{Address: x.prefix.Addr(), Packets: x.packets, First: now.Add(-age(x))}
 		if d.Last = last[d.Address]; d.Last.Before(d.First) {
 			d.Last = d.First // times are whole seconds

@@ -297,7 +297,7 @@ func registered(list []Registered, a netip.Addr) *Registered {
 // guessSource says what a dropped source may be.
 func guessSource(s *Site, a *Answer, live Live) {
 	if a.Reason == ReasonUnknown {
-		a.Former = strings.TrimPrefix(strings.TrimPrefix(unknownText(s, Stranger{Address: a.Address, Allowed: live.Former}), "unknown: "), neverAllowed)
+		a.Former = strings.TrimPrefix(strings.TrimPrefix(unknownText(Judged{LeftOut: leftOut(s)}, Stranger{Address: a.Address, Allowed: live.Former}), "unknown: "), neverAllowed)
 	}
 	if live.Preset != nil {
 		a.Preset = live.Preset(a.Address)
