@@ -24,7 +24,9 @@ type Listed struct {
 func ListedIn(p *policy.Policy) *Listed {
 	l := &Listed{sets: sync.OnceValue(func() map[string][]ruleset.Element {
 		prefixes := map[string][]netip.Prefix{}
-		eachListed(p, func(set string, prefix netip.Prefix, _ ruleset.Origin) { prefixes[set] = append(prefixes[set], prefix) })
+		eachListed(p, func(set string, prefix netip.Prefix, _ ruleset.Origin) {
+			prefixes[set] = append(prefixes[set], prefix)
+		})
 		sets := map[string][]ruleset.Element{}
 		for set, list := range prefixes {
 			sets[set] = ruleset.Addresses(list)
