@@ -131,8 +131,8 @@ func (l *Listed) with(set string, origins []ruleset.Origin) (elements []ruleset.
 	defer l.mu.Unlock()
 	last, made := l.last[set]
 	if !made || !slices.Equal(last.further, further) {
-		elements := ruleset.With(l.Sets()[set], further)
-		last = merged{further, elements, hasRange(elements)}
+		all := ruleset.With(l.Sets()[set], further)
+		last = merged{further, all, hasRange(all)}
 		if l.last == nil {
 			l.last = map[string]merged{}
 		}
