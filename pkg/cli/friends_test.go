@@ -302,7 +302,6 @@ func TestNoFalseFriend(t *testing.T) { eachBackend(t, testNoFalseFriend) }
 
 func testNoFalseFriend(t *testing.T) {
 	t.Helper()
-	t.Parallel()
 	for _, engine := range []string{"auto", "off"} {
 		t.Run("engine "+engine, func(t *testing.T) {
 			w := newCloud(t)

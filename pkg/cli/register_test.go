@@ -176,7 +176,6 @@ func TestGuessersAreBanned(t *testing.T) { eachBackend(t, testGuessersAreBanned)
 
 func testGuessersAreBanned(t *testing.T) {
 	t.Helper()
-	t.Parallel()
 	for name, engine := range map[string]string{"with the classifier": "auto", "without": "off"} {
 		t.Run(name, func(t *testing.T) {
 			w := newCloud(t)
