@@ -43,8 +43,6 @@ type Description struct {
 	Place  string // where the rules are, as in "table inet ringfence"
 	Look   string // the command that shows them
 	Remove string // the command that removes them
-	// Unanswered says that the rules cannot look at what this host answers.
-	Unanswered bool
 }
 
 // Prober finds out whether a back end can work on this host.
@@ -195,8 +193,9 @@ type Snapshot = json.RawMessage
 
 // Snapshots lets a back end skip reading a table that has not changed.
 type Snapshots interface {
-	// Restore takes over the snapshot of an earlier run.
-	Restore(s Snapshot) error
+	// Restore takes over the snapshot of an earlier run. base returns that of the states
+	// that the run has made, nil if it is not known; it is called only if it is needed.
+	Restore(s Snapshot, base func() *ruleset.Base) error
 	// Forget makes the next Observe read everything.
 	Forget()
 	// Note records that the plan is in force. If it succeeds, Snapshot and Wrote

@@ -125,7 +125,7 @@ func confirmEverythingKilled(t *testing.T) {
 			for range test.repeat {
 				daemon := serve(t, s)
 				s.must(t, 0, "apply", "--confirm=1s")
-				deadline, _ := s.deadline(t)
+				deadline, pending := s.deadline(t)
 				killAfter := time.NewTimer(time.Duration(rand.Int64N(int64(time.Second))))
 				<-killAfter.C
 				if test.watchdog {
@@ -135,12 +135,10 @@ func confirmEverythingKilled(t *testing.T) {
 					labtest.Must(t, daemon.cmd.Process.Kill())
 					<-daemon.ended
 				}
-				open := func() bool { return !s.stands(t) }
-				if test.service && test.watchdog { // nobody is left who undoes it
-					open = func() bool { return !s.fenced(t) }
+				labtest.Until(t, "the change is undone, or the fence is open", func() bool { return !s.stands(t) })
+				if pending {
+					undone.add(deadline)
 				}
-				labtest.Until(t, "the change is undone, or the fence is open", open)
-				undone.add(deadline)
 				if !test.service || !test.watchdog {
 					labtest.Until(t, "what was before is in force", func() bool { return s.fenced(t) && s.with(t, "203.0.113.0/24") })
 				}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/events"
+	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
@@ -183,6 +184,19 @@ func explainBy(ctx context.Context, f *session, kernel backend.Bans, s *site.Sit
 		d.Reason, d.Text = s.WhyDropped(judged, stranger)
 	}
 	return nil
+}
+
+// otherReader is the program that receives the dropped packets in place of the daemon, nil
+// for none.
+func otherReader(f *session, s *site.Site) *host.Program {
+	if f.LogReader == nil || s == nil || s.Policy.Events.Keep == 0 {
+		return nil
+	}
+	p, err := f.LogReader()
+	if err != nil {
+		f.Log.Info("read who receives dropped packets", "error", err)
+	}
+	return p
 }
 
 // mostLatest is how many sources the status has.

@@ -11,8 +11,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
-// TestReadWhileRulesChange: iptables-nft-save fails if a set of a rule goes while it reads.
-// Here the program does so now and then by itself.
+// TestReadWhileRulesChange: iptables-save fails if a set of a rule goes while it reads. Here
+// the program does so every second time.
 func TestReadWhileRulesChange(t *testing.T) {
 	h := labtest.Host(t, "pbx")
 	want := compiled(t, "providers: [{name: a, addresses: [192.0.2.1]}]", hosts()["plain"])

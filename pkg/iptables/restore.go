@@ -16,8 +16,8 @@ import (
 // for whole chains. A change of rules takes one call of some milliseconds then, and
 // not a call for each rule, which takes seconds.
 
-// readTries is how often a table is read until that works. iptables-nft reads rules first
-// and then the sets that they name: it fails if another program has changed them meanwhile.
+// readTries is how often a table is read until that works. Rules are read first and then the
+// names of their sets: that fails if another run has taken a set away meanwhile.
 const readTries = 5
 
 // save reads a table.
@@ -29,7 +29,7 @@ func (t *tool) save(ctx context.Context, w where) (savedTable, error) {
 	var err error
 	for range readTries {
 		text, err = run(ctx, t.paths[w.v6]+"-save", nil, "-c", "-t", w.table)
-		if err == nil || t.flavour != NFT || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil {
 			break
 		}
 	}

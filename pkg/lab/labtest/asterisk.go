@@ -100,11 +100,7 @@ func StartAsterisk(t testing.TB, h *lab.Namespace, o AsteriskOptions) *Asterisk 
 	root, err := filepath.Abs("../../.cache/asterisk")
 	Must(t, err)
 	if _, err := os.Stat(filepath.Join(root, "done")); err != nil {
-		missing := t.Skipf
-		if os.Getenv("CI") != "" && os.Geteuid() == 0 && os.Getenv("RINGFENCE_MACHINE") == "" {
-			missing = t.Fatalf
-		}
-		missing("this test needs Asterisk, which scripts/asterisk unpacks: %v", err)
+		t.Skip("it needs Asterisk, which scripts/asterisk unpacks, and scripts/test does not: no stable Debian has it")
 	}
 	a := &Asterisk{host: h, root: root, folder: t.TempDir()}
 	modules, err := filepath.Glob(filepath.Join(root, "usr/lib/*/asterisk/modules"))

@@ -239,7 +239,7 @@ func report(k *Kernel, program string) {
 }
 
 // Restore takes over the snapshot of an earlier run.
-func (k *Kernel) Restore(s backend.Snapshot) error {
+func (k *Kernel) Restore(s backend.Snapshot, _ func() *ruleset.Base) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return json.Unmarshal(s, &k.noted)
