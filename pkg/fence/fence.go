@@ -159,6 +159,9 @@ func (f *session) enter(ctx context.Context, command string) (leave func(), err 
 	if err != nil {
 		return nil, err
 	}
+	if c, ok := f.Classifier.(*able); ok {
+		c.note()
+	}
 	taken := time.Now()
 	leave = func() {
 		unlock()
@@ -241,7 +244,6 @@ func (f *session) readHost(s *site.Site) error {
 	s.Host = h
 	readNeighbours(f, s)
 	s.Host.ByHand = f.Kept(journal.AllowedFile)
-	s.Host.Unanswered = f.kernel(true).Describe().Unanswered
 	f.engine.probe(s)
 	return nil
 }
