@@ -43,8 +43,6 @@ type Description struct {
 	Place  string // where the rules are, as in "table inet ringfence"
 	Look   string // the command that shows them
 	Remove string // the command that removes them
-	// Unanswered says that the rules cannot look at what this host answers.
-	Unanswered bool
 }
 
 // Prober finds out whether a back end can work on this host.

@@ -35,10 +35,6 @@ func (f *committer) gather(ctx context.Context, p Policy, offline bool) (*site.S
 		return nil, notice.WithHint(fmt.Errorf("%s, and scanners cannot be recognised here: %w", why, s.Classifier.Obstacle),
 			"correct that, or write signatures.engine: auto and leave require_user_agent out")
 	}
-	if s.Host.Unanswered && p.Unknown.Registers() {
-		return nil, notice.WithHint(fmt.Errorf("unknown.action is register, and the back end %s does not see what the PBX answers", f.kernel(true).Describe().Name),
-			"write backend: nftables, or another unknown.action")
-	}
 	if !offline {
 		newest, _ := f.Newest() // a damaged one is reported where it is needed
 		f.ask(ctx, s, f.peekMemory(newest), nil)

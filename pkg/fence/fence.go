@@ -244,7 +244,6 @@ func (f *session) readHost(s *site.Site) error {
 	s.Host = h
 	readNeighbours(f, s)
 	s.Host.ByHand = f.Kept(journal.AllowedFile)
-	s.Host.Unanswered = f.kernel(true).Describe().Unanswered
 	f.engine.probe(s)
 	return nil
 }

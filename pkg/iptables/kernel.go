@@ -65,7 +65,7 @@ func (k *Kernel) Describe() backend.Description {
 	}
 	command := string(name)
 	return backend.Description{
-		Unanswered: true, Name: string(name), Place: "chains " + chainPrefix + "* of " + command,
+		Name: string(name), Place: "chains " + chainPrefix + "* of " + command,
 		Look:   command + " -t raw -S",
 		Remove: fmt.Sprintf("%s-save -t raw | grep RINGFENCE shows the jump from PREROUTING: delete it with -D, and the same of %s", command, strings.Replace(command, "ip", "ip6", 1)),
 	}

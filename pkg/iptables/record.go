@@ -43,8 +43,8 @@ func record(s ruleset.Record) ([]string, error) {
 	}
 	return []string{
 		fmt.Sprintf("-m set --match-set %s src", setName(s.Set)),
-		fmt.Sprintf("-j SET --add-set %s src --timeout %d", setName(s.Set), seconds),
-		fmt.Sprintf("-j SET --add-set %s src --exist --timeout %d", setName(latestName(s.Set)), seconds),
+		fmt.Sprintf(addTarget+"%s src --timeout %d", setName(s.Set), seconds),
+		fmt.Sprintf(addTarget+"%s src --exist --timeout %d", setName(latestName(s.Set)), seconds),
 	}, nil
 }
 
@@ -76,19 +76,6 @@ func (d decoder) record(lines []string) (ruleset.Rule, bool) {
 	s := ruleset.Record{V6: d.v6, Set: set, For: lifetime}
 	written, err := record(s)
 	return ruleset.NewRule(s), err == nil && slices.Equal(written, lines[:length])
-}
-
-// adding reads a target that adds a source to a set.
-func (d decoder) adding(w *words) ([]ruleset.Statement, bool) {
-	set := strings.TrimPrefix(w.next(), setPrefix)
-	w.take("src")
-	again := w.take("--exist")
-	w.take("--timeout")
-	lifetime, err := lifetimeIn(w)
-	if again {
-		return []ruleset.Statement{ruleset.Ban{V6: d.v6, Set: set, For: lifetime}}, err == nil
-	}
-	return []ruleset.Statement{ruleset.Note{V6: d.v6, Set: set, For: lifetime}}, err == nil
 }
 
 func lifetimeIn(w *words) (time.Duration, error) {

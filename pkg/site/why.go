@@ -125,7 +125,7 @@ func (s *Site) Why(live Live, q Question) (Answer, error) {
 		NoWayBack: len(s.Host.Interfaces) > 0 && !slices.Contains(a.Ways, q.Interface) && !q.Address.IsLinkLocalUnicast(),
 	}
 	a.read(s, live, &p)
-	a.Guessing = compile.BansGuessers(s.Policy, s.Host)
+	a.Guessing = compile.BansGuessers(s.Policy)
 	if phone := registered(live.Phones, q.Address); phone != nil && q.Packet == nil {
 		a.Phone, p.SourcePort = phone, phone.Port
 	}
