@@ -116,6 +116,13 @@ func (l *Listed) Touches(set string, p netip.Prefix) bool {
 	return len(ruleset.Overlapping(l.Sets()[set], netipx.RangeOfPrefix(p))) > 0
 }
 
+// Allows reports whether the policy lists an address for a provider or as trusted.
+func (l *Listed) Allows(a netip.Addr) bool {
+	r := netipx.RangeOfPrefix(single(a))
+	return len(ruleset.Overlapping(l.Sets()[setOf("providers", a)], r)) > 0 ||
+		len(ruleset.Overlapping(l.Sets()[setOf("trusted", a)], r)) > 0
+}
+
 // Of are the origins of the listed addresses of a set, sorted.
 func (l *Listed) Of(set string) []ruleset.Origin { return l.origins()[set] }
 
