@@ -43,8 +43,6 @@ type Description struct {
 	Place  string // where the rules are, as in "table inet ringfence"
 	Look   string // the command that shows them
 	Remove string // the command that removes them
-	// Unanswered says that the rules cannot look at what this host answers.
-	Unanswered bool
 }
 
 // Prober finds out whether a back end can work on this host.
@@ -105,10 +103,22 @@ type Phones interface {
 	// Stale returns those that fail to log in though somebody there has logged in lately,
 	// sorted.
 	Stale(ctx context.Context) ([]Phone, error)
+	// Logins are the addresses where somebody has logged in within a day.
+	Logins() Logins
 	// PutBack adds those phones and bans that the table lacks, with the time that they
-	// have left. A phone that has a port, or none, where the set wants it the other way,
-	// is left out. The error wraps ErrFull if there is no room for all of them.
+	// have left. Where the set holds whole addresses, a phone that has a port lets in its
+	// address; where it holds ports, a phone that has none is left out. The error wraps ErrFull if there is no room for all of them.
 	PutBack(ctx context.Context, phones []Phone, bans []Banned) error
+}
+
+// Logins are addresses where somebody has logged in within a day: failures there are taken
+// for a wrong password. A login has no port.
+type Logins interface {
+	// List returns all of them, sorted. Without a table it returns none.
+	List(ctx context.Context) ([]Phone, error)
+	// Add adds those that the table lacks, with the time that they have left. The error
+	// wraps ErrFull if there is no room for all of them.
+	Add(ctx context.Context, logins []Phone) error
 }
 
 // Compare orders phones by address and port.
@@ -150,8 +160,9 @@ type Dropped struct {
 // Drops are the sources whose packets were dropped lately, by the sets dropped4 and
 // dropped6. Like bans, they are no part of the state.
 type Drops interface {
-	// Dropped returns all of them, in no order; none without a table.
-	Dropped(ctx context.Context) ([]Dropped, error)
+	// Dropped returns all of them, in no order, or only the one of an address; none
+	// without a table. The zero address stands for all.
+	Dropped(ctx context.Context, of netip.Addr) ([]Dropped, error)
 }
 
 // Touched says that somebody has changed the table.
@@ -182,8 +193,9 @@ type Snapshot = json.RawMessage
 
 // Snapshots lets a back end skip reading a table that has not changed.
 type Snapshots interface {
-	// Restore takes over the snapshot of an earlier run.
-	Restore(s Snapshot) error
+	// Restore takes over the snapshot of an earlier run. base returns that of the states
+	// that the run has made, nil if it is not known; it is called only if it is needed.
+	Restore(s Snapshot, base func() *ruleset.Base) error
 	// Forget makes the next Observe read everything.
 	Forget()
 	// Note records that the plan is in force. If it succeeds, Snapshot and Wrote

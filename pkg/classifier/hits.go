@@ -82,27 +82,52 @@ func hitsOf(id uint32) (map[string]uint64, error) {
 }
 
 func read(hits, signatures *ebpf.Map) (map[string]uint64, error) {
-	found := map[string]uint64{}
 	names := map[uint32]string{}
-	var index uint32
-	var name programName
-	for all := signatures.Iterate(); ; {
-		if !all.Next(&index, &name) {
-			if err := all.Err(); err != nil {
-				return nil, err
-			}
-			break
-		}
-		names[index] = string(bytes.TrimRight(name.Text[:], "\x00"))
+	err := each(signatures, 1, func(index uint32, name []programName) {
+		names[index] = string(bytes.TrimRight(name[0].Text[:], "\x00"))
+	})
+	if err != nil {
+		return nil, err
 	}
-	var counts []uint64 // one for each processor
-	all := hits.Iterate()
-	for all.Next(&index, &counts) {
+	processors, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("count processors: %w", err)
+	}
+	found := map[string]uint64{}
+	err = each(hits, processors, func(index uint32, counts []uint64) {
 		for _, n := range counts {
 			found[names[index]] += n
 		}
-	}
+	})
 	// Without signatures the maps have one entry without a name.
 	maps.DeleteFunc(found, func(name string, _ uint64) bool { return name == "" })
-	return found, all.Err()
+	return found, err
+}
+
+// each calls f for each entry of an array with so many values at each index. It asks the
+// kernel once, where that can list an array (Linux 5.6, and 5.13 with a value for each
+// processor), and else for one entry after the other.
+func each[V any](m *ebpf.Map, values int, f func(index uint32, values []V)) error {
+	indexes, all := make([]uint32, m.MaxEntries()), make([]V, int(m.MaxEntries())*values)
+	var cursor ebpf.MapBatchCursor
+	n, err := m.BatchLookup(&cursor, indexes, all, nil)
+	if n == len(indexes) && (err == nil || errors.Is(err, ebpf.ErrKeyNotExist)) {
+		for i, index := range indexes {
+			f(index, all[i*values:(i+1)*values])
+		}
+		return nil
+	}
+	for index := range m.MaxEntries() {
+		some := make([]V, values)
+		if values > 1 || m.Type() == ebpf.PerCPUArray {
+			err = m.Lookup(index, &some)
+		} else {
+			err = m.Lookup(index, &some[0])
+		}
+		if err != nil {
+			return err
+		}
+		f(index, some)
+	}
+	return nil
 }

@@ -42,7 +42,7 @@ alarm.`,
   ringfence apply --confirm             undo it after 60 s unless it is confirmed
   ringfence apply --policy new.yaml`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
-			if o.Confirm, args, err = takeWindow(window, args); err != nil {
+			if o.Confirm, args, err = takeWindow(c, window, args); err != nil {
 				return err
 			}
 			if err := noArguments(c, args); err != nil {

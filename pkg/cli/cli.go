@@ -245,6 +245,9 @@ func (a *app) prepare(c *cobra.Command) error {
 			return fmt.Errorf("log level %q: write debug, info, warn or error", a.logLevel)
 		}
 	}
+	if c.Name() != "run" && c.Name() != "watch" && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(1000) // it ends before it has used what a collection would free
+	}
 	var handler slog.Handler = slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})
 	if c.Name() != "run" {
 		handler = warnings{handler, a}
@@ -263,7 +266,7 @@ func (a *app) fence() *fence.Fence { return a.fenceFor(a.print) }
 func (a *app) fenceFor(hear notice.Func) *fence.Fence {
 	world := a.world
 	if world == nil {
-		here := fence.System(a.log, a.dial)
+		here := fence.System(a.log, a.dial).Remembering(a.runDir)
 		world = &here
 	}
 	c := fence.Config{

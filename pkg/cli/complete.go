@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +35,10 @@ var completed = []struct {
 	{"unban", "", bannedAddresses},
 	{"disallow", "", allowedAddresses},
 	{"resolve", "", policyNames},
+	{"dropped", "since", fixed("1h", "24h")},
+	{"watch", "since", fixed("1h", "24h")},
+	{"report", "since", fixed("24h", "7d", "30d")},
+	{"report", "at", lately},
 	{"why", "proto", fixed("udp", "tcp", "sctp", "dccp", "udplite")},
 	{"why", "in", interfaces},
 	{"refresh", "accept-large", policyNamesAndLists},
@@ -83,6 +88,14 @@ func (a *app) complete(root *cobra.Command) {
 
 func fixed(words ...string) candidates {
 	return func(*app, *cobra.Command, []string) []string { return words }
+}
+
+// lately are times of which somebody may ask.
+func lately(*app, *cobra.Command, []string) (times []string) {
+	for _, minutes := range []int{5, 15, 30, 60} {
+		times = append(times, time.Now().Add(-time.Duration(minutes)*time.Minute).Format("15:04"))
+	}
+	return times
 }
 
 // outputs are the forms in which a command prints.

@@ -65,9 +65,10 @@ func addConfirmFlag(c *cobra.Command, window *string) {
 var looksLikeTime = regexp.MustCompile(`^[0-9.]+[a-z]`)
 
 // takeWindow reads the time for a confirmation. It may be an argument of its own behind
-// the flag, and is taken out of the arguments then.
-func takeWindow(flag string, args []string) (window time.Duration, rest []string, err error) {
-	if flag == "" {
+// the flag, and is taken out of the arguments then. An empty one is a mistake: a script whose
+// variable is not set must not change a fence for good.
+func takeWindow(c *cobra.Command, flag string, args []string) (window time.Duration, rest []string, err error) {
+	if !c.Flags().Changed("confirm") {
 		return 0, args, nil
 	}
 	for i, arg := range args {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 )
 
@@ -52,6 +54,47 @@ func TestUndoneClassifier(t *testing.T) {
 			}
 			if r := s.refreshed(t); r.Changed {
 				t.Errorf("refresh finds %+v", r.Changes)
+			}
+		})
+	}
+}
+
+// TestUndoneWithoutFiles: a change is undone also if what it was made from, or what programs
+// agree by, is gone or cannot be written any more. If nobody knows what was before, or the
+// watchdog does not move, the kernel opens the fence.
+func TestUndoneWithoutFiles(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name       string
+		harm, mend func(t *testing.T, s *site)
+		opens      bool
+		refreshes  int // the exit status of refresh after that
+	}{
+		{"the policy is removed", func(t *testing.T, s *site) { labtest.Must(t, os.Remove(s.policyFile())) }, nil, false, 4},
+		{"the run folder is removed", func(t *testing.T, s *site) { labtest.Must(t, os.RemoveAll(s.runFolder())) }, nil, false, 4},
+		{"the state folder is removed", func(t *testing.T, s *site) { labtest.Must(t, os.RemoveAll(s.state())) }, nil, true, 1},
+		{"the state folder is read-only", func(t *testing.T, s *site) {
+			labtest.Must(t, unix.Mount(s.state(), s.state(), "", unix.MS_BIND, ""))
+			labtest.Must(t, unix.Mount("", s.state(), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+		}, func(t *testing.T, s *site) { labtest.Must(t, unix.Unmount(s.state(), unix.MNT_DETACH)) }, false, 4},
+		{"the watchdog is stopped", func(t *testing.T, s *site) { signalWatchdogs(t, s, unix.SIGSTOP) }, nil, true, 4},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := aboutToConfirm(t)
+			s.must(t, 0, "apply", "--confirm=3s")
+			test.harm(t, s)
+			labtest.Until(t, "the change is undone, or the fence is open", func() bool { return !s.stands(t) })
+			if !test.opens {
+				labtest.Until(t, "what was before is in force", func() bool { return s.fenced(t) && s.with(t, "203.0.113.0/24") })
+			} else if s.fenced(t) {
+				t.Errorf("the fence is not open:\n%s", s.ruleset(t))
+			}
+			if test.mend != nil {
+				test.mend(t, s)
+			}
+			if s.must(t, test.refreshes, "refresh"); test.refreshes == 4 && !s.with(t, "203.0.113.0/24") {
+				t.Errorf("refresh does not put back what was before:\n%s", s.ruleset(t))
 			}
 		})
 	}

@@ -90,7 +90,7 @@ func demoOptions(a *app, chosen string, without bool) demo.Options {
 		Backend: chosen, WithoutClassifier: without, Out: a.stdout, Progress: a.progress, Run: runOnHost,
 		Good: func(text string) string { return output.Paint(output.Green, text) },
 		Bad:  func(text string) string { return output.Paint(output.Yellow, text) }, Wrong: view.Alarm,
-		Registers: !kernel.Describe().Unanswered, Counters: kernel, Classifier: machine.Classifier,
+		Counters: kernel, Classifier: machine.Classifier,
 	}
 	if a.json() {
 		o.Out = io.Discard

@@ -76,7 +76,7 @@ func testRandomWalk(t *testing.T) {
 	defer server.Close()
 	s := newSite(t, h, "")
 	s.program = built(t)
-	r := rand.New(rand.NewPCG(3, 3))
+	r := rand.New(rand.NewPCG(3, 3+uint64(labtest.Part())))
 	dumps := map[int]string{}
 	newest := 0
 	rollbacks := 0
@@ -112,6 +112,7 @@ func testRandomWalk(t *testing.T) {
 // the one before or the one after, the journal can be read, and the next
 // command works.
 func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	const hosts = 3
 	for n := range hosts {
 		t.Run(fmt.Sprintf("host %d", n+1), func(t *testing.T) {
@@ -133,7 +134,7 @@ func killAnywhere(t *testing.T, seed, times int) {
 	start := time.Now()
 	s.must(t, 0, "apply")
 	whole := time.Since(start)
-	r := rand.New(rand.NewPCG(5, uint64(seed)))
+	r := rand.New(rand.NewPCG(5, uint64(seed+labtest.Part()<<16)))
 	outcomes := map[string]int{}
 	before := dump(t, h)
 	for i := range times {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -105,6 +106,79 @@ func fail2ban(t *testing.T, h *lab.Namespace, log string) {
 		labtest.Must(t, os.WriteFile(filepath.Join(folder, name), []byte(content), 0o644))
 	}
 	daemon(t, h, "Jail 'pbx' started", "fail2ban-server", "-f", "-x", "-v", "-c", folder, "-s", folder+"/s", "-p", folder+"/pid", "start")
+}
+
+// TestGuesserIsOut: the PBX gets as many wrong passwords as the policy says, by UDP and by
+// TCP, and the call of a phone meanwhile.
+func TestGuesserIsOut(t *testing.T) { eachPBX(t, testGuesserIsOut) }
+
+func testGuesserIsOut(t *testing.T, pbx string) {
+	t.Helper()
+	r := newRoadsTo(t, pbx, "unknown: {action: register, rate: 1000/min}\nguessing: {within: 1h}\n")
+	p := r.phone(t, "udp", homeInside+":5070", "honest")
+	isAccepted(t, p)
+	for i, transport := range []string{"udp", "tcp"} {
+		h, source, _ := r.stranger(t, i+2)
+		guesser, err := labtest.NewPhone(t.Context(), h, transport, source+":5070", pbx4+":5060", "100")
+		labtest.Must(t, err)
+		defer guesser.Close()
+		for n := 0; ; n++ {
+			guesser.Password = fmt.Sprint("guess", n)
+			status, err := guesser.Register(300, 3*time.Second)
+			labtest.Must(t, err)
+			if status == 0 {
+				break
+			}
+		}
+		// Each guess is two requests, and the first is refused too.
+		if n := r.server.Requests(source, ""); n != 10 {
+			t.Errorf("%s: %d requests of a guesser reach the PBX, want 10", transport, n)
+		}
+		getsThrough(t, p, true)
+	}
+}
+
+// TestBanIsAtOnce: who has failed as often as the policy allows is out with the answer that
+// says so: the ban is there when the PBX has sent it. What is measured is how long the PBX
+// takes to send that answer, so the ban takes less.
+func TestBanIsAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newCloud(t)
+	labtest.Run(t, w.pbx, "ip", "route", "add", "198.18.0.0/16", "dev", "eth0")
+	s := newSite(t, w.pbx, registerPolicy+"guessing: {within: 1h}\n")
+	s.must(t, 0, "apply")
+	n := labtest.Count(5, 200)
+	for i, network := range []string{"udp", "tcp"} {
+		times := make([]time.Duration, 0, n)
+		for g := range n {
+			from := fmt.Sprintf("198.18.%d.%d", i, g+1)
+			labtest.Must(t, w.outside.AddAddress("eth0", from+"/32"))
+			p := w.caller(t, network, from, 0)
+			var last string
+			for range 10 {
+				var text string
+				text, last = w.request("REGISTER", bad)
+				w.write(t, p, text)
+				if status := p.status(t); status != "401" {
+					t.Fatalf("a wrong password was answered with %s", status)
+				}
+			}
+			labtest.Until(t, "the answer is sent", func() bool { return w.registrar.sent(last) > 0 })
+			times = append(times, w.registrar.sent(last))
+			text, id := w.request("REGISTER", good)
+			w.write(t, p, text)
+			w.mark(t)
+			if w.registrar.has(id) {
+				t.Errorf("%s: a REGISTER has arrived right after the failure that was too much", network)
+			}
+			labtest.Must(t, p.Close())
+		}
+		slices.Sort(times)
+		if len(s.banned(t)) != (i+1)*n {
+			t.Errorf("%s: of %d guessers %d are banned", network, (i+1)*n, len(s.banned(t)))
+		}
+		t.Logf("%s: %d guessers are banned while the answer is sent that is too much, which takes %s (median), %s (longest)", network, n, times[n/2], times[n-1])
+	}
 }
 
 // TestSlowGuesser: a wrong password every ten seconds. A guess is two requests, so that is

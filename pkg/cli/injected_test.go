@@ -135,9 +135,9 @@ func neverAFalseDone(t *testing.T, in injection) {
 	}
 	runs, now := 0, 1
 	for i, errno := range in.errnos {
-		step, at := in.every, i%in.every
+		step, at := in.every, (i+labtest.Part())%in.every
 		if in.inTurn {
-			step, at = in.every*len(in.errnos), i*in.every
+			step, at = in.every*len(in.errnos), i*in.every+labtest.Part()%in.every
 		}
 		for nth := at; ; nth += step {
 			to := 1 - now
@@ -161,6 +161,7 @@ func neverAFalseDone(t *testing.T, in injection) {
 
 // TestNeverAFalseDoneOfOthers does the same with the other commands that change a fence.
 func TestNeverAFalseDoneOfOthers(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy+"signatures: {engine: off}\n")
 	s.program = built(t)
 	s.must(t, 0, "apply")
@@ -189,7 +190,7 @@ func TestNeverAFalseDoneOfOthers(t *testing.T) {
 	} {
 		for i, errno := range []unix.Errno{unix.EPERM, unix.ENOBUFS, unix.EBUSY} {
 			every := labtest.Count(11, 1)
-			for nth := i % every; ; nth += every {
+			for nth := (i + labtest.Part()) % every; ; nth += every {
 				move.prepare()
 				o, failed := s.injected(t, netlinkCalls, labtest.SystemCall.IsNetlink, nth, errno, move.command)
 				what := fmt.Sprintf("%s, call %d fails with %s", move.command, nth, unix.ErrnoName(errno))
@@ -245,6 +246,7 @@ var fileCalls = map[int]struct {
 // error of a disk that is full, broken or read-only, and of a process with too many
 // files.
 func TestNeverAFalseDoneOnDisk(t *testing.T) {
+	t.Parallel()
 	neverAFalseDone(t, injection{
 		fault: "each call about a state file failing, with each error",
 		calls: slices.Sorted(maps.Keys(fileCalls)), every: labtest.Count(13, 1),

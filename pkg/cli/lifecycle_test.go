@@ -241,7 +241,7 @@ func TestGenerations(t *testing.T) {
 			t.Errorf("%s has mode %o, want 640", f.Name(), info.Mode().Perm())
 		}
 	}
-	if diff := cmp.Diff([]string{"00000001.json", "00000002.json", "00000003.json", "host.json", "kernel.json"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"00000001.json", "00000002.json", "00000003.json", "host.json", "kernel.json", "newest.form"}, names); diff != "" {
 		t.Error(diff)
 	}
 	for _, folder := range []string{s.state(), filepath.Join(s.state(), "journal"), filepath.Join(s.folder, "run")} {

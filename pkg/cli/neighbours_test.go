@@ -148,7 +148,7 @@ func beside(t *testing.T, n neighbour, flavour string) {
 		}
 	})
 	t.Logf("%d times, back at most %s after the reload has ended; %d packets of each, %d of the stranger's arrived", rounds, gone, flooded.Sent, flooded.Leaked)
-	labtest.Report(t, "P10", labtest.Over(n.name+" reloads its rules", flavour), rounds, "back within %s", gone.Round(time.Millisecond))
+	labtest.Report(t, "P10", labtest.Over(n.name+" reloads its rules", flavour), rounds, "back within %.1f s", gone.Seconds())
 	if !n.removes && flooded.Leaked > 0 {
 		t.Errorf("%d of the stranger's packets arrived", flooded.Leaked)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
@@ -20,6 +21,32 @@ import (
 type registrar struct {
 	mu  sync.Mutex
 	got []string // the requests, each as its method and Call-ID
+	// padding are more headers of each answer, and split is where one by TCP is cut into two
+	// segments, 0 for nowhere.
+	padding string
+	split   int
+	// took is how long each answer took to be sent, by its Call-ID.
+	took map[string]time.Duration
+}
+
+// send sends an answer.
+func (r *registrar) send(answer []byte, write func() error) {
+	began := time.Now()
+	_ = write() // who has asked may have gone
+	took := time.Since(began)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.took == nil {
+		r.took = map[string]time.Duration{}
+	}
+	r.took[header(string(answer), "Call-ID")] = took
+}
+
+// shape says how answers look from now on.
+func (r *registrar) shape(padding string, split int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.padding, r.split = padding, split
 }
 
 // startRegistrar listens on UDP and TCP until the test ends.
@@ -27,19 +54,25 @@ func startRegistrar(t *testing.T, h *lab.Namespace, addresses ...string) *regist
 	t.Helper()
 	r := &registrar{}
 	for _, address := range addresses {
-		var packets net.PacketConn
-		var connections net.Listener
-		labtest.In(t, h, func() (err error) {
-			if packets, err = net.ListenPacket("udp", address); err == nil {
-				connections, err = net.Listen("tcp", address)
-			}
-			return err
-		})
-		t.Cleanup(func() { packets.Close(); connections.Close() })
-		go r.datagrams(packets)
-		go r.streams(connections)
+		r.listen(t, h, address)
 	}
 	return r
+}
+
+// listen listens at one more address.
+func (r *registrar) listen(t *testing.T, h *lab.Namespace, address string) {
+	t.Helper()
+	var packets net.PacketConn
+	var connections net.Listener
+	labtest.In(t, h, func() (err error) {
+		if packets, err = net.ListenPacket("udp", address); err == nil {
+			connections, err = net.Listen("tcp", address)
+		}
+		return err
+	})
+	t.Cleanup(func() { packets.Close(); connections.Close() })
+	go r.datagrams(packets)
+	go r.streams(connections)
 }
 
 func (r *registrar) datagrams(c net.PacketConn) {
@@ -52,7 +85,10 @@ func (r *registrar) datagrams(c net.PacketConn) {
 		for text := string(buf[:max(n, 0)]); text != ""; {
 			message, rest, _ := strings.Cut(text, "\r\n\r\n")
 			if answer := r.answer(message); answer != nil {
-				c.WriteTo(answer, from)
+				r.send(answer, func() error {
+					_, err := c.WriteTo(answer, from)
+					return err
+				})
 			}
 			text = rest
 		}
@@ -81,7 +117,16 @@ func (r *registrar) streams(l net.Listener) {
 						break
 					}
 					if answer := r.answer(string(message)); answer != nil {
-						c.Write(answer)
+						r.mu.Lock()
+						split := r.split
+						r.mu.Unlock()
+						r.send(answer, func() error {
+							if split > 0 {
+								c.Write(answer[:split])
+							}
+							_, err := c.Write(answer[split:])
+							return err
+						})
 					}
 					text = rest
 				}
@@ -100,12 +145,14 @@ func (r *registrar) answer(message string) []byte {
 	id := header(message, "Call-ID")
 	r.mu.Lock()
 	r.got = append(r.got, method+" "+id)
+	padding := r.padding
 	r.mu.Unlock()
 	status := "200 OK"
 	if strings.EqualFold(method, "REGISTER") && header(message, "Authorization") != "good" {
 		status = "401 Unauthorized"
 	}
-	return fmt.Appendf(nil, "SIP/2.0 %s\r\nVia: %s\r\nFrom: %s\r\nCall-ID: %s\r\nContent-Length: 0\r\n\r\n", status, header(message, "Via"), header(message, "From"), id)
+	return fmt.Appendf(nil, "SIP/2.0 %s\r\nVia: %s\r\nFrom: %s\r\nCall-ID: %s\r\n%sContent-Length: 0\r\n\r\n",
+		status, header(message, "Via"), header(message, "From"), id, padding)
 }
 
 // header is the value of a header, with its folded lines.
@@ -120,6 +167,14 @@ func header(message, name string) string {
 			return value[:i]
 		}
 	}
+}
+
+// sent is how long the answer to a request took to be sent, 0 if it is not yet.
+func (r *registrar) sent(request string) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, id, _ := strings.Cut(request, " ")
+	return r.took[id]
 }
 
 func (r *registrar) has(request string) bool { return r.count(request) > 0 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/ringfence/ringfence/pkg/cli/flag"
 	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/fence"
-	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/report"
 )
 
@@ -42,7 +40,7 @@ anywhere and has no scripts.`,
 			p := fence.Period{Since: time.Now().Add(-lasts)}
 			if c.Flag("at").Changed {
 				var err error
-				if p.At, err = momentOf(at, time.Now()); err != nil {
+				if p.At, err = flag.Moment("at", at, time.Now()); err != nil {
 					return err
 				}
 			}
@@ -52,30 +50,6 @@ anywhere and has no scripts.`,
 	c.Flags().Var(flag.NewDuration(&lasts, 7*24*time.Hour), "since", "for how long until now")
 	c.Flags().StringVar(&at, "at", "", "a `time` of today or yesterday, such as 14:05, or with its date")
 	return c
-}
-
-// moments are the ways to write a time. Those without a date are of the last 24 hours.
-var moments = []string{time.TimeOnly, "15:04", time.DateTime, "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04", time.RFC3339}
-
-// momentOf reads a time that has passed.
-func momentOf(text string, now time.Time) (time.Time, error) {
-	for i, layout := range moments {
-		t, err := time.ParseInLocation(layout, text, now.Location())
-		if err != nil {
-			continue
-		}
-		if i < 2 {
-			t = time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), 0, now.Location())
-			if t.After(now) {
-				t = t.AddDate(0, 0, -1)
-			}
-		}
-		if t.After(now) {
-			return t, fmt.Errorf("--at %q has not come yet", text)
-		}
-		return t, nil
-	}
-	return time.Time{}, notice.WithHint(fmt.Errorf("--at %q is no time", text), `write 14:05, or "2026-11-29 14:05"`)
 }
 
 func runReport(ctx context.Context, a *app, p fence.Period) error {

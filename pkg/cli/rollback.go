@@ -35,7 +35,7 @@ nothing was changed).`,
   ringfence rollback 12 --confirm    undo it after 60 s unless it is confirmed`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
-			lasts, args, err := takeWindow(window, args)
+			lasts, args, err := takeWindow(c, window, args)
 			if err != nil {
 				return err
 			}

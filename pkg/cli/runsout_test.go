@@ -20,7 +20,12 @@ func overIPTables(t *testing.T) bool {
 // lets them run out has not.
 func (s *site) judges(t *testing.T, program, family string) bool {
 	t.Helper()
-	rules := labtest.Run(t, s.host, program, "-t", "raw", "-S")
+	rules := ""
+	labtest.Until(t, "the rules can be listed, although they change", func() bool {
+		listed, err := labtest.TryInput(t, s.host, "", program, "-t", "raw", "-S")
+		rules = listed
+		return err == nil
+	})
 	if !strings.Contains(rules, "-A PREROUTING -j RINGFENCE-") {
 		return false
 	}

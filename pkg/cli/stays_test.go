@@ -96,7 +96,7 @@ func TestItStaysOn(t *testing.T) {
 }
 
 // TestItStaysOnOverIPTables removes the jump to the fence again and again, which causes no
-// event: the service looks every second.
+// event in the legacy flavour: the service looks some times a second.
 func TestItStaysOnOverIPTables(t *testing.T) {
 	for _, name := range backends[1:] {
 		t.Run(name, func(t *testing.T) {

@@ -38,11 +38,11 @@ func (t table) answers(chains map[string]ruleset.Chain) {
 	for _, protocol := range []ruleset.Protocol{ruleset.UDP, ruleset.TCP} {
 		for _, port := range ports[protocol] {
 			all.rule(ruleset.Translated, ruleset.Reply, ruleset.RepliedFrom{Protocol: protocol, Port: port},
-				ruleset.Verdict{Kind: ruleset.Goto, Chain: "answers_translated"})
+				ruleset.Verdict{Kind: ruleset.Goto, Chain: "answers_dnat"})
 		}
 	}
 	for _, f := range both {
-		f.chain = "answers_translated"
+		f.chain = "answers_dnat"
 		asking(f)
 	}
 }
@@ -115,11 +115,9 @@ func (f login) refused() {
 	refused.rule(f.in(f.peer(true), "other"), ruleset.Verdict{Kind: ruleset.Return})
 	refused.rule(f.in(f.address(true), "known"), f.to(ruleset.Goto, "refused_known"))
 	ban := f.learn(f.address(true), "banned", f.policy.Bans.Duration)
-	tries, failing := f.learn(f.place(true), "tries", 2*g.Within), f.learn(f.address(true), "failing", 2*office*g.Within)
-	tries.Over, failing.Over = ruleset.NewLimit(g.Failures, g.Within), ruleset.NewLimit(g.Failures, g.Within)
 	// The one that is too much is the last of them.
-	tries.Over.Burst = g.Failures - 1
-	failing.Over.Burst = office*g.Failures - 1
+	tries := f.often(f.place(true), "tries", g.Failures-1, g.Within)
+	failing := f.often(f.address(true), "failing", office*g.Failures-1, office*g.Within)
 	unprotected := f.outside(f.address(true), "protected")
 	refused.rule(unprotected, tries, ban)
 	refused.rule(unprotected, failing, ban)

@@ -51,15 +51,35 @@ func Names(p *policy.Policy) []Name {
 	return names
 }
 
+// Known are the addresses that a policy does not list itself.
+type Known struct {
+	Names map[Name][]Address
+	// Lists are those of published lists, by their URLs.
+	Lists map[string][]policy.Address
+}
+
 // State compiles the policy. Names that are not in addresses have no address. Both
 // results are in canonical form: the same inputs, in any order, give equal results.
 func State(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) (*ruleset.State, ruleset.Origins) {
-	origins := origins(p, addresses, host)
+	return StateWith(p, ListedIn(p), Known{Names: addresses}, host)
+}
+
+// StateWith compiles a policy of which the addresses have been compiled.
+func StateWith(p *policy.Policy, listed *Listed, known Known, host ruleset.Host) (*ruleset.State, ruleset.Origins) {
+	origins := OriginsWith(p, listed, known, host)
 	t := table{policy: p, host: host}
-	sets, chains := t.sets(origins), t.chains(origins)
+	sets := t.sets(listed, origins)
+	chains := t.chains(sets)
 	maps.Copy(sets, dropSets(chains))
 	maps.Copy(sets, t.peerSets(chains, sets))
-	return &ruleset.State{Exists: true, Counters: Counters(), Sets: sets, Chains: chains}, origins
+	return &ruleset.State{Exists: true, Counters: Counters(), Sets: sets, Chains: chains, Base: listed.Base()}, origins
+}
+
+// OriginsWith says where the addresses of that state come from.
+func OriginsWith(p *policy.Policy, listed *Listed, known Known, host ruleset.Host) ruleset.Origins {
+	origins := origins(p, known, host)
+	origins.Listed = listed
+	return origins
 }
 
 // Engine returns what recognises scanners with this policy on this host: bpf, string or

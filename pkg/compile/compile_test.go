@@ -216,18 +216,18 @@ ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing goto drop_spoofed6
 		{
 			name: "two interfaces in one network", policy: `trusted: {addresses: [192.168.1.0/24, "fd00::/64"]}`,
 			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan, wlan}},
-			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed4
+			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing goto spoof_trusted4
 ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing goto drop_spoofed6`,
-			chain: `iifname "lan" ip saddr 192.168.1.0/24 return
-iifname "wlan" ip saddr 192.168.1.0/24 return
+			chain: `iifname "lan" ip saddr 192.168.1.0/24 goto past_trusted4
+iifname "wlan" ip saddr 192.168.1.0/24 goto past_trusted4
 ` + drops("spoofed", "drop"),
 		},
 		{
 			name: "networks that come in another way", policy: `trusted: {addresses: [192.168.1.0/24, "fd00::/64"], asymmetric: [10.200.0.0/16, "fd00:2::/48"]}`,
 			host: ruleset.Host{Interfaces: []ruleset.Interface{lan, wan}},
-			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing jump spoofed4
-ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed6`,
-			chain: `ip saddr @asymmetric4 return
+			want: `ip saddr { 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 } fib saddr . iif oif missing goto spoof_trusted4
+ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing goto spoof_trusted6`,
+			chain: `ip saddr @asymmetric4 goto past_trusted4
 ` + drops("spoofed", "drop"),
 		},
 	} {
@@ -241,8 +241,16 @@ ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing jump spoofed6`,
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)
 			}
-			if diff := cmp.Diff(test.chain, rules(s.Chains["spoofed4"])); diff != "" {
+			if diff := cmp.Diff(test.chain, rules(s.Chains["spoof_trusted4"])); diff != "" {
 				t.Error(diff)
+			}
+			// Who is not forged is let in, by whichever way his packet comes there.
+			rest := rules(s.Chains["from_trusted4"])
+			if test.chain != "" {
+				rest = rules(s.Chains["past_trusted4"])
+			}
+			if !strings.HasSuffix(rest, `counter name "allowed_trusted" accept`) {
+				t.Errorf("the others go to\n%s", rest)
 			}
 		})
 	}

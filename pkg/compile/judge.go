@@ -17,8 +17,8 @@ import (
 // which packets of IPv6 take behind what allows those of IPv4.
 // What only some packets need is behind what picks them, and there are no rules for what
 // cannot be.
-func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
-	v4 := family{table: t, origins: o, chains: chains, chain: "sip"}
+func (t table) judge(chains map[string]ruleset.Chain, sets map[string]ruleset.Set) {
+	v4 := family{table: t, sets: sets, chains: chains, chain: "sip"}
 	if t.policy.Unknown.AllowReplies {
 		v4.count("allowed_reply", ruleset.Reply)
 	}
@@ -40,10 +40,10 @@ func (t table) judge(chains map[string]ruleset.Chain, o ruleset.Origins) {
 // family compiles the chains for one address family.
 type family struct {
 	table
-	origins ruleset.Origins
-	v6      bool
-	chains  map[string]ruleset.Chain
-	chain   string // the chain that rules are added to
+	sets   map[string]ruleset.Set // of addresses
+	v6     bool
+	chains map[string]ruleset.Chain
+	chain  string // the chain that rules are added to
 }
 
 func (f family) rule(statements ...ruleset.Statement) {
@@ -101,7 +101,7 @@ func (f family) others() {
 	}
 	if f.policy.Unknown.Admits() {
 		// Unknown sources may be allowed below, so own addresses must be checked here.
-		f.forged()
+		f = f.forged()
 	}
 	if f.holds("blocked") {
 		f.count("dropped_blocked", f.from("blocked"))
@@ -167,7 +167,7 @@ func mayGrow(p policy.Provider) bool {
 }
 
 // holds reports whether the policy puts an address into the family's set of a kind.
-func (f family) holds(kind string) bool { return len(f.origins.Sets[f.set(kind)]) > 0 }
+func (f family) holds(kind string) bool { return len(f.sets[f.set(kind)].Elements) > 0 }
 
 // allow lets the members of a set pass. There is no rule for a set that is empty and
 // that no name can fill. Members with an address of this side may be forged, so a
@@ -185,8 +185,7 @@ func (f family) allow(counter, kind string) {
 func (f family) allowUnlessForged(counter, kind string) {
 	f.rule(f.from(kind), ruleset.Verdict{Kind: ruleset.Goto, Chain: "from_" + f.set(kind)})
 	f.chain = "from_" + f.set(kind)
-	f.forged()
-	f.count(counter)
+	f.forged().count(counter)
 }
 
 // allowByHand lets in what somebody has allowed for a time. It comes before bans, so
@@ -207,22 +206,34 @@ func LetsInByHand(s *ruleset.State) bool {
 func (f family) mayBeForged(kind string) bool {
 	v4, v6 := f.ownSources()
 	own := ruleset.Union(append(v4, v6...))
-	return slices.ContainsFunc(f.origins.Sets[f.set(kind)], func(o ruleset.Origin) bool { return own.OverlapsPrefix(o.Prefix) })
+	elements := f.sets[f.set(kind)].Elements
+	return slices.ContainsFunc(own.Ranges(), func(r netipx.IPRange) bool { return len(ruleset.Overlapping(elements, r)) > 0 })
 }
 
 // forged drops packets with a source address of this side that come in by another
-// interface than answers would leave by.
-func (f family) forged() {
+// interface than answers would leave by. It returns where the rules for the others go.
+func (f family) forged() family {
 	own, v6 := f.ownSources()
 	if f.v6 {
 		own = v6
 	}
 	source := ruleset.Source{V6: f.v6, In: own}
-	if len(f.spoofExceptions(f.v6)) == 0 {
+	spoofed, rest := f, f
+	name := strings.TrimPrefix(f.chain, "from_") // iptables has names of 28 characters at most
+	spoofed.chain, rest.chain = "spoof_"+name, "past_"+name
+	past := ruleset.Verdict{Kind: ruleset.Goto, Chain: rest.chain}
+	exceptions := f.spoofExceptions(past)
+	if len(exceptions) == 0 {
 		f.count("dropped_spoofed", source, ruleset.ReversePathMissing{})
-	} else {
-		f.rule(source, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Jump, Chain: f.set("spoofed")})
+		return f
 	}
+	// No packet comes back: where a back end can let one pass only by a way back, those of
+	// monitor mode would be judged again.
+	f.rule(source, ruleset.ReversePathMissing{}, ruleset.Verdict{Kind: ruleset.Goto, Chain: spoofed.chain})
+	f.rule(past)
+	f.chains[spoofed.chain] = ruleset.Chain{Rules: exceptions}
+	spoofed.count("dropped_spoofed")
+	return rest
 }
 
 // ownSources returns the sources that are forged if they come from outside: private
@@ -252,24 +263,23 @@ func (t table) ownSources() (v4, v6 []netip.Prefix) {
 	return v4, v6
 }
 
-// spoofExceptions returns the rules for sources that look forged and are not: the
+// spoofExceptions returns the rules that lead away sources that look forged and are not: the
 // policy lists them as asymmetric, or this host has two interfaces in one network, only
 // one of which is the reverse path.
-func (t table) spoofExceptions(is6 bool) []ruleset.Rule {
-	v4, v6 := t.ownSources()
+func (f family) spoofExceptions(past ruleset.Verdict) []ruleset.Rule {
+	v4, v6 := f.ownSources()
 	judged := ruleset.Union(append(v4, v6...))
 	var rules []ruleset.Rule
-	back := ruleset.Verdict{Kind: ruleset.Return}
-	if len(t.policy.Trusted.Asymmetric) > 0 {
-		rules = append(rules, ruleset.NewRule(family{v6: is6}.from("asymmetric"), back))
+	if len(f.policy.Trusted.Asymmetric) > 0 {
+		rules = append(rules, ruleset.NewRule(f.from("asymmetric"), past))
 	}
-	for _, link := range t.host.Interfaces {
-		if !Fences(t.policy, t.host, link.Name) {
+	for _, link := range f.host.Interfaces {
+		if !Fences(f.policy, f.host, link.Name) {
 			continue
 		}
-		for _, network := range sharedNetworks(link, t.host.Interfaces, judged) {
-			if network.Addr().Is6() == is6 {
-				rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, back))
+		for _, network := range sharedNetworks(link, f.host.Interfaces, judged) {
+			if network.Addr().Is6() == f.v6 {
+				rules = append(rules, ruleset.NewRule(ruleset.InInterface{Name: link.Name}, ruleset.SourceNetwork{Prefix: network}, past))
 			}
 		}
 	}

@@ -3,58 +3,36 @@ package compile
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// origins lists every prefix of every address set with its reason.
-func origins(p *policy.Policy, addresses map[Name][]Address, host ruleset.Host) ruleset.Origins {
+// origins lists every prefix that names and published lists lead to or that the host
+// needs, with its reason, by set.
+func origins(p *policy.Policy, known Known, host ruleset.Host) ruleset.Origins {
 	l := originList{ruleset.Origins{Sets: map[string][]ruleset.Origin{}}}
-	l.room(p)
-	l.providers(p, addresses)
-	for _, a := range p.Trusted.Addresses {
-		l.add("trusted", a, ruleset.Origin{Owner: "trusted", Via: "addresses"})
-	}
-	for _, a := range p.Trusted.Asymmetric {
-		l.add("asymmetric", a, ruleset.Origin{Owner: "trusted", Via: "asymmetric"})
-	}
+	l.providers(p, known)
 	for _, h := range p.Trusted.Hosts {
-		l.name("trusted", "trusted", h, addresses[Name{h, false}])
-	}
-	for _, a := range p.Bans.Addresses {
-		l.add("blocked", a, ruleset.Origin{Owner: "bans", Via: "addresses"})
+		l.name("trusted", "trusted", h, known.Names[Name{h, false}])
 	}
 	l.protected(p, host)
+	l.sort()
+	return l.Origins
+}
+
+// sort sorts the origins of each set, and keeps each of them once.
+func (l *originList) sort() {
 	for set, list := range l.Sets {
-		slices.SortStableFunc(list, compareOrigins)
+		if !slices.IsSortedFunc(list, ruleset.Origin.Compare) {
+			slices.SortStableFunc(list, ruleset.Origin.Compare)
+		}
 		l.Sets[set] = slices.Compact(list) // two registrars may have the same host
 	}
-	return l.Origins
 }
 
 // originList collects origins by set.
 type originList struct{ ruleset.Origins }
-
-// room makes room for the addresses of the providers, which may be many.
-func (l *originList) room(p *policy.Policy) {
-	var need [2]int
-	for _, provider := range p.Providers {
-		for _, a := range provider.Addresses {
-			if a.Addr().Is4() {
-				need[0]++
-			} else {
-				need[1]++
-			}
-		}
-	}
-	for i, n := range need {
-		if n > 0 {
-			l.Sets[setsOf["providers"][i]] = make([]ruleset.Origin, 0, n+n/64)
-		}
-	}
-}
 
 // add adds a prefix to the set of its family.
 func (l *originList) add(set string, prefix netip.Prefix, o ruleset.Origin) {
@@ -70,18 +48,18 @@ func (l *originList) name(set, owner, host string, addresses []Address) {
 	}
 }
 
-// providers adds the addresses of the providers.
-func (l *originList) providers(p *policy.Policy, addresses map[Name][]Address) {
+// providers adds the addresses of the providers' names and published lists.
+func (l *originList) providers(p *policy.Policy, known Known) {
 	for _, provider := range p.Providers {
 		l.Providers = append(l.Providers, provider.Name)
-		for _, a := range provider.Addresses {
-			l.add("providers", a.Prefix, ruleset.Origin{Owner: provider.Name, Via: a.From})
+		if provider.List != nil {
+			for _, a := range known.Lists[provider.List.URL] {
+				l.add("providers", a.Prefix, ruleset.Origin{Owner: provider.Name, Via: a.From})
+			}
 		}
 		for _, r := range provider.Registrars {
-			if r.Address.IsValid() {
-				l.add("providers", single(r.Address), ruleset.Origin{Owner: provider.Name, Via: "registrars"})
-			} else {
-				l.name("providers", provider.Name, r.Host, addresses[Name{r.Host, true}])
+			if !r.Address.IsValid() {
+				l.name("providers", provider.Name, r.Host, known.Names[Name{r.Host, true}])
 			}
 		}
 	}
@@ -114,13 +92,6 @@ func (l *originList) protected(p *policy.Policy, host ruleset.Host) {
 	for _, a := range host.Gateways {
 		protect(a, "gateway", "")
 	}
-}
-
-func compareOrigins(a, b ruleset.Origin) int {
-	if c := a.Prefix.Compare(b.Prefix); c != 0 {
-		return c
-	}
-	return strings.Compare(a.String(), b.String())
 }
 
 func single(a netip.Addr) netip.Prefix {

@@ -15,15 +15,14 @@ const (
 	// knownFor is how long an address is known from which somebody has logged in. Failures
 	// from there are most likely a wrong password, and not guesses.
 	knownFor = 24 * time.Hour
-	// staleFor is how long a known peer is slowed down that fails to log in, and slowFor
-	// how long what it sends is counted.
+	// staleFor is how long a known peer is slowed down that fails to log in, and slowFor the
+	// time for which what it sends is counted.
 	staleFor = time.Hour
-	slowFor  = 5 * time.Minute
+	slowFor  = time.Minute
+	// slowly is how often a known peer that fails to log in may try in that time: a phone
+	// whose password was corrected needs two requests.
+	slowly = 2
 )
-
-// slow is how often a known peer that fails to log in may try: a phone whose password was
-// corrected needs two requests.
-var slow = ruleset.Limit{Rate: 2, Per: time.Minute, Burst: 2}
 
 // mostPeers is how many peers of a family can be in each set at once.
 const mostPeers = 65535
@@ -44,15 +43,15 @@ const (
 )
 
 // registers reports whether unknown sources are let in that register.
-func (t table) registers() bool { return t.policy.Unknown.Registers() && !t.host.Unanswered }
+func (t table) registers() bool { return t.policy.Unknown.Registers() }
 
 // guesses reports whether unknown sources are banned that fail to log in.
-func (t table) guesses() bool { return BansGuessers(t.policy, t.host) }
+func (t table) guesses() bool { return BansGuessers(t.policy) }
 
 // BansGuessers reports whether the rules for a policy ban unknown sources that fail to log
 // in.
-func BansGuessers(p *policy.Policy, h ruleset.Host) bool {
-	return p.Unknown.Admits() && !h.Unanswered && !p.Monitor && p.Guessing.Failures > 0 && p.Bans.Duration > 0
+func BansGuessers(p *policy.Policy) bool {
+	return p.Unknown.Admits() && !p.Monitor && p.Guessing.Failures > 0 && p.Bans.Duration > 0
 }
 
 // listens reports whether what is answered to unknown sources is looked at. Nothing is if
@@ -91,6 +90,14 @@ func (f family) in(p ruleset.Peer, kind string) ruleset.Statement {
 
 func (f family) learn(p ruleset.Peer, kind string, life time.Duration) ruleset.Learn {
 	return ruleset.Learn{Peer: p, Set: f.set(kind), For: life}
+}
+
+// often matches a peer that meets the rule more often than so many times in a time, after
+// which as many are allowed again.
+func (f login) often(p ruleset.Peer, kind string, times uint32, within time.Duration) ruleset.Learn {
+	s := f.learn(p, kind, within)
+	s.Over = ruleset.NewLimit(times, within)
+	return s
 }
 
 func (f login) forget(p ruleset.Peer, kind string) ruleset.Forget {
@@ -165,24 +172,22 @@ func (f login) phones() {
 	if !phone.userAgents() {
 		return
 	}
-	phone.onRegister("again")
-	if f.mixes() {
-		phone.rule(f.in(f.peer(false), "asking"), f.learn(f.peer(false), "other", askingFor))
+	again := f.to(ruleset.Goto, "again")
+	phone.rule(ruleset.Transport{Protocol: ruleset.UDP}, ruleset.Text{Offset: udpHeader, Text: registerText}, again)
+	phone.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Goto, "phones_tcp"))
+	tcp := f.on("phones_tcp")
+	tcp.eachTCP(registerText, again)
+	for _, f := range []login{phone, tcp} {
+		if f.mixes() {
+			f.rule(f.in(f.peer(false), "asking"), f.learn(f.peer(false), "other", askingFor))
+		}
+		f.count("allowed_registered")
 	}
-	phone.count("allowed_registered")
 
-	again := f.on("again")
-	again.slowly()
-	again.ask()
-	again.count("allowed_registered")
-}
-
-// onRegister leads each REGISTER, by UDP and by TCP, to a chain.
-func (f login) onRegister(chain string) {
-	f.rule(ruleset.Transport{Protocol: ruleset.UDP}, ruleset.Text{Offset: udpHeader, Text: registerText}, f.to(ruleset.Goto, chain))
-	tcp := chain + "_tcp"
-	f.rule(ruleset.Transport{Protocol: ruleset.TCP}, f.to(ruleset.Jump, tcp))
-	f.on(tcp).eachTCP(registerText, f.to(ruleset.Goto, chain))
+	register := f.on("again")
+	register.slowly()
+	register.ask()
+	register.count("allowed_registered")
 }
 
 // eachTCP adds a rule for segments that begin with a text, for each length of the header.
@@ -209,9 +214,7 @@ func (f login) slowly() {
 	if !f.guesses() {
 		return
 	}
-	often := f.learn(f.place(false), "slow", slowFor)
-	often.Over = slow
-	f.count("dropped_rate", f.in(f.place(false), "stale"), often)
+	f.count("dropped_rate", f.in(f.place(false), "stale"), f.often(f.place(false), "slow", slowly, slowFor))
 }
 
 // strangers lets those who are not known send a REGISTER, and nothing else. By TCP what has
@@ -227,13 +230,23 @@ func (f login) strangers() {
 	udp.count("dropped_method")
 
 	tcp := f.on("strangers_tcp")
+	// What is behind the header may be in another fragment, which no rule sees.
+	fragment := ruleset.Statement(ruleset.Fragment{})
+	if f.v6 {
+		fragment = ruleset.FirstFragment{}
+	}
+	tcp.count("dropped_method", fragment)
 	tcp.eachTCP(registerText, f.to(ruleset.Goto, "register"))
 	tcp.listen()
 	for words := leastWords; words <= mostWords; words++ {
-		tcp.count("dropped_method", ruleset.TCPHeader{Words: words}, ruleset.Reaches{Offset: wordBytes * words})
+		header := ruleset.TCPHeader{Words: words}
+		tcp.count("dropped_method", header, ruleset.Reaches{Offset: wordBytes * words})
+		tcp.rule(header, f.to(ruleset.Goto, "strangers_empty"))
 	}
-	tcp.count("dropped_rate", ruleset.Opening{}, f.tooOften())
-	tcp.count("allowed_unknown")
+	tcp.count("dropped_method") // nobody knows what such a segment holds
+	empty := f.on("strangers_empty")
+	empty.count("dropped_rate", ruleset.Opening{}, f.tooOften())
+	empty.count("allowed_unknown")
 
 	if f.hears() {
 		f.heard()
@@ -257,10 +270,7 @@ func (f login) strangers() {
 
 // tooOften matches what a source sends beyond the policy's rate.
 func (f login) tooOften() ruleset.Learn {
-	rate := f.policy.Unknown.Rate
-	often := f.learn(f.address(false), "rate", 2*max(rate.Per, time.Minute))
-	often.Over = ruleset.Limit{Rate: uint64(rate.Count), Per: rate.Per, Burst: rate.Count}
-	return often
+	return f.often(f.address(false), "rate", f.policy.Unknown.Rate.Count, f.policy.Unknown.Rate.Per)
 }
 
 // read drops a REGISTER of which the classifier has not said what it should have: another

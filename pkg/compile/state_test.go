@@ -80,7 +80,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		if !plan.Diff(first, again).Empty() {
 			t.Fatal("the same addresses in another order give another state")
 		}
-		if !slices.Equal(firstOrigins.Sets["providers4"], origins.Sets["providers4"]) {
+		if !slices.Equal(firstOrigins.All("providers4"), origins.All("providers4")) {
 			t.Fatal("the same addresses in another order have other origins")
 		}
 	}

@@ -32,7 +32,7 @@ type table struct {
 	host   ruleset.Host
 }
 
-func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
+func (t table) sets(listed *Listed, o ruleset.Origins) map[string]ruleset.Set {
 	sets := map[string]ruleset.Set{
 		// The flag timeout is there so that a lifetime can be put on the ports.
 		"ports": {Key: ruleset.Service, Timeout: true, Elements: t.services()},
@@ -43,11 +43,8 @@ func (t table) sets(o ruleset.Origins) map[string]ruleset.Set {
 			names = append(names, "asymmetric")
 		}
 		for _, name := range names {
-			list := make([]netip.Prefix, 0, len(o.Sets[name+suffix]))
-			for _, origin := range o.Sets[name+suffix] {
-				list = append(list, origin.Prefix)
-			}
-			sets[name+suffix] = addressSet(key, list)
+			elements, ranges := listed.with(name+suffix, o.Sets[name+suffix])
+			sets[name+suffix] = addressSet(key, elements, ranges)
 		}
 		sets["allowed"+suffix] = ruleset.Set{Key: key, Timeout: true, Dynamic: true, Size: mostByHand}
 		sets["banned"+suffix] = ruleset.Set{Key: key, Timeout: true, Dynamic: true, Size: t.policy.Bans.Size}
@@ -61,14 +58,13 @@ const mostByHand = 65535
 // addressSet is a set that holds ranges only where there are any. Single addresses are
 // found faster without, and one that comes or goes costs the same in a set of any size.
 // It has no auto-merge: the kernel refuses to delete one element out of a merged one.
-func addressSet(key ruleset.Key, list []netip.Prefix) ruleset.Set {
-	ranges := slices.ContainsFunc(list, func(p netip.Prefix) bool { return !ruleset.Canonical(p).IsSingleIP() })
-	s := ruleset.Set{Key: key, Interval: ranges, Elements: ruleset.Addresses(list)}
+func addressSet(key ruleset.Key, elements []ruleset.Element, ranges bool) ruleset.Set {
+	s := ruleset.Set{Key: key, Interval: ranges, Elements: elements}
 	s.Size = s.Room()
 	return s
 }
 
-func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
+func (t table) chains(sets map[string]ruleset.Set) map[string]ruleset.Chain {
 	chains := map[string]ruleset.Chain{}
 	t.noL4Header(chains)
 	if t.classifies() {
@@ -93,19 +89,12 @@ func (t table) chains(o ruleset.Origins) map[string]ruleset.Chain {
 		chains["fence"] = ruleset.Chain{Rules: rules}
 	}
 	chains["prerouting"] = t.prerouting(interfaces)
-	t.judge(chains, o)
+	t.judge(chains, sets)
 	if t.listens() {
 		t.answers(chains)
 	}
 	if !leadTo(chains, "allowed") {
 		delete(chains, "allowed")
-	}
-	for _, v6 := range []bool{false, true} {
-		spoofed := family{table: t, v6: v6, chains: chains}
-		if spoofed.chain = spoofed.set("spoofed"); leadTo(chains, spoofed.chain) {
-			chains[spoofed.chain] = ruleset.Chain{Rules: t.spoofExceptions(v6)}
-			spoofed.count("dropped_spoofed")
-		}
 	}
 	if t.host.Forwards || t.host.Translates {
 		// A fenced port behind one that is not fenced: the translation of the

@@ -33,9 +33,6 @@ type Options struct {
 	// its output. Every exit status but 0 is an error.
 	Run func(ctx context.Context, h *lab.Namespace, folder string, args []string) (output string, err error)
 
-	// Registers says that the back end can let in phones that have registered.
-	Registers bool
-
 	Counters   backend.Counters
 	Classifier backend.Classifier
 }

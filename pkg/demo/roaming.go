@@ -87,9 +87,6 @@ func (d *Demo) registering() string {
 
 // roaming lets a phone register from anywhere, and somebody guess passwords.
 func (d *Demo) roaming(ctx context.Context) error {
-	if !d.Registers {
-		return nil
-	}
 	d.atPBX.Answer(answerTo)
 	d.printf("\nA phone is on the road. Nobody knows its address, so strangers may register at\nthe PBX, and nothing else before it has accepted their password.")
 	if err := d.writePolicy(d.pbx, d.policy("sip.acme.example", d.registering())); err != nil {

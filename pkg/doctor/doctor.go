@@ -37,6 +37,9 @@ type Facts struct {
 	Refreshed time.Time
 	User      int // whose process this is
 	Condition host.Condition
+	// LogReader is the program that receives the dropped packets in place of the daemon,
+	// nil for none.
+	LogReader *host.Program
 	Others    ruleset.Others
 	Network   host.Facts
 }
@@ -57,7 +60,7 @@ var checks = []func(Facts) []Finding{
 	obstacle, fence, alarms, classifier,
 	before, after, proxied, flowtables, express, helpers, shapers, marks, equalCost,
 	bothFlavours, savedRules,
-	nameServers, clock, runners, stateFolder,
+	nameServers, clock, runners, logReader, stateFolder,
 }
 
 // Examine returns all findings, those that matter most first.

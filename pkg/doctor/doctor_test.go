@@ -128,6 +128,7 @@ func TestExamine(t *testing.T) {
 		"one iptables":      {func(f *doctor.Facts) { f.Condition.Legacy = []string{"filter"} }, "", ""},
 		"saved rules":       {func(f *doctor.Facts) { f.Condition.SavedRules = []string{"/etc/iptables/rules.v4"} }, "saved-rules", "/etc/iptables/rules.v4"},
 		"a name server":     {func(f *doctor.Facts) { f.Silent = map[string]string{"192.0.2.53:53": "no answer"} }, "name-server", "192.0.2.53:53"},
+		"a reader of NFLOG": {func(f *doctor.Facts) { f.LogReader = &host.Program{Name: "ulogd", PID: 7} }, "log-taken", "ulogd (pid 7) receives NFLOG group 5060"},
 		"a wrong clock":     {func(f *doctor.Facts) { f.Now = noon.Add(-48 * time.Hour); f.Refreshed = f.Now }, "clock-wrong", "generation 3"},
 		"a free clock":      {func(f *doctor.Facts) { f.Condition.Unsynchronised = true }, "clock-unsynchronised", "chrony"},
 		"nobody refreshes":  {func(f *doctor.Facts) { f.Condition.Runners = nil; f.Refreshed = noon.Add(-96 * time.Hour) }, "no-runner", "4 days ago"},

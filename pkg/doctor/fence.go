@@ -8,6 +8,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/policy"
+	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
@@ -156,6 +157,17 @@ func runners(f Facts) []Finding {
 		Name: "no-runner", Severity: notice.Warning, Finding: "no service and no timer refreshes the fence; names were last asked for: " + last,
 		Why:    "new addresses of the provider are not allowed, and what another program removes stays away",
 		WayOut: "run ringfence run as a service, or ringfence refresh every 5 minutes by cron (the README has both)",
+	}}
+}
+
+func logReader(f Facts) []Finding {
+	if f.LogReader == nil {
+		return nil
+	}
+	return []Finding{{
+		Name: "log-taken", Severity: notice.Warning, Finding: fmt.Sprintf("%s receives NFLOG group %d, which ringfence run needs", f.LogReader, ruleset.LogGroup),
+		Why:    "packets are dropped and counted all the same, but dropped, watch and report do not say what they contain",
+		WayOut: fmt.Sprintf("give %s another group, or stop it; ringfence run listens some seconds later", f.LogReader.Name),
 	}}
 }
 

@@ -129,6 +129,39 @@ func TestReadOfATime(t *testing.T) {
 	}
 }
 
+// TestReadSource: of one source is read what is read of it among all.
+func TestReadSource(t *testing.T) {
+	s := newStore(t)
+	for hour := range 4 {
+		at := noon.Add(time.Duration(hour) * time.Hour)
+		var drops []events.Drop
+		for _, source := range []string{"198.51.100.7", "198.51.100.70", "198.51.100.6", "::ffff:c633:6407", "c633:6407::"} {
+			d := scanner(at)
+			d.Source = netip.MustParseAddr(source)
+			other := d
+			other.Method = "INVITE"
+			drops = append(drops, d, other)
+		}
+		write(t, s, at, drops...)
+	}
+	source := scanner(noon).Source
+	for hour := range 5 {
+		since := noon.Add(time.Duration(hour) * time.Hour)
+		var want, got []events.Record
+		must(t, events.Read(s.Path, since, time.Time{}, func(r events.Record) error {
+			if r.Source == source {
+				want = append(want, r)
+			}
+			return nil
+		}))
+		must(t, events.ReadSource(s.Path, source, since, func(r events.Record) error { got = append(got, r); return nil }))
+		if len(want) != 2*(4-hour) || !slices.Equal(got, want) {
+			t.Errorf("since %v: got %v, want %v", since, got, want)
+		}
+	}
+	must(t, events.ReadSource(s.Path+".none", source, noon, func(events.Record) error { return errors.New("a record") }))
+}
+
 func TestCounts(t *testing.T) {
 	s := newStore(t)
 	for i := range 3 {

@@ -1,9 +1,11 @@
 package events
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -19,6 +21,34 @@ func Read(path string, since, until time.Time, take func(Record) error) error {
 	return read(path, eventsBucket, since, until, recordsOf, func(records []Record) error {
 		for _, r := range records {
 			if r.Last.Before(since) || !until.IsZero() && r.First.After(until) {
+				continue
+			}
+			if err := take(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// ReadSource hands the records of a source since a time to take, as Read does. It reads
+// nothing of the others.
+func ReadSource(path string, source netip.Addr, since time.Time, take func(Record) error) error {
+	first := appendText(nil, string(source.AsSlice()))
+	return read(path, eventsBucket, since, time.Time{}, func(b *bbolt.Bucket, hour time.Time) ([]Record, error) {
+		var records []Record
+		c := b.Cursor()
+		for key, value := c.Seek(first); bytes.HasPrefix(key, first); key, value = c.Next() {
+			r, err := parseRecord(hour, key, value)
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, r)
+		}
+		return records, nil
+	}, func(records []Record) error {
+		for _, r := range records {
+			if r.Last.Before(since) {
 				continue
 			}
 			if err := take(r); err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -103,8 +104,9 @@ func readPolicyFile(path string) (text string, changed time.Time, err error) {
 	case !info.Mode().IsRegular():
 		return "", time.Time{}, errors.New("it is not a file")
 	}
-	content, err := io.ReadAll(io.LimitReader(file, policy.MaxSize+1))
-	if err != nil {
+	var content strings.Builder
+	content.Grow(int(min(info.Size(), policy.MaxSize))) // read without growing, for it may be large
+	if _, err := io.Copy(&content, io.LimitReader(file, policy.MaxSize+1)); err != nil {
 		return "", time.Time{}, reason(err)
 	}
 	changed = info.ModTime()
@@ -115,7 +117,7 @@ func readPolicyFile(path string) (text string, changed time.Time, err error) {
 			changed = time.Unix(status.Ctim.Unix())
 		}
 	}
-	return string(content), changed, nil
+	return content.String(), changed, nil
 }
 
 // linksTo returns the symbolic links among the parts of a path.

@@ -69,13 +69,13 @@ func monitors(f *session) bool {
 }
 
 // bansGuessers reports whether what is in force bans who fails to log in.
-func bansGuessers(f *session, kernel backend.Kernel) bool {
+func bansGuessers(f *session) bool {
 	newest, err := f.newest()
 	if newest == nil || err != nil {
 		return false
 	}
 	s, err := f.siteOf(newest, resolve.Memory{})
-	return err == nil && compile.BansGuessers(s.Policy, ruleset.Host{Unanswered: kernel.Describe().Unanswered})
+	return err == nil && compile.BansGuessers(s.Policy)
 }
 
 // Unban ends the ban of an address. It reports whether there was one.
@@ -206,7 +206,7 @@ func (f View) Bans(ctx context.Context) ([]Banned, error) {
 		return nil, err
 	}
 	var list []Banned
-	onlyWatched, guessing := monitors(&f.session), bansGuessers(&f.session, kernel)
+	onlyWatched, guessing := monitors(&f.session), bansGuessers(&f.session)
 	for _, b := range banned {
 		entry := Banned{whole(b.Address), b.Left, b.Comment}
 		if entry.Why == "" {

@@ -27,18 +27,13 @@ func (f *committer) gather(ctx context.Context, p Policy, offline bool) (*site.S
 	if err := f.Probe(ctx); err != nil {
 		return nil, err
 	}
-	f.parsed[p.Text] = p.Policy
-	s := &site.Site{Policy: p.Policy, Text: p.Text, Source: p.Source}
+	s := &site.Site{Policy: p.Policy, Listed: f.keepParsed(p.Text, p.Policy).listed, Text: p.Text, Source: p.Source}
 	if err := f.readHost(s); err != nil {
 		return nil, err
 	}
 	if why := s.LacksClassifier(); why != "" {
 		return nil, notice.WithHint(fmt.Errorf("%s, and scanners cannot be recognised here: %w", why, s.Classifier.Obstacle),
 			"correct that, or write signatures.engine: auto and leave require_user_agent out")
-	}
-	if s.Host.Unanswered && p.Unknown.Registers() {
-		return nil, notice.WithHint(fmt.Errorf("unknown.action is register, and the back end %s does not see what the PBX answers", f.kernel(true).Describe().Name),
-			"write backend: nftables, or another unknown.action")
 	}
 	if !offline {
 		newest, _ := f.Newest() // a damaged one is reported where it is needed
@@ -74,10 +69,7 @@ func (f *committer) desired(s, before *site.Site) (control.Desired, error) {
 	d := control.Desired{State: state, Will: origins}
 	if before != nil {
 		d.Why = s.DiffersFrom(before)
-		d.Was = func() ruleset.Origins {
-			_, was := before.Compile()
-			return was
-		}
+		d.Was = before.Origins
 	}
 	return d, nil
 }
@@ -159,8 +151,11 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 	}
 	armed := f.arming
 	defer func() { f.arming = nil }()
-	c.begin = func(_ *plan.Plan, want *ruleset.State) error {
+	c.begin = func(p *plan.Plan, want *ruleset.State) error {
 		begun = true
+		if remakes(p) {
+			f.phones().keep(ctx, c.tables)
+		}
 		if err := f.begun(ctx, armed); err != nil {
 			return err
 		}
@@ -207,6 +202,7 @@ func (f *committer) finish(s *site.Site, pending *journal.Pending, command strin
 	if pending.Number == 0 {
 		return notice.WithHint(fmt.Errorf("%w: %w", ErrUnrecorded, err), "repair the state folder and run ringfence %s again", command)
 	}
+	f.keepForm(pending.Entry, s)
 	// The generation has the same addresses, and is used if they cannot be saved here.
 	if err := errors.Join(err, f.keep(s)); err != nil {
 		f.Notice.Warn(notice.StateUnsaved, "%v", err)

@@ -37,6 +37,7 @@ func (f View) Examine(ctx context.Context) ([]doctor.Finding, error) {
 	}
 	facts.Alarms, facts.Generation, facts.Made, facts.Down = status.Alarms, status.Generation, status.Made, status.Down != nil
 	facts.Refreshed, facts.Site = status.Refresh.Time, status.site
+	facts.LogReader = otherReader(&f.session, status.site)
 	if attached, err := f.Classifier.Observe(); err == nil {
 		facts.Attached = attached.Interfaces()
 	}

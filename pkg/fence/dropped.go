@@ -3,15 +3,13 @@ package fence
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/events"
+	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
@@ -40,51 +38,56 @@ type Drops struct {
 // ShortestSince is how exactly the kernel keeps when a source came last.
 const ShortestSince = time.Minute
 
-// Dropped returns the sources whose packets were dropped lately. It works without the
-// daemon, from what the kernel keeps; what the daemon has written is added.
-func (f View) Dropped(ctx context.Context, since time.Duration) (Drops, error) {
+// Dropped returns the sources whose packets were dropped lately, the first ones with their
+// reasons. It works without the daemon, from what the kernel keeps; what the daemon has
+// written is added.
+func (f View) Dropped(ctx context.Context, since time.Duration, explained int) (Drops, error) {
 	kernel := f.kernel(false)
-	list, err := droppedIn(ctx, &f.session, kernel, f.Now().Time.Add(-since))
-	if err != nil || len(list) == 0 {
-		return Drops{Monitor: monitors(&f.session)}, err
+	kept, err := kernel.Dropped(ctx, netip.Addr{})
+	if err != nil {
+		return Drops{}, err
 	}
-	monitor, err := explainDrops(ctx, f, kernel, list)
+	list := droppedIn(&f.session, kept, netip.Addr{}, f.Now().Time.Add(-since))
+	if len(list) == 0 {
+		return Drops{Monitor: monitors(&f.session)}, nil
+	}
+	monitor, err := explainDrops(ctx, f, kernel, list[:min(len(list), explained)])
 	return Drops{monitor, list}, err
 }
 
-// droppedIn brings together what the kernel and the daemon keep, without reasons that
-// nobody has written down.
-func droppedIn(ctx context.Context, f *session, kernel backend.Drops, since time.Time) ([]Dropped, error) {
-	kept, err := kernel.Dropped(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r, err := readReports(f, since)
+// droppedIn brings together what the kernel and the daemon keep of all sources, or of an
+// address, without reasons that nobody has written down.
+func droppedIn(f *session, kept []backend.Dropped, of netip.Addr, since time.Time) []Dropped {
+	r, err := readReports(f, of, since)
 	if err != nil {
 		f.Notice.Warn(notice.EventsUnknown, "what the sources sent is not known: %v", err)
 	}
-	return r.with(kept, since), nil
+	return r.with(kept, since)
 }
 
 // reports are what the daemon has written, by source.
 type reports map[netip.Addr]*Dropped
 
-// readReports reads what the daemon has written. With an error it is incomplete.
-func readReports(f *session, since time.Time) (reports, error) {
+// readReports reads what the daemon has written of all sources, or of an address. With an
+// error it is incomplete.
+func readReports(f *session, of netip.Addr, since time.Time) (reports, error) {
 	found := reports{}
-	err := events.Read(f.EventsFile(), since, time.Time{}, func(r events.Record) error {
-		if r.Source.IsValid() && !r.Last.Before(since) {
+	take := func(r events.Record) error {
+		if r.Source.IsValid() {
 			add(found, r)
 		}
 		return nil
-	})
-	return found, err
+	}
+	if of.IsValid() {
+		return found, events.ReadSource(f.EventsFile(), of, since, take)
+	}
+	return found, events.Read(f.EventsFile(), since, time.Time{}, take)
 }
 
 // with adds what the kernel keeps, and leaves out who came last before a time. The one that
 // came last is first.
 func (r reports) with(kept []backend.Dropped, since time.Time) []Dropped {
-	list := make([]Dropped, 0, len(r)+len(kept))
+	list := make([]Dropped, 0, max(len(r), len(kept)))
 	both := map[netip.Addr]bool{}
 	for _, k := range kept {
 		d := Dropped{Dropped: k}
@@ -165,8 +168,12 @@ func explainBy(ctx context.Context, f *session, kernel backend.Bans, s *site.Sit
 	for _, b := range bans {
 		banned[b.Address] = b.Comment
 	}
-	state, origins := s.Compile()
-	former := formerly(f, list)
+	addresses := make([]netip.Addr, len(list))
+	for i, d := range list {
+		addresses[i] = d.Address
+	}
+	former := formerly(f, addresses)
+	judged := s.Judged()
 	for i := range list {
 		d := &list[i]
 		stranger := site.Stranger{
@@ -174,9 +181,22 @@ func explainBy(ctx context.Context, f *session, kernel backend.Bans, s *site.Sit
 			ByHand: isByHand(byHand, d.Address), Allowed: former[d.Address],
 		}
 		stranger.BannedBy, stranger.Banned = banned[d.Address]
-		d.Reason, d.Text = s.WhyDropped(site.Judged{State: state, Origins: origins}, stranger)
+		d.Reason, d.Text = s.WhyDropped(judged, stranger)
 	}
 	return nil
+}
+
+// otherReader is the program that receives the dropped packets in place of the daemon, nil
+// for none.
+func otherReader(f *session, s *site.Site) *host.Program {
+	if f.LogReader == nil || s == nil || s.Policy.Events.Keep == 0 {
+		return nil
+	}
+	p, err := f.LogReader()
+	if err != nil {
+		f.Log.Info("read who receives dropped packets", "error", err)
+	}
+	return p
 }
 
 // mostLatest is how many sources the status has.
@@ -184,86 +204,7 @@ const mostLatest = 5
 
 // describeDrops adds the sources that came last.
 func describeDrops(ctx context.Context, f *session, r *Status, kernel backend.Kernel, s *site.Site) error {
-	list, err := droppedIn(ctx, f, kernel, f.Now().Time.Add(-ruleset.KeptFor))
-	if err != nil {
-		return err
-	}
+	list := droppedIn(f, r.kept, netip.Addr{}, f.Now().Time.Add(-ruleset.KeptFor))
 	r.Dropped, r.Latest = len(list), list[:min(len(list), mostLatest)]
 	return explainBy(ctx, f, kernel, s, r.ByHand, r.Latest)
-}
-
-// formerly finds until when sources were allowed: by an answer of a name, or by a
-// generation. What cannot be read says nothing.
-func formerly(f *session, list []Dropped) map[netip.Addr]*site.Former {
-	former := map[netip.Addr]*site.Former{}
-	note := func(a netip.Addr, as string, until time.Time) {
-		if known := former[a]; known == nil || known.Until.Before(until) {
-			former[a] = &site.Former{As: as, Until: until}
-		}
-	}
-	moves, err := f.Moves()
-	if err != nil {
-		f.Log.Info("read which addresses have come and gone", "error", err)
-	}
-	for _, m := range moves {
-		if !m.Gone {
-			continue
-		}
-		owner, _, _ := strings.Cut(m.Reason, ":")
-		network := m.network()
-		for _, d := range list {
-			if network.Contains(d.Address) {
-				note(d.Address, owner, m.Time)
-			}
-		}
-	}
-	if err := formerGenerations(f, list, note); err != nil {
-		f.Log.Info("read which addresses were allowed before", "error", err)
-	}
-	return former
-}
-
-// formerGenerations notes which addresses a generation has allowed that the next one does
-// not allow.
-func formerGenerations(f *session, list []Dropped, note func(a netip.Addr, as string, until time.Time)) error {
-	numbers, err := f.Numbers()
-	if err != nil {
-		return err
-	}
-	allowed := map[netip.Addr]ruleset.Origins{}
-	for _, n := range numbers {
-		entry, err := f.Entry(n)
-		if err != nil {
-			return err
-		}
-		var state ruleset.State
-		if err := json.Unmarshal(entry.State, &state); err != nil {
-			return fmt.Errorf("read rules of generation %d: %w", n, err)
-		}
-		var origins *ruleset.Origins
-		for _, d := range list {
-			was, before := allowed[d.Address]
-			switch is := allows(&state, nil, d.Address); {
-			case is && origins == nil:
-				origins = new(originsThen(f, entry))
-				fallthrough
-			case is:
-				allowed[d.Address] = *origins
-			case before:
-				note(d.Address, ownerOf(was, d.Address), entry.Time)
-				delete(allowed, d.Address)
-			}
-		}
-	}
-	return nil
-}
-
-// ownerOf says whose address it was.
-func ownerOf(origins ruleset.Origins, a netip.Addr) string {
-	for _, set := range []string{"providers", "trusted"} {
-		for _, o := range origins.Of(set+familyOf(a), whole(a)) {
-			return o.Owner
-		}
-	}
-	return ""
 }

@@ -48,7 +48,7 @@ func TestDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	drops, err := f.View().Dropped(t.Context(), time.Hour)
+	drops, err := f.View().Dropped(t.Context(), time.Hour, 9)
 	if err != nil || drops.Monitor || len(drops.Sources) != 3 {
 		t.Fatalf("dropped: %+v, %v", drops, err)
 	}
@@ -64,7 +64,7 @@ func TestDropped(t *testing.T) {
 	if caller.Address != addr("2001:db8::1") || caller.Packets != 1 || caller.Text != "unknown: never allowed" || caller.Called != "900441" {
 		t.Errorf("who called: %+v", caller)
 	}
-	if drops, err := f.View().Dropped(t.Context(), 6*time.Hour); err != nil || len(drops.Sources) != 4 {
+	if drops, err := f.View().Dropped(t.Context(), 6*time.Hour, 9); err != nil || len(drops.Sources) != 4 {
 		t.Errorf("dropped in more time: %+v, %v", drops, err)
 	}
 	s, err := f.View().Status(t.Context())
@@ -76,7 +76,7 @@ func TestDropped(t *testing.T) {
 	if err := os.WriteFile(store.Path, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	drops, err = f.View().Dropped(t.Context(), time.Hour)
+	drops, err = f.View().Dropped(t.Context(), time.Hour, 9)
 	if err != nil || len(drops.Sources) != 2 || len(heard) == 0 || heard[len(heard)-1].Code != notice.EventsUnknown {
 		t.Errorf("with a damaged file: %+v, %v, %v", drops, err, heard)
 	}

@@ -12,10 +12,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
-	"github.com/ringfence/ringfence/pkg/catalog"
 	"github.com/ringfence/ringfence/pkg/control"
 	"github.com/ringfence/ringfence/pkg/events"
 	"github.com/ringfence/ringfence/pkg/host"
@@ -69,6 +69,9 @@ type World struct {
 	// Drops opens what receives dropped packets, which names their signatures by a
 	// function; nil receives none.
 	Drops func(signature func(message []byte) string) (events.Source, error)
+	// LogReader is the other program that receives the dropped packets, nil for none. A
+	// function that is nil does not know.
+	LogReader func() (*host.Program, error)
 	// Now is the time by both clocks of the host.
 	Now func() resolve.Moment
 }
@@ -100,7 +103,7 @@ type session struct {
 	World
 	store
 	engine engine
-	parsed map[string]*policy.Policy // by their texts
+	parsed map[string]parsed // by their texts
 	// inForce says that the purpose of the command has been achieved in the kernel.
 	inForce bool
 	// choice is the back end of the policy that a command is about, "" for that of the
@@ -128,8 +131,10 @@ func (f *Fence) View() View { return View{f} }
 // New returns a fence in a world.
 func New(c Config, w World) *Fence {
 	return &Fence{committer{session{
-		Config: c, World: w, store: store{journal.Journal{Folder: c.StateDir}, c.Notice, &lastEntry{}},
-		engine: engine{Classifier: w.Classifier}, parsed: map[string]*policy.Policy{},
+		Config: c, World: w, store: store{
+			journal.Journal{Folder: c.StateDir}, c.Notice, &lastEntry{}, sync.OnceValue(func() string { return programOf(c.Version) }),
+		},
+		engine: engine{Classifier: w.Classifier}, parsed: map[string]parsed{},
 	}}}
 }
 
@@ -154,6 +159,9 @@ func (f *session) enter(ctx context.Context, command string) (leave func(), err 
 	if err != nil {
 		return nil, err
 	}
+	if c, ok := f.Classifier.(*able); ok {
+		c.note()
+	}
 	taken := time.Now()
 	leave = func() {
 		unlock()
@@ -176,7 +184,7 @@ func (f *session) kernel(full bool) backend.Kernel {
 	}
 	snapshot, err := f.snapshot()
 	if err == nil && snapshot != nil {
-		err = k.Restore(snapshot)
+		err = k.Restore(snapshot, f.base)
 	}
 	if err != nil {
 		f.Notice.Warn(notice.StateDamaged, "%v; reading the kernel instead", err)
@@ -236,7 +244,6 @@ func (f *session) readHost(s *site.Site) error {
 	s.Host = h
 	readNeighbours(f, s)
 	s.Host.ByHand = f.Kept(journal.AllowedFile)
-	s.Host.Unanswered = f.kernel(true).Describe().Unanswered
 	f.engine.probe(s)
 	return nil
 }
@@ -254,25 +261,13 @@ func readNeighbours(f *session, s *site.Site) {
 	}
 }
 
-// parse reads the policy of a generation. Each text is read only once.
-func (f *session) parse(name, text string) (*policy.Policy, error) {
-	if p, ok := f.parsed[text]; ok {
-		return p, nil
-	}
-	p, err := catalog.Parse(name, []byte(text))
-	if err == nil {
-		f.parsed[text] = p
-	}
-	return p, err
-}
-
 // siteOf returns the site of a generation with the given memory of names.
 func (f *session) siteOf(e *journal.Entry, memory resolve.Memory) (*site.Site, error) {
-	p, err := f.parse(fmt.Sprintf("generation %d (%s)", e.Number, e.Source), e.Policy)
+	p, err := f.parseEntry(e)
 	if err != nil {
 		return nil, err
 	}
-	return &site.Site{Policy: p, Text: e.Policy, Source: e.Source, Host: e.Host, Memory: memory}, nil
+	return &site.Site{Policy: p.Policy, Listed: p.listed, Text: e.Policy, Source: e.Source, Host: e.Host, Memory: memory}, nil
 }
 
 // siteThen returns the site of a generation as it was when that was made.
@@ -291,7 +286,7 @@ func (f *session) siteBefore(s *site.Site, newest *journal.Entry, memory resolve
 	if newest == nil {
 		return nil
 	}
-	before := &site.Site{Policy: s.Policy, Text: s.Text, Memory: memory}
+	before := &site.Site{Policy: s.Policy, Listed: s.Listed, Text: s.Text, Memory: memory}
 	if newest.Policy != s.Text {
 		var err error
 		if before, err = f.siteOf(newest, memory); err != nil {

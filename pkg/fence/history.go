@@ -88,7 +88,7 @@ func policyChanges(f *session, then, now *journal.Entry) []string {
 	if err != nil {
 		return nil
 	}
-	return policy.Changes(was, is)
+	return policy.Changes(was.Policy, is.Policy)
 }
 
 // readGeneration reads the entry of a generation and returns its rules, nil if it is

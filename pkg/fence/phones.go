@@ -2,6 +2,7 @@ package fence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,6 +24,9 @@ type learned struct {
 	At     resolve.Moment `json:"at"`
 	Phones []learnedPhone `json:"phones"`
 	Bans   []learnedBan   `json:"bans"`
+	// Logins are the addresses where somebody has logged in within a day: without them a
+	// phone whose password is wrong would be taken for a guesser.
+	Logins []learnedLogin `json:"logins,omitempty"`
 }
 
 type learnedPhone struct {
@@ -31,6 +35,11 @@ type learnedPhone struct {
 	Left    resolve.Span `json:"left"`
 	// Since is when the PBX accepted it first, as far as anybody has looked.
 	Since time.Time `json:"since"`
+}
+
+type learnedLogin struct {
+	Address netip.Addr   `json:"address"`
+	Left    resolve.Span `json:"left"`
 }
 
 type learnedBan struct {
@@ -58,6 +67,11 @@ func (l learned) later(now resolve.Moment) learned {
 		return resolve.Span((time.Duration(s) - passed).Truncate(time.Millisecond))
 	}
 	rest := learned{At: now}
+	for _, k := range l.Logins {
+		if k.Left = left(k.Left); time.Duration(k.Left) >= ShortestBan {
+			rest.Logins = append(rest.Logins, k)
+		}
+	}
 	for _, p := range phones {
 		if p.Left = left(p.Left); time.Duration(p.Left) >= ShortestBan {
 			rest.Phones = append(rest.Phones, p)
@@ -77,12 +91,16 @@ func (l learned) later(now resolve.Moment) learned {
 // which end at the same time.
 func (l learned) same(o learned) bool {
 	const tolerance = 2 * time.Second // the kernel counts in ticks
+	// Each login lets its address be known for a day again. That is not worth a write.
+	const toleranceOfLogins = time.Hour
 	o = o.later(l.At)
 	near := func(a, b resolve.Span) bool { return time.Duration(a-b).Abs() <= tolerance }
 	return slices.EqualFunc(l.Phones, o.Phones, func(a, b learnedPhone) bool {
 		return a.place().Compare(b.place()) == 0 && near(a.Left, b.Left)
 	}) && slices.EqualFunc(l.Bans, o.Bans, func(a, b learnedBan) bool {
 		return a.Address == b.Address && near(a.Left, b.Left) && a.Comment == b.Comment
+	}) && slices.EqualFunc(l.Logins, o.Logins, func(a, b learnedLogin) bool {
+		return a.Address == b.Address && time.Duration(a.Left-b.Left).Abs() <= toleranceOfLogins
 	})
 }
 
@@ -109,6 +127,13 @@ func (f memoryOfPhones) now(ctx context.Context, kernel backend.Kernel, life tim
 	bans, err := kernel.Bans(ctx)
 	if err != nil {
 		return l, err
+	}
+	known, err := kernel.Logins().List(ctx)
+	if err != nil {
+		return l, err
+	}
+	for _, k := range known {
+		l.Logins = append(l.Logins, learnedLogin{k.Address, resolve.Span(k.Left)})
 	}
 	for _, p := range phones {
 		l.Phones = append(l.Phones, learnedPhone{p.Address, p.Port, resolve.Span(p.Left), l.At.Time.Add(min(p.Left-life, 0)).Round(time.Second)})
@@ -160,8 +185,12 @@ func (f memoryOfPhones) keep(ctx context.Context, kernel backend.Kernel) {
 // restore puts back what a table that was made again has forgotten. The lock is held.
 func (f memoryOfPhones) restore(ctx context.Context, kernel backend.Kernel) error {
 	l, err := f.saved()
-	if err != nil || len(l.Phones)+len(l.Bans) == 0 {
+	if err != nil || len(l.Phones)+len(l.Bans)+len(l.Logins) == 0 {
 		return err
+	}
+	logins := make([]backend.Phone, 0, len(l.Logins))
+	for _, k := range l.Logins {
+		logins = append(logins, backend.Phone{Address: k.Address, Left: time.Duration(k.Left)})
 	}
 	phones := make([]backend.Phone, 0, len(l.Phones))
 	for _, p := range l.Phones {
@@ -171,10 +200,10 @@ func (f memoryOfPhones) restore(ctx context.Context, kernel backend.Kernel) erro
 	for _, b := range l.Bans {
 		bans = append(bans, backend.Banned{Address: b.Address, Left: time.Duration(b.Left), Comment: b.Comment})
 	}
-	if err := kernel.PutBack(ctx, phones, bans); err != nil {
+	if err := errors.Join(kernel.PutBack(ctx, phones, bans), kernel.Logins().Add(ctx, logins)); err != nil {
 		return err
 	}
-	f.Log.Info("put back what the rules had learned", "phones", len(phones), "bans", len(bans))
+	f.Log.Info("put back what the rules had learned", "phones", len(phones), "bans", len(bans), "logins", len(logins))
 	return nil
 }
 
@@ -185,13 +214,25 @@ func (f memoryOfPhones) putBack(ctx context.Context, kernel backend.Kernel) {
 	}
 }
 
-// forgets reports whether a plan makes a set of what the rules learn that was not there.
+// forgets reports whether a plan makes a set of what the rules learn that was not there, or
+// held something else.
 func forgets(p *plan.Plan) bool {
-	for _, set := range []string{"phones4", "phones6", "banned4", "banned6"} {
-		if _, there := p.Have.Sets[set]; there {
-			continue
+	for _, set := range []string{"phones4", "phones6", "banned4", "banned6", "known4", "known6"} {
+		_, there := p.Have.Sets[set]
+		if _, wanted := p.Want.Sets[set]; wanted && !there {
+			return true
 		}
-		if _, wanted := p.Want.Sets[set]; wanted {
+	}
+	return remakes(p)
+}
+
+// remakes reports whether a plan makes the sets of phones again, of another kind: what they
+// hold has to be saved before, and put back as the new ones hold it.
+func remakes(p *plan.Plan) bool {
+	for _, set := range []string{"phones4", "phones6"} {
+		have, there := p.Have.Sets[set]
+		want, wanted := p.Want.Sets[set]
+		if there && wanted && have.Key != want.Key {
 			return true
 		}
 	}

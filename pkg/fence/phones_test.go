@@ -183,6 +183,30 @@ func TestPhonesAreKept(t *testing.T) {
 			r.holds("phone 198.51.100.7:5062 60", "ban 198.51.100.66 60")
 		})
 	})
+	t.Run("with who has logged in within a day", func(t *testing.T) {
+		newRoaming(t, func(r *roaming) {
+			login := backend.Phone{Address: netip.MustParseAddr("198.51.100.7"), Left: 24 * time.Hour}
+			labtest.Must(r.t, r.kernel.Logins().Add(r.t.Context(), []backend.Phone{login}))
+			knows := func(left time.Duration) {
+				r.t.Helper()
+				got, err := r.kernel.Logins().List(r.t.Context())
+				labtest.Must(r.t, err)
+				want := []backend.Phone{{Address: login.Address, Left: left}}
+				if !slices.Equal(got, want) {
+					r.t.Errorf("the kernel knows %v, want %v", got, want)
+				}
+			}
+			d := r.daemon()
+			r.flush()
+			r.look(d)
+			knows(24 * time.Hour)
+			d.Close(r.t.Context())
+			r.reboot(20 * time.Hour)
+			_, err := r.fence().Up(r.t.Context())
+			labtest.Must(r.t, err)
+			knows(4 * time.Hour)
+		})
+	})
 	t.Run("but not what was unbanned", func(t *testing.T) {
 		newRoaming(t, func(r *roaming) {
 			r.register(time.Hour)

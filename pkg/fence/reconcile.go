@@ -236,7 +236,7 @@ func (r *Reconciler) load() error {
 		}
 		// Older policies are not needed any more.
 		clear(f.parsed)
-		f.parsed[newest.Policy] = s.Policy
+		f.parsed[newest.Policy] = parsed{s.Policy, s.Listed}
 		r.newest, r.site, r.taken = newest, s, true
 		r.use(s.Policy.Backend)
 		r.recorder.follow(s.Policy)

@@ -93,7 +93,7 @@ func (s store) nearerTo(have, state *ruleset.State) bool {
 		return true
 	}
 	before := &ruleset.State{}
-	if newest, err := s.newest(); newest != nil && err == nil {
+	if newest, err := s.Journal.Newest(); err == nil {
 		if err := json.Unmarshal(newest.State, before); err != nil {
 			return false
 		}

@@ -192,6 +192,7 @@ func refreshFrom(ctx context.Context, f *Fence, from *journal.Entry, s *site.Sit
 	}
 	f.inForce = true
 	f.note(ctx, c.tables, p)
+	f.keepForm(from, s)
 	recordMoves(&f.session, c.before, s, from.Number, "refresh")
 	logNames(f.Log, s.Memory)
 	r := &Refreshed{Plan: p, Generation: from.Number, Size: s.Size()}

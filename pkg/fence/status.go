@@ -69,7 +69,8 @@ type Status struct {
 
 	Notices []notice.Notice
 
-	site *site.Site // what the generation asks for, nil if there is none
+	site *site.Site        // what the generation asks for, nil if there is none
+	kept []backend.Dropped // what the kernel keeps of those that were dropped
 }
 
 // Allowed is a provider with its addresses.
@@ -152,6 +153,12 @@ func (f View) Measure(ctx context.Context) (*Status, error) {
 	}
 	r.Alarms = s.Alarms(look)
 	r.Notices = append(r.Notices, s.Warnings()...)
+	if other := otherReader(&f.session, s); other != nil {
+		r.Notices = append(r.Notices, notice.Notice{
+			Severity: notice.Warning, Code: notice.EventsUnread,
+			Text: fmt.Sprintf("what dropped packets contain is not known: %s receives NFLOG group %d; ringfence doctor says what to do", other, ruleset.LogGroup),
+		})
+	}
 	if look.Accepted != nil {
 		r.Notices = append(r.Notices, site.CutWarnings(look.Accepted)...)
 	}
@@ -170,11 +177,10 @@ func (r *Status) readTable(ctx context.Context, kernel backend.Kernel, have *rul
 	if err != nil {
 		return err
 	}
-	dropped, err := kernel.Dropped(ctx)
-	if err != nil {
+	if r.kept, err = kernel.Dropped(ctx, netip.Addr{}); err != nil {
 		return err
 	}
-	r.Banned, r.Dropped = len(banned), len(dropped)
+	r.Banned, r.Dropped = len(banned), len(r.kept)
 	if learns(have) {
 		phones, err := kernel.Phones(ctx)
 		if err != nil {
@@ -227,7 +233,7 @@ func (r *Status) describe(s *site.Site, newest *journal.Entry, origins ruleset.O
 func addressesOf(owner, set string, origins ruleset.Origins, memory resolve.Memory) []Address {
 	var list []Address
 	for _, family := range []string{"4", "6"} {
-		for _, o := range origins.Sets[set+family] {
+		for _, o := range origins.All(set + family) {
 			if o.Owner != owner {
 				continue
 			}

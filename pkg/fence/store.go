@@ -20,6 +20,9 @@ type store struct {
 	journal.Journal
 	notice notice.Func
 	last   *lastEntry
+	// program says by which program generations were read that are stored as it has read
+	// them; "" is not known.
+	program func() string
 }
 
 // lastEntry is the generation that was read last. A command asks for it several times,
@@ -30,7 +33,8 @@ type lastEntry struct {
 	entry *journal.Entry
 }
 
-// Newest is journal.Journal.Newest. A file that has not changed is not read again.
+// Newest is journal.Journal.Newest. A file that has not changed is not read again. The
+// generation may lack its state.
 func (s store) Newest() (*journal.Entry, error) {
 	numbers, err := s.Numbers()
 	if err != nil {
@@ -46,11 +50,14 @@ func (s store) Newest() (*journal.Entry, error) {
 	if s.last.entry != nil && s.last.entry.Number == number && mark.same(s.last.mark) {
 		return s.last.entry, nil
 	}
-	entry, err := s.Entry(number)
-	if err == nil {
-		s.last.mark, s.last.entry = mark, entry
+	entry := s.Formed(number, s.program())
+	if entry == nil {
+		if entry, err = s.Entry(number); err != nil {
+			return nil, err
+		}
 	}
-	return entry, err
+	s.last.mark, s.last.entry = mark, entry
+	return entry, nil
 }
 
 // newest reads the newest generation. It returns nil if there is none.

@@ -54,6 +54,7 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Others:    readOthers,
 		MakeSaved: func(ctx context.Context) error { return iptables.MakeSaved(ctx, system.SavedRules()) },
 		Drops:     openDrops,
+		LogReader: func() (*host.Program, error) { return system.LogReader(ruleset.LogGroup) },
 		Now:       system.Clock(log),
 	}
 }

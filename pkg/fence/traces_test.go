@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/activity"
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/events"
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -42,7 +43,7 @@ func drop(address string, ago time.Duration, reason, agent string) events.Drop {
 func TestDroppedLately(t *testing.T) {
 	kernel := &plantest.Kernel{}
 	f, _ := newFence(t, kernel)
-	if d, err := f.View().Dropped(t.Context(), time.Hour); err != nil || len(d.Sources) > 0 {
+	if d, err := f.View().Dropped(t.Context(), time.Hour, 9); err != nil || len(d.Sources) > 0 {
 		t.Errorf("without a fence: %+v, %v", d, err)
 	}
 	apply(t, f, firstPolicy, fence.ApplyOptions{})
@@ -52,7 +53,7 @@ func TestDroppedLately(t *testing.T) {
 	saw(t, f,
 		drop("198.51.100.7", 30*time.Minute, "unknown", "old-agent"), drop("198.51.100.7", 2*time.Minute, "unknown", "friendly-scanner"),
 		drop("198.51.100.9", 10*time.Minute, "unknown", ""), drop("198.51.100.10", 5*time.Hour, "unknown", ""))
-	d, err := f.View().Dropped(t.Context(), time.Hour)
+	d, err := f.View().Dropped(t.Context(), time.Hour, 9)
 	labtest.Must(t, err)
 	var got []string
 	for _, s := range d.Sources {
@@ -69,7 +70,7 @@ func TestDroppedLately(t *testing.T) {
 		t.Errorf("the last one is %+v", first)
 	}
 	apply(t, f, firstPolicy+"mode: monitor\n", fence.ApplyOptions{})
-	if d, err := f.View().Dropped(t.Context(), time.Hour); err != nil || !d.Monitor {
+	if d, err := f.View().Dropped(t.Context(), time.Hour, 9); err != nil || !d.Monitor {
 		t.Errorf("in monitor mode: %+v, %v", d, err)
 	}
 }
@@ -133,9 +134,32 @@ func TestActivity(t *testing.T) {
 	if a.Answer == nil {
 		t.Error("of a moment there is no answer")
 	}
+	testThen(t, f)
 	a, err = f.View().Activity(t.Context(), fence.Period{Since: time.Now().Add(-time.Minute)})
 	labtest.Must(t, err)
 	if len(a.Suggestions) > 0 && len(a.Sources) == 0 {
 		t.Errorf("of a minute without packets: %+v", a.Suggestions)
+	}
+}
+
+// testThen: what passed before the mode was changed was not dropped, though what is asked
+// for is the moment after.
+func testThen(t *testing.T, f *fence.Fence) {
+	t.Helper()
+	verdict := func() activity.Verdict {
+		t.Helper()
+		a, err := f.View().Activity(t.Context(), fence.Period{At: time.Now()})
+		labtest.Must(t, err)
+		return a.Answer.Verdict
+	}
+	saw(t, f, drop("198.51.100.8", 0, "unknown", "Yealink"))
+	if v := verdict(); v != activity.Dropped {
+		t.Errorf("enforced since before it came: %s", v)
+	}
+	apply(t, f, firstPolicy+"mode: monitor\n", fence.ApplyOptions{})
+	saw(t, f, drop("198.51.100.9", 0, "unknown", "Yealink"))
+	apply(t, f, firstPolicy, fence.ApplyOptions{})
+	if v := verdict(); v != activity.Perhaps && v != activity.GhostCall {
+		t.Errorf("in monitor mode when it came: %s", v)
 	}
 }

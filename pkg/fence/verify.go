@@ -152,7 +152,7 @@ func onlyOurs(table *ruleset.State) []string {
 			others = append(others, fmt.Sprintf("of set %s: %s", name, s.Foreign))
 			s.Foreign = ""
 		}
-		s.Elements = slices.DeleteFunc(s.Elements, func(e ruleset.Element) bool {
+		s.Elements = slices.DeleteFunc(slices.Clone(s.Elements), func(e ruleset.Element) bool {
 			if e.Foreign != "" {
 				others = append(others, fmt.Sprintf("element %s of set %s", e, name))
 			}

@@ -27,13 +27,13 @@ const restAfterRead = 20
 func (w *Watcher) Read(ctx context.Context, order func(a, b Dropped) int, explained int) (Drops, error) {
 	f := w.fence
 	kernel := f.kernel(false)
-	kept, err := kernel.Dropped(ctx)
+	kept, err := kernel.Dropped(ctx, netip.Addr{})
 	if err != nil {
 		return Drops{}, err
 	}
 	since := f.Now().Time.Add(-w.since)
 	if mark, now := markOf(f.EventsFile()), time.Now(); !mark.same(w.mark) && !now.Before(w.next) {
-		if read, err := readReports(&f.session, since); err == nil {
+		if read, err := readReports(&f.session, netip.Addr{}, since); err == nil {
 			w.reports, w.mark = read, mark
 		} else {
 			f.Log.Debug("read what the sources sent", "error", err)

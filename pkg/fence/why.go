@@ -149,13 +149,12 @@ const latelyIs = 30 * 24 * time.Hour
 
 // readDrops reads what was dropped of an address lately, and when it was allowed before.
 func (f View) readDrops(ctx context.Context, addr netip.Addr, live *site.Live) error {
-	list, err := droppedIn(ctx, &f.session, f.kernel(false), f.Now().Time.Add(-latelyIs))
+	kept, err := f.kernel(false).Dropped(ctx, addr)
 	if err != nil {
 		return err
 	}
-	live.Former = formerly(&f.session, []Dropped{{Dropped: backend.Dropped{Address: addr}}})[addr]
-	if i := slices.IndexFunc(list, func(d Dropped) bool { return d.Address == addr }); i >= 0 {
-		d := &list[i]
+	live.Former = formerly(&f.session, []netip.Addr{addr})[addr]
+	for _, d := range droppedIn(&f.session, kept, addr, f.Now().Time.Add(-latelyIs)) {
 		live.Lately = &site.Lately{
 			Packets: d.Packets, First: d.First, Last: d.Last, Reason: d.Reason,
 			Method: d.Method, UserAgent: d.UserAgent, Called: d.Called, Signature: d.Signature,

@@ -30,7 +30,7 @@ func isArmedSet(name string) bool { return name == armedName(false) || name == a
 func armedMatch(v6 bool) string { return "-m set --match-set " + armedName(v6) + " src" }
 
 func armedHeader(v6 bool) setHeader {
-	h := setHeader{name: armedName(v6), typeName: "hash:net", revision: netRevision, family: unix.AF_INET, maxElem: maxElements, timeout: true}
+	h := setHeader{name: armedName(v6), typeName: netType, revision: netRevision, family: unix.AF_INET, maxElem: maxElements, timeout: true}
 	if v6 {
 		h.family = unix.AF_INET6
 	}

@@ -18,8 +18,8 @@ import (
 // stands all the same, and the next apply ends the change and leaves nothing behind.
 func TestKilledAnywhere(t *testing.T) {
 	bothFlavours(t, func(t *testing.T, h *lab.Namespace, f iptables.Flavour) {
-		before := compiled(t, "providers: [{name: a, addresses: [192.0.2.0/25]}]\nunknown: {action: accept}", hosts()["plain"])
-		after := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.128/25]}]\nbans: {size: 9}\nunknown: {action: accept, allow_replies: true}", hosts()["router"])
+		before := compiled(t, "providers: [{name: a, addresses: [192.0.2.0/25]}]\nunknown: {action: register}\nroaming: {match: address}", hosts()["plain"])
+		after := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.128/25]}]\nbans: {size: 9}\nunknown: {action: register, allow_replies: true}", hosts()["router"])
 		apply(t, h, f, after)
 		whole := save(t, h, f)
 		for n := 0; ; n++ {
@@ -109,7 +109,7 @@ func TestForeignChanges(t *testing.T) {
 			"ipset create x hash:ip maxelem 65535 timeout 0 comment; ipset swap x ringfence-dropped4; ipset destroy x",
 			"ipset create x hash:ip maxelem 5 timeout 0 comment; ipset swap x ringfence-latest4; ipset destroy x",
 		}
-		for _, change := range changes {
+		for _, change := range append(changes, answerChanges(ip4, ip6)...) {
 			run(change)
 			if strings.Contains(change, "-s 9.9.9.9 -j ACCEPT") {
 				t.Cleanup(func() {}) // that rule is another program's, and stays
@@ -131,7 +131,7 @@ func TestForeignChanges(t *testing.T) {
 				t.Fatalf("%s: mended to something else: %s", change, diff)
 			}
 		}
-		labtest.Report(t, "P4", "each rule, jump, chain and set changed, "+string(f), len(changes), "all seen, all mended")
+		labtest.Report(t, "P4", "each rule, jump, chain and set changed, "+string(f), len(changes)+len(answerChanges(ip4, ip6)), "all seen, all mended")
 	})
 }
 
@@ -139,4 +139,18 @@ func sorted(text string) []string {
 	lines := strings.Split(lettersAside(text), "\n")
 	slices.Sort(lines)
 	return lines
+}
+
+// answerChanges change what looks at answers, and what it learns.
+func answerChanges(ip4, ip6 string) []string {
+	return []string{
+		ip4 + " -t mangle -D POSTROUTING -j RINGFENCE-A-answers; " + ip6 + " -t mangle -D POSTROUTING -j RINGFENCE-A-answers",
+		ip6 + " -t mangle -D POSTROUTING -j RINGFENCE-A-answers",
+		ip4 + " -t mangle -I POSTROUTING -j ACCEPT; " + ip4 + " -t mangle -I POSTROUTING 2 -j RINGFENCE-A-answers; " + ip4 + " -t mangle -D POSTROUTING -j ACCEPT",
+		ip4 + " -t mangle -R RINGFENCE-A-refused4 3 -m set --match-set ringfence-tries4 dst,dst --packets-gt 99 -j SET --add-set ringfence-banned4 dst --exist --timeout 3600",
+		ip6 + " -t mangle -D RINGFENCE-A-login6 1",
+		ip4 + ` -t mangle -R RINGFENCE-A-answered4 2 -m u32 --u32 "0x0>>0x16&0x3c@0x8=0x5349502f" -g RINGFENCE-A-login4`,
+		"ipset create x hash:ip,port maxelem 65535 timeout 0 comment; ipset swap x ringfence-tries4; ipset destroy x",
+		"ipset create x hash:ip,port maxelem 65535 timeout 0 comment counters; ipset swap x ringfence-asking4; ipset destroy x",
+	}
 }

@@ -105,6 +105,9 @@ func (c *change) step(name string, call func() error) error {
 }
 
 func (c *change) commit(ctx context.Context) error {
+	if err := c.retype(ctx); err != nil {
+		return err
+	}
 	c.next, c.layout, c.want = map[where]byte{}, layout{}, withLatest(c.want)
 	if c.want.Exists {
 		var err error
@@ -207,7 +210,7 @@ func (c *change) prepare(ctx context.Context) error {
 		if err := c.step("create", func() error { return c.sets.create(ctx, header) }); err != nil {
 			return err
 		}
-		entries, err := c.filling(ctx, name, set)
+		entries, err := c.filling(ctx, name, set, header)
 		if err != nil {
 			return err
 		}
@@ -254,12 +257,12 @@ func addressSets(c *change) []string {
 
 // filling is what a new set holds at first: what is wanted, and of one that is replaced
 // also what it holds now, for as long as the old rules stand.
-func (c *change) filling(ctx context.Context, name string, set ruleset.Set) ([]entry, error) {
+func (c *change) filling(ctx context.Context, name string, set ruleset.Set, fresh setHeader) ([]entry, error) {
 	old, ok := c.have.headers[setName(name)]
 	if !set.Dynamic {
 		return plain(union(prefixesOf(set.Elements), entryPrefixes(c.have.elements[setName(name)], set.Key == ruleset.IPv6))), nil
 	}
-	if !ok || !old.timeout || old.family != familyOf(set) {
+	if !ok || !old.timeout || old.family != fresh.family || old.typeName != fresh.typeName {
 		return nil, nil
 	}
 	bans, err := c.sets.elements(ctx, setName(name))
@@ -268,14 +271,6 @@ func (c *change) filling(ctx context.Context, name string, set ruleset.Set) ([]e
 	}
 	bans = slices.DeleteFunc(bans, func(x entry) bool { return x.foreign != "" || !x.prefix.IsSingleIP() })
 	return bans[:min(len(bans), int(set.Size))], nil
-}
-
-func familyOf(set ruleset.Set) byte {
-	h, err := headerOf("", ruleset.Set{Key: set.Key})
-	if err != nil {
-		return 0
-	}
-	return h.family
 }
 
 // entryPrefixes are the entries of a family that are nothing but prefixes.
@@ -298,12 +293,15 @@ func union(a, b []netip.Prefix) []netip.Prefix {
 // to them.
 func (c *change) isInForce(w where) bool {
 	letter := c.have.letter(w)
-	stage, ok := stageChain(c.want, w.table)
-	if !ok || letter == 0 {
+	if letter == 0 {
 		return false
 	}
 	for _, h := range c.have.hooks(w) {
-		if h.chain != chainPrefix+string(letter)+"-"+stage || h.behind != "" || len(h.others) > 0 {
+		wanted := ""
+		if stage, ok := stageChain(c.want, w.table, h.name); ok {
+			wanted = chainPrefix + string(letter) + "-" + stage
+		}
+		if h.chain != wanted || wanted != "" && h.behind != "" || len(h.others) > 0 {
 			return false
 		}
 	}

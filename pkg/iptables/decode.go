@@ -19,6 +19,8 @@ type item struct {
 	source   netip.Prefix
 	ports    []ruleset.Element
 	armed    bool // it asks whether the ports still have a lifetime
+	replies  bool // the ports are those of the source
+	matched  []ruleset.Statement
 	make     func(items []item) []ruleset.Statement
 }
 
@@ -50,6 +52,9 @@ func (d decoder) first(lines []string) (ruleset.Rule, int) {
 	first, ok := d.item(lines[0])
 	if !ok {
 		return ruleset.ForeignRule(lines[0]), 1
+	}
+	if limit, ok := limitIn(first.matched, lines[1:]); ok {
+		return d.limited(first, limit, lines)
 	}
 	group := []item{first}
 	for _, line := range lines[1:] {
@@ -115,7 +120,8 @@ func (d decoder) learn(ports []ruleset.Element, statements []ruleset.Statement) 
 	}
 	judges := slices.ContainsFunc(statements, func(s ruleset.Statement) bool {
 		to, ok := s.(ruleset.Destination)
-		return ok && to.Set == portSet
+		from, replies := s.(ruleset.SourcePort)
+		return ok && to.Set == portSet || replies && from.Set == portSet
 	})
 	if !judges {
 		return true
@@ -185,8 +191,12 @@ func (d decoder) item(line string) (item, bool) {
 		}
 	}
 	target, ok := d.target(&w)
-	if !ok || len(w) > 0 || hasPorts != (protocol != "") || i.armed && !hasPorts {
+	if !ok || len(w) > 0 || hasPorts && protocol == "" || i.armed && !hasPorts {
 		return i, false
+	}
+	i.matched = slices.Concat(before, after)
+	if !hasPorts {
+		before = withProtocol(before, protocol)
 	}
 	for n := range i.ports {
 		if i.armed {
@@ -198,15 +208,15 @@ func (d decoder) item(line string) (item, bool) {
 	} else {
 		before = slices.Concat(in, before)
 	}
-	if v, is := target[0].(ruleset.Verdict); is && d.stage && v.Kind == ruleset.Jump && len(in) > 0 {
+	if v, is := target[0].(ruleset.Verdict); is && d.stage && v.Kind == ruleset.Jump && (len(in) > 0 || leavesStage(i.matched)) {
 		target[0] = ruleset.Verdict{Kind: ruleset.Goto, Chain: v.Chain}
 	}
 	alone := len(before)+len(after) == 0 && !hasPorts && !i.source.IsValid()
 	if v, is := target[0].(ruleset.Verdict); is && alone && d.v6 && v.Kind == ruleset.Goto && strings.HasSuffix(v.Chain, "6") {
 		before = append(before, ruleset.IPv6Packet{})
 	}
-	i.make = shape{d.v6, hasPorts, before, after, target}.rule
-	i.skeleton = fmt.Sprint(hasPorts, i.armed, ruleset.NewRule(slices.Concat(before, after, target)...))
+	i.make = shape{d.v6, hasPorts, i.replies, before, after, target}.rule
+	i.skeleton = fmt.Sprint(hasPorts, i.armed, i.replies, ruleset.NewRule(slices.Concat(before, after, target)...))
 	return i, true
 }
 
@@ -228,7 +238,7 @@ const anyLifetime = time.Second
 
 // shape is what the lines of a rule have in common.
 type shape struct {
-	v6, hasPorts          bool
+	v6, hasPorts, replies bool
 	before, after, target []ruleset.Statement // the ports are between before and after
 }
 
@@ -259,7 +269,10 @@ func (s shape) rule(items []item) []ruleset.Statement {
 	default:
 		return nil
 	}
-	if s.hasPorts {
+	switch {
+	case s.hasPorts && s.replies:
+		statements = append(statements, ruleset.SourcePort{Set: portSet})
+	case s.hasPorts:
 		to := ruleset.Destination{Set: portSet}
 		// What takes the class out also sees ports whose lifetime is over.
 		if m, ok := s.target[0].(ruleset.SetMark); ok && m.Class == ruleset.Unclassified {
@@ -274,15 +287,11 @@ func (s shape) rule(items []item) []ruleset.Statement {
 func (d decoder) match(w *words, i *item, protocol ruleset.Protocol) ([]ruleset.Statement, bool) {
 	one := func(s ruleset.Statement) ([]ruleset.Statement, bool) { return []ruleset.Statement{s}, true }
 	switch {
-	case w.take("-m multiport --dports"):
-		for text := range strings.SplitSeq(w.next(), ",") {
-			n, err := strconv.ParseUint(text, 10, 16)
-			if err != nil {
-				return nil, false
-			}
-			i.ports = append(i.ports, ruleset.Element{Protocol: protocol, Port: uint16(n)})
+	case w.take("-m multiport"):
+		if i.replies = w.take(sourcePorts); !i.replies && !w.take(destinationPorts) {
+			return nil, false
 		}
-		return nil, true
+		return nil, i.addPorts(w.next(), protocol)
 	case w.take("-m rpfilter --invert"):
 		return one(ruleset.ReversePathMissing{})
 	case w.take("-m frag --fragfirst"):
@@ -293,45 +302,23 @@ func (d decoder) match(w *words, i *item, protocol ruleset.Protocol) ([]ruleset.
 		s, ok := payload(w)
 		return []ruleset.Statement{s}, ok
 	case w.take("-m conntrack"):
-		var statements []ruleset.Statement
-		if w.take("--ctstate DNAT") {
-			statements = append(statements, ruleset.Translated)
-		}
-		if w.take("--ctdir ORIGINAL") {
-			statements = append(statements, ruleset.Original)
-		} else if w.take("--ctdir REPLY") {
-			statements = append(statements, ruleset.Reply)
-		}
-		return statements, len(statements) > 0
+		return d.connection(w, protocol)
+	case w.take(openingMatch):
+		return one(ruleset.Opening{})
+	case !d.v6 && w.take(fragmentMatch):
+		return one(ruleset.Fragment{})
+	case w.take(u32Match):
+		return d.u32(w.next())
 	case w.take("-m mark"):
 		negated := w.take("!")
 		w.take("--mark")
 		bits, class, ok := classIn(w.next())
 		return []ruleset.Statement{ruleset.Mark{Bits: bits, Class: class, Not: negated}}, ok
 	case w.take("-m set"):
-		negated := w.take("!")
-		w.take("--match-set")
-		name, ours := strings.CutPrefix(w.next(), setPrefix)
-		return []ruleset.Statement{ruleset.Source{V6: d.v6, Not: negated, Set: name}}, ours && w.take("src")
+		s, ok := d.inSet(w)
+		return []ruleset.Statement{s}, ok
 	}
 	return nil, false
-}
-
-// payload reads a text between quotes, in which single spaces may be, and how it is
-// looked for.
-func payload(w *words) (ruleset.Payload, bool) {
-	text := w.next()
-	ends := func() bool {
-		plain := strings.NewReplacer(`\\`, "", `\"`, "").Replace(text)
-		return len(plain) > 1 && strings.HasSuffix(plain, `"`)
-	}
-	for !ends() && len(*w) > 0 {
-		text += " " + w.next()
-	}
-	if !ends() || text[0] != '"' {
-		return "", false
-	}
-	return ruleset.Payload(strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(text[1 : len(text)-1])), w.take(payloadHow)
 }
 
 // target reads what a line does.
@@ -349,8 +336,10 @@ func (d decoder) target(w *words) ([]ruleset.Statement, bool) {
 			statements = append(statements, ruleset.Verdict{Kind: ruleset.Accept})
 		}
 		return statements, ok
-	case w.take("-j SET --add-set"):
+	case w.take(addTarget):
 		return d.adding(w)
+	case w.take(deleteTarget):
+		return d.deleting(w)
 	case w.take(logTarget):
 		word := w.next()
 		return []ruleset.Statement{ruleset.Log(word)}, w.take(logHow)

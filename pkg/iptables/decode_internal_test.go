@@ -27,6 +27,18 @@ func FuzzDecode(f *testing.F) {
 		"-p udp -m multiport --dports 5060 -m set --match-set ringfence-armed4 src -j RINGFENCE-@-sip\n-p udp -m multiport --dports 5060 -j MARK --set-xmark 0x0/0xf000000",
 		"-p udp -m multiport --dports 5060 -j RINGFENCE-@-sip\n-p udp -m multiport --dports 5060 -m set --match-set ringfence-armed4 src -j RINGFENCE-@-sip",
 		"-m string --string \"x\" --algo kmp -j DROP\n-s",
+		`-m u32 --u32 "0x0>>0x16&0x3c@0x8=0x52454749&&0x0>>0x16&0x3c@0xc=0x53544552&&0x0>>0x16&0x3c@0xd=0x54455220" -g RINGFENCE-@-register4`,
+		`-p tcp -m u32 --u32 "0x4&0x3fff=0x0&&0x0>>0x16&0x3c@0xc>>0x1c=0x5&&0x0>>0x16&0x3c@0x11=0x0:0xffffffff" -g RINGFENCE-@-drop_method4`,
+		`-p tcp -m u32 --u32 "0x3&0xff=0x6&&0x34>>0x1c=0x5&&0x3c=0x5349502f&&0x40=0x322e3020&&0x41&0xff=0x20" -j RETURN`,
+		`-m u32 --u32 "0x3&0xff=0x11&&0x30=0x5349502f&&0x34=0x322e3020&&0x36=0x20203430" -g RINGFENCE-@-refused6`,
+		"-m set ! --match-set ringfence-protected4 dst -m set --match-set ringfence-tries4 dst,dst --packets-gt 9 -j SET --add-set ringfence-banned4 dst --exist --timeout 3600\n" +
+			"-m set ! --match-set ringfence-protected4 dst -j SET --add-set ringfence-tries4 dst,dst --timeout 60",
+		"-p tcp -m tcp --tcp-flags SYN,ACK SYN -m set --match-set ringfence-rate4 src --packets-gt 20 -g RINGFENCE-@-drop_rate4\n" +
+			"-p tcp -m tcp --tcp-flags SYN,ACK SYN -j SET --add-set ringfence-rate4 src --timeout 60",
+		"-m set --match-set ringfence-rate4 src --packets-gt 20 -j DROP",
+		"-j SET --del-set ringfence-phones4 dst,dst\n-m set ! --match-set ringfence-phones4 src,src -m set --match-set ringfence-other4 dst -j RETURN",
+		"-p udp -m multiport --sports 5060 -m set --match-set ringfence-asking4 dst,dst -j RINGFENCE-@-answered4\n-p udp -j RETURN",
+		"-p udp -m conntrack --ctstate DNAT --ctorigdstport 5060 --ctdir REPLY -j RINGFENCE-@-answers_dnat",
 		`-m string --string "a \"b\\" c" --algo kmp --icase -g RINGFENCE-@-scanner4` + "\n-m string --string \"a  b\" --algo kmp --icase -j DROP",
 	} {
 		f.Add(seed, false, false)

@@ -20,11 +20,13 @@ type place struct {
 
 // places are those of the stages. In raw, a dropped flood makes no
 // connection-tracking entry; mangle is behind connection tracking and before the
-// translation of destinations.
+// translation of destinations. Where packets leave it is before the translation of
+// sources, behind which iptables has no place.
 var places = map[ruleset.Stage]place{
 	ruleset.BeforeTracking: {"raw", []string{"PREROUTING"}},
 	ruleset.AfterTracking:  {"mangle", []string{"PREROUTING"}},
 	ruleset.BeforeFilter:   {"filter", []string{"FORWARD", "INPUT"}},
+	ruleset.Leaving:        {"mangle", []string{"POSTROUTING"}},
 }
 
 // tables are those that ringfence may have chains in.
@@ -85,6 +87,10 @@ type parts struct {
 	matches  []string // with portMark where the ports are matched
 	target   string
 	counts   bool // the target is that of a counter
+	// counting is the target of a second line, which begins to count what a limit is for,
+	// behind the matches that come before the limit.
+	counting  string
+	uncounted []string
 }
 
 // service is a protocol with the match of some of its ports.
@@ -111,7 +117,11 @@ func (e encoder) rule(r ruleset.Rule) ([]string, error) {
 			return nil, fmt.Errorf("write rule %q: %w", r, err)
 		}
 	}
-	return p.lines(), nil
+	lines, err := p.withCounting(p.lines())
+	if err != nil {
+		return nil, fmt.Errorf("write rule %q: %w", r, err)
+	}
+	return lines, nil
 }
 
 func asksForWayBack(r ruleset.Rule) bool {
@@ -124,6 +134,8 @@ func about(statements []ruleset.Statement, v6 bool) bool {
 		switch s := s.(type) {
 		case ruleset.IPv6Packet, ruleset.FirstFragment:
 			return v6
+		case ruleset.Fragment:
+			return !v6
 		case ruleset.Source:
 			return s.V6 == v6
 		case ruleset.SourceNetwork:
@@ -133,6 +145,12 @@ func about(statements []ruleset.Statement, v6 bool) bool {
 		case ruleset.Record:
 			return s.V6 == v6
 		case ruleset.Note:
+			return s.V6 == v6
+		case ruleset.PeerIn:
+			return s.V6 == v6
+		case ruleset.Learn:
+			return s.V6 == v6
+		case ruleset.Forget:
 			return s.V6 == v6
 		}
 		return false
@@ -161,9 +179,9 @@ func (e encoder) statement(p *parts, s ruleset.Statement, rest []ruleset.Stateme
 			return fmt.Errorf("no ports of set %s", s.Set)
 		}
 		if len(s.In) > 0 {
-			return p.destination(s.In, 0)
+			return p.portsOf(s.In, 0, destinationPorts)
 		}
-		return e.portSet(p)
+		return e.portSet(p, destinationPorts)
 	case ruleset.Connection:
 		p.connection(s)
 	case ruleset.Count:
@@ -171,7 +189,7 @@ func (e encoder) statement(p *parts, s ruleset.Statement, rest []ruleset.Stateme
 	case ruleset.Verdict:
 		return p.verdict(s, e.stage)
 	default:
-		return p.plain(s)
+		return e.peer(p, s)
 	}
 	return nil
 }
@@ -195,11 +213,11 @@ func (p *parts) plain(s ruleset.Statement) error {
 		p.target = fmt.Sprintf(setMark+"0x%x/0x%x", s.Bits.Of(s.Class), markMask(s.Bits))
 	case ruleset.Ban:
 		n, err := seconds(s.For)
-		p.target = fmt.Sprintf("-j SET --add-set %s src --exist --timeout %d", setName(s.Set), n)
+		p.target = fmt.Sprintf(addTarget+"%s src --exist --timeout %d", setName(s.Set), n)
 		return err
 	case ruleset.Note:
 		n, err := seconds(s.For)
-		p.target = fmt.Sprintf("-j SET --add-set %s src --timeout %d", setName(s.Set), n)
+		p.target = fmt.Sprintf(addTarget+"%s src --timeout %d", setName(s.Set), n)
 		return err
 	case ruleset.Log:
 		p.target = logTarget + string(s) + logHow
@@ -225,21 +243,21 @@ func (p *parts) source(s ruleset.Source) {
 const portSet = "ports"
 
 // portSet adds the fenced ports, and what makes them run out if they have a lifetime.
-func (e encoder) portSet(p *parts) error {
+func (e encoder) portSet(p *parts, side string) error {
 	lifetime := time.Duration(0)
 	for _, port := range e.ports {
 		lifetime = port.Timeout
 	}
-	if err := p.destination(e.ports, lifetime); err != nil || lifetime == 0 {
+	if err := p.portsOf(e.ports, lifetime, side); err != nil || lifetime == 0 {
 		return err
 	}
 	p.match(armedMatch(e.v6))
 	return nil
 }
 
-// destination adds ports, all with the same lifetime. A match takes fifteen of one
-// protocol.
-func (p *parts) destination(list []ruleset.Element, lifetime time.Duration) error {
+// portsOf adds ports of the destination or the source, all with the same lifetime. A match
+// takes fifteen of one protocol.
+func (p *parts) portsOf(list []ruleset.Element, lifetime time.Duration, side string) error {
 	p.match(portMark)
 	for len(list) > 0 {
 		var ports []string
@@ -251,7 +269,7 @@ func (p *parts) destination(list []ruleset.Element, lifetime time.Duration) erro
 			ports = append(ports, strconv.Itoa(int(list[0].Port)))
 			list = list[1:]
 		}
-		p.services = append(p.services, service{"-p " + string(protocol), "-m multiport --dports " + strings.Join(ports, ",")})
+		p.services = append(p.services, service{"-p " + string(protocol), "-m multiport " + side + " " + strings.Join(ports, ",")})
 	}
 	if len(p.services) == 0 {
 		return fmt.Errorf("there is no port")
@@ -368,12 +386,3 @@ func not(n bool) string {
 
 // isFamily reports whether a prefix is of a family.
 func isFamily(p netip.Prefix, v6 bool) bool { return p.Addr().Is6() == v6 }
-
-// The match of a text, as iptables writes it. kmp also finds a text that is split over
-// parts of a packet's buffer, which bm does not.
-const (
-	payloadMatch = "-m string --string "
-	payloadHow   = " --algo kmp --icase"
-)
-
-var payloadEscapes = strings.NewReplacer(`"`, `\"`, `\`, `\\`)

@@ -58,7 +58,7 @@ var setErrors = map[syscall.Errno]string{
 func setError(err error) error {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		if errno == errSetType {
-			return fmt.Errorf("%w (%w)", missing("this kernel lacks a type of sets: load the modules ip_set_hash_net and ip_set_hash_ip"), errno)
+			return fmt.Errorf("%w (%w)", missing("this kernel lacks a type of sets: load the modules ip_set_hash_net, ip_set_hash_ip and ip_set_hash_ipport"), errno)
 		}
 		if text := setErrors[errno]; text != "" {
 			return fmt.Errorf("%s (%w)", text, errno)

@@ -27,6 +27,8 @@ var needs = []struct {
 	{"ipt_rpfilter", "-m rpfilter --invert", false, ""},
 	{"ip6t_rpfilter", "-m rpfilter --invert", true, ""},
 	{"ip6t_frag", "-m frag --fragfirst", true, ""},
+	{"xt_u32", u32Match + `"0x0=0x0"`, false, ""},                              // only with unknown.action: register, or with guessing
+	{"xt_tcpudp", "-p 6 " + openingMatch, false, ""},                           // as xt_u32
 	{"xt_string", payloadMatch + `"x"` + payloadHow, false, ""},                // only with signatures.engine: string
 	{"xt_NFLOG and nfnetlink_log", logTarget + "x" + logHow, false, "nft_log"}, // only with events.keep
 }
@@ -51,7 +53,7 @@ func (c *change) explain(ctx context.Context, failure error) error {
 			return fmt.Errorf("%w: %w", missing(fmt.Sprintf("iptables here lacks a table (%s): load the module %s", w, c.tableModule(w))), failure)
 		}
 	}
-	set := setHeader{name: needSet, typeName: "hash:ip", revision: addressRevision, family: 2, maxElem: 1, timeout: true}
+	set := setHeader{name: needSet, typeName: addressType, revision: addressRevision, family: 2, maxElem: 1, timeout: true}
 	if err := c.sets.create(ctx, set); err != nil && !errors.Is(err, errSetExist) {
 		return failure
 	}
@@ -91,10 +93,10 @@ func (c *change) tableModule(w where) string {
 	return "iptable_" + w.table
 }
 
-// beginning is how lines begin that only some policies need, "" if all do.
+// beginning are words that only the lines of some policies have, "" if all do.
 func beginning(line string) string {
-	for _, begins := range []string{payloadMatch, logTarget} {
-		if strings.HasPrefix(line, begins) {
+	for _, begins := range []string{payloadMatch, logTarget, u32Match, openingMatch} {
+		if strings.Contains(line, begins) {
 			return begins
 		}
 	}

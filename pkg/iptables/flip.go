@@ -150,9 +150,12 @@ func (c *change) leadTable(w where) error {
 	if !ok {
 		return nil
 	}
-	stage, _ := stageChain(c.want, w.table)
-	chain := chainPrefix + string(letter) + "-" + stage
 	for _, h := range c.have.hooks(w) {
+		stage, ok := stageChain(c.want, w.table, h.name)
+		if !ok {
+			continue
+		}
+		chain := chainPrefix + string(letter) + "-" + stage
 		if err := c.step("lead", func() error { return c.tool.lead(w, h.name, chain) }); err != nil {
 			return err
 		}

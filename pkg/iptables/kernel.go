@@ -65,7 +65,7 @@ func (k *Kernel) Describe() backend.Description {
 	}
 	command := string(name)
 	return backend.Description{
-		Unanswered: true, Name: string(name), Place: "chains " + chainPrefix + "* of " + command,
+		Name: string(name), Place: "chains " + chainPrefix + "* of " + command,
 		Look:   command + " -t raw -S",
 		Remove: fmt.Sprintf("%s-save -t raw | grep RINGFENCE shows the jump from PREROUTING: delete it with -D, and the same of %s", command, strings.Replace(command, "ip", "ip6", 1)),
 	}
@@ -113,7 +113,7 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 
 // Restore takes over what an earlier run has noted, which is nothing here: iptables and
 // ipset do not say whether they have changed.
-func (k *Kernel) Restore(backend.Snapshot) error { return nil }
+func (k *Kernel) Restore(backend.Snapshot, func() *ruleset.Base) error { return nil }
 
 // Forget does nothing: Observe always reads everything.
 func (k *Kernel) Forget() {}

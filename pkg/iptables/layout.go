@@ -143,24 +143,37 @@ func isAllowed(counter string) bool { return strings.HasPrefix(counter, "allowed
 // otherCounters are those whose names say no verdict.
 var otherCounters = []string{"unread", "unseen"}
 
-// stageChain returns the chain of a state that a table's hooks lead to.
-func stageChain(s *ruleset.State, table string) (name string, ok bool) {
+// stageAt is the stage that a hook of a table leads to.
+func stageAt(table, hook string) ruleset.Stage {
+	for stage, p := range places {
+		if p.table == table && slices.Contains(p.hooks, hook) {
+			return stage
+		}
+	}
+	return ""
+}
+
+// stageChain returns the chain of a state that a hook of a table leads to.
+func stageChain(s *ruleset.State, table, hook string) (name string, ok bool) {
+	stage := stageAt(table, hook)
 	for _, name := range slices.Sorted(maps.Keys(s.Chains)) {
-		if p, is := places[s.Chains[name].Stage]; is && p.table == table {
+		if stage != "" && s.Chains[name].Stage == stage {
 			return name, true
 		}
 	}
 	return "", false
 }
 
-// hooksOf are the built-in chains of a table that lead to the fence.
+// hooksOf are the built-in chains of a table that may lead to the fence.
 func hooksOf(table string) []string {
+	var hooks []string
 	for _, p := range places {
 		if p.table == table {
-			return p.hooks
+			hooks = append(hooks, p.hooks...)
 		}
 	}
-	return nil
+	slices.Sort(hooks)
+	return hooks
 }
 
 // allPlaces are all tables of both families, in the order in which packets meet them.

@@ -53,10 +53,16 @@ unknown: {action: accept, allow_replies: true, require_user_agent: [Yealink]}
 	"bans: {addresses: [0.0.0.0/0, '::/0']}",
 	"bans: {addresses: [0.0.0.0/1, 128.0.0.0/1]}",
 	"signatures: {mark: 0x00f00000}\nunknown: {action: accept, require_user_agent: [Yealink]}",
+	registers,
+	registers + "roaming: {match: address, life: 10m}\nguessing: {failures: 3, within: 11s}",
+	registers + "mode: monitor",
+	"unknown: {action: register, rate: 7/h, allow_replies: true, require_user_agent: [Yealink]}\nguessing: {failures: 0}\nports: {udp: [" + manyPorts + "], tcp: [5060]}",
 	looksForTexts + "unknown: {action: accept}",
 	looksForTexts + "mode: monitor",
 	"ports: {udp: [" + manyPorts + "], tcp: [" + manyPorts + "]}",
 }
+
+const registers = "unknown: {action: register}\n"
 
 const looksForTexts = "backend: iptables\nsignatures: {engine: string}\n"
 
@@ -91,7 +97,6 @@ func stateOf(text string, host ruleset.Host) (*ruleset.State, error) {
 		return nil, err
 	}
 	p.Signatures.Texts = []string{"friendly-scanner", `"the metasploit has you"`, `a \ "b\"`, "<sip:|@;x>"}
-	host.Unanswered = true // as the back end says of itself
 	state, _ := compile.State(p, nil, host)
 	return state, nil
 }

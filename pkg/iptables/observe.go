@@ -35,8 +35,8 @@ func (v *view) state() *ruleset.State {
 	for _, w := range allPlaces() {
 		o.table(w)
 	}
-	o.sets()
 	o.merge()
+	o.sets()
 	o.counters()
 	o.pass()
 	o.compare()
@@ -53,30 +53,7 @@ func (o *observation) foreign(kind, name string) {
 // table reads the chains of one table.
 func (o *observation) table(w where) {
 	letter := o.letter(w)
-	other := o.letter(where{w.table, !w.v6})
-	stage := ""
-	for _, h := range o.hooks(w) {
-		l, name, _ := letterOf(h.chain)
-		switch {
-		case h.chain == "" && other == 0 && letter == 0:
-			// This stage is not in use.
-		case h.chain == "":
-			o.foreign("rule", fmt.Sprintf("no jump to the fence in %s (%s)", h.name, w))
-		case l != letter || stage != "" && name != stage:
-			o.foreign("rule", fmt.Sprintf("-A %s -j %s (%s)", h.name, h.chain, w))
-		default:
-			stage = name
-		}
-		if h.chain != "" && h.behind != "" {
-			o.notes[name] = append(o.notes[name], fmt.Sprintf("a rule before it lets packets in: -A %s %s (%s)", h.name, h.behind, w))
-		}
-		for _, line := range h.others {
-			o.foreign("rule", fmt.Sprintf("-A %s %s (%s)", h.name, line, w))
-		}
-	}
-	if stage != "" {
-		o.stage(w, stage)
-	}
+	stages := o.stages(w, letter)
 	d := decoder{v6: w.v6, learned: &o.learned}
 	for _, name := range slices.Sorted(maps.Keys(o.tables[w])) {
 		l, chain, isFence := letterOf(name)
@@ -98,7 +75,7 @@ func (o *observation) table(w where) {
 			if o.chains[chain] == nil {
 				o.chains[chain] = map[where][]ruleset.Rule{}
 			}
-			d.stage = chain == stage
+			d.stage = stages[chain]
 			o.lines[w][chain] = lines
 			if d.stage {
 				lines = withoutClearing(lines)
@@ -111,19 +88,51 @@ func (o *observation) table(w where) {
 	}
 }
 
-// stage notes that packets come to a chain at the table's place.
-func (o *observation) stage(w where, name string) {
-	for stage, p := range places {
-		if p.table != w.table {
-			continue
+// stages reads the jumps of a table, and returns the chains that they lead to.
+func (o *observation) stages(w where, letter byte) map[string]bool {
+	chains := map[ruleset.Stage]string{}
+	inUse := map[ruleset.Stage]bool{}
+	for _, family := range []where{w, {w.table, !w.v6}} {
+		for _, h := range o.hooks(family) {
+			stage := stageAt(w.table, h.name)
+			inUse[stage] = inUse[stage] || h.chain != ""
 		}
-		c := o.state.Chains[name]
-		if c.Stage != "" && c.Stage != stage {
-			o.notes[name] = append(o.notes[name], "also "+string(stage))
-		}
-		c.Stage = stage
-		o.state.Chains[name] = c
 	}
+	for _, h := range o.hooks(w) {
+		l, name, _ := letterOf(h.chain)
+		stage := stageAt(w.table, h.name)
+		switch {
+		case h.chain == "" && !inUse[stage]:
+		case h.chain == "":
+			o.foreign("rule", fmt.Sprintf("no jump to the fence in %s (%s)", h.name, w))
+		case l != letter || chains[stage] != "" && name != chains[stage]:
+			o.foreign("rule", fmt.Sprintf("-A %s -j %s (%s)", h.name, h.chain, w))
+		default:
+			chains[stage] = name
+		}
+		if h.chain != "" && h.behind != "" {
+			o.notes[name] = append(o.notes[name], fmt.Sprintf("a rule before it lets packets in: -A %s %s (%s)", h.name, h.behind, w))
+		}
+		for _, line := range h.others {
+			o.foreign("rule", fmt.Sprintf("-A %s %s (%s)", h.name, line, w))
+		}
+	}
+	names := map[string]bool{}
+	for stage, name := range chains {
+		o.stage(stage, name)
+		names[name] = true
+	}
+	return names
+}
+
+// stage notes that packets come to a chain at a stage.
+func (o *observation) stage(stage ruleset.Stage, name string) {
+	c := o.state.Chains[name]
+	if c.Stage != "" && c.Stage != stage {
+		o.notes[name] = append(o.notes[name], "also "+string(stage))
+	}
+	c.Stage = stage
+	o.state.Chains[name] = c
 }
 
 // merge brings together what families and tables have of each chain.
@@ -184,14 +193,14 @@ func merged(v4, v6 []ruleset.Rule, has4, has6 bool) []ruleset.Rule {
 
 // allows reports whether a rule lets in, or leads to where it is asked whether a source is
 // forged: such rules are before the one that leads IPv6 packets away, but for those of
-// addresses that are allowed by hand.
+// addresses that are allowed by hand and of phones that have registered.
 func allows(r ruleset.Rule) bool {
 	for _, s := range r.Statements() {
 		switch s := s.(type) {
 		case ruleset.Count:
 			return strings.HasPrefix(string(s), "allowed_")
 		case ruleset.Verdict:
-			return s.Kind == ruleset.Goto && strings.HasPrefix(s.Chain, "from_") && !strings.HasPrefix(s.Chain, "from_allowed")
+			return s.Kind == ruleset.Goto && strings.HasPrefix(s.Chain, "from_") && !strings.HasPrefix(s.Chain, "from_allowed") && !strings.HasPrefix(s.Chain, "from_phones")
 		}
 	}
 	return false
@@ -203,7 +212,8 @@ func (o *observation) sets() {
 		if o.armed && isArmedSet(name) {
 			continue // it is what is left of the lifetime of ports
 		}
-		o.state.Sets[strings.TrimPrefix(name, setPrefix)] = observedSet(h, o.elements[name])
+		name = strings.TrimPrefix(name, setPrefix)
+		o.state.Sets[name] = observedSet(h, o.elements[h.name], o.limits(name))
 	}
 	withoutLatest(o.state.Sets)
 	if len(o.ports) > 0 {
@@ -213,6 +223,20 @@ func (o *observation) sets() {
 		}
 		o.state.Sets[portSet] = set
 	}
+}
+
+// limits reports whether a rule keeps a limit in a set.
+func (o *observation) limits(set string) bool {
+	for _, c := range o.state.Chains {
+		for _, r := range c.Rules {
+			for _, s := range r.Statements() {
+				if l, ok := s.(ruleset.Learn); ok && l.Set == set && l.Over != (ruleset.Limit{}) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // portsFor are the ports, with what is left of their lifetime if they have one.

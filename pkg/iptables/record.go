@@ -43,8 +43,8 @@ func record(s ruleset.Record) ([]string, error) {
 	}
 	return []string{
 		fmt.Sprintf("-m set --match-set %s src", setName(s.Set)),
-		fmt.Sprintf("-j SET --add-set %s src --timeout %d", setName(s.Set), seconds),
-		fmt.Sprintf("-j SET --add-set %s src --exist --timeout %d", setName(latestName(s.Set)), seconds),
+		fmt.Sprintf(addTarget+"%s src --timeout %d", setName(s.Set), seconds),
+		fmt.Sprintf(addTarget+"%s src --exist --timeout %d", setName(latestName(s.Set)), seconds),
 	}, nil
 }
 
@@ -76,19 +76,6 @@ func (d decoder) record(lines []string) (ruleset.Rule, bool) {
 	s := ruleset.Record{V6: d.v6, Set: set, For: lifetime}
 	written, err := record(s)
 	return ruleset.NewRule(s), err == nil && slices.Equal(written, lines[:length])
-}
-
-// adding reads a target that adds a source to a set.
-func (d decoder) adding(w *words) ([]ruleset.Statement, bool) {
-	set := strings.TrimPrefix(w.next(), setPrefix)
-	w.take("src")
-	again := w.take("--exist")
-	w.take("--timeout")
-	lifetime, err := lifetimeIn(w)
-	if again {
-		return []ruleset.Statement{ruleset.Ban{V6: d.v6, Set: set, For: lifetime}}, err == nil
-	}
-	return []ruleset.Statement{ruleset.Note{V6: d.v6, Set: set, For: lifetime}}, err == nil
 }
 
 func lifetimeIn(w *words) (time.Duration, error) {
@@ -125,8 +112,9 @@ func withoutLatest(sets map[string]ruleset.Set) {
 }
 
 // Dropped returns the sources whose packets were dropped, or would be in monitor mode;
-// none without a fence. A source is kept for a day from its first packet.
-func (k *Kernel) Dropped(ctx context.Context) ([]backend.Dropped, error) {
+// or only that of an address; none without a fence. The zero address stands for all. A
+// source is kept for a day from its first packet.
+func (k *Kernel) Dropped(ctx context.Context, of netip.Addr) ([]backend.Dropped, error) {
 	now := time.Now()
 	counted, err := timed(ctx, droppedSet)
 	if err != nil {
@@ -139,10 +127,16 @@ func (k *Kernel) Dropped(ctx context.Context) ([]backend.Dropped, error) {
 	age := func(x entry) time.Duration { return ruleset.KeptFor - left(x) }
 	last := map[netip.Addr]time.Time{}
 	for _, x := range latest {
+		if of.IsValid() && x.prefix.Addr() != of {
+			continue
+		}
 		last[x.prefix.Addr()] = now.Add(-age(x))
 	}
 	var list []backend.Dropped
 	for _, x := range counted {
+		if of.IsValid() && x.prefix.Addr() != of {
+			continue
+		}
 		d := backend.Dropped{Address: x.prefix.Addr(), Packets: x.packets, First: now.Add(-age(x))}
 		if d.Last = last[d.Address]; d.Last.Before(d.First) {
 			d.Last = d.First // times are whole seconds

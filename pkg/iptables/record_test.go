@@ -1,8 +1,11 @@
 package iptables_test
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,13 +44,31 @@ func (s strangers) dropped(t *testing.T) map[netip.Addr]backend.Dropped {
 	t.Helper()
 	found := map[netip.Addr]backend.Dropped{}
 	labtest.In(t, s.PBX, func() error {
-		list, err := s.Dropped(t.Context())
+		list, err := s.Dropped(t.Context(), netip.Addr{})
 		for _, d := range list {
 			found[d.Address] = d
+		}
+		if err == nil {
+			err = alone(t.Context(), s, found)
 		}
 		return err
 	})
 	return found
+}
+
+// alone asks for single sources: each is found as it is among all.
+func alone(ctx context.Context, k backend.Drops, found map[netip.Addr]backend.Dropped) error {
+	for _, a := range append(slices.Collect(maps.Keys(found)), netip.MustParseAddr("203.0.113.77"), netip.MustParseAddr("2001:db8:77::77")) {
+		list, err := k.Dropped(ctx, a)
+		want, known := found[a]
+		switch {
+		case err != nil:
+			return err
+		case known != (len(list) == 1) || known && (list[0].Packets != want.Packets || list[0].Last.Sub(want.Last).Abs() > 2*time.Second):
+			return fmt.Errorf("of %s alone is kept %+v, among all %+v", a, list, want)
+		}
+	}
+	return nil
 }
 
 // TestReportedOnce: of each source one packet is reported, and no more of it than its

@@ -16,12 +16,23 @@ import (
 // for whole chains. A change of rules takes one call of some milliseconds then, and
 // not a call for each rule, which takes seconds.
 
+// readTries is how often a table is read until that works. Rules are read first and then the
+// names of their sets: that fails if another run has taken a set away meanwhile.
+const readTries = 5
+
 // save reads a table.
 func (t *tool) save(ctx context.Context, w where) (savedTable, error) {
 	if !t.reads(w) {
 		return savedTable{}, nil
 	}
-	text, err := run(ctx, t.paths[w.v6]+"-save", nil, "-c", "-t", w.table)
+	var text string
+	var err error
+	for range readTries {
+		text, err = run(ctx, t.paths[w.v6]+"-save", nil, "-c", "-t", w.table)
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read table %s: %w", w, err)
 	}

@@ -31,6 +31,15 @@ const maxElements = 1 << 24
 const (
 	netRevision     = 6
 	addressRevision = 4
+	peerRevision    = 5
+)
+
+// The types of sets: of prefixes, and those that packets fill, with addresses, or with
+// addresses and ports of a protocol.
+const (
+	netType     = "hash:net"
+	addressType = "hash:ip"
+	peerType    = "hash:ip,port"
 )
 
 // headerOf is what a set of ringfence's looks like in the kernel. Ports are not in
@@ -38,8 +47,8 @@ const (
 func headerOf(name string, s ruleset.Set) (setHeader, error) {
 	h := setHeader{name: setName(name), family: unix.AF_INET}
 	switch s.Key {
-	case ruleset.IPv4:
-	case ruleset.IPv6:
+	case ruleset.IPv4, ruleset.IPv4Peer:
+	case ruleset.IPv6, ruleset.IPv6Peer:
 		h.family = unix.AF_INET6
 	default:
 		return h, fmt.Errorf("make set %s: no sets of type %s", name, s.Key)
@@ -47,14 +56,20 @@ func headerOf(name string, s ruleset.Set) (setHeader, error) {
 	if s.Foreign != "" {
 		return h, fmt.Errorf("make set %s: it is foreign", name)
 	}
-	h.typeName, h.revision, h.maxElem = "hash:net", netRevision, maxElements
+	h.typeName, h.revision, h.maxElem = netType, netRevision, maxElements
 	if s.Dynamic {
-		h.typeName, h.revision, h.maxElem = "hash:ip", addressRevision, s.Size
+		h.typeName, h.revision, h.maxElem = addressType, addressRevision, s.Size
 		h.timeout, h.comment, h.hashSize = true, true, hashSizeFor(s.Size)
-		h.counters = strings.HasPrefix(name, droppedSet)
+		h.counters = strings.HasPrefix(name, droppedSet) || s.Limited
+	}
+	if isPeer(s.Key) {
+		h.typeName, h.revision = peerType, peerRevision
 	}
 	return h, nil
 }
+
+// isPeer reports whether the elements of a set are addresses with ports.
+func isPeer(k ruleset.Key) bool { return k == ruleset.IPv4Peer || k == ruleset.IPv6Peer }
 
 // hashSizeFor is how many buckets a set needs that packets fill. Only programs make a set's
 // table larger: a packet whose bucket holds twelve already is not added (AHASH_MAX_SIZE).
@@ -70,13 +85,19 @@ func sameHeader(have, want setHeader) bool {
 		have.timeout == want.timeout && have.defaultTimeout == want.defaultTimeout && have.comment == want.comment && have.counters == want.counters && len(have.foreign) == 0
 }
 
-// observedSet is a set as ringfence's other parts know it.
-func observedSet(h setHeader, entries []entry) ruleset.Set {
-	s := ruleset.Set{Key: ruleset.IPv4}
-	if h.family == unix.AF_INET6 {
+// observedSet is a set as ringfence's other parts know it. Whether rules keep a limit in
+// it, they say.
+func observedSet(h setHeader, entries []entry, limited bool) ruleset.Set {
+	s := ruleset.Set{Key: ruleset.IPv4, Limited: limited}
+	switch {
+	case h.typeName == peerType && h.family == unix.AF_INET6:
+		s.Key = ruleset.IPv6Peer
+	case h.typeName == peerType:
+		s.Key = ruleset.IPv4Peer
+	case h.family == unix.AF_INET6:
 		s.Key = ruleset.IPv6
 	}
-	if h.typeName == "hash:ip" && h.timeout {
+	if (h.typeName == addressType || h.typeName == peerType) && h.timeout {
 		s.Timeout, s.Dynamic, s.Size = true, true, h.maxElem
 	}
 	wanted, err := headerOf(strings.TrimPrefix(h.name, setPrefix), s)

@@ -87,6 +87,10 @@ func (x *entry) decode(d *netlink.AttributeDecoder) error {
 			})
 		case dataPrefix:
 			bits = int(d.Uint8())
+		case dataPort:
+			x.port = d.Uint16()
+		case dataProtocol:
+			x.protocol = d.Uint8()
 		case dataTimeout:
 			x.timeout, x.hasTimeout = d.Uint32(), true
 		case dataComment:

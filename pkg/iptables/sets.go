@@ -38,7 +38,9 @@ const (
 
 	dataIP         = 1
 	dataPrefix     = 3
+	dataPort       = 4
 	dataTimeout    = 6
+	dataProtocol   = 7
 	dataFlags      = 8
 	dataLineNumber = 9
 	dataInitVal    = 17
@@ -84,7 +86,10 @@ type setHeader struct {
 
 // entry is one element of a set.
 type entry struct {
-	prefix     netip.Prefix
+	prefix netip.Prefix
+	// port is one of a transport protocol, by its number, where the set keeps both.
+	port       uint16
+	protocol   uint8
 	timeout    uint32 // seconds
 	hasTimeout bool
 	comment    string
@@ -290,6 +295,10 @@ func (x entry) encode(e *netlink.AttributeEncoder) error {
 		return nil
 	})
 	e.Uint8(dataPrefix, uint8(x.prefix.Bits()))
+	if x.protocol != 0 {
+		e.Uint16(dataPort|netlink.NetByteOrder, x.port)
+		e.Uint8(dataProtocol, x.protocol)
+	}
 	if x.hasTimeout {
 		e.Uint32(dataTimeout|netlink.NetByteOrder, x.timeout)
 	}

@@ -2,11 +2,14 @@ package iptables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // view is what iptables and ipset hold of the fence, as it was read.
@@ -16,8 +19,18 @@ type view struct {
 	elements map[string][]entry // not of the sets of bans
 }
 
-// look reads all. It is not one moment: each table is, and each set.
-func (k *Kernel) look(ctx context.Context) (*view, error) {
+// look reads all. It is not one moment: each table is, and each set. If another run takes a
+// set away meanwhile, all is read again.
+func (k *Kernel) look(ctx context.Context) (v *view, err error) {
+	for range readTries {
+		if v, err = k.lookOnce(ctx); !errors.Is(err, unix.ENOENT) {
+			break
+		}
+	}
+	return v, err
+}
+
+func (k *Kernel) lookOnce(ctx context.Context) (*view, error) {
 	v := &view{tables: map[where]savedTable{}, elements: map[string][]entry{}}
 	t, err := k.tool()
 	if err != nil {

@@ -12,9 +12,19 @@ import (
 	"github.com/ringfence/ringfence/pkg/backend"
 )
 
-// watchEvery is how often what announces no changes is looked at: the tables of the
-// legacy flavour, and sets.
-const watchEvery = time.Second
+// What announces no changes, the tables of the legacy flavour and sets, is looked at again and
+// again: every watchEvery, but where other programs have very many rules only so often that
+// it takes no more than one part in restAfterLook of the time.
+const (
+	watchEvery    = 250 * time.Millisecond
+	latestLook    = time.Second
+	restAfterLook = 100
+)
+
+// rest is the time until the next look.
+func rest(took time.Duration) time.Duration {
+	return min(max(watchEvery, restAfterLook*took), latestLook)
+}
 
 // watched is what announces no changes, with what it was like at the last observation.
 type watched struct {
@@ -80,7 +90,7 @@ func (w *watched) close() {
 
 // Watch reports changes of the fence, also of its own process. In the nft flavour the
 // kernel announces each change of rules; those of the legacy flavour, and of the number
-// of elements of a set, are found once a second.
+// of elements of a set, are found some times a second.
 func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
 	t, err := k.tool()
 	if err != nil {
@@ -112,15 +122,17 @@ func (k *Kernel) Watch(ctx context.Context) (<-chan backend.Touched, error) {
 	go func() {
 		defer close(touched)
 		defer w.close()
-		tick := time.NewTicker(watchEvery)
-		defer tick.Stop()
+		next := time.NewTimer(watchEvery)
+		defer next.Stop()
 		for ctx.Err() == nil {
 			select {
 			case <-ctx.Done():
-			case <-tick.C:
+			case <-next.C:
+				began := time.Now()
 				if w.changed(ctx) {
 					send(backend.Touched{})
 				}
+				next.Reset(rest(time.Since(began)))
 			}
 		}
 		<-done
@@ -150,7 +162,7 @@ func announce(ctx context.Context, send func(backend.Touched), done chan struct{
 				select {
 				case <-ctx.Done():
 					return
-				case <-time.After(watchEvery): // the socket has no room, or is gone
+				case <-time.After(time.Second): // the socket has no room, or is gone
 				}
 				continue
 			}

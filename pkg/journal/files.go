@@ -75,28 +75,38 @@ const maxFile = 256 << 20
 // that is too large, and a link, a pipe or a device in its place, which are not opened to
 // the end.
 func read(path string) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, unix.ELOOP) {
-		return nil, &Damaged{Path: path, Err: errors.New("it is a symbolic link")}
-	}
+	file, size, err := open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() && !info.IsDir() { // which the system itself refuses to read
-		return nil, &Damaged{Path: path, Err: errors.New("it is no regular file")}
-	}
-	if info.Size() > maxFile {
-		return nil, &Damaged{Path: path, Err: fmt.Errorf("it has %d bytes, and no state file has more than %d", info.Size(), maxFile)}
-	}
-	data := make([]byte, 0, info.Size()+bytes.MinRead) // read without growing
+	data := make([]byte, 0, size+bytes.MinRead) // read without growing
 	b := bytes.NewBuffer(data)
 	_, err = b.ReadFrom(io.LimitReader(file, maxFile))
 	return b.Bytes(), err
+}
+
+// open opens a state file, unless ringfence cannot have written it.
+func open(path string) (file *os.File, size int64, err error) {
+	file, err = os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, 0, &Damaged{Path: path, Err: errors.New("it is a symbolic link")}
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular() && !info.IsDir(): // which the system itself refuses to read
+		err = &Damaged{Path: path, Err: errors.New("it is no regular file")}
+	case info.Size() > maxFile:
+		err = &Damaged{Path: path, Err: fmt.Errorf("it has %d bytes, and no state file has more than %d", info.Size(), maxFile)}
+	default:
+		return file, info.Size(), nil
+	}
+	_ = file.Close()
+	return nil, 0, err
 }
 
 // makeFolder makes a folder with the right permissions, whatever the umask; one
@@ -172,27 +182,36 @@ func hash(content []byte) string {
 
 // seal writes a value so that any later change of the file is noticed.
 func seal(path string, value any) error {
+	_, err := sealSum(path, value)
+	return err
+}
+
+// sealSum is seal, and returns the checksum.
+func sealSum(path string, value any) (sum string, err error) {
 	content, err := json.Marshal(value)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return "", fmt.Errorf("write %s: %w", path, err)
 	}
-	data, err := json.Marshal(sealed{SHA256: hash(content), Content: content})
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return write(path, data)
+	// As parseSealed expects it. To marshal the content once more would read all of it twice.
+	sum = hash(content)
+	data := make([]byte, 0, len(sealedBefore)+len(sum)+len(sealedMiddle)+len(content)+len(sealedAfter))
+	data = append(append(append(data, sealedBefore...), sum...), sealedMiddle...)
+	return sum, write(path, append(append(data, content...), '}'))
 }
+
+// What is before and behind the hash in a sealed file.
+const (
+	sealedBefore = `{"sha256":"`
+	sealedMiddle = `","content":`
+	sealedAfter  = "}\n"
+)
 
 // parseSealed divides a file into its hash and its content. A file as seal writes it is
 // only cut: to parse it would read all of a large one twice more.
 func parseSealed(data []byte) (s sealed, err error) {
-	const (
-		before = `{"sha256":"`
-		middle = `","content":`
-		digits = 2 * sha256.Size
-	)
-	if rest, ok := bytes.CutPrefix(data, []byte(before)); ok && len(rest) > digits {
-		content, ok := bytes.CutPrefix(rest[digits:], []byte(middle))
+	const digits = 2 * sha256.Size
+	if rest, ok := bytes.CutPrefix(data, []byte(sealedBefore)); ok && len(rest) > digits {
+		content, ok := bytes.CutPrefix(rest[digits:], []byte(sealedMiddle))
 		if content, whole := bytes.CutSuffix(bytes.TrimSpace(content), []byte("}")); ok && whole {
 			return sealed{SHA256: string(rest[:digits]), Content: content}, nil
 		}
@@ -204,29 +223,35 @@ func parseSealed(data []byte) (s sealed, err error) {
 // error. The error is fs.ErrNotExist, *Damaged, *Newer, or another trouble with
 // reading.
 func unseal[T any](path string, value *T) error {
+	_, err := unsealSum(path, value)
+	return err
+}
+
+// unsealSum is unseal, and returns the checksum.
+func unsealSum[T any](path string, value *T) (sum string, err error) {
 	data, err := read(path)
 	if _, damaged := errors.AsType[*Damaged](err); damaged {
-		return err
+		return "", err
 	}
 	if err != nil {
-		return fmt.Errorf("read state: %w", err)
+		return "", fmt.Errorf("read state: %w", err)
 	}
 	s, err := parseSealed(data)
 	if err != nil {
-		return &Damaged{Path: path, Err: err}
+		return "", &Damaged{Path: path, Err: err}
 	}
 	if s.Format > 0 {
-		return &Newer{path}
+		return "", &Newer{path}
 	}
 	if hash(s.Content) != s.SHA256 {
-		return &Damaged{Path: path, Err: errors.New("its content does not match its checksum")}
+		return "", &Damaged{Path: path, Err: errors.New("its content does not match its checksum")}
 	}
 	var v T
 	if err := json.Unmarshal(s.Content, &v); err != nil {
-		return &Damaged{Path: path, Err: err}
+		return "", &Damaged{Path: path, Err: err}
 	}
 	*value = v
-	return nil
+	return s.SHA256, nil
 }
 
 // ifThere ignores the error that a file does not exist.
@@ -259,7 +284,7 @@ func SetAside(damaged *Damaged) error {
 }
 
 // leftover is the name of a temporary file that write has not come to rename.
-var leftover = regexp.MustCompile(`^\.(addresses|[0-9]{8}|next|kernel|host|notices|counts|allowed|moves|down|unconfirmed)\.json[0-9]+$`)
+var leftover = regexp.MustCompile(`^\.((addresses|[0-9]{8}|next|kernel|host|notices|counts|allowed|moves|down|unconfirmed)\.json|newest\.form)[0-9]+$`)
 
 // Sweep removes temporary files of runs that were killed. The caller holds the lock.
 // Files that cannot be removed do no harm, so errors are ignored.

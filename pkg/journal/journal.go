@@ -9,6 +9,7 @@
 //	addresses.json               the resolved names
 //	journal/00000012.json        generation 12
 //	journal/next.json            a generation that is being committed
+//	journal/newest.form          the newest generation as this program has read it
 //	journal/kernel.json          what the kernel holds since our last commit
 //	journal/host.json            the facts of the host that it was compiled with
 //	journal/notices.json         what was found and may hold still
@@ -65,6 +66,9 @@ type Entry struct {
 	// State is what the policy compiled to, a ruleset.State. It is seldom needed and
 	// therefore not decoded.
 	State json.RawMessage `json:"state"`
+	// Sum is the checksum of the file, and Form what KeepForm has stored, nil for nothing.
+	Sum  string   `json:"-"`
+	Form [][]byte `json:"-"`
 }
 
 func (j Journal) path(name string) string { return filepath.Join(j.Folder, "journal", name) }
@@ -102,10 +106,11 @@ func entryFile(number int) string { return fmt.Sprintf("%08d.json", number) }
 // was written.
 func (j Journal) Entry(number int) (*Entry, error) {
 	var entry Entry
-	if err := unseal(j.path(entryFile(number)), &entry); err != nil {
+	sum, err := unsealSum(j.path(entryFile(number)), &entry)
+	if err != nil {
 		return nil, err
 	}
-	entry.Number = number
+	entry.Number, entry.Sum = number, sum
 	return &entry, nil
 }
 
@@ -161,9 +166,11 @@ const pendingFile = "next.json"
 // Begin writes a generation that is about to be committed. The caller holds the
 // lock until Finish or Discard.
 func (j Journal) Begin(e *Entry) (*Pending, error) {
-	if err := seal(j.path(pendingFile), e); err != nil {
+	sum, err := sealSum(j.path(pendingFile), e)
+	if err != nil {
 		return nil, err
 	}
+	e.Sum = sum
 	return &Pending{e, j}, nil
 }
 
@@ -172,7 +179,8 @@ func (j Journal) Begin(e *Entry) (*Pending, error) {
 // generation that was not written completely is discarded.
 func (j Journal) Interrupted() (*Pending, error) {
 	p := &Pending{&Entry{}, j}
-	err := unseal(j.path(pendingFile), p.Entry)
+	sum, err := unsealSum(j.path(pendingFile), p.Entry)
+	p.Sum = sum
 	if _, damaged := errors.AsType[*Damaged](err); damaged {
 		return nil, p.Discard()
 	}

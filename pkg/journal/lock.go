@@ -68,6 +68,18 @@ func Lock(ctx context.Context, runFolder, command string) (unlock func(), err er
 	return func() { f.Close() }, nil
 }
 
+// ReadNote reads a small file of the run folder, which any run can do without: "" is none.
+func ReadNote(path string) string {
+	data, err := read(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(string(data), "\n")
+}
+
+// WriteNote writes one.
+func WriteNote(path, text string) error { return write(path, []byte(text)) }
+
 // lockedBy is the error of a lock that another process holds. The file says which, unless
 // that was not able to write to it, or is no ringfence.
 func lockedBy(path string) error {

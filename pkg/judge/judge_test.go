@@ -115,6 +115,8 @@ func meanings() []meaning {
 		{ruleset.Transport{Protocol: ruleset.TCP}, to(ruleset.TCP, 5061), from4},
 		{ruleset.TCPHeader{Words: 5}, to(ruleset.TCP, 5061), from4},
 		{ruleset.Opening{}, to(ruleset.TCP, 5061), from4},
+		{ruleset.Fragment{}, shaped(from4, judge.First), shaped(from6, judge.First)},
+		{ruleset.Fragment{}, shaped(from4, judge.Later), from4},
 		{ruleset.Text{Offset: 8, Text: "REGISTER "}, saying("REGISTER sip:"), saying("register sip:")},
 		{ruleset.Text{Offset: 8, Text: "REGISTER "}, saying("REGISTER "), saying("REGISTER")},
 		{ruleset.Reaches{Offset: 16}, saying("REGISTER "), saying("REGISTER")},

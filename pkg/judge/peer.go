@@ -38,6 +38,8 @@ func (w *walk) inside(statement ruleset.Statement) (bool, error) {
 		return isTCP && s.Words == tcpWords, nil
 	case ruleset.Opening:
 		return isTCP && len(p.Message) == 0, nil
+	case ruleset.Fragment:
+		return p.Source.Is4() && (p.Shape == First || p.Shape == Later), nil
 	case ruleset.Text:
 		at := s.Offset - w.header()
 		return w.whole() && at >= 0 && at <= len(p.Message) && bytes.HasPrefix(p.Message[at:], []byte(s.Text)), nil

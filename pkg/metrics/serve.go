@@ -13,9 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -107,8 +104,6 @@ func (s *Server) Serve(ctx context.Context) {
 
 // handler answers what is asked for.
 func (s *Server) handler() http.Handler {
-	own := prometheus.NewRegistry()
-	own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r := &reader{Server: s, turn: make(chan struct{}, 1)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -122,9 +117,26 @@ func (s *Server) handler() http.Handler {
 			http.Error(w, "the fence cannot be read now; the log of ringfence run says why", http.StatusServiceUnavailable)
 			return
 		}
-		promhttp.HandlerFor(prometheus.Gatherers{gatherer(status, s.Version), own}, promhttp.HandlerOpts{}).ServeHTTP(w, q)
+		text, err := s.text(status)
+		if err != nil {
+			s.Log.Error("write metrics", "error", err)
+			http.Error(w, "the metrics cannot be written; the log of ringfence run says why", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", contentType)
+		_, _ = w.Write(text) // who asked may be gone
 	})
 	return mux
+}
+
+// text returns the metrics of a fence and of this process.
+func (s *Server) text(status *fence.Status) ([]byte, error) {
+	fenced, err := Text(status, s.Version)
+	if err != nil {
+		return nil, err
+	}
+	own, err := ofProcess().text()
+	return append(own, fenced...), err
 }
 
 // reader reads the fence for one request at a time.

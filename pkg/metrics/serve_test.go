@@ -13,6 +13,11 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
 	"github.com/ringfence/ringfence/pkg/fence"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 	"github.com/ringfence/ringfence/pkg/metrics"
@@ -80,6 +85,33 @@ func TestServe(t *testing.T) {
 	}
 	if code, _ := get(t, http.MethodPost, s.URL()); code != http.StatusMethodNotAllowed {
 		t.Errorf("POST: status %d", code)
+	}
+}
+
+// TestServeAsPrometheus: what is served of the process has the names and kinds that
+// Prometheus' own library gives, and its parser reads all of it. The bytes that the network
+// has carried are missing: what /proc has of them is not of the process.
+func TestServeAsPrometheus(t *testing.T) {
+	s := serve(t, func() (*fence.Status, error) { return whole(), nil })
+	_, body := get(t, http.MethodGet, s.URL())
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	served, err := parser.TextToMetricFamilies(strings.NewReader(body))
+	labtest.Must(t, err)
+	own := prometheus.NewRegistry()
+	own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	want, err := own.Gather()
+	labtest.Must(t, err)
+	for _, f := range want {
+		if strings.HasPrefix(f.GetName(), "process_network_") {
+			continue
+		}
+		got := served[f.GetName()]
+		if got.GetType() != f.GetType() || len(got.GetMetric()) != len(f.GetMetric()) {
+			t.Errorf("%s is %v, want %v", f.GetName(), got, f)
+		}
+	}
+	if rss := served["process_resident_memory_bytes"].GetMetric()[0].GetGauge().GetValue(); rss < 1<<20 {
+		t.Errorf("the process has %v bytes", rss)
 	}
 }
 

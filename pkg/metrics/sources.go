@@ -11,7 +11,7 @@ import (
 
 // sources are what the metrics are made of. What a status does not know has no metric: a
 // missing one differs from zero.
-var sources = []func(list, *fence.Status){
+var sources = []func(*list, *fence.Status){
 	theFence,
 	generation,
 	packets,
@@ -23,7 +23,7 @@ var sources = []func(list, *fence.Status){
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 // theFence adds whether there is a fence, and what kind of one.
-func theFence(l list, s *fence.Status) {
+func theFence(l *list, s *fence.Status) {
 	l.gauge("up", "Whether the fence is in force: packets of at least one interface are judged.", number(s.Fenced))
 	l.gauge("drift", "How many differences there are between the kernel and what it should hold.", float64(s.Differences))
 	l.gauge("backend_info", "The back end in use; the value is always 1.", 1, "backend", s.Backend.Name)
@@ -35,7 +35,7 @@ func theFence(l list, s *fence.Status) {
 }
 
 // generation adds what the newest generation is.
-func generation(l list, s *fence.Status) {
+func generation(l *list, s *fence.Status) {
 	if s.Generation == 0 {
 		return
 	}
@@ -48,7 +48,7 @@ func generation(l list, s *fence.Status) {
 }
 
 // packets adds the counters of the table and of the classifier.
-func packets(l list, s *fence.Status) {
+func packets(l *list, s *fence.Status) {
 	for _, name := range slices.Sorted(maps.Keys(s.Counters)) {
 		n := s.Counters[name]
 		verdict, reason, _ := strings.Cut(name, "_")
@@ -70,7 +70,7 @@ func packets(l list, s *fence.Status) {
 }
 
 // alarms adds one value for each alarm that stands.
-func alarms(l list, s *fence.Status) {
+func alarms(l *list, s *fence.Status) {
 	type about struct{ kind, name string }
 	standing := map[about]int{}
 	for _, a := range s.Alarms {
@@ -82,7 +82,7 @@ func alarms(l list, s *fence.Status) {
 }
 
 // addresses adds how many addresses are allowed, and banned.
-func addresses(l list, s *fence.Status) {
+func addresses(l *list, s *fence.Status) {
 	if s.Table {
 		l.gauge("banned_addresses", "Addresses that are banned for a time.", float64(s.Banned))
 		l.gauge("dropped_sources", "Sources whose packets were dropped in the last day, or would be in monitor mode.", float64(s.Dropped))
@@ -142,7 +142,7 @@ func lastAnswer(list []fence.Address) time.Time {
 }
 
 // refresh adds how the last refresh went, if there was one.
-func refresh(l list, s *fence.Status) {
+func refresh(l *list, s *fence.Status) {
 	if s.Generation == 0 {
 		return
 	}

@@ -60,10 +60,16 @@ func (k *Kernel) Tidy(context.Context) error { return nil }
 func (k *Kernel) Watch(ctx context.Context) (<-chan Touched, error) { return Watch(ctx) }
 
 // Restore takes over what an earlier run has noted.
-func (k *Kernel) Restore(s backend.Snapshot) error {
+func (k *Kernel) Restore(s backend.Snapshot, base func() *ruleset.Base) error {
 	known := &Known{}
 	if err := json.Unmarshal(s, known); err != nil {
 		return fmt.Errorf("read what the kernel holds: %w", err)
+	}
+	if known.Short != nil {
+		known.lengthen(base())
+	}
+	if known.State == nil {
+		return nil // the table is read
 	}
 	k.Known, k.noted, k.changed = known, s, false
 	return nil
@@ -90,7 +96,7 @@ func (k *Kernel) Note(p *plan.Plan) error {
 // expires reports whether elements of a state run out, which no generation shows.
 func expires(s *ruleset.State) bool {
 	for _, set := range s.Sets {
-		if slices.ContainsFunc(set.Elements, func(e ruleset.Element) bool { return e.Timeout != 0 }) {
+		if set.Timeout && slices.ContainsFunc(set.Elements, func(e ruleset.Element) bool { return e.Timeout != 0 }) {
 			return true
 		}
 	}
@@ -104,7 +110,7 @@ func (k *Kernel) Snapshot() (s backend.Snapshot, changed bool) {
 		return nil, false
 	}
 	k.changed = false
-	s, err := json.Marshal(k.Known)
+	s, err := json.Marshal(k.Known.shortened())
 	if err != nil || bytes.Equal(s, k.noted) {
 		return nil, false
 	}

@@ -156,6 +156,20 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 	return nil, 0
 }
 
+// guessFamily reads what only names the family, or asks for fragments of it. It returns 0
+// for something else.
+func guessFamily(at func(int) expression) (ruleset.Statement, int) {
+	switch {
+	case at(2).name == "exthdr":
+		return ruleset.FirstFragment{}, 5
+	case at(2).name != "payload":
+		return ruleset.IPv6Packet{}, 2
+	case at(2).number(unix.NFTA_PAYLOAD_OFFSET) == fragmentField && at(3).name == "bitwise":
+		return ruleset.Fragment{}, 5
+	}
+	return nil, 0
+}
+
 func guessMeta(key uint64, at func(int) expression, anonymous map[string]observedSet) (ruleset.Statement, int) {
 	value := at(1).compared()
 	switch key {
@@ -170,11 +184,8 @@ func guessMeta(key uint64, at func(int) expression, anonymous map[string]observe
 	case unix.NFT_META_IIF:
 		return ruleset.InInterface{Name: "lo", Not: at(1).number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ}, 2
 	case unix.NFT_META_NFPROTO:
-		if at(2).name == "exthdr" {
-			return ruleset.FirstFragment{}, 5
-		}
-		if at(2).name != "payload" {
-			return ruleset.IPv6Packet{}, 2
+		if s, n := guessFamily(at); n > 0 {
+			return s, n
 		}
 		v6 := len(value) == 1 && value[0] == unix.NFPROTO_IPV6
 		if at(3).name == "cmp" || at(3).name == "bitwise" {

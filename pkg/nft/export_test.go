@@ -12,7 +12,7 @@ func Transactions(p *plan.Plan) int { return len(transactions(p.Have, p.Want)) }
 
 // CommitFirst does the first transaction of a plan and no more.
 func (k *Kernel) CommitFirst(ctx context.Context, p *plan.Plan) error {
-	return k.commit(ctx, p, transactions(p.Have, p.Want)[:1])
+	return k.commitEach(ctx, p, slices.Values(transactions(p.Have, p.Want)[:1]))
 }
 
 // CommitBeside commits a plan, and after its transaction of this number, from 0, lets

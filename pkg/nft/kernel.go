@@ -106,7 +106,7 @@ func (k *Kernel) Observe(ctx context.Context) (*ruleset.State, error) {
 // what is in force before observing: ENOBUFS has been seen with the change made. Then
 // nothing is taken as known any more either.
 func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
-	err := k.commit(ctx, p, transactions(p.Have, p.Want))
+	err := k.commitEach(ctx, p, slices.Values(transactions(p.Have, p.Want)))
 	if err != nil {
 		k.Known = nil
 		return err
@@ -115,10 +115,6 @@ func (k *Kernel) Commit(ctx context.Context, p *plan.Plan) error {
 		k.Log.Warn("forget removed addresses", "error", err)
 	}
 	return nil
-}
-
-func (k *Kernel) commit(ctx context.Context, p *plan.Plan, all [][]step) error {
-	return k.commitEach(ctx, p, slices.Values(all))
 }
 
 // commitEach does the transactions. The first changes nothing for packets unless it is

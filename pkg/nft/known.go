@@ -18,7 +18,35 @@ type Known struct {
 	Boot      string         `json:"boot"`
 	Namespace uint64         `json:"namespace"`
 	GenID     uint64         `json:"generation"`
-	State     *ruleset.State `json:"table"`
+	State     *ruleset.State `json:"table,omitempty"`
+	// Short is written in place of a State with large sets, which are what a base has but
+	// for what differs.
+	Short  *ruleset.State                `json:"short,omitempty"`
+	Base   string                        `json:"base,omitempty"`
+	Differ map[string]ruleset.Difference `json:"differ,omitempty"`
+}
+
+// shortened is what is written of it.
+func (k *Known) shortened() *Known {
+	base := k.State.Base
+	if base == nil {
+		return k
+	}
+	short := *k
+	short.State, short.Base = nil, base.Key
+	short.Short, short.Differ = base.Shorten(k.State)
+	return &short
+}
+
+// lengthen is the opposite. What belongs to another base is not known any more.
+func (k *Known) lengthen(base *ruleset.Base) {
+	if k.Short == nil {
+		return
+	}
+	if base != nil && base.Key == k.Base && base.Restore(k.Short, k.Differ) {
+		k.State, k.Short.Base = k.Short, base
+	}
+	k.Short, k.Base, k.Differ = nil, "", nil
 }
 
 // Here returns a Known for the running kernel and the calling thread's network

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"strings"
 	"time"
 
 	"github.com/google/nftables/expr"
@@ -69,6 +70,8 @@ func encodeTransport(s ruleset.Statement) []expr.Any {
 		return append(compareTransport(ruleset.TCP), maskedByte(wordsByte, 0xf0, byte(s.Words)<<4)...)
 	case ruleset.Opening:
 		return append(compareTransport(ruleset.TCP), maskedByte(flagsByte, tcpSYN|tcpACK, tcpSYN)...)
+	case ruleset.Fragment:
+		return encodeFragment()
 	case ruleset.Text:
 		// [ payload load 9b @ transport header + 8 => reg 1 ] [ cmp eq reg 1 … ]
 		return []expr.Any{transportBytes(s.Offset, len(s.Text)), compare([]byte(s.Text))}
@@ -97,6 +100,23 @@ func encodeTransport(s ruleset.Statement) []expr.Any {
 // compareTransport is [ meta load l4proto => reg 1 ] [ cmp eq reg 1 … ].
 func compareTransport(p ruleset.Protocol) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister}, compare([]byte{protocolNumbers[p]})}
+}
+
+// fragmentField is where IPv4's header has the flag that there are more fragments and the
+// place of this one, RFC 791 section 3.1.
+const fragmentField = 6
+
+func encodeFragment() []expr.Any {
+	cmp := compare(make([]byte, 2))
+	cmp.Op = expr.CmpOpNeq
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: fenceRegister},
+		compare([]byte{unix.NFPROTO_IPV4}),
+		// [ payload load 2b @ network header + 6 => reg 1 ]
+		&expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseNetworkHeader, Offset: fragmentField, Len: 2},
+		&expr.Bitwise{SourceRegister: fenceRegister, DestRegister: fenceRegister, Len: 2, Mask: []byte{0x3f, 0xff}, Xor: make([]byte, 2)},
+		cmp,
+	}
 }
 
 func transportBytes(offset, length int) *expr.Payload {
@@ -172,7 +192,7 @@ func guessPeer(at func(int) expression, from int) (ruleset.Statement, int) {
 			return ruleset.Forget{Peer: p, Set: set}, n + 1
 		}
 		over := guessLimit(last)
-		if !p.Answer && !p.Port && keeps(last) == "" {
+		if !p.Answer && !p.Port && keeps(last) == "" && strings.HasPrefix(set, bannedSet) {
 			return ruleset.Ban{V6: p.V6, Set: set, For: life}, n + 1
 		}
 		return ruleset.Learn{Peer: p, Set: set, For: life, Over: over}, n + 1

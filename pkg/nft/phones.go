@@ -24,6 +24,9 @@ const phonesSet = "phones"
 // staleSet is the kind of the sets of who fails to log in where somebody has logged in.
 const staleSet = "stale"
 
+// knownSet is the kind of the sets of the addresses where somebody has logged in.
+const knownSet = "known"
+
 // Phones returns all phones that the PBX has accepted, sorted; none without a table.
 func (k *Kernel) Phones(ctx context.Context) ([]backend.Phone, error) {
 	return places(ctx, phonesSet)
@@ -32,6 +35,14 @@ func (k *Kernel) Phones(ctx context.Context) ([]backend.Phone, error) {
 // Stale returns those that fail to log in though somebody there has logged in lately,
 // sorted; none without a table.
 func (k *Kernel) Stale(ctx context.Context) ([]backend.Phone, error) { return places(ctx, staleSet) }
+
+// Logins returns the addresses where somebody has logged in within a day.
+func (k *Kernel) Logins() backend.Logins { return logins{k} }
+
+type logins struct{ *Kernel }
+
+// List returns all of them, sorted; none without a table.
+func (l logins) List(ctx context.Context) ([]backend.Phone, error) { return places(ctx, knownSet) }
 
 // places returns what the sets of a kind hold, sorted.
 func places(ctx context.Context, kind string) ([]backend.Phone, error) {
@@ -73,24 +84,45 @@ func placeKey(a netip.Addr, port uint16) []byte {
 	return append(binary.BigEndian.AppendUint16(a.AsSlice(), port), 0, 0)
 }
 
+// Add adds those that the table lacks, with the time that they have left. Its error wraps
+// ErrFull if there is no room for all of them.
+func (l logins) Add(ctx context.Context, added []backend.Phone) error {
+	return errors.Join(
+		addMissing(ctx, l.Kernel, knownSet+"4", elementsOf(added, knownSet, "4")),
+		addMissing(ctx, l.Kernel, knownSet+"6", elementsOf(added, knownSet, "6")),
+	)
+}
+
+// elementsOf returns the elements for a set of a family. Where it has no ports, several
+// phones at an address are one element, which lasts as long as the longest of them.
+func elementsOf(phones []backend.Phone, kind, family string) func(withPort bool) []nftables.SetElement {
+	return func(withPort bool) (elements []nftables.SetElement) {
+		at := map[string]int{}
+		for _, p := range phones {
+			if setOfFamily(kind, p.Address) != kind+family || withPort && p.Port == 0 {
+				continue
+			}
+			key := p.Address.AsSlice()
+			if withPort {
+				key = placeKey(p.Address, p.Port)
+			}
+			if i, there := at[string(key)]; there {
+				elements[i].Timeout = max(elements[i].Timeout, p.Left)
+				continue
+			}
+			at[string(key)] = len(elements)
+			elements = append(elements, nftables.SetElement{Key: key, Timeout: p.Left})
+		}
+		return elements
+	}
+}
+
 // PutBack adds those phones and bans that the table lacks, with the time that they have
 // left. Its error wraps ErrFull if there is no room for all of them.
 func (k *Kernel) PutBack(ctx context.Context, phones []backend.Phone, bans []Banned) error {
 	var errs []error
 	for _, family := range []string{"4", "6"} {
-		errs = append(errs, addMissing(ctx, k, phonesSet+family, func(withPort bool) (elements []nftables.SetElement) {
-			for _, p := range phones {
-				if setOfFamily(phonesSet, p.Address) != phonesSet+family || (p.Port != 0) != withPort {
-					continue
-				}
-				key := p.Address.AsSlice()
-				if withPort {
-					key = placeKey(p.Address, p.Port)
-				}
-				elements = append(elements, nftables.SetElement{Key: key, Timeout: p.Left})
-			}
-			return elements
-		}))
+		errs = append(errs, addMissing(ctx, k, phonesSet+family, elementsOf(phones, phonesSet, family)))
 		errs = append(errs, addMissing(ctx, k, bannedSet+family, func(bool) (elements []nftables.SetElement) {
 			for _, b := range bans {
 				if setOfFamily(bannedSet, b.Address) == bannedSet+family {

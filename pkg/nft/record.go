@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/backend"
@@ -70,29 +72,89 @@ func (e expression) counter() *expr.Counter {
 	return &expr.Counter{Packets: e.number(unix.NFTA_COUNTER_PACKETS), Bytes: e.number(unix.NFTA_COUNTER_BYTES)}
 }
 
-// Dropped returns the sources whose packets were dropped, or would be in monitor mode;
-// none without a table.
-func (k *Kernel) Dropped(ctx context.Context) ([]backend.Dropped, error) {
+// Dropped returns the sources whose packets were dropped, or would be in monitor mode, or
+// only that of an address; none without a table. The zero address stands for all.
+func (k *Kernel) Dropped(ctx context.Context, of netip.Addr) ([]backend.Dropped, error) {
 	r, err := newReader()
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
 	var list []backend.Dropped
-	for _, set := range []string{"dropped4", "dropped6"} {
-		points, err := r.elementsNow(ctx, set)
-		now := time.Now()
-		if errors.Is(err, unix.ENOENT) {
+	for _, family := range []string{"4", "6"} {
+		if of.IsValid() && setOfFamily("", of) != family {
 			continue
 		}
-		if err != nil {
+		set := "dropped" + family
+		before := len(list)
+		err := steadily(func() error {
+			list = list[:before]
+			return r.dropped(ctx, set, of, func(d backend.Dropped) { list = append(list, d) })
+		})
+		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return nil, fmt.Errorf("read elements of set %s: %w", set, err)
-		}
-		for _, p := range points {
-			if a, ok := addressOf(p.key); ok && p.counter != nil {
-				list = append(list, backend.Dropped{Address: a, Packets: p.counter.Packets, Last: now.Add(p.expires - p.timeout)})
-			}
 		}
 	}
 	return list, nil
+}
+
+// dropped hands the elements of a set to take, or only that of an address. The error of one
+// that is not there is ENOENT.
+func (r *reader) dropped(ctx context.Context, set string, of netip.Addr, take func(backend.Dropped)) error {
+	flags := netlink.Dump
+	question := []netlink.Attribute{
+		textAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, ruleset.Table), textAttribute(unix.NFTA_SET_ELEM_LIST_SET, set),
+	}
+	if of.IsValid() {
+		flags = 0
+		element, err := elementQuestion(of)
+		if err != nil {
+			return err
+		}
+		question = append(question, element)
+	}
+	return r.ask(ctx, unix.NFT_MSG_GETSETELEM, flags, question, func(b []byte) {
+		now := time.Now()
+		for element := range elementsIn(b) {
+			if d, ok := droppedOf(element, now); ok {
+				take(d)
+			}
+		}
+	})
+}
+
+// elementQuestion asks for the element of an address.
+func elementQuestion(a netip.Addr) (netlink.Attribute, error) {
+	data := a.AsSlice()
+	for _, kind := range []uint16{unix.NFTA_DATA_VALUE, unix.NFTA_SET_ELEM_KEY, unix.NFTA_LIST_ELEM} {
+		if kind != unix.NFTA_DATA_VALUE {
+			kind |= unix.NLA_F_NESTED
+		}
+		var err error
+		if data, err = netlink.MarshalAttributes([]netlink.Attribute{{Type: kind, Data: data}}); err != nil {
+			return netlink.Attribute{}, fmt.Errorf("write netlink message: %w", err)
+		}
+	}
+	return netlink.Attribute{Type: unix.NFTA_SET_ELEM_LIST_ELEMENTS | unix.NLA_F_NESTED, Data: data}, nil
+}
+
+// droppedOf reads an element that has counted a source's packets. There may be very many.
+func droppedOf(element []byte, now time.Time) (d backend.Dropped, ok bool) {
+	var timeout, expires time.Duration
+	for kind, value := range attributes(element) {
+		switch kind {
+		case unix.NFTA_SET_ELEM_KEY:
+			d.Address, _ = addressOf(attribute(value, unix.NFTA_DATA_VALUE))
+		case unix.NFTA_SET_ELEM_TIMEOUT:
+			timeout = time.Duration(number(value)) * time.Millisecond
+		case unix.NFTA_SET_ELEM_EXPIRATION:
+			expires = time.Duration(number(value)) * time.Millisecond
+		case unix.NFTA_SET_ELEM_EXPR:
+			if counter := expressionOf(value).counter(); counter != nil {
+				d.Packets, ok = counter.Packets, true
+			}
+		}
+	}
+	d.Last = now.Add(expires - timeout)
+	return d, ok && d.Address.IsValid()
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -150,12 +151,22 @@ func (r *reader) elementsNow(ctx context.Context, name string) (points []point, 
 func (r *reader) elementsOf(ctx context.Context, table, name string) ([]point, error) {
 	var points []point
 	err := r.dump(ctx, unix.NFT_MSG_GETSETELEM, func(b []byte) {
-		list := attribute(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
-		for _, element := range attributes(list) {
+		for element := range elementsIn(b) {
 			points = append(points, pointOf(element))
 		}
 	}, textAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, table), textAttribute(unix.NFTA_SET_ELEM_LIST_SET, name))
 	return points, err
+}
+
+// elementsIn walks over the elements that an answer has.
+func elementsIn(answer []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for _, element := range attributes(attribute(answer, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+			if !yield(element) {
+				return
+			}
+		}
+	}
 }
 
 func pointOf(b []byte) point {

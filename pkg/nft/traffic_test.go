@@ -71,7 +71,7 @@ func TestNoPacketSlipsThroughAnUpdate(t *testing.T) {
 // change gives a host's provider other addresses so many times, and now and then other
 // rules.
 func change(t *testing.T, pbx *lab.Namespace, times int, prefixes func(*rand.Rand) []netip.Prefix) {
-	r := rand.New(rand.NewPCG(1, 1))
+	r := rand.New(rand.NewPCG(1, 1+uint64(labtest.Part())))
 	labtest.In(t, pbx, func() error {
 		for i := range times {
 			interfaces := "eth0"

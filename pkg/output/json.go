@@ -1,10 +1,12 @@
 package output
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -21,6 +23,34 @@ func JSON(w io.Writer, v any) error {
 		return fmt.Errorf("write output: %w", err)
 	}
 	if _, err := w.Write(jsonEscaped(text.Bytes())); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}
+
+// JSONList writes a list as JSON does, one object after the other: it may be long.
+func JSONList[T any](w io.Writer, list iter.Seq[T]) error {
+	b := bufio.NewWriter(w)
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetIndent("  ", "  ")
+	e.SetEscapeHTML(false)
+	before := "[\n  "
+	for v := range list {
+		text.Reset()
+		if err := e.Encode(v); err != nil {
+			return fmt.Errorf("write output: %w", err)
+		}
+		_, _ = b.WriteString(before) // what fails is returned by Flush
+		_, _ = b.Write(jsonEscaped(bytes.TrimSuffix(text.Bytes(), []byte("\n"))))
+		before = ",\n  "
+	}
+	end := "\n]\n"
+	if text.Len() == 0 {
+		end = "[]\n"
+	}
+	_, _ = b.WriteString(end)
+	if err := b.Flush(); err != nil {
 		return fmt.Errorf("write output: %w", err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -117,6 +118,22 @@ func FuzzJSON(f *testing.F) {
 			t.Errorf("%q is read back as %q", text, back)
 		}
 	})
+}
+
+// TestJSONList: a list that is written one object after the other is as one that is written
+// at once.
+func TestJSONList(t *testing.T) {
+	type object struct {
+		Text string   `json:"text"`
+		List []string `json:"list"`
+	}
+	list := []object{{"a\u202e", nil}, {"b", []string{"c", "\x1b<&"}}, {}}
+	for n := range len(list) + 1 {
+		var want, got bytes.Buffer
+		if err := errors.Join(output.JSON(&want, list[:n]), output.JSONList(&got, slices.Values(list[:n]))); err != nil || got.String() != want.String() {
+			t.Errorf("%d objects: %v, got\n%s\nwant\n%s", n, err, got.String(), want.String())
+		}
+	}
 }
 
 // FuzzTable: on a terminal of 80 columns no line is longer, unless a single word is.

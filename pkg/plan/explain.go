@@ -78,9 +78,11 @@ func (p *Plan) Removed() *netipx.IPSet {
 	}
 	// Sets are large and changes small: what stays is only looked at where it matters.
 	for _, name := range names {
-		for _, e := range p.Want.Sets[name].Elements {
-			if r := netipx.IPRangeFrom(e.From, e.To); e.Plain() && set.OverlapsRange(r) {
-				builder.RemoveRange(r)
+		for _, gone := range set.Ranges() {
+			for _, e := range ruleset.Overlapping(p.Want.Sets[name].Elements, gone) {
+				if e.Plain() {
+					builder.RemoveRange(netipx.IPRangeFrom(e.From, e.To))
+				}
 			}
 		}
 	}

@@ -53,14 +53,12 @@ func TestMistakesOfTheWhole(t *testing.T) {
 		},
 		{"string with iptables", "backend: iptables\nsignatures: {engine: string}\n", ""},
 		{
-			"registering where no answer is seen", "backend: iptables\nunknown: {action: register}\n",
-			"3:19: unknown.action: register needs backend: nftables, because iptables does not see what the PBX answers",
+			"times that ipset cuts short", "backend: iptables\nunknown: {action: register}\nbans: {duration: 25d}\nroaming: {life: 30d}\n",
+			"4:18: bans.duration is 25d, and over iptables it is at most 24d: that is as long as ipset keeps an address\n" +
+				"5:17: roaming.life is 30d, and over iptables it is at most 24d: that is as long as ipset keeps an address",
 		},
-		{
-			"guessing where no answer is seen", "backend: iptables\nunknown: {action: accept}\nguessing: {failures: 5}\n",
-			"4:22: guessing needs backend: nftables, because iptables does not see what the PBX answers",
-		},
-		{"what nobody has written, where no answer is seen", "backend: iptables\nunknown: {action: accept}\n", ""},
+		{"times that ipset keeps", "backend: iptables\nunknown: {action: register}\nbans: {duration: 24d}\nroaming: {life: 24d}\n", ""},
+		{"long times over nftables", "unknown: {action: register}\nbans: {duration: 30d}\nroaming: {life: 30d}\n", ""},
 		{
 			"User-Agents without a classifier", "unknown: {action: accept, require_user_agent: [Yealink]}\nsignatures: {engine: \"off\"}\n",
 			"2:48: require_user_agent needs the classifier: do not set signatures.engine to off",

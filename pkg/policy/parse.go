@@ -112,7 +112,7 @@ func (c *checker) policy(f *file) *Policy {
 	p.Unknown = c.unknown(f.Unknown, p.Signatures.Engine)
 	p.Guessing = c.guessing(f.Guessing, p)
 	p.Roaming = c.roaming(f.Roaming, p)
-	c.unanswered(f, p)
+	c.inSets(f, p)
 	return p
 }
 

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,11 +65,11 @@ var rateUnits = []struct {
 	{[]string{"h", "hour"}, time.Hour},
 }
 
-var rateForm = regexp.MustCompile(`^([0-9]{1,7})/([a-z]+)$`)
+var rateForm = expression(`^([0-9]{1,7})/([a-z]+)$`)
 
 // ParseRate reads a rate such as 20/min.
 func ParseRate(text string) (Rate, error) {
-	found := rateForm.FindStringSubmatch(text)
+	found := rateForm().FindStringSubmatch(text)
 	if found != nil {
 		n, err := strconv.ParseUint(found[1], 10, 32)
 		for _, u := range rateUnits {
@@ -140,17 +139,22 @@ func (c *checker) unknown(f unknownFile, engine Engine) Unknown {
 	return u
 }
 
-// unanswered finds what needs to see what the PBX answers, where the back end does not.
-func (c *checker) unanswered(f *file, p *Policy) {
+// longestInSet is how long ipset keeps an element at most, in whole days.
+const longestInSet = 24 * 24 * time.Hour
+
+// inSets finds times that are too long for the sets of iptables.
+func (c *checker) inSets(f *file, p *Policy) {
 	if !strings.HasPrefix(string(p.Backend), string(BackendIPTables)) {
 		return
 	}
-	const why = "needs backend: nftables, because %s does not see what the PBX answers"
-	if p.Unknown.Registers() {
-		c.mistake(f.Unknown.Action, "unknown.action: register "+why, p.Backend)
-	}
-	if written := firstWritten(f.Guessing.Failures, f.Guessing.Within); p.Unknown.Accepts() && p.Guessing.Failures > 0 && written.written() {
-		c.mistake(written, "guessing "+why, p.Backend)
+	for _, t := range []struct {
+		written scalar
+		key     string
+		time    time.Duration
+	}{{f.Bans.Duration, "bans.duration", p.Bans.Duration}, {f.Roaming.Life, "roaming.life", p.Roaming.Life}} {
+		if t.time > longestInSet {
+			c.mistake(t.written, "%s is %s, and over iptables it is at most %s: that is as long as ipset keeps an address", t.key, t.written.text, DurationText(longestInSet))
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package report
 
 import (
+	"iter"
+	"slices"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -25,21 +27,32 @@ type Dropped struct {
 
 // DroppedOf makes the objects of the sources that were dropped.
 func DroppedOf(list []fence.Dropped) []Dropped {
-	reports := []Dropped{}
-	for _, d := range list {
-		r := Dropped{
-			Address: d.Address.String(), Packets: d.Packets, Last: d.Last.Truncate(time.Second), Reason: d.Reason, Text: d.Text,
-			Method: d.Method, UserAgent: d.UserAgent, Called: d.Called, Signature: d.Signature,
+	return slices.AppendSeq([]Dropped{}, EachDropped(list))
+}
+
+// EachDropped makes them one after the other.
+func EachDropped(list []fence.Dropped) iter.Seq[Dropped] {
+	return func(yield func(Dropped) bool) {
+		for _, d := range list {
+			if !yield(droppedOf(d)) {
+				return
+			}
 		}
-		if !d.First.IsZero() {
-			r.First = new(d.First.Truncate(time.Second))
-		}
-		if d.Port != 0 {
-			r.Port = new(d.Port)
-		}
-		reports = append(reports, r)
 	}
-	return reports
+}
+
+func droppedOf(d fence.Dropped) Dropped {
+	r := Dropped{
+		Address: d.Address.String(), Packets: d.Packets, Last: d.Last.Truncate(time.Second), Reason: d.Reason, Text: d.Text,
+		Method: d.Method, UserAgent: d.UserAgent, Called: d.Called, Signature: d.Signature,
+	}
+	if !d.First.IsZero() {
+		r.First = new(d.First.Truncate(time.Second))
+	}
+	if d.Port != 0 {
+		r.Port = new(d.Port)
+	}
+	return r
 }
 
 // Watched is the object that watch prints for a source of which packets have come.
@@ -52,7 +65,7 @@ type Watched struct {
 // WatchedOf makes the objects of sources of which packets have come.
 func WatchedOf(list []fence.More) (reports []Watched) {
 	for _, m := range list {
-		reports = append(reports, Watched{DroppedOf([]fence.Dropped{m.Dropped})[0], m.Packets})
+		reports = append(reports, Watched{droppedOf(m.Dropped), m.Packets})
 	}
 	return reports
 }

@@ -234,6 +234,15 @@ func (m Memory) index() map[Target]*Known {
 	return index
 }
 
+// Index finds what a memory knows about names.
+type Index map[Target]*Known
+
+// Index returns an index of the memory, for who looks for many names.
+func (m Memory) Index() Index { return m.index() }
+
+// Addresses returns the known addresses of a target.
+func (i Index) Addresses(t Target) []KnownAddress { return t.of(i).Addresses }
+
 // of is what an index finds, or nothing yet.
 func (t Target) of(index map[Target]*Known) Known {
 	if k := index[t]; k != nil {

@@ -48,13 +48,72 @@ func Addresses(prefixes []netip.Prefix) []Element {
 		if n := len(elements); n > 0 && p.Addr().Compare(elements[n-1].To) <= 0 {
 			continue // it is covered by the one before
 		}
-		elements = append(elements, Element{From: p.Addr(), To: netipx.PrefixLastIP(p)})
-		// The two halves of a family are all of it: ipset has no other way to say that.
-		if n := len(elements); n > 1 && p.Bits() == 1 && elements[n-2].To.Next() == p.Addr() && elements[n-2].From.IsUnspecified() {
-			elements = slices.Replace(elements, n-2, n, Element{From: elements[n-2].From, To: elements[n-1].To})
-		}
+		elements = withoutHalves(append(elements, Element{From: p.Addr(), To: netipx.PrefixLastIP(p)}))
 	}
 	return elements
+}
+
+// withoutHalves makes one of the last two elements if they are the two halves of a family:
+// ipset has no other way to say that.
+func withoutHalves(elements []Element) []Element {
+	n := len(elements)
+	if n < 2 || !elements[n-2].From.IsUnspecified() || elements[n-2].To.Next() != elements[n-1].From {
+		return elements
+	}
+	if elements[n-1].To.Next().IsValid() {
+		return elements
+	}
+	return append(elements[:n-2], Element{From: elements[n-2].From, To: elements[n-1].To})
+}
+
+// With returns the canonical elements that cover what two canonical lists of one family
+// cover. It costs little where more is short, and returns elements itself where that
+// covers more.
+func With(elements, more []Element) []Element {
+	var further []Element
+	for _, e := range more {
+		if i := within(elements, e.From); i == len(elements) || elements[i].From.Compare(e.From) > 0 || e.To.Compare(elements[i].To) > 0 {
+			further = append(further, e)
+		}
+	}
+	if len(further) == 0 {
+		return elements
+	}
+	merged := make([]Element, 0, len(elements)+len(further))
+	for _, e := range further {
+		// Of two ranges that overlap, one holds the other.
+		before := within(elements, e.From)
+		merged = append(merged, elements[:before]...)
+		elements = elements[before:]
+		covered := within(elements, e.To)
+		if covered < len(elements) && elements[covered].From.Compare(e.To) <= 0 {
+			covered++
+		}
+		merged, elements = append(merged, e), elements[covered:]
+	}
+	merged = append(merged, elements...)
+	if len(merged) == 2 {
+		merged = withoutHalves(merged)
+	}
+	return merged
+}
+
+// within finds the first element that does not end before an address.
+func within(elements []Element, a netip.Addr) int {
+	i, _ := slices.BinarySearchFunc(elements, a, func(e Element, a netip.Addr) int { return e.To.Compare(a) })
+	return i
+}
+
+// Overlapping returns those of sorted elements that have an address in common with a range.
+func Overlapping(elements []Element, r netipx.IPRange) []Element {
+	elements = elements[within(elements, r.From()):]
+	behind, _ := slices.BinarySearchFunc(elements, r.To(), func(e Element, a netip.Addr) int {
+		if e.From.Compare(a) > 0 {
+			return 1
+		}
+		return -1
+	})
+	return elements[:behind]
 }
 
 // Merged returns the elements of a set that never changes: those of Addresses, with
@@ -71,7 +130,14 @@ func Merged(prefixes []netip.Prefix) []Element {
 // Delta returns the elements of have that are not in want, and those of want that are
 // not in have. Both must be sorted.
 func Delta(have, want []Element) (gone, come []Element) {
+	if len(have) > 0 && len(have) == len(want) && &have[0] == &want[0] {
+		return nil, nil // it is one list
+	}
 	for len(have) > 0 && len(want) > 0 {
+		if have[0] == want[0] {
+			have, want = have[1:], want[1:]
+			continue
+		}
 		switch c := have[0].Compare(want[0]); {
 		case c == 0:
 			have, want = have[1:], want[1:]
@@ -130,8 +196,10 @@ func Services(udp, tcp []uint16) []Element {
 
 // Compare orders elements by family, first address and port.
 func (e Element) Compare(o Element) int {
+	if c := e.From.Compare(o.From); c != 0 {
+		return c // mostly, and lists are long
+	}
 	return cmp.Or(
-		e.From.Compare(o.From),
 		e.To.Compare(o.To),
 		strings.Compare(string(e.Protocol), string(o.Protocol)),
 		cmp.Compare(e.Port, o.Port),

@@ -31,8 +31,6 @@ type Host struct {
 	Routed []Network `json:"routed,omitempty"`
 	// NameServers are the name servers that the host uses, without their ports.
 	NameServers []netip.Addr `json:"name_servers,omitempty"`
-	// Unanswered says that the back end has no rules for what this host answers.
-	Unanswered bool `json:"-"`
 	// ByHand says that somebody has been allowed by hand here, now or before.
 	ByHand bool `json:"-"`
 	// Classified are the interfaces that the classifier is attached to.

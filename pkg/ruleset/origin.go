@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -33,20 +34,60 @@ func (o Origin) String() string {
 
 // Origins says where the addresses of the sets come from.
 type Origins struct {
-	// Sets maps the name of a set to its origins, which are sorted by prefix.
-	Sets map[string][]Origin `json:"sets,omitempty"`
+	// Sets maps the name of a set to its origins, which are sorted by prefix and text.
+	Sets map[string][]Origin
+	// Listed are further origins, nil for none. They may be very many, and are seldom
+	// asked for.
+	Listed Listed
 	// Providers are all providers of the policy, also those without addresses.
-	Providers []string `json:"providers,omitempty"`
+	Providers []string
+}
+
+// Listed are origins that are only made when they are needed.
+type Listed interface {
+	// Touches reports whether any of them that belong to the set has an address of the
+	// prefix.
+	Touches(set string, p netip.Prefix) bool
+	// Of returns all that belong to the set, sorted by prefix and text.
+	Of(set string) []Origin
+}
+
+// Compare orders origins by prefix and text.
+func (o Origin) Compare(other Origin) int {
+	if c := o.Prefix.Compare(other.Prefix); c != 0 {
+		return c
+	}
+	return strings.Compare(o.String(), other.String())
+}
+
+// All returns all origins of a set, sorted by prefix and text.
+func (o Origins) All(set string) []Origin {
+	if o.Listed == nil {
+		return o.Sets[set]
+	}
+	listed := o.Listed.Of(set)
+	if len(o.Sets[set]) == 0 {
+		return listed
+	}
+	all := slices.Concat(listed, o.Sets[set])
+	slices.SortStableFunc(all, Origin.Compare)
+	return slices.Compact(all)
 }
 
 // Addresses counts the prefixes of the provider in all sets.
 func (o Origins) Addresses(provider string) int {
 	n := 0
-	for _, set := range []string{"providers4", "providers6"} {
-		for _, origin := range o.Sets[set] {
+	count := func(list []Origin) {
+		for _, origin := range list {
 			if origin.Owner == provider {
 				n++
 			}
+		}
+	}
+	for _, set := range []string{"providers4", "providers6"} {
+		count(o.Sets[set])
+		if o.Listed != nil {
+			count(o.Listed.Of(set))
 		}
 	}
 	return n
@@ -55,7 +96,26 @@ func (o Origins) Addresses(provider string) int {
 // Of returns all origins of the set that cover the prefix, the longest first, and then
 // those that lie within it.
 func (o Origins) Of(set string, p netip.Prefix) []Origin {
-	origins := o.Sets[set]
+	found := touching(o.Sets[set], p)
+	if o.Listed == nil || !o.Listed.Touches(set, p) {
+		return found
+	}
+	found = append(found, touching(o.Listed.Of(set), p)...)
+	slices.SortStableFunc(found, func(a, b Origin) int {
+		covers := func(o Origin) int {
+			if o.Prefix.Bits() > p.Bits() {
+				return -1
+			}
+			return o.Prefix.Bits()
+		}
+		return cmp.Or(cmp.Compare(covers(b), covers(a)), a.Compare(b))
+	})
+	return found
+}
+
+// touching returns those that cover the prefix, the longest first, and then those that
+// lie within it.
+func touching(origins []Origin, p netip.Prefix) []Origin {
 	at := func(p netip.Prefix) []Origin {
 		i, _ := slices.BinarySearchFunc(origins, p, func(o Origin, p netip.Prefix) int { return o.Prefix.Compare(p) })
 		return origins[i:]

@@ -34,6 +34,7 @@ func peerForms() []form {
 			return TCPHeader{words}, err == nil && words >= 5 && words <= 15
 		}},
 		{regexp.MustCompile(`^tcp flags syn / syn,ack`), func([]string) (Statement, bool) { return Opening{}, true }},
+		{regexp.MustCompile(`^ip frag-off & 16383 != 0`), func([]string) (Statement, bool) { return Fragment{}, true }},
 		{regexp.MustCompile(`^@th,(\d+),8 >= 0x0`), func(g []string) (Statement, bool) {
 			offset, ok := parseOffset(g[1])
 			return Reaches{offset}, ok

@@ -146,6 +146,12 @@ type Opening struct{}
 
 func (Opening) String() string { return "tcp flags syn / syn,ack" }
 
+// Fragment matches an IPv4 packet that is a part of another one. Of IPv6 there is
+// FirstFragment: only that part has a transport header.
+type Fragment struct{}
+
+func (Fragment) String() string { return "ip frag-off & 16383 != 0" }
+
 // Text matches bytes at a place behind the beginning of the transport header, 1 to 16 of
 // them.
 type Text struct {
@@ -173,6 +179,7 @@ func (RepliedFrom) statement() {}
 func (Transport) statement()   {}
 func (TCPHeader) statement()   {}
 func (Opening) statement()     {}
+func (Fragment) statement()    {}
 func (Text) statement()        {}
 func (Reaches) statement()     {}
 

@@ -2,12 +2,16 @@ package ruleset_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go4.org/netipx"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
@@ -252,6 +256,82 @@ func TestNewLimit(t *testing.T) {
 	} {
 		if got := ruleset.NewLimit(test.times, test.within).String(); got != test.want {
 			t.Errorf("%d within %v: %s, want %s", test.times, test.within, got, test.want)
+		}
+	}
+}
+
+// TestWith: a list with more covers what the canonical list of both has, whatever covers
+// what, and stays itself where nothing comes.
+func TestWith(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	some := func(n int) []netip.Prefix {
+		list := make([]netip.Prefix, random.IntN(n+1))
+		for i := range list {
+			a := netip.AddrFrom4([4]byte{byte(random.IntN(4)) * 64, byte(random.IntN(3)), 0, byte(random.IntN(8))})
+			list[i] = netip.PrefixFrom(a, []int{1, 2, 8, 16, 29, 30, 31, 32, 32, 32}[random.IntN(10)])
+		}
+		return list
+	}
+	for range 5000 {
+		a, b := some(12), some(4)
+		listed := ruleset.Addresses(a)
+		want := ruleset.Addresses(slices.Concat(a, b))
+		got := ruleset.With(listed, ruleset.Addresses(b))
+		if !slices.Equal(got, want) {
+			t.Fatalf("%v with %v is %v, want %v", a, b, got, want)
+		}
+		if len(listed) > 0 && slices.Equal(listed, want) && &got[0] != &listed[0] {
+			t.Fatalf("%v with %v is copied although nothing comes", a, b)
+		}
+		for _, p := range b {
+			r := netipx.RangeOfPrefix(p.Masked())
+			want := slices.DeleteFunc(slices.Clone(listed), func(e ruleset.Element) bool { return !netipx.IPRangeFrom(e.From, e.To).Overlaps(r) })
+			if got := ruleset.Overlapping(listed, r); !slices.Equal(got, want) {
+				t.Fatalf("of %v, %v overlap %v, want %v", listed, got, p, want)
+			}
+		}
+	}
+}
+
+// listedOrigins are origins of one set that are made when they are needed.
+type listedOrigins []ruleset.Origin
+
+func (l listedOrigins) Of(set string) []ruleset.Origin {
+	if set != "providers4" {
+		return nil
+	}
+	return l
+}
+
+func (l listedOrigins) Touches(_ string, p netip.Prefix) bool {
+	return slices.ContainsFunc(l, func(o ruleset.Origin) bool { return o.Prefix.Overlaps(p) })
+}
+
+// TestListedOrigins: it does not matter which origins are made only when they are needed.
+func TestListedOrigins(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	prefix := func() netip.Prefix {
+		a := netip.AddrFrom4([4]byte{10, 0, byte(random.IntN(2)), byte(random.IntN(4))})
+		return netip.PrefixFrom(a, 8+random.IntN(25)).Masked()
+	}
+	for range 3000 {
+		var names, listed []ruleset.Origin
+		for range random.IntN(10) {
+			names = append(names, ruleset.Origin{Prefix: prefix(), Owner: "acme", Name: fmt.Sprint(random.IntN(3))})
+			listed = append(listed, ruleset.Origin{Prefix: prefix(), Owner: "acme", Via: fmt.Sprint("list ", random.IntN(3))})
+		}
+		all := slices.Concat(names, listed)
+		for _, list := range [][]ruleset.Origin{names, listed, all} {
+			slices.SortFunc(list, ruleset.Origin.Compare)
+		}
+		one := ruleset.Origins{Sets: map[string][]ruleset.Origin{"providers4": slices.Compact(all)}}
+		two := ruleset.Origins{Sets: map[string][]ruleset.Origin{"providers4": slices.Compact(names)}, Listed: listedOrigins(slices.Compact(listed))}
+		p := prefix()
+		if diff := cmp.Diff(one.Of("providers4", p), two.Of("providers4", p), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			t.Fatalf("%v: %s", p, diff)
+		}
+		if !slices.Equal(one.All("providers4"), two.All("providers4")) || one.Addresses("acme") != two.Addresses("acme") {
+			t.Fatalf("all of them are %v and %v", one.All("providers4"), two.All("providers4"))
 		}
 	}
 }

@@ -39,6 +39,8 @@ type State struct {
 	Place string `json:"-"`
 	// Others are the places of fences that other back ends have left. None is wanted.
 	Others []string `json:"-"`
+	// Base is what the elements of large sets were made from, nil if that is not known.
+	Base *Base `json:"-"`
 	// Classifier marks packets before the table sees them.
 	Classifier Classifier `json:"classifier,omitempty"`
 }

@@ -2,6 +2,7 @@ package site
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +47,29 @@ type Former struct {
 type Judged struct {
 	State   *ruleset.State
 	Origins ruleset.Origins
+	// LeftOut says of addresses that answers have why they are not allowed.
+	LeftOut map[netip.Addr]string
+}
+
+// Judged is what the site asks for.
+func (s *Site) Judged() Judged {
+	in := Judged{LeftOut: leftOut(s)}
+	in.State, in.Origins = s.Compile()
+	return in
+}
+
+// leftOut says of addresses that answers have why they are not allowed.
+func leftOut(s *Site) map[netip.Addr]string {
+	why := map[netip.Addr]string{}
+	for _, known := range slices.Backward(s.Memory.Names) { // the first name counts
+		for _, h := range known.Quarantined {
+			why[h.Address] = known.Name + " has this address, which waits for a second answer that has it"
+		}
+		for _, r := range known.Rejected {
+			why[r.Address] = known.Name + " has this address, but " + r.Why
+		}
+	}
+	return why
 }
 
 // WhyDropped returns the reason for which a source was dropped, and a sentence about it
@@ -56,7 +80,7 @@ func (s *Site) WhyDropped(in Judged, d Stranger) (reason, text string) {
 	if reason == "" {
 		reason = likelyReason(s, in, d, allowed != "")
 	}
-	text = because(s, reason, d)
+	text = because(in, reason, d)
 	if allowed != "" && reason != ReasonSpoofed {
 		text += "; it is allowed now: " + allowed
 	}
@@ -106,10 +130,10 @@ func likelyReason(s *Site, in Judged, d Stranger, allowed bool) string {
 }
 
 // because is the sentence for a reason.
-func because(s *Site, reason string, d Stranger) string {
+func because(in Judged, reason string, d Stranger) string {
 	switch reason {
 	case ReasonUnknown:
-		return unknownText(s, d)
+		return unknownText(in, d)
 	case ReasonSpoofed:
 		return "forged: a packet with this address came in where no answer to it leaves"
 	case ReasonBlocked:
@@ -138,7 +162,7 @@ func because(s *Site, reason string, d Stranger) string {
 const neverAllowed = "never allowed"
 
 // unknownText says of a source that nothing allows whether something did, or nearly does.
-func unknownText(s *Site, d Stranger) string {
+func unknownText(in Judged, d Stranger) string {
 	if d.Allowed != nil {
 		text := "was allowed until " + d.Allowed.Until.Local().Format("2 Jan 15:04")
 		if d.Allowed.As != "" {
@@ -146,17 +170,8 @@ func unknownText(s *Site, d Stranger) string {
 		}
 		return text
 	}
-	for _, known := range s.Memory.Names {
-		for _, r := range known.Rejected {
-			if r.Address == d.Address {
-				return "unknown: " + known.Name + " has this address, but " + r.Why
-			}
-		}
-		for _, h := range known.Quarantined {
-			if h.Address == d.Address {
-				return "unknown: " + known.Name + " has this address, which waits for a second answer that has it"
-			}
-		}
+	if why := in.LeftOut[d.Address]; why != "" {
+		return "unknown: " + why
 	}
 	return "unknown: " + neverAllowed
 }

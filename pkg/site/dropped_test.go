@@ -53,8 +53,7 @@ bans: {addresses: [198.51.100.7]}
 	} {
 		s := newSite(t, policy+test.policy, ruleset.Host{})
 		s.Memory = memory
-		state, origins := s.Compile()
-		reason, text := s.WhyDropped(site.Judged{State: state, Origins: origins}, test.is)
+		reason, text := s.WhyDropped(s.Judged(), test.is)
 		if reason != test.reason || text != test.text {
 			t.Errorf("%q, %+v: %q, %q, want %q, %q", test.policy, test.is, reason, text, test.reason, test.text)
 		}

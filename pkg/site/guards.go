@@ -28,7 +28,7 @@ type Allowances struct {
 // As returns the allowances together with what another site already does, so that these
 // do not stop an unrelated change.
 func (a Allowances) As(before *Site) Allowances {
-	_, origins := before.Compile()
+	origins := before.Origins()
 	a.Empty = slices.Clone(a.Empty)
 	for _, provider := range origins.Providers {
 		if origins.Addresses(provider) == 0 {

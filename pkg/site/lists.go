@@ -30,25 +30,19 @@ func Lists(p *policy.Policy) []resolve.List {
 	return lists
 }
 
-// withListed returns a policy with the addresses that its providers' lists have.
-func withListed(p *policy.Policy, memory resolve.Memory) *policy.Policy {
-	if !slices.ContainsFunc(p.Providers, func(p policy.Provider) bool { return p.List != nil }) {
-		return p
-	}
-	whole := *p
-	whole.Providers = slices.Clone(p.Providers)
-	for i, provider := range whole.Providers {
-		if provider.List == nil {
+// published are the addresses that the lists of the policy's providers have, by the lists.
+func published(p *policy.Policy, memory resolve.Memory) map[string][]policy.Address {
+	lists := map[string][]policy.Address{}
+	for _, provider := range p.Providers {
+		if provider.List == nil || lists[provider.List.URL] != nil {
 			continue
 		}
 		known := memory.Lists.Of(provider.List.URL)
-		addresses := slices.Clone(provider.Addresses)
 		for _, listed := range known.Prefixes {
-			addresses = append(addresses, policy.Address{Prefix: listed.Prefix, From: known.Origin()})
+			lists[provider.List.URL] = append(lists[provider.List.URL], policy.Address{Prefix: listed.Prefix, From: known.Origin()})
 		}
-		whole.Providers[i].Addresses = addresses
 	}
-	return &whole
+	return lists
 }
 
 // bannedLists are warnings about bans that a list makes ineffective.

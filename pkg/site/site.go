@@ -30,6 +30,8 @@ type Site struct {
 	Policy *policy.Policy
 	Text   string // of the policy
 	Source string // the file that it was read from
+	// Listed are the addresses of the policy, compiled; nil if that has not been done yet.
+	Listed *compile.Listed
 	Host   ruleset.Host
 	// Answers are those to all questions for the policy's names. Asked says whether any
 	// question was asked.
@@ -58,7 +60,7 @@ func (s *Site) Remember(old resolve.Memory, now resolve.Moment) {
 	if s.Asked {
 		s.Memory = s.Memory.Learn(s.Answers, s.Settings(), now)
 	} else {
-		s.Memory = s.Memory.Filtered(AddressFilter(s.Policy, s.Host))
+		s.Memory = s.Memory.Filtered(s.filter())
 	}
 	s.Memory = s.Memory.LearnLists(s.Lists, resolve.Settings{
 		Lists: Lists(s.Policy), Hold: s.Policy.DNS.Hold, Max: s.Policy.DNS.Max,
@@ -72,7 +74,7 @@ func (s *Site) Whole() resolve.Memory { return s.Memory.Merge(s.Retired) }
 func (s *Site) Settings() resolve.Settings {
 	dns := s.Policy.DNS
 	settings := resolve.Settings{
-		Filter: AddressFilter(s.Policy, s.Host),
+		Filter: s.filter(),
 		Lists:  Lists(s.Policy),
 		Hold:   dns.Hold, Min: dns.Min, Max: dns.Max, StaleAlarm: dns.StaleAlarm,
 	}
@@ -137,20 +139,50 @@ func AddressFilter(p *policy.Policy, h ruleset.Host) resolve.AddressFilter {
 	return s
 }
 
+// filter are the rules for addresses that the site's names must not have. The addresses that
+// the policy lists are compiled already.
+func (s *Site) filter() resolve.AddressFilter {
+	filter := AddressFilter(s.Policy, s.Host)
+	filter.Listed = s.listed().Allows
+	return filter
+}
+
 // Compile makes the desired state, with the classifier as Classify has decided, and the
 // origins of its addresses.
 func (s *Site) Compile() (*ruleset.State, ruleset.Origins) {
-	addresses := map[compile.Name][]compile.Address{}
-	for _, n := range compile.Names(s.Policy) {
-		for _, known := range s.Memory.Addresses(resolve.Target{Name: n.Host, Registrar: n.Registrar}) {
-			addresses[n] = append(addresses[n], compile.Address{Addr: known.Address, Via: known.Via})
-		}
-	}
-	host := s.Host
-	host.Classified = s.Classifier.Desired.Interfaces()
-	state, origins := compile.State(withListed(s.Policy, s.Memory), addresses, host)
+	state, origins := compile.StateWith(s.Policy, s.listed(), s.known(), s.compiledHost())
 	state.Classifier = s.Classifier.Desired
 	return state, origins
+}
+
+// Origins are those of the state that Compile makes. To make them costs less.
+func (s *Site) Origins() ruleset.Origins {
+	return compile.OriginsWith(s.Policy, s.listed(), s.known(), s.compiledHost())
+}
+
+func (s *Site) compiledHost() ruleset.Host {
+	host := s.Host
+	host.Classified = s.Classifier.Desired.Interfaces()
+	return host
+}
+
+func (s *Site) listed() *compile.Listed {
+	if s.Listed == nil {
+		s.Listed = compile.ListedIn(s.Policy)
+	}
+	return s.Listed
+}
+
+// known are the addresses that names and published lists have.
+func (s *Site) known() compile.Known {
+	known := compile.Known{Names: map[compile.Name][]compile.Address{}, Lists: published(s.Policy, s.Memory)}
+	index := s.Memory.Index()
+	for _, n := range compile.Names(s.Policy) {
+		for _, a := range index.Addresses(resolve.Target{Name: n.Host, Registrar: n.Registrar}) {
+			known.Names[n] = append(known.Names[n], compile.Address{Addr: a.Address, Via: a.Via})
+		}
+	}
+	return known
 }
 
 // DiffersFrom says in a few words why the rules of a site, other than its addresses,

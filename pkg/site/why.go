@@ -125,7 +125,7 @@ func (s *Site) Why(live Live, q Question) (Answer, error) {
 		NoWayBack: len(s.Host.Interfaces) > 0 && !slices.Contains(a.Ways, q.Interface) && !q.Address.IsLinkLocalUnicast(),
 	}
 	a.read(s, live, &p)
-	a.Guessing = compile.BansGuessers(s.Policy, s.Host)
+	a.Guessing = compile.BansGuessers(s.Policy)
 	if phone := registered(live.Phones, q.Address); phone != nil && q.Packet == nil {
 		a.Phone, p.SourcePort = phone, phone.Port
 	}
@@ -297,7 +297,7 @@ func registered(list []Registered, a netip.Addr) *Registered {
 // guessSource says what a dropped source may be.
 func guessSource(s *Site, a *Answer, live Live) {
 	if a.Reason == ReasonUnknown {
-		a.Former = strings.TrimPrefix(strings.TrimPrefix(unknownText(s, Stranger{Address: a.Address, Allowed: live.Former}), "unknown: "), neverAllowed)
+		a.Former = strings.TrimPrefix(strings.TrimPrefix(unknownText(Judged{LeftOut: leftOut(s)}, Stranger{Address: a.Address, Allowed: live.Former}), "unknown: "), neverAllowed)
 	}
 	if live.Preset != nil {
 		a.Preset = live.Preset(a.Address)

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/ringfence/ringfence/pkg/host"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -88,6 +89,16 @@ func readSockets(protocol ruleset.Protocol, family uint8, inodes map[string]rule
 
 // nameOwners finds the programs that have the sockets open.
 func nameOwners(inodes map[string]ruleset.Listener) {
+	eachSocket(func(inode string, process func() host.Program) {
+		if l, ok := inodes[inode]; ok {
+			l.Program = process().Name
+			inodes[inode] = l
+		}
+	})
+}
+
+// eachSocket hands the inode of each open socket to take, with what reads whose it is.
+func eachSocket(take func(inode string, process func() host.Program)) {
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, link := range links {
 		target, err := os.Readlink(link)
@@ -98,12 +109,12 @@ func nameOwners(inodes map[string]ruleset.Listener) {
 		if !isSocket {
 			continue
 		}
-		inode = strings.TrimSuffix(inode, "]")
-		if l, ok := inodes[inode]; ok {
-			name, _ := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(link)), "comm"))
-			l.Program = plainName(string(name))
-			inodes[inode] = l
-		}
+		take(strings.TrimSuffix(inode, "]"), func() host.Program {
+			folder := filepath.Dir(filepath.Dir(link))
+			name, _ := os.ReadFile(filepath.Join(folder, "comm")) // the process may have ended
+			pid, _ := strconv.Atoi(filepath.Base(folder))
+			return host.Program{Name: plainName(string(name)), PID: pid}
+		})
 	}
 }
 

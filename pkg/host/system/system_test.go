@@ -20,7 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(labtest.Main(m, map[string]func() int{"liar": liar}))
+	os.Exit(labtest.Main(m, map[string]func() int{"liar": liar, "ulogd": ulogd}))
 }
 
 // liar is a program with a name that is more than a name. It listens by UDP until

@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -92,13 +91,11 @@ type Kamailio struct {
 	// Log has a line for each wrong password, as fail2ban needs it.
 	Log string
 
-	host   *lab.Namespace
-	folder string
-	listen []string
-	end    func()
-
-	mu       sync.Mutex
-	requests map[string]map[string]int // by source and method
+	host     *lab.Namespace
+	folder   string
+	listen   []string
+	end      func()
+	requests tally
 }
 
 // StartKamailio starts Kamailio in a host, at places such as "udp:192.0.2.1:5060", until
@@ -109,7 +106,6 @@ func StartKamailio(t testing.TB, h *lab.Namespace, listen ...string) *Kamailio {
 	folder := t.TempDir()
 	k := &Kamailio{
 		Log: filepath.Join(folder, "log"), host: h, folder: folder, listen: listen,
-		requests: map[string]map[string]int{},
 	}
 	lines := make([]string, 0, len(listen))
 	for _, place := range listen {
@@ -170,7 +166,7 @@ func (k *Kamailio) read(r io.Reader) error {
 		line := lines.Text()
 		if _, request, ok := strings.Cut(line, "GOT "); ok {
 			if f := strings.Fields(request); len(f) == 3 {
-				k.note(f[0], f[1])
+				k.requests.note(f[0], f[1])
 			}
 			continue
 		}
@@ -183,29 +179,9 @@ func (k *Kamailio) read(r io.Reader) error {
 	return fmt.Errorf("%s", strings.Join(last, "\n"))
 }
 
-func (k *Kamailio) note(method, source string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.requests[source] == nil {
-		k.requests[source] = map[string]int{}
-	}
-	k.requests[source][method]++
-}
-
 // Requests returns how many requests of a method have come from an address; "" is for all
 // methods.
-func (k *Kamailio) Requests(source, method string) int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if method != "" {
-		return k.requests[source][method]
-	}
-	n := 0
-	for _, count := range k.requests[source] {
-		n += count
-	}
-	return n
-}
+func (k *Kamailio) Requests(source, method string) int { return k.requests.count(source, method) }
 
 // ask sends it a command and returns the answer, which is JSON.
 func (k *Kamailio) ask(method string) (string, error) {

@@ -257,3 +257,13 @@ func Count(short, long int) int {
 	}
 	return max(short, long/part)
 }
+
+// Part returns which part of its long form a test does, where each should do something
+// else: 0, or the number in RINGFENCE_WHICH.
+func Part() int {
+	part, err := strconv.Atoi(os.Getenv("RINGFENCE_WHICH"))
+	if err != nil || part < 0 {
+		return 0
+	}
+	return part
+}

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/lab"
@@ -27,6 +29,7 @@ type Phone struct {
 	in        *bufio.Reader // of TCP
 	transport string
 	call      int
+	nonce     string // of the PBX's last question for a password
 }
 
 // NewPhone opens a phone in a host, which has a socket from its own address and port to
@@ -54,8 +57,19 @@ func NewPhone(ctx context.Context, n *lab.Namespace, transport, from, to, user s
 	return p, nil
 }
 
+// LocalAddr is the address and port that it has itself.
+func (p *Phone) LocalAddr() netip.AddrPort {
+	if a, ok := p.conn.LocalAddr().(*net.TCPAddr); ok {
+		return a.AddrPort()
+	}
+	return p.conn.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
 // Close closes the socket.
 func (p *Phone) Close() error { return p.conn.Close() }
+
+// branches counts the requests of all phones: a PBX takes two of the same branch for one.
+var branches atomic.Int64
 
 // Request makes a request with some more lines of header. Each one is of a call of its
 // own.
@@ -63,7 +77,7 @@ func (p *Phone) Request(method, to string, lines ...string) []byte {
 	p.call++
 	var m bytes.Buffer
 	fmt.Fprintf(&m, "%s sip:%s SIP/2.0\r\n", method, to)
-	fmt.Fprintf(&m, "Via: SIP/2.0/%s %s;branch=z9hG4bK%d-%s;rport\r\n", p.transport, p.conn.LocalAddr(), p.call, p.User)
+	fmt.Fprintf(&m, "Via: SIP/2.0/%s %s;branch=z9hG4bK%d;rport\r\n", p.transport, p.conn.LocalAddr(), branches.Add(1))
 	fmt.Fprintf(&m, "Max-Forwards: 70\r\nFrom: <sip:%s@pbx.example>;tag=%d\r\n", p.User, p.call)
 	if method == "REGISTER" {
 		to = p.User + "@pbx.example"
@@ -139,12 +153,13 @@ var contentLength = regexp.MustCompile(`(?im)^Content-Length:\s*(\d+)`)
 var nonceOf = regexp.MustCompile(`nonce="([^"]*)"`)
 
 // Ask sends a request and returns the status of the answer, 0 if none comes in time.
-// Provisional answers are no answer.
+// Provisional answers are no answer, and those to other requests are not either.
 func (p *Phone) Ask(request []byte, within time.Duration) (status int, text string, err error) {
 	if err := p.Send(request); err != nil {
 		return 0, "", err
 	}
-	for status < 200 {
+	id := callID.FindSubmatch(request)
+	for status < 200 || id != nil && !strings.Contains(text, string(id[1])) {
 		status, text, err = p.Answer(within)
 		if errors.Is(err, ErrNoAnswer) {
 			return 0, "", nil
@@ -155,6 +170,8 @@ func (p *Phone) Ask(request []byte, within time.Duration) (status int, text stri
 	}
 	return status, text, nil
 }
+
+var callID = regexp.MustCompile(`(?im)^Call-ID:\s*(\S+)`)
 
 // Register registers for a number of seconds, with an answer to the PBX's question for a
 // password. It returns the last status, 0 if an answer does not come in time.
@@ -168,21 +185,50 @@ func (p *Phone) Register(seconds int, within time.Duration) (int, error) {
 	if nonce == nil {
 		return status, errors.New("the PBX asks for a password without a nonce")
 	}
-	status, _, err = p.Ask(p.Request("REGISTER", "pbx.example", expires, p.Authorization(nonce[1])), within)
+	p.nonce = nonce[1]
+	status, _, err = p.Ask(p.Request("REGISTER", "pbx.example", expires, p.Authorization("REGISTER", "pbx.example", p.nonce)), within)
 	return status, err
 }
 
-// Authorization is the line that answers a question for a password, RFC 2617.
-func (p *Phone) Authorization(nonce string) string {
-	hash := func(text string) string { return fmt.Sprintf("%x", md5.Sum([]byte(text))) }
-	who := hash(p.User + ":pbx.example:" + p.Password)
-	response := hash(who + ":" + nonce + ":" + hash("REGISTER:sip:pbx.example"))
-	return fmt.Sprintf(`Authorization: Digest username="%s", realm="pbx.example", nonce="%s", uri="sip:pbx.example", response="%s"`,
-		p.User, nonce, response)
+// Refresh is Register with the answer to the question of before, as phones do that register
+// again. Where the PBX asks another question it is answered.
+func (p *Phone) Refresh(seconds int, within time.Duration) (int, error) {
+	if p.nonce == "" {
+		return p.Register(seconds, within)
+	}
+	request := p.Request("REGISTER", "pbx.example", fmt.Sprintf("Expires: %d", seconds), p.Authorization("REGISTER", "pbx.example", p.nonce))
+	status, _, err := p.Ask(request, within)
+	if err != nil || status != 401 {
+		return status, err
+	}
+	return p.Register(seconds, within)
 }
 
-// Call calls the PBX, and returns the status of its answer, 0 if none comes in time.
+// Authorization is the line that answers a question for a password, RFC 2617.
+func (p *Phone) Authorization(method, to, nonce string) string {
+	hash := func(text string) string { return fmt.Sprintf("%x", md5.Sum([]byte(text))) }
+	who := hash(p.User + ":pbx.example:" + p.Password)
+	response := hash(who + ":" + nonce + ":" + hash(method+":sip:"+to))
+	return fmt.Sprintf(`Authorization: Digest username="%s", realm="pbx.example", nonce="%s", uri="sip:%s", response="%s"`,
+		p.User, nonce, to, response)
+}
+
+// Call calls the PBX, with an answer to its question for a password if it asks one. It
+// returns the status of the answer, 0 if none comes in time.
 func (p *Phone) Call(within time.Duration) (int, error) {
-	status, _, err := p.Ask(p.Request("INVITE", "echo@pbx.example"), within)
+	const to = "echo@pbx.example"
+	invite := p.Request("INVITE", to)
+	status, text, err := p.Ask(invite, within)
+	if err != nil || status != 401 {
+		return status, err
+	}
+	if err := p.Send(bytes.ReplaceAll(invite, []byte("INVITE"), []byte("ACK"))); err != nil {
+		return status, err
+	}
+	nonce := nonceOf.FindStringSubmatch(text)
+	if nonce == nil {
+		return status, errors.New("the PBX asks for a password without a nonce")
+	}
+	status, _, err = p.Ask(p.Request("INVITE", to, p.Authorization("INVITE", to, nonce[1])), within)
 	return status, err
 }

@@ -97,6 +97,36 @@ func (k *Kernel) Phones(context.Context) ([]backend.Phone, error) {
 	return slices.SortedFunc(slices.Values(k.phones), backend.Phone.Compare), nil
 }
 
+// Logins returns the addresses where somebody has logged in. They do not expire.
+func (k *Kernel) Logins() backend.Logins { return logins{k} }
+
+type logins struct{ *Kernel }
+
+// List returns all of them.
+func (l logins) List(context.Context) ([]backend.Phone, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.SortedFunc(slices.Values(l.known), backend.Phone.Compare), nil
+}
+
+// Add adds those that are missing.
+func (l logins) Add(_ context.Context, added []backend.Phone) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known = missing(l.known, added)
+	return nil
+}
+
+// missing returns phones with those of others that are not among them.
+func missing(phones, others []backend.Phone) []backend.Phone {
+	for _, p := range others {
+		if !slices.ContainsFunc(phones, func(o backend.Phone) bool { return p.Compare(o) == 0 }) {
+			phones = append(phones, p)
+		}
+	}
+	return phones
+}
+
 // Stale returns none.
 func (k *Kernel) Stale(context.Context) ([]backend.Phone, error) { return nil, nil }
 
@@ -107,11 +137,7 @@ func (k *Kernel) PutBack(_ context.Context, phones []backend.Phone, bans []backe
 	if !k.state.Exists {
 		return backend.ErrNoFence
 	}
-	for _, p := range phones {
-		if !slices.ContainsFunc(k.phones, func(o backend.Phone) bool { return p.Compare(o) == 0 }) {
-			k.phones = append(k.phones, p)
-		}
-	}
+	k.phones = missing(k.phones, phones)
 	for _, b := range bans {
 		if _, there := k.bans[b.Address]; there {
 			continue
@@ -131,11 +157,11 @@ func (k *Kernel) Drop(d backend.Dropped) {
 	k.dropped = append(k.dropped, d)
 }
 
-// Dropped returns the sources whose packets were dropped.
-func (k *Kernel) Dropped(context.Context) ([]backend.Dropped, error) {
+// Dropped returns the sources whose packets were dropped, or that of an address.
+func (k *Kernel) Dropped(_ context.Context, of netip.Addr) ([]backend.Dropped, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.Clone(k.dropped), nil
+	return slices.DeleteFunc(slices.Clone(k.dropped), func(d backend.Dropped) bool { return of.IsValid() && d.Address != of }), nil
 }
 
 // Exists reports whether there is a table.
@@ -213,7 +239,7 @@ func report(k *Kernel, program string) {
 }
 
 // Restore takes over the snapshot of an earlier run.
-func (k *Kernel) Restore(s backend.Snapshot) error {
+func (k *Kernel) Restore(s backend.Snapshot, _ func() *ruleset.Base) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return json.Unmarshal(s, &k.noted)

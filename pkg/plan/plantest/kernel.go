@@ -33,6 +33,7 @@ type Kernel struct {
 	bans     map[netip.Addr]backend.Banned
 	allowed  map[netip.Addr]backend.Allowed
 	phones   []backend.Phone
+	known    []backend.Phone
 	dropped  []backend.Dropped
 	packets  map[string]uint64 // by counter
 	watchers []chan backend.Touched
@@ -74,7 +75,7 @@ func (k *Kernel) Commit(_ context.Context, p *plan.Plan) error {
 	next.GenID++
 	k.state = *next
 	if !next.Exists {
-		k.bans, k.allowed, k.phones = nil, nil, nil
+		k.bans, k.allowed, k.phones, k.known = nil, nil, nil, nil
 	}
 	k.Commits++
 	report(k, "ringfence")
@@ -91,7 +92,7 @@ func (k *Kernel) Change(f func(s *ruleset.State)) {
 	defer k.mu.Unlock()
 	f(&k.state)
 	if !k.state.Exists {
-		k.bans, k.allowed, k.phones = nil, nil, nil
+		k.bans, k.allowed, k.phones, k.known = nil, nil, nil, nil
 	}
 	k.state.GenID = max(k.state.GenID, 1) + 1
 	report(k, "another")
