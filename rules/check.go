@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -54,7 +53,7 @@ func (c *checker) mistake(path []any, format string, args ...any) {
 
 func at(path ...any) []any { return path }
 
-var unknownField = regexp.MustCompile(`(?s)^field (.*) not found in type (\S+)$`)
+var unknownField = expression(`(?s)^field (.*) not found in type (\S+)$`)
 
 const providerKeys = "title, kind, parameters (name, means, example), registrars, addresses, list (url, format), records, ports, media, source, checked, confidence, caveat"
 
@@ -70,7 +69,7 @@ func (c *checker) yamlMistakes(err error) {
 	}
 	for _, e := range all {
 		text := "not YAML: " + strings.TrimSpace(e.Message+" "+e.ContextMsg)
-		if found := unknownField.FindStringSubmatch(e.Message); found != nil {
+		if found := unknownField().FindStringSubmatch(e.Message); found != nil {
 			text = fmt.Sprintf("unknown key %q: known are %s", found[1], providerKeys)
 		} else if strings.Contains(e.Message, "cannot construct") {
 			text = "a list, a text or keys stand where something else belongs: see the shipped files for the form"
@@ -84,14 +83,14 @@ func (c *checker) yamlMistakes(err error) {
 }
 
 var (
-	plainName = regexp.MustCompile(`^[a-z0-9-]+$`)
-	host      = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]$`)
-	label     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	variable  = regexp.MustCompile(`\{([^{}]*)\}`)
+	plainName = expression(`^[a-z0-9-]+$`)
+	host      = expression(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]$`)
+	label     = expression(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	variable  = expression(`\{([^{}]*)\}`)
 )
 
 func (c *checker) provider(p Provider) {
-	if !plainName.MatchString(p.Name) {
+	if !plainName().MatchString(p.Name) {
 		c.mistake(at(), "the file's name is the preset's name: use lower-case letters, digits and hyphens only, not %q", p.Name)
 	}
 	for key, text := range map[string]string{
@@ -142,11 +141,11 @@ func (c *checker) parameters(p Provider) {
 	for i, parameter := range p.Parameters {
 		first := slices.IndexFunc(p.Parameters, func(other policy.Parameter) bool { return other.Name == parameter.Name })
 		switch {
-		case !plainName.MatchString(parameter.Name):
+		case !plainName().MatchString(parameter.Name):
 			c.mistake(at("parameters", i), "a parameter needs a name of lower-case letters, digits and hyphens")
 		case first < i:
 			c.mistake(at("parameters", i), "parameter %q is already there", parameter.Name)
-		case parameter.Means == "" || !label.MatchString(parameter.Example):
+		case parameter.Means == "" || !label().MatchString(parameter.Example):
 			c.mistake(at("parameters", i), "parameter %q needs means, which says what to write, and an example of lower-case letters, digits and hyphens", parameter.Name)
 		case !strings.Contains(strings.Join(p.Registrars, " "), "{"+parameter.Name+"}"):
 			c.mistake(at("parameters", i), "no registrar uses {%s}", parameter.Name)
@@ -157,14 +156,14 @@ func (c *checker) parameters(p Provider) {
 func (c *checker) registrars(p Provider) {
 	for i, text := range p.Registrars {
 		name := text
-		for _, found := range variable.FindAllStringSubmatch(text, -1) {
+		for _, found := range variable().FindAllStringSubmatch(text, -1) {
 			if !slices.ContainsFunc(p.Parameters, func(known policy.Parameter) bool { return known.Name == found[1] }) {
 				c.mistake(at("registrars", i), "%q: there is no parameter %q", text, found[1])
 			}
 			name = strings.ReplaceAll(name, found[0], "x")
 		}
 		switch {
-		case !host.MatchString(name):
+		case !host().MatchString(name):
 			c.mistake(at("registrars", i), "%q is no domain name in lower case, such as sip.example.net, or {trunk}.example.net with a parameter", text)
 		case slices.Index(p.Registrars, text) < i:
 			c.mistake(at("registrars", i), "%q is already listed: remove one", text)
@@ -197,7 +196,7 @@ func (c *checker) list(l *policy.List) {
 		return
 	}
 	u, err := url.Parse(l.URL)
-	if err != nil || u.Scheme != "https" || !host.MatchString(u.Hostname()) || u.User != nil || u.Fragment != "" {
+	if err != nil || u.Scheme != "https" || !host().MatchString(u.Hostname()) || u.User != nil || u.Fragment != "" {
 		c.mistake(at("list", "url"), "%q is no address of a list: write one such as https://www.example.net/addresses.json", l.URL)
 	}
 	if err := feed.CheckFormat(l.Format); err != nil {

@@ -3,7 +3,6 @@ package rules
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -107,12 +106,12 @@ func (p Provider) Examples() map[string]string {
 }
 
 // plainValue is a value that needs no quotes in YAML, with the exception of null.
-var plainValue = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]*$`)
+var plainValue = expression(`^[a-zA-Z][a-zA-Z0-9-]*$`)
 
 // Word writes a value for YAML, in quotes where it would not be read as it is. The empty
 // one stays empty: there is none.
 func Word(value string) string {
-	if value == "" || plainValue.MatchString(value) && !strings.EqualFold(value, "null") {
+	if value == "" || plainValue().MatchString(value) && !strings.EqualFold(value, "null") {
 		return value
 	}
 	return strconv.Quote(value)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -107,10 +106,10 @@ func readSignatures(name string, data []byte) (SignatureList, error) {
 }
 
 var (
-	signatureName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
+	signatureName = expression(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
 	// headerName is a token of RFC 3261 section 25.1, in lower case and not in its
 	// compact form.
-	headerName = regexp.MustCompile("^[a-z0-9.!%*_+`'~-]{2,}$")
+	headerName = expression("^[a-z0-9.!%*_+`'~-]{2,}$")
 )
 
 // LeastContained is how long a text must be to be looked for anywhere in a header:
@@ -119,7 +118,7 @@ const LeastContained = 8
 
 func (s Signature) check() error {
 	switch {
-	case !signatureName.MatchString(s.Name):
+	case !signatureName().MatchString(s.Name):
 		return fmt.Errorf("name is %q, want lower-case letters, digits and hyphens", s.Name)
 	case len(s.All) > 0 && s.Condition != Condition{}:
 		return errors.New("want either all, or a header")
@@ -147,7 +146,7 @@ func (s Signature) check() error {
 func (c Condition) check() error {
 	written := slices.DeleteFunc([]string{c.Contains, c.Prefix, c.Exact}, func(v string) bool { return v == "" })
 	switch {
-	case !headerName.MatchString(c.Header):
+	case !headerName().MatchString(c.Header):
 		return fmt.Errorf("header is %q, want a header's long name in lower case", c.Header)
 	case len(written) != 1:
 		return errors.New("want one of contains, prefix and exact")

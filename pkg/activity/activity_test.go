@@ -209,7 +209,11 @@ func TestAt(t *testing.T) {
 	other := record(1, "192.0.2.2", 1, nil)
 	count := events.Count{Hour: noon.Add(-time.Hour), Name: "allowed_provider", Packets: 7}
 	strangers := events.Count{Hour: noon.Add(-time.Hour), Name: "allowed_unknown", Packets: 7}
-	enforced, monitored := activity.Then{Fenced: true}, activity.Then{Fenced: true, Monitor: true}
+	at := noon.Add(-time.Hour + 11*time.Minute)
+	open := func(from, to time.Duration) activity.Then {
+		return activity.Then{Open: []activity.Span{{From: at.Add(from), To: at.Add(to)}}}
+	}
+	enforced, monitored := activity.Then{}, open(-activity.AroundMoment, activity.AroundMoment)
 	for _, test := range []struct {
 		name    string
 		records []events.Record
@@ -220,13 +224,14 @@ func TestAt(t *testing.T) {
 	}{
 		{"dropped", []events.Record{invite}, []events.Count{count}, enforced, activity.Dropped, "and they were dropped. What is dropped makes nothing ring. Packets of allowed addresses in that hour: 7 (provider)."},
 		{"monitor mode", []events.Record{invite, other}, nil, monitored, activity.GhostCall, "192.0.2.1 called"},
-		{"no fence", []events.Record{invite}, nil, activity.Then{}, activity.GhostCall, "192.0.2.1 called"},
+		{"monitor mode for a part", []events.Record{invite}, nil, open(-time.Minute, time.Minute), activity.GhostCall, "and for a part of that time nothing was dropped."},
+		{"monitor mode before it came", []events.Record{invite}, nil, open(-activity.AroundMoment, -90*time.Second), activity.Dropped, "and they were dropped."},
+		{"nobody knows when it came", []events.Record{{Hour: invite.Hour, Last: invite.Last, Source: invite.Source, Packets: 1}}, nil, open(-activity.AroundMoment, -90*time.Second), activity.Perhaps, "for a part of that time"},
 		{"no call", []events.Record{other}, nil, monitored, activity.Perhaps, "strangers sent packets, and nothing was dropped"},
 		{"strangers are let in", nil, []events.Count{strangers}, enforced, activity.Perhaps, "7 packets of strangers were let in"},
 		{"quiet", nil, []events.Count{count}, enforced, activity.Nothing, "no stranger's packet was recorded within two minutes of it. Packets of allowed addresses in that hour: 7 (provider)."},
 		{"not recorded", nil, nil, enforced, activity.Unknown, "Nothing was recorded then"},
 	} {
-		at := noon.Add(-time.Hour + 11*time.Minute)
 		s := activity.New(at.Add(-activity.AroundMoment), at.Add(activity.AroundMoment))
 		for _, r := range test.records {
 			s.Add(r)

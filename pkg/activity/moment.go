@@ -24,10 +24,23 @@ const (
 	Unknown   Verdict = "unknown"    // nothing was recorded then
 )
 
-// Then is what was in force at a moment.
+// Then is what was in force around a moment.
 type Then struct {
-	// Fenced says that there was a fence, and Monitor that it only counted.
-	Fenced, Monitor bool
+	// Open are the times in which nothing was dropped: without a fence, or in monitor mode.
+	Open []Span
+}
+
+// Span is a time from one moment to another.
+type Span struct{ From, To time.Time }
+
+// passed reports whether a packet of a source may have come while nothing was dropped.
+func (t Then) passed(s Source) bool {
+	return slices.ContainsFunc(t.Open, func(o Span) bool { return !s.Last.Before(o.From) && !s.First.After(o.To) })
+}
+
+// always reports whether nothing was dropped for the whole time of an activity.
+func (t Then) always(a *Activity) bool {
+	return len(t.Open) == 1 && !t.Open[0].From.After(a.Since) && !t.Open[0].To.Before(a.Until)
 }
 
 // Answer is what is known of a moment.
@@ -41,22 +54,29 @@ type Answer struct {
 func At(moment time.Time, a *Activity, then Then) Answer {
 	answer := Answer{Time: moment}
 	var callers []string
+	passed, nothing := a.Unnamed > 0 && len(then.Open) > 0, "for a part of that time nothing was dropped"
 	for _, s := range a.Sources {
+		if !then.passed(s) {
+			continue
+		}
+		passed = true
 		if s.Method == "INVITE" {
 			callers = append(callers, s.Address.String())
 		}
 	}
+	if then.always(a) {
+		nothing = "nothing was dropped then"
+	}
 	strangers := a.Allowed["unknown"] + a.Allowed["registered"]
-	passed := !then.Fenced || then.Monitor
 	switch {
 	case len(a.Sources) == 0 && a.Unnamed == 0 && !a.Counted:
 		answer.Verdict, answer.Text = Unknown, "Nothing was recorded then: that takes ringfence run."
-	case passed && len(callers) > 0:
+	case len(callers) > 0:
 		answer.Verdict = GhostCall
-		answer.Text = fmt.Sprintf("It was probably a ghost call: %s called, which nobody has allowed, and nothing was dropped then.", some(callers))
-	case passed && (len(a.Sources) > 0 || a.Unnamed > 0):
+		answer.Text = fmt.Sprintf("It was probably a ghost call: %s called, which nobody has allowed, and %s.", some(callers), nothing)
+	case passed:
 		answer.Verdict = Perhaps
-		answer.Text = "It may have been a ghost call: strangers sent packets, and nothing was dropped then."
+		answer.Text = "It may have been a ghost call: strangers sent packets, and " + nothing + "."
 	case strangers > 0:
 		answer.Verdict = Perhaps
 		answer.Text = fmt.Sprintf("It may have been a ghost call: in that hour %d packets of strangers were let in, as unknown.action says.", strangers)

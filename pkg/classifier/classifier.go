@@ -18,7 +18,6 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/signature"
@@ -207,9 +206,8 @@ func (p *Program) load() (*Loaded, error) {
 	if err := p.fill(spec); err != nil {
 		return nil, fmt.Errorf("fill in classifier: %w", err)
 	}
-	// Before 5.11 the kernel counts maps as locked memory. If the limit cannot be
-	// raised, loading reports it.
-	memlock := rlimit.RemoveMemlock()
+	// If the limit cannot be raised, loading reports it.
+	memlock := raiseMemlock()
 	objects, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return nil, fmt.Errorf("load classifier: %w", kernelError(err, memlock))

@@ -6,7 +6,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 )
 
 // Probe finds out whether the kernel lets this process load a classifier. It tries a
@@ -16,7 +16,7 @@ import (
 // it is not possible, and wraps ErrPermission or ErrUnsupported where that is the
 // cause.
 func Probe() error {
-	memlock := rlimit.RemoveMemlock()
+	memlock := raiseMemlock()
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "probe", Type: ebpf.Array, KeySize: 4, ValueSize: 64, MaxEntries: 1})
 	if err != nil {
 		return kernelError(err, memlock)
@@ -60,4 +60,24 @@ func Probe() error {
 		err = fmt.Errorf("%w: %s", ErrPermission, reason(nil))
 	}
 	return errors.Join(err, p.Close())
+}
+
+// raiseMemlock raises the limit of locked memory, as which kernels before 5.11 count maps.
+// What the library has for that makes a map whenever the program starts, even if that only
+// prints its version.
+func raiseMemlock() error {
+	var system unix.Utsname
+	if err := unix.Uname(&system); err != nil {
+		return fmt.Errorf("read version of the kernel: %w", err)
+	}
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(system.Release[:]), "%d.%d", &major, &minor)
+	if err == nil && (major > 5 || major == 5 && minor >= 11) {
+		return nil
+	}
+	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	if err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &unlimited, nil); err != nil {
+		return fmt.Errorf("raise limit of locked memory: %w", err)
+	}
+	return nil
 }

@@ -53,6 +53,7 @@ func (b *besieged) stands(t *testing.T, what string, o outcome) {
 // folders in the place of its files. Nothing behind them is read or written, nothing
 // waits for them, and the fence stays.
 func TestStrangeFolders(t *testing.T) {
+	t.Parallel()
 	b := newBesieged(t)
 	victim := filepath.Join(b.folder, "victim")
 	tried, planted := 0, 0
@@ -139,6 +140,7 @@ func TestLockOfAnother(t *testing.T) {
 // a run says what is damaged or does its work, soon and without much memory, and the
 // fence is not changed by it.
 func TestStateCutAnywhere(t *testing.T) {
+	t.Parallel()
 	b := newBesieged(t)
 	b.write(t, staticPolicy)
 	whole := map[string][]byte{}

@@ -55,7 +55,8 @@ func withAddresses(b *testing.B, n int, more ...string) changing {
 	b.Cleanup(func() { running.Close() })
 	folder := b.TempDir()
 	var policy strings.Builder
-	policy.WriteString("version: 1\n" + strings.Join(more, "\n") + "\ndns: {servers: [127.0.0.1], hold: 0s, refresh: {min: 1s, max: 1s}}\n" +
+	policy.WriteString("version: 1\n" + strings.Join(more, "\n") +
+		"\ndns: {servers: [127.0.0.1], hold: 0s, refresh: {min: 1s, max: 1s}}\n" +
 		"providers:\n  - name: acme\n    registrars: [sip.bench.example]\n    addresses:\n")
 	for i := range n {
 		fmt.Fprintf(&policy, "      - %s\n", net.IP(binary.BigEndian.AppendUint32(nil, 0x20000000+uint32(i)*3)))
@@ -66,7 +67,8 @@ func withAddresses(b *testing.B, n int, more ...string) changing {
 	c.args = []string{"--policy", at("policy.yaml"), "--state-dir", at("state"), "--run-dir", at("run")}
 	c.table = at("table.nft")
 	labtest.Run(b, c.host, built(b), append(c.args, "apply")...)
-	labtest.Must(b, os.WriteFile(c.table, []byte(labtest.Run(b, c.host, "nft", "list", "table", "inet", "ringfence")), 0o644))
+	list := labtest.Run(b, c.host, "nft", "list", "table", "inet", "ringfence")
+	labtest.Must(b, os.WriteFile(c.table, []byte(list), 0o644))
 	return c
 }
 
@@ -218,8 +220,9 @@ func BenchmarkService(b *testing.B) {
 	for i := range 500 {
 		policy += fmt.Sprintf("      - r%d.bench.example\n", i)
 	}
-	labtest.Must(b, os.WriteFile(filepath.Join(folder, "policy.yaml"), []byte(policy), 0o644))
-	args := []string{"--policy", filepath.Join(folder, "policy.yaml"), "--state-dir", filepath.Join(folder, "state"), "--run-dir", filepath.Join(folder, "run")}
+	at := func(name string) string { return filepath.Join(folder, name) }
+	labtest.Must(b, os.WriteFile(at("policy.yaml"), []byte(policy), 0o644))
+	args := []string{"--policy", at("policy.yaml"), "--state-dir", at("state"), "--run-dir", at("run")}
 	labtest.Run(b, h, program, append(args, "apply")...)
 	cmd := exec.CommandContext(b.Context(), program, append(args, "run")...)
 	labtest.Must(b, h.Start(cmd))

@@ -166,6 +166,7 @@ func TestWatchedInterfaces(t *testing.T) {
 // TestWithoutCapabilities: with CAP_NET_ADMIN alone there is a fence, and status says why
 // no scanner is recognised; a policy that needs the classifier is refused.
 func TestWithoutCapabilities(t *testing.T) {
+	t.Parallel()
 	h, other := labtest.Host(t, "pbx"), labtest.Host(t, "other")
 	labtest.Link(t, lab.End{Host: h, Interface: "eth0"}, lab.End{Host: other, Interface: "eth0"})
 	s := newSite(t, h, openPolicy)

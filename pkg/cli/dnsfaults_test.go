@@ -68,6 +68,7 @@ var dnsFaults = []dnsFault{
 // one is added, the user reads what is wrong, and after the fault nothing is wrong any
 // more.
 func TestDNSFaults(t *testing.T) {
+	t.Parallel()
 	var refreshes atomic.Int64
 	t.Cleanup(func() {
 		labtest.Report(t, "P6", fmt.Sprintf("refreshes with %d kinds of DNS faults", len(dnsFaults)), int(refreshes.Load()), "0 good addresses removed, 0 bad ones added")

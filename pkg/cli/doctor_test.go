@@ -26,6 +26,7 @@ func findings(t *testing.T, s *site) (names []string, text string) {
 // TestDoctorFinds: what others do to a real host's network is found, and what is found
 // there goes when it does.
 func TestDoctorFinds(t *testing.T) {
+	t.Parallel()
 	pbx, _ := newPair(t)
 	for _, h := range []string{"tun0", "tun1"} {
 		labtest.Run(t, pbx, "ip", "link", "add", "name", h, "type", "veth", "peer", "name", h+"p")
@@ -73,6 +74,7 @@ func TestDoctorFinds(t *testing.T) {
 
 // TestDoctorWithoutInterfaces: where there is no interface but lo, doctor says so.
 func TestDoctorWithoutInterfaces(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
 	if _, text := findings(t, s); !strings.Contains(text, "there is no interface but lo in this network namespace") {
@@ -87,6 +89,7 @@ func TestDoctorWithoutInterfaces(t *testing.T) {
 
 // TestDoctorFindsIPTables: both flavours in use, and rules of one that drop SIP.
 func TestDoctorFindsIPTables(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "iptables-legacy", "iptables-nft")
 	pbx, _ := newPair(t)
 	s := newSite(t, pbx, linksPolicy)

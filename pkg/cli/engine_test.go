@@ -255,6 +255,7 @@ const markWatch = `table inet watch {
 // TestMarkNeverLeaves: on every path out of the table the nibble is clear and the
 // other bits are as they were.
 func TestMarkNeverLeaves(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	stranger, stranger4, _ := w.stranger(t, 1)
 	labtest.Rules(t, w.pbx, markWatch)

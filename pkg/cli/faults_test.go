@@ -25,6 +25,7 @@ providers:
 // TestTroubles: whatever is wrong, the user gets one clear sentence with the way
 // out and the contracted exit status, and the kernel stays as it is.
 func TestTroubles(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		prepare func(t *testing.T, s *site)

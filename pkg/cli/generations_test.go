@@ -112,6 +112,7 @@ func testRandomWalk(t *testing.T) {
 // the one before or the one after, the journal can be read, and the next
 // command works.
 func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	const hosts = 3
 	for n := range hosts {
 		t.Run(fmt.Sprintf("host %d", n+1), func(t *testing.T) {

@@ -161,6 +161,7 @@ func neverAFalseDone(t *testing.T, in injection) {
 
 // TestNeverAFalseDoneOfOthers does the same with the other commands that change a fence.
 func TestNeverAFalseDoneOfOthers(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy+"signatures: {engine: off}\n")
 	s.program = built(t)
 	s.must(t, 0, "apply")
@@ -245,6 +246,7 @@ var fileCalls = map[int]struct {
 // error of a disk that is full, broken or read-only, and of a process with too many
 // files.
 func TestNeverAFalseDoneOnDisk(t *testing.T) {
+	t.Parallel()
 	neverAFalseDone(t, injection{
 		fault: "each call about a state file failing, with each error",
 		calls: slices.Sorted(maps.Keys(fileCalls)), every: labtest.Count(13, 1),

@@ -18,6 +18,7 @@ import (
 // TestKilledWhileDown: a run that was killed while it took the fence down, or put
 // it up, is ended by the next one in the way that it was meant.
 func TestKilledWhileDown(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		phase  journal.Phase

@@ -179,6 +179,7 @@ var twoHeaders = regexp.MustCompile(`(?i)\r(user-agent|from|f|to|t|contact|m|via
 // TestDisguises sends a scanner's request in many disguises to a real Kamailio: what that
 // takes for the scanner's where nothing is fenced does not reach it behind the fence.
 func TestDisguises(t *testing.T) {
+	t.Parallel()
 	pbx, outside := newPair(t)
 	k := startKamailio(t, pbx)
 	s := newSite(t, pbx, linksPolicy+"unknown: {action: accept}\nbans: {duration: 0s}\nports: {udp: [5060], tcp: [5060]}\n")

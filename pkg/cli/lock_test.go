@@ -31,6 +31,7 @@ func manyAddresses(n int) string {
 // lock, in the middle of applying a large policy: that run goes on only after the table is
 // back, and has the last word.
 func TestRestoreDoesNotWait(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
 	r := serve(t, s)

@@ -76,7 +76,7 @@ func testNewcomer(t *testing.T, service bool) {
 	if got := why(phone4); !strings.HasPrefix(got, "allowed by hand by ") {
 		t.Errorf("of the phone that was let in, why says\n%s", got)
 	}
-	if got := why(edge2); !strings.HasPrefix(got, "allowed by acme: addresses; packets of it were dropped before") {
+	if got := why(edge2); !strings.HasPrefix(got, "allowed by acme: addresses; before that it was not") {
 		t.Errorf("of the server that was listed, why says\n%s", got)
 	}
 	if got := why(scanner4); !strings.HasPrefix(got, "dropped: unknown; ") {

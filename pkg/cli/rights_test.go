@@ -54,6 +54,7 @@ func newUnprivilegedSite(t *testing.T, h *lab.Namespace, policy string) *site {
 // a user applies, the service attaches the classifier to what comes, and both it and
 // refresh put back what others remove.
 func TestLeastRights(t *testing.T) {
+	t.Parallel()
 	pbx, outside := newPair(t)
 	const policy = linksPolicy + "interfaces: ['eth*']\nunknown: {action: accept}\n"
 	s := newUnprivilegedSite(t, pbx, policy)

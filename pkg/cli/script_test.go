@@ -62,6 +62,7 @@ func describes(name, text string) error {
 // TestScripts runs the transcripts in testdata/script: what a user types and
 // sees. In each, "fence" is ringfence on a host of the script's own.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,

@@ -36,6 +36,7 @@ func applied(t *testing.T, s *site) {
 // state folder can be in. Each says what is wrong in a sentence and how to go
 // on, or does its work; a command that fails changes neither kernel nor state.
 func TestEveryCommandInEveryState(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		prepare func(t *testing.T, s *site)

@@ -19,6 +19,7 @@ import (
 // among the addresses that resolve finds, behind named, unbound and dnsmasq, for forty
 // shapes of zones and resolvers.
 func TestResolvesWhatOthersDo(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "named", "unbound", "dnsmasq", "kamailio", "kamcmd", "dig", "getent")
 	w := newWorld(t)
 	serveSuperset(t, w)

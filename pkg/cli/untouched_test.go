@@ -124,6 +124,7 @@ func randomRules(r *rand.Rand, bits uint32) string {
 // they look at every hook as they do without a fence; what passes
 // to the fenced one has the other bits of its mark and all else, and ringfence's bits are clear.
 func TestOtherPacketsAreUntouched(t *testing.T) {
+	t.Parallel()
 	pbx, outside := newPair(t)
 	labtest.Rules(t, pbx, sawAll)
 	s := newSite(t, pbx, linksPolicy)

@@ -18,13 +18,24 @@ type Listed struct {
 	sets    func() map[string][]ruleset.Element
 	base    func() *ruleset.Base
 	origins func() map[string][]ruleset.Origin
+
+	mu   sync.Mutex
+	last map[string]merged
+}
+
+// merged is a set as it was made last. Mostly, the next one is the same.
+type merged struct {
+	further, elements []ruleset.Element
+	ranges            bool
 }
 
 // ListedIn are the addresses that a policy lists. They are compiled when they are needed.
 func ListedIn(p *policy.Policy) *Listed {
 	l := &Listed{sets: sync.OnceValue(func() map[string][]ruleset.Element {
 		prefixes := map[string][]netip.Prefix{}
-		eachListed(p, func(set string, prefix netip.Prefix, _ ruleset.Origin) { prefixes[set] = append(prefixes[set], prefix) })
+		eachListed(p, func(set string, prefix netip.Prefix, _ ruleset.Origin) {
+			prefixes[set] = append(prefixes[set], prefix)
+		})
 		sets := map[string][]ruleset.Element{}
 		for set, list := range prefixes {
 			sets[set] = ruleset.Addresses(list)
@@ -105,22 +116,39 @@ func (l *Listed) Touches(set string, p netip.Prefix) bool {
 	return len(ruleset.Overlapping(l.Sets()[set], netipx.RangeOfPrefix(p))) > 0
 }
 
+// Allows reports whether the policy lists an address for a provider or as trusted.
+func (l *Listed) Allows(a netip.Addr) bool {
+	r := netipx.RangeOfPrefix(single(a))
+	return len(ruleset.Overlapping(l.Sets()[setOf("providers", a)], r)) > 0 ||
+		len(ruleset.Overlapping(l.Sets()[setOf("trusted", a)], r)) > 0
+}
+
 // Of are the origins of the listed addresses of a set, sorted.
 func (l *Listed) Of(set string) []ruleset.Origin { return l.origins()[set] }
 
-// with are the elements of a set: the listed ones and those of further origins.
-func (l *Listed) with(set string, further []ruleset.Origin) []ruleset.Element {
-	if len(further) == 0 {
-		return l.Sets()[set]
-	}
-	list := make([]netip.Prefix, len(further))
-	for i, o := range further {
+// with are the elements of a set: the listed ones and those of further origins. It also
+// reports whether any of them is more than one address.
+func (l *Listed) with(set string, origins []ruleset.Origin) (elements []ruleset.Element, ranges bool) {
+	list := make([]netip.Prefix, len(origins))
+	for i, o := range origins {
 		list[i] = o.Prefix
 	}
-	return ruleset.With(l.Sets()[set], ruleset.Addresses(list))
+	further := ruleset.Addresses(list)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last, made := l.last[set]
+	if !made || !slices.Equal(last.further, further) {
+		all := ruleset.With(l.Sets()[set], further)
+		last = merged{further, all, hasRange(all)}
+		if l.last == nil {
+			l.last = map[string]merged{}
+		}
+		l.last[set] = last
+	}
+	return last.elements, last.ranges
 }
 
-// ranges reports whether any element is more than one address.
-func ranges(elements []ruleset.Element) bool {
+// hasRange reports whether any element is more than one address.
+func hasRange(elements []ruleset.Element) bool {
 	return slices.ContainsFunc(elements, func(e ruleset.Element) bool { return e.From != e.To })
 }

@@ -43,7 +43,8 @@ func (t table) sets(listed *Listed, o ruleset.Origins) map[string]ruleset.Set {
 			names = append(names, "asymmetric")
 		}
 		for _, name := range names {
-			sets[name+suffix] = addressSet(key, listed.with(name+suffix, o.Sets[name+suffix]))
+			elements, ranges := listed.with(name+suffix, o.Sets[name+suffix])
+			sets[name+suffix] = addressSet(key, elements, ranges)
 		}
 		sets["allowed"+suffix] = ruleset.Set{Key: key, Timeout: true, Dynamic: true, Size: mostByHand}
 		sets["banned"+suffix] = ruleset.Set{Key: key, Timeout: true, Dynamic: true, Size: t.policy.Bans.Size}
@@ -57,8 +58,8 @@ const mostByHand = 65535
 // addressSet is a set that holds ranges only where there are any. Single addresses are
 // found faster without, and one that comes or goes costs the same in a set of any size.
 // It has no auto-merge: the kernel refuses to delete one element out of a merged one.
-func addressSet(key ruleset.Key, elements []ruleset.Element) ruleset.Set {
-	s := ruleset.Set{Key: key, Interval: ranges(elements), Elements: elements}
+func addressSet(key ruleset.Key, elements []ruleset.Element, ranges bool) ruleset.Set {
+	s := ruleset.Set{Key: key, Interval: ranges, Elements: elements}
 	s.Size = s.Room()
 	return s
 }

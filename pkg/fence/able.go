@@ -12,7 +12,7 @@ import (
 // Remembering returns a world that notes in a folder that a program can be attached: to try
 // takes as long as half of a short command. The folder is empty after a boot.
 func (w World) Remembering(folder string) World {
-	w.Classifier = able{w.Classifier, folder}
+	w.Classifier = &able{Classifier: w.Classifier, folder: folder}
 	return w
 }
 
@@ -20,22 +20,32 @@ func (w World) Remembering(folder string) World {
 type able struct {
 	backend.Classifier
 	folder string
+	found  string // what is to be noted
 }
+
+func (a *able) path() string { return filepath.Join(a.folder, "classifier") }
 
 // Probe is that of a classifier. Only that nothing keeps a program from being attached is
 // noted: who has corrected what does should not have to wait for a boot.
-func (a able) Probe() error {
-	here, note := rightsHere(), filepath.Join(a.folder, "classifier")
-	if here != "" && journal.ReadNote(note) == here {
+func (a *able) Probe() error {
+	here := rightsHere()
+	if here != "" && journal.ReadNote(a.path()) == here {
 		return nil
 	}
-	if err := a.Classifier.Probe(); err != nil {
-		return err
+	err := a.Classifier.Probe()
+	if err == nil {
+		a.found = here
 	}
-	if _, err := os.Stat(a.folder); err == nil && here != "" {
-		_ = journal.WriteNote(note, here) // without it the next run tries again
+	return err
+}
+
+// note writes what a probe has found, in a command that may write. Without it the next run
+// tries again.
+func (a *able) note() {
+	if a.found != "" {
+		_ = journal.WriteNote(a.path(), a.found)
+		a.found = ""
 	}
-	return nil
 }
 
 // rightsHere is everything that what this process may load depends on: the boot, its user

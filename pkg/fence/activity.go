@@ -56,7 +56,7 @@ func (f View) Activity(ctx context.Context, p Period) (*Activity, error) {
 		a.Suggestions = activity.Suggest(a.Activity, knownOf(f, now))
 	}
 	if !p.At.IsZero() {
-		then, err := f.then(p.At)
+		then, err := f.then(since, until)
 		if err != nil {
 			return nil, err
 		}
@@ -100,11 +100,28 @@ func addKept(ctx context.Context, f View, now *Status, since, until time.Time, s
 	return nil
 }
 
-// then is what was in force at a time.
-func (f View) then(at time.Time) (then activity.Then, err error) {
+// then is what was in force in a time.
+func (f View) then(since, until time.Time) (then activity.Then, err error) {
+	open := func(from, to time.Time) {
+		if from.Before(since) {
+			from = since
+		}
+		switch n := len(then.Open); {
+		case !to.After(from):
+		case n > 0 && then.Open[n-1].From.Equal(to): // from the last one to the first
+			then.Open[n-1].From = from
+		default:
+			then.Open = append(then.Open, activity.Span{From: from, To: to})
+		}
+	}
 	down, err := f.down()
-	if err != nil || down != nil && down.Time.Before(at) {
+	if err != nil {
 		return then, err
+	}
+	end := until
+	if down != nil && down.Time.Before(until) {
+		open(down.Time, until)
+		end = down.Time
 	}
 	numbers, err := f.Numbers()
 	if err != nil {
@@ -112,8 +129,7 @@ func (f View) then(at time.Time) (then activity.Then, err error) {
 	}
 	for i, n := range slices.Backward(numbers) {
 		e, err := f.Entry(n)
-		// Before the oldest one that is stored there was another, unless it is the first.
-		if isDamaged(err) || err == nil && e.Time.After(at) && (i > 0 || n == 1) {
+		if isDamaged(err) || err == nil && e.Time.After(end) && (i > 0 || n == 1) {
 			continue
 		}
 		if err != nil {
@@ -123,8 +139,18 @@ func (f View) then(at time.Time) (then activity.Then, err error) {
 		if err != nil {
 			return then, err
 		}
-		return activity.Then{Fenced: true, Monitor: s.Policy.Monitor}, nil
+		begin := e.Time
+		if i == 0 && n > 1 {
+			begin = since // before the oldest one that is stored there was another
+		}
+		if s.Policy.Monitor {
+			open(begin, end)
+		}
+		if end = begin; !end.After(since) {
+			return then, nil
+		}
 	}
+	open(since, end) // before the first one
 	return then, nil
 }
 

@@ -159,6 +159,9 @@ func (f *session) enter(ctx context.Context, command string) (leave func(), err 
 	if err != nil {
 		return nil, err
 	}
+	if c, ok := f.Classifier.(*able); ok {
+		c.note()
+	}
 	taken := time.Now()
 	leave = func() {
 		unlock()

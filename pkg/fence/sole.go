@@ -115,7 +115,11 @@ func (f *session) chosen() policy.Backend {
 	if err != nil || newest == nil {
 		return policy.BackendAuto
 	}
-	return f.backendOf("", newest.Policy)
+	p, err := f.parseEntry(newest)
+	if err != nil {
+		return policy.BackendAuto
+	}
+	return p.Backend
 }
 
 // open returns a back end that knows nothing of the table yet.

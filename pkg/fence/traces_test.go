@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/activity"
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/events"
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -133,9 +134,32 @@ func TestActivity(t *testing.T) {
 	if a.Answer == nil {
 		t.Error("of a moment there is no answer")
 	}
+	testThen(t, f)
 	a, err = f.View().Activity(t.Context(), fence.Period{Since: time.Now().Add(-time.Minute)})
 	labtest.Must(t, err)
 	if len(a.Suggestions) > 0 && len(a.Sources) == 0 {
 		t.Errorf("of a minute without packets: %+v", a.Suggestions)
+	}
+}
+
+// testThen: what passed before the mode was changed was not dropped, though what is asked
+// for is the moment after.
+func testThen(t *testing.T, f *fence.Fence) {
+	t.Helper()
+	verdict := func() activity.Verdict {
+		t.Helper()
+		a, err := f.View().Activity(t.Context(), fence.Period{At: time.Now()})
+		labtest.Must(t, err)
+		return a.Answer.Verdict
+	}
+	saw(t, f, drop("198.51.100.8", 0, "unknown", "Yealink"))
+	if v := verdict(); v != activity.Dropped {
+		t.Errorf("enforced since before it came: %s", v)
+	}
+	apply(t, f, firstPolicy+"mode: monitor\n", fence.ApplyOptions{})
+	saw(t, f, drop("198.51.100.9", 0, "unknown", "Yealink"))
+	apply(t, f, firstPolicy, fence.ApplyOptions{})
+	if v := verdict(); v != activity.Perhaps && v != activity.GhostCall {
+		t.Errorf("in monitor mode when it came: %s", v)
 	}
 }

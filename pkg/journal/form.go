@@ -22,7 +22,7 @@ const formFile = "newest.form"
 // formMark is what the file begins with, before its checksum.
 const formMark = "ringfence form 1\n"
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
 // KeepForm stores what a program has made of a generation. It is not synced: what a loss
 // of power leaves does not match its checksum.
@@ -41,7 +41,7 @@ func (j Journal) KeepForm(e *Entry, program string, parts ...[]byte) error {
 	if err != nil {
 		return fmt.Errorf("write form: %w", err)
 	}
-	_, err = file.Write(append(binary.BigEndian.AppendUint32([]byte(formMark), crc32.Checksum(body, castagnoli)), body...))
+	_, err = file.Write(append(binary.BigEndian.AppendUint32([]byte(formMark), checksum(body)), body...))
 	err = errors.Join(err, file.Chmod(fileMode), file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), j.path(formFile))
@@ -104,7 +104,7 @@ func sumOf(path string) string {
 // cutForm returns the parts of a form, nil if it is damaged.
 func cutForm(data []byte) (parts [][]byte) {
 	data, ok := bytes.CutPrefix(data, []byte(formMark))
-	if !ok || len(data) < crc32.Size || binary.BigEndian.Uint32(data) != crc32.Checksum(data[crc32.Size:], castagnoli) {
+	if !ok || len(data) < crc32.Size || binary.BigEndian.Uint32(data) != checksum(data[crc32.Size:]) {
 		return nil
 	}
 	for data = data[crc32.Size:]; len(data) > 0; {

@@ -96,7 +96,7 @@ func (k *Kernel) Note(p *plan.Plan) error {
 // expires reports whether elements of a state run out, which no generation shows.
 func expires(s *ruleset.State) bool {
 	for _, set := range s.Sets {
-		if slices.ContainsFunc(set.Elements, func(e ruleset.Element) bool { return e.Timeout != 0 }) {
+		if set.Timeout && slices.ContainsFunc(set.Elements, func(e ruleset.Element) bool { return e.Timeout != 0 }) {
 			return true
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,7 +44,7 @@ func NewDraft(host ruleset.Host, servers []ruleset.Listener, providers [][]strin
 	d := Draft{Monitor: len(providers) == 0, Providers: providers, Host: host, UDP: defaultPorts(), TCP: defaultPorts()}
 	if host.Forwards {
 		for _, name := range host.Outside {
-			if pattern := pointToPoint.ReplaceAllString(name, "${1}*"); !slices.Contains(d.Interfaces, pattern) {
+			if pattern := pointToPoint().ReplaceAllString(name, "${1}*"); !slices.Contains(d.Interfaces, pattern) {
 				d.Interfaces = append(d.Interfaces, pattern)
 			}
 		}
@@ -83,7 +82,7 @@ func NewDraft(host ruleset.Host, servers []ruleset.Listener, providers [][]strin
 func defaultPorts() []uint16 { return []uint16{5060, 5061} }
 
 // pointToPoint matches links that get a new number whenever they come up.
-var pointToPoint = regexp.MustCompile(`^(ppp|wwan|rmnet)[0-9]+$`)
+var pointToPoint = expression(`^(ppp|wwan|rmnet)[0-9]+$`)
 
 // sipServers are programs whose ports near 5060 are SIP ports, by the names that the
 // kernel has for them.
@@ -256,12 +255,12 @@ func yamlText(p netip.Prefix) string {
 }
 
 // plainName matches names that YAML cannot read as anything but text.
-var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*[0-9*]$`)
+var plainName = expression(`^[A-Za-z][A-Za-z0-9_.-]*[0-9*]$`)
 
 func quoted(names []string) []string {
 	texts := slices.Clone(names)
 	for i, name := range names {
-		if !plainName.MatchString(name) {
+		if !plainName().MatchString(name) {
 			texts[i] = strconv.Quote(name)
 		}
 	}

@@ -2,19 +2,18 @@ package policy
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"time"
 )
 
 // days are whole days at the beginning of a time, such as those of 30d or 1d12h.
-var days = regexp.MustCompile(`^([0-9]{1,6})d(.*)$`)
+var days = expression(`^([0-9]{1,6})d(.*)$`)
 
 // ParseDuration reads a time with its units, which are d, h, m, s and ms.
 func ParseDuration(text string) (time.Duration, error) {
 	var whole time.Duration
 	rest := text
-	if found := days.FindStringSubmatch(text); found != nil {
+	if found := days().FindStringSubmatch(text); found != nil {
 		n, err := strconv.Atoi(found[1])
 		if err != nil || n > mostDays {
 			return 0, fmt.Errorf("%q: write at most %dd", text, mostDays)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -241,8 +240,8 @@ func NodeAt(n *yaml.Node, path ...any) *yaml.Node {
 }
 
 var (
-	unknownField = regexp.MustCompile(`(?s)^field (.*) not found in type (\S+)$`)
-	wrongKind    = regexp.MustCompile(`(?s)^cannot construct .* into (\S+?)(?: \(TextUnmarshaler\))?$`)
+	unknownField = expression(`(?s)^field (.*) not found in type (\S+)$`)
+	wrongKind    = expression(`(?s)^cannot construct .* into (\S+?)(?: \(TextUnmarshaler\))?$`)
 )
 
 // yamlMistakes rewrites the YAML library's errors, which name Go types, for the authors
@@ -263,9 +262,9 @@ func yamlMistakes(err error) Mistakes {
 
 func yamlMistake(e *yaml.LoadError) Mistake {
 	m := Mistake{Line: max(e.Mark.Line, 1), Col: max(e.Mark.Column, 1), Text: e.Message}
-	if found := unknownField.FindStringSubmatch(e.Message); found != nil {
+	if found := unknownField().FindStringSubmatch(e.Message); found != nil {
 		m.Text = unknownKey(found[1], keysOf(found[2]))
-	} else if found := wrongKind.FindStringSubmatch(e.Message); found != nil {
+	} else if found := wrongKind().FindStringSubmatch(e.Message); found != nil {
 		m.Text = "want " + kindOf(found[1])
 	} else if strings.Contains(e.Message, "no documents") {
 		m.Text = "the policy is empty: it needs at least \"version: 1\" and providers"

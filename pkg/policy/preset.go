@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -48,7 +47,7 @@ func (c *checker) preset(f providerFile, with scalar, p *Provider, allowed *allo
 // presetValue matches one label of a domain name (RFC 1035 section 2.3.1, and digits
 // first, RFC 1123 section 2.1). A dot is refused, because a value with one is the whole
 // name, and the preset would append its end a second time.
-var presetValue = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
+var presetValue = expression(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
 
 // values pairs the preset's parameters with the values that the provider gives. It
 // returns false if some are missing or wrong.
@@ -72,7 +71,7 @@ func (c *checker) values(f providerFile, preset Preset) (*strings.Replacer, bool
 		}
 		p := preset.Parameters[i]
 		given[p.Name] = true
-		if !presetValue.MatchString(a.value.text) {
+		if !presetValue().MatchString(a.value.text) {
 			mistake(a.value, "%s is %q: write %s, one word of letters, digits and hyphens, such as %s", p.Name, a.value.text, p.Means, p.Example)
 		}
 		pairs = append(pairs, "{"+p.Name+"}", a.value.text)

@@ -2,14 +2,13 @@ package policy
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
 )
 
-var providerName = regexp.MustCompile(`^[a-z0-9-]+$`)
+var providerName = expression(`^[a-z0-9-]+$`)
 
 func (c *checker) providers(whole *file, allowed *allowList) []Provider {
 	var providers []Provider
@@ -27,7 +26,7 @@ func (c *checker) providers(whole *file, allowed *allowList) []Provider {
 		switch {
 		case p.Name == "":
 			c.mistake(at, "a provider without a name: add name, in lower-case letters, digits and hyphens")
-		case !providerName.MatchString(p.Name):
+		case !providerName().MatchString(p.Name):
 			c.mistake(at, "provider name %q: use lower-case letters, digits and hyphens only", p.Name)
 		case first[p.Name] > 0:
 			c.mistake(at, "provider %q is already used in line %d: give one of them another name", p.Name, first[p.Name])
@@ -159,8 +158,8 @@ func parseLiteral(text string) (netip.Addr, bool) {
 var toASCII = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false))
 
 var (
-	label      = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$`)
-	allNumeric = regexp.MustCompile(`^[0-9]+$`)
+	label      = expression(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$`)
+	allNumeric = expression(`^[0-9]+$`)
 )
 
 // domainName returns the name in ASCII and lower case, without a final dot. A name
@@ -173,9 +172,9 @@ func domainName(text string) (string, bool) {
 	name = strings.ToLower(name)
 	labels := strings.Split(name, ".")
 	for _, l := range labels {
-		if !label.MatchString(l) {
+		if !label().MatchString(l) {
 			return "", false
 		}
 	}
-	return name, !allNumeric.MatchString(labels[len(labels)-1])
+	return name, !allNumeric().MatchString(labels[len(labels)-1])
 }

@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,11 +79,11 @@ func (c *scalars) portList(list *[]scalar) []uint16 {
 	return ports
 }
 
-var digits = regexp.MustCompile(`^[0-9]+$`)
+var digits = expression(`^[0-9]+$`)
 
 // parsePort reads a decimal port, which may have leading zeros.
 func parsePort(text string) (uint16, bool) {
-	if !digits.MatchString(text) {
+	if !digits().MatchString(text) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(text, 10, 16)
@@ -96,7 +95,7 @@ func (c *scalars) number(s scalar, key string, byDefault, least, most uint64) ui
 		return byDefault
 	}
 	n, err := strconv.ParseUint(s.text, 10, 64)
-	if err != nil || !digits.MatchString(s.text) || n < least || n > most {
+	if err != nil || !digits().MatchString(s.text) || n < least || n > most {
 		c.mistake(s, "%s is %q: write a decimal number from %d to %d", key, s.text, least, most)
 		return byDefault
 	}
@@ -119,10 +118,10 @@ func (c *scalars) duration(s scalar, key string, byDefault, least, most time.Dur
 	return d
 }
 
-var zeroUnits = regexp.MustCompile(`([hm])0[ms](0s)?$`)
+var zeroUnits = expression(`([hm])0[ms](0s)?$`)
 
 // DurationText writes a time without zero units: 24h instead of 24h0m0s.
-func DurationText(d time.Duration) string { return zeroUnits.ReplaceAllString(d.String(), "$1") }
+func DurationText(d time.Duration) string { return zeroUnits().ReplaceAllString(d.String(), "$1") }
 
 func (c *scalars) flag(s scalar, key string) bool {
 	return choice(c, s, key, "false", "true") == "true"

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"math/bits"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +10,7 @@ import (
 )
 
 // headerName is a token of RFC 3261 section 25.1, in lower case.
-var headerName = regexp.MustCompile("^[a-z0-9.!%*_+`'~-]+$")
+var headerName = expression("^[a-z0-9.!%*_+`'~-]+$")
 
 // longestName is the size limit of the kernel's counters.
 const longestName = 64
@@ -90,7 +89,7 @@ func (c *checker) signature(f signatureFile, whole *file, path ...any) Signature
 	if f.Name.written() {
 		at = f.Name
 	}
-	if !providerName.MatchString(s.Name) || len(s.Name) > longestName {
+	if !providerName().MatchString(s.Name) || len(s.Name) > longestName {
 		c.mistake(at, "a signature needs a name of at most %d lower-case letters, digits and hyphens", longestName)
 	}
 	one := conditionFile{f.Header, f.Contains, f.Prefix, f.Exact}
@@ -129,7 +128,7 @@ func (c *checker) condition(f conditionFile, at scalar) Condition {
 			s.Match, s.Value = m.match, m.value.text
 		}
 	}
-	if !headerName.MatchString(s.Header) {
+	if !headerName().MatchString(s.Header) {
 		c.mistake(at, "a signature needs the header that it is about, such as header: user-agent")
 	}
 	switch {

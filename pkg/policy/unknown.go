@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,11 +65,11 @@ var rateUnits = []struct {
 	{[]string{"h", "hour"}, time.Hour},
 }
 
-var rateForm = regexp.MustCompile(`^([0-9]{1,7})/([a-z]+)$`)
+var rateForm = expression(`^([0-9]{1,7})/([a-z]+)$`)
 
 // ParseRate reads a rate such as 20/min.
 func ParseRate(text string) (Rate, error) {
-	found := rateForm.FindStringSubmatch(text)
+	found := rateForm().FindStringSubmatch(text)
 	if found != nil {
 		n, err := strconv.ParseUint(found[1], 10, 32)
 		for _, u := range rateUnits {

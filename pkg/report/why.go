@@ -77,7 +77,7 @@ func allowedText(a site.Answer, now time.Time) string {
 		text += "nobody lists it, and unknown.action lets everybody in"
 	}
 	if l := a.Lately; l != nil {
-		text += fmt.Sprintf("; packets of it were dropped before%s: %s", in(l.Reason), packetsText(l, now))
+		text += fmt.Sprintf("; before that it was not%s: %s", in(l.Reason), packetsText(l, now))
 	}
 	return text
 }

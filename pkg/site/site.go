@@ -60,7 +60,7 @@ func (s *Site) Remember(old resolve.Memory, now resolve.Moment) {
 	if s.Asked {
 		s.Memory = s.Memory.Learn(s.Answers, s.Settings(), now)
 	} else {
-		s.Memory = s.Memory.Filtered(AddressFilter(s.Policy, s.Host))
+		s.Memory = s.Memory.Filtered(s.filter())
 	}
 	s.Memory = s.Memory.LearnLists(s.Lists, resolve.Settings{
 		Lists: Lists(s.Policy), Hold: s.Policy.DNS.Hold, Max: s.Policy.DNS.Max,
@@ -74,7 +74,7 @@ func (s *Site) Whole() resolve.Memory { return s.Memory.Merge(s.Retired) }
 func (s *Site) Settings() resolve.Settings {
 	dns := s.Policy.DNS
 	settings := resolve.Settings{
-		Filter: AddressFilter(s.Policy, s.Host),
+		Filter: s.filter(),
 		Lists:  Lists(s.Policy),
 		Hold:   dns.Hold, Min: dns.Min, Max: dns.Max, StaleAlarm: dns.StaleAlarm,
 	}
@@ -137,6 +137,14 @@ func AddressFilter(p *policy.Policy, h ruleset.Host) resolve.AddressFilter {
 		}
 	}
 	return s
+}
+
+// filter are the rules for addresses that the site's names must not have. The addresses that
+// the policy lists are compiled already.
+func (s *Site) filter() resolve.AddressFilter {
+	filter := AddressFilter(s.Policy, s.Host)
+	filter.Listed = s.listed().Allows
+	return filter
 }
 
 // Compile makes the desired state, with the classifier as Classify has decided, and the

@@ -71,13 +71,26 @@ func (m *model) lines() []string {
 	if m.question.answer != nil {
 		status = m.question.text
 	}
-	lines = append(lines, "", oneLine(status), "up down: select  s: sort by "+m.orders[(m.order+1)%len(m.orders)].name+"  b: ban  a: allow  q: end")
+	lines = append(lines, "", oneLine(status), m.keys())
+	if m.height > 0 && len(lines) > m.height { // what can be done is worth more than empty lines
+		lines = slices.DeleteFunc(lines, func(l string) bool { return l == "" })
+	}
 	for i, line := range lines {
 		if m.width > 0 {
 			lines[i] = ansi.Truncate(line, m.width, "…")
 		}
 	}
 	return lines
+}
+
+// keys says which there are, shortly where there is little room.
+func (m *model) keys() string {
+	const short = "s: sort  b: ban  a: allow  q: end"
+	long := "up down: select  s: sort by " + m.orders[(m.order+1)%len(m.orders)].name + "  b: ban  a: allow  q: end"
+	if m.width > 0 && m.width < len(long) {
+		return short
+	}
+	return long
 }
 
 func (m *model) title() string {

@@ -101,7 +101,8 @@ func (m *markup) totals(r report.Activity) {
 	}
 	m.put(`<div class="tiles">`)
 	tile("Packets"+thatWere(r)+" "+verb(r)+within, least+grouped(report.Total(r.Dropped)))
-	tile("Sources", strings.TrimSuffix(strings.TrimSuffix(sourcesText(r), "s"), " source"))
+	n, atLeast := sourceCount(r)
+	tile("Sources", atLeast+grouped(uint64(n)))
 	if r.Counted {
 		tile("Packets let in"+within, grouped(report.Total(r.Allowed)))
 	}

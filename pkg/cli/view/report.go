@@ -97,13 +97,17 @@ func head(w io.Writer, r report.Activity) {
 	}
 }
 
-// sourcesText is how many sources there were.
-func sourcesText(r report.Activity) string {
-	text := notice.Count(len(r.Hosts)+r.More.Sources, "source")
+// sourceCount is how many sources there were, or at least.
+func sourceCount(r report.Activity) (n int, atLeast string) {
 	if r.More.AtLeast || r.More.Packets > 0 {
-		text = "at least " + text
+		atLeast = "at least "
 	}
-	return text
+	return len(r.Hosts) + r.More.Sources, atLeast
+}
+
+func sourcesText(r report.Activity) string {
+	n, atLeast := sourceCount(r)
+	return atLeast + notice.Count(n, "source")
 }
 
 // packetsText are packets by reason, most first.
