@@ -208,11 +208,11 @@ func (d decoder) item(line string) (item, bool) {
 	} else {
 		before = slices.Concat(in, before)
 	}
-	if v, is := target[0].(ruleset.Verdict); is && d.stage && v.Kind == ruleset.Jump && (len(in) > 0 || leavesStage(i.matched)) {
+	if v, is := target[0].(ruleset.Verdict); is && d.stage && v.Kind == ruleset.Jump && len(in) > 0 {
 		target[0] = ruleset.Verdict{Kind: ruleset.Goto, Chain: v.Chain}
 	}
 	alone := len(before)+len(after) == 0 && !hasPorts && !i.source.IsValid()
-	if v, is := target[0].(ruleset.Verdict); is && alone && d.v6 && v.Kind == ruleset.Goto && strings.HasSuffix(v.Chain, "6") {
+	if v, is := target[0].(ruleset.Verdict); is && alone && d.v6 && v.Kind == ruleset.Goto && v.Chain == chainOfIPv6 {
 		before = append(before, ruleset.IPv6Packet{})
 	}
 	i.make = shape{d.v6, hasPorts, i.replies, before, after, target}.rule
@@ -235,6 +235,10 @@ func takeInterface(w *words) []ruleset.Statement {
 
 // anyLifetime stands for what is left of the lifetime of ports, which is in a set.
 const anyLifetime = time.Second
+
+// chainOfIPv6 is the chain to which a rule leads every packet of IPv6. Other rules without
+// a match are for one family because the chains that they are in are.
+const chainOfIPv6 = "sip6"
 
 // shape is what the lines of a rule have in common.
 type shape struct {

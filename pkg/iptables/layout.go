@@ -60,7 +60,8 @@ func (l layout) chain(w where, s *ruleset.State, name string) error {
 		l[w][name] = []string{"-j " + chainPrefix + name, "-g " + letterMark + allowedChain}
 		return l.chain(w, s, allowedChain)
 	}
-	e := encoder{v6: w.v6, ports: s.Sets[portSet].Elements, stage: s.Chains[name].Stage != "", late: w.table == lateTable}
+	stage := comesBack(s.Chains[name].Stage)
+	e := encoder{v6: w.v6, ports: s.Sets[portSet].Elements, stage: stage, late: w.table == lateTable}
 	for _, r := range s.Chains[name].Rules {
 		lines, err := e.rule(r)
 		if err != nil {
@@ -78,11 +79,15 @@ func (l layout) chain(w where, s *ruleset.State, name string) error {
 			break // no packet of this family comes further
 		}
 	}
-	if s.Chains[name].Stage != "" {
+	if stage {
 		l[w][name] = append(l[w][name], clearing(l[w][name])...)
 	}
 	return nil
 }
+
+// comesBack reports whether packets that a stage lets pass come back to its chain, which has
+// something left to do then. Those that leave are not marked.
+func comesBack(s ruleset.Stage) bool { return s != "" && s != ruleset.Leaving }
 
 // clearing are the lines that take out of the mark again what a stage's own lines have
 // set. Packets that are let pass come back to the stage.

@@ -88,7 +88,7 @@ func (o *observation) table(w where) {
 	}
 }
 
-// stages reads the jumps of a table, and returns the chains that they lead to.
+// stages reads the jumps of a table, and returns the chains that packets come back to.
 func (o *observation) stages(w where, letter byte) map[string]bool {
 	chains := map[ruleset.Stage]string{}
 	inUse := map[ruleset.Stage]bool{}
@@ -120,7 +120,7 @@ func (o *observation) stages(w where, letter byte) map[string]bool {
 	names := map[string]bool{}
 	for stage, name := range chains {
 		o.stage(stage, name)
-		names[name] = true
+		names[name] = comesBack(stage)
 	}
 	return names
 }

@@ -238,17 +238,6 @@ func withProtocol(statements []ruleset.Statement, protocol ruleset.Protocol) []r
 	return append([]ruleset.Statement{ruleset.Transport{Protocol: protocol}}, statements...)
 }
 
-// leavesStage reports whether a rule of a stage about answers leads away for good.
-func leavesStage(statements []ruleset.Statement) bool {
-	return slices.ContainsFunc(statements, func(s ruleset.Statement) bool {
-		switch s.(type) {
-		case ruleset.RepliedFrom, ruleset.PeerIn:
-			return true
-		}
-		return false
-	})
-}
-
 // limitIn returns the limit that a line has. How long it counts is in the next line.
 func limitIn(matched []ruleset.Statement, next []string) (limit ruleset.Learn, ok bool) {
 	for _, s := range matched {
