@@ -36,7 +36,7 @@ func TestDescribe(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"telnyx": "5 names, 10 prefixes", "twilio": "1 name, 8 prefixes, and your trunk", "46elks": "1 name, 2 prefixes",
+		"telnyx": "5 names, 16 prefixes", "twilio": "1 name, 8 prefixes, and your trunk", "46elks": "1 name, 2 prefixes",
 	} {
 		if got := catalog.Describe(all[name], day(t)).KnownBy(); got != want {
 			t.Errorf("%s is known by %s, want %s", name, got, want)

@@ -99,7 +99,7 @@ func (d *day) phone(i int, r *rand.Rand) {
 
 // registers registers a phone, and notes until when it is in.
 func (d *day) registers(p *labtest.Phone, seconds int) bool {
-	for tries := 0; tries < 5; tries++ {
+	for range 5 {
 		d.gate.RLock()
 		at := time.Now()
 		status, err := p.Refresh(seconds, 5*time.Second)

@@ -93,7 +93,8 @@ func numbers(t *testing.T, p caller) (sent, received uint32) {
 func (w *cloud) whole(t *testing.T, to net.IP, packet []byte) {
 	t.Helper()
 	labtest.In(t, w.outside, func() error {
-		family, address := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{})
+		family := unix.AF_INET
+		var address unix.Sockaddr
 		if to.To4() != nil {
 			address = &unix.SockaddrInet4{Addr: [4]byte(to.To4())}
 		} else {

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -91,7 +92,7 @@ func prometheus(t *testing.T, h *lab.Namespace, at, question string) []sample {
 			return nil //nolint:nilerr // it does not listen yet
 		}
 		defer c.Close()
-		client := http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return c, nil }}}
+		client := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }}}
 		response, err := client.Get(fmt.Sprintf("http://%s/api/v1/%s", at, question))
 		if err != nil {
 			return err

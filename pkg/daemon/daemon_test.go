@@ -167,7 +167,7 @@ func TestNoticesOnce(t *testing.T) {
 		s.classifier.Fail(nil)
 		time.Sleep(2 * time.Minute)
 	})
-	for text, want := range map[string]int{"the fence works without it": 2, "every source that is not banned passes": 2, "unclassified: eth0": 1, "msg=over": 3} {
+	for text, want := range map[string]int{"the fence works without it": 2, "every source that is not banned passes": 2, `msg=over about="unclassified: eth0"`: 1, "msg=over": 3, "unclassified: eth0": 2} {
 		if n := strings.Count(s.log.String(), text); n != want {
 			t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, s.log.String())
 		}

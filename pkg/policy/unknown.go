@@ -153,7 +153,7 @@ func (c *checker) inSets(f *file, p *Policy) {
 		time    time.Duration
 	}{{f.Bans.Duration, "bans.duration", p.Bans.Duration}, {f.Roaming.Life, "roaming.life", p.Roaming.Life}} {
 		if t.time > longestInSet {
-			c.mistake(t.written, "%s is %s, and over iptables it is at most %s: that is as long as ipset keeps an address", t.key, t.written.text, DurationText(longestInSet))
+			c.mistake(t.written, "%s is %s, and over iptables it is at most %dd: that is as long as ipset keeps an address", t.key, t.written.text, longestInSet/(24*time.Hour))
 		}
 	}
 }

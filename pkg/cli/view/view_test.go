@@ -18,10 +18,10 @@ import (
 var day = time.Date(2026, 11, 29, 12, 0, 0, 0, time.Local)
 
 // prints compares what is printed.
-func prints(t *testing.T, want string, print func(io.Writer)) {
+func prints(t *testing.T, want string, write func(io.Writer)) {
 	t.Helper()
 	var b strings.Builder
-	print(&b)
+	write(&b)
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Error(diff)
 	}

@@ -111,23 +111,24 @@ func StartAsterisk(t testing.TB, h *lab.Namespace, o AsteriskOptions) *Asterisk 
 	if o.Compact {
 		compact = "yes"
 	}
-	phones := strings.Replace(asteriskPhones, "COMPACT", compact, 1)
+	var phones, load strings.Builder
+	phones.WriteString(strings.Replace(asteriskPhones, "COMPACT", compact, 1))
 	for i, place := range o.Listen {
 		transport, at, _ := strings.Cut(place, ":")
-		phones += fmt.Sprintf("[transport%d]\ntype=transport\nprotocol=%s\nbind=%s\n", i, transport, at)
+		fmt.Fprintf(&phones, "[transport%d]\ntype=transport\nprotocol=%s\nbind=%s\n", i, transport, at)
 	}
 	for _, user := range o.Users {
-		phones += fmt.Sprintf("[%[1]s](endpoint)\nauth=%[1]s\naors=%[1]s\n[%[1]s](auth)\nusername=%[1]s\npassword=secret-%[1]s\n[%[1]s](aor)\n", user)
+		fmt.Fprintf(&phones, "[%[1]s](endpoint)\nauth=%[1]s\naors=%[1]s\n[%[1]s](auth)\nusername=%[1]s\npassword=secret-%[1]s\n[%[1]s](aor)\n", user)
 	}
-	load := "[modules]\nautoload=no\n"
+	load.WriteString("[modules]\nautoload=no\n")
 	for _, m := range asteriskModules {
-		load += "load=" + m + ".so\n"
+		load.WriteString("load=" + m + ".so\n")
 	}
 	for name, text := range map[string]string{
 		"asterisk.conf":   strings.NewReplacer("FOLDER", a.folder, "MODULES", modules[0], "DATA", filepath.Join(root, "usr/share/asterisk")).Replace(asteriskFolders),
-		"pjsip.conf":      phones,
+		"pjsip.conf":      phones.String(),
 		"extensions.conf": asteriskCalls,
-		"modules.conf":    load,
+		"modules.conf":    load.String(),
 		"logger.conf":     "[general]\n[logfiles]\nconsole => warning,error,verbose\n",
 	} {
 		Must(t, os.WriteFile(filepath.Join(a.folder, name), []byte(text), 0o644))
