@@ -79,6 +79,10 @@ func Foreign(interfaces []string) map[string]error {
 		if f := here[place]; err != nil || f != nil && f.ours() {
 			continue
 		}
+		if err := sharedBlock(link); err != nil {
+			taken[name] = err
+			continue
+		}
 		list, err := filtersOf(link, netlink.HANDLE_MIN_INGRESS)
 		if err != nil {
 			continue

@@ -184,6 +184,30 @@ func TestForeignFilter(t *testing.T) {
 	}
 }
 
+// TestSharedBlock: an interface whose filters are a shared block cannot have ringfence's,
+// and the error says so; without the block it can.
+func TestSharedBlock(t *testing.T) {
+	l := loaded(t, signaturetest.Few())
+	h := host(t, "eth0")
+	for _, kind := range []string{"clsact", "ingress"} {
+		labtest.Run(t, h, "tc", "qdisc", "add", "dev", "eth0", "ingress_block", "7", kind)
+		err := h.Do(func() error { return classifier.Foreign([]string{"eth0"})["eth0"] })
+		if !errors.Is(err, classifier.ErrForeign) || !strings.Contains(err.Error(), "the shared block 7") {
+			t.Errorf("%s: the error is %v", kind, err)
+		}
+		err = h.Do(func() error {
+			_, err := classifier.Begin(l, []string{"eth0"})
+			return err
+		})
+		if !errors.Is(err, classifier.ErrForeign) {
+			t.Errorf("%s: attaching ends with %v", kind, err)
+		}
+		labtest.Run(t, h, "tc", "qdisc", "del", "dev", "eth0", kind)
+	}
+	change(t, h, l, "eth0")
+	wantObserved(t, h, l.On([]string{"eth0"}))
+}
+
 // TestForeignPreference: another filter may have the preference without being in
 // ringfence's place.
 func TestForeignPreference(t *testing.T) {

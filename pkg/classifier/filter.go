@@ -1,6 +1,7 @@
 package classifier
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -116,6 +117,21 @@ func guard(link netlink.Link, preference uint16, there *filter) error {
 	return fmt.Errorf("%w: %s, on interface %s at ingress pref %d handle %#x", ErrForeign, what, link.Attrs().Name, preference, handle)
 }
 
+// sharedBlock returns an error if the filters of an interface are those of a block that
+// others may share: the kernel takes none for the interface alone then.
+func sharedBlock(link netlink.Link) error {
+	list, err := dump.Whole(func() ([]netlink.Qdisc, error) { return netlink.QdiscList(link) })
+	if err != nil {
+		return nil // other calls report it
+	}
+	for _, q := range list {
+		if a := q.Attrs(); a.LinkIndex == link.Attrs().Index && a.IngressBlock != nil {
+			return fmt.Errorf("%w: interface %s has the filters of the shared block %d in place of its own (ingress_block)", ErrForeign, link.Attrs().Name, *a.IngressBlock)
+		}
+	}
+	return nil
+}
+
 // put attaches a program's filter at a preference, in place of one of ringfence's.
 func put(link netlink.Link, preference uint16, l *Loaded, there *filter, ownsQdisc bool) error {
 	if err := guard(link, preference, there); err != nil {
@@ -137,6 +153,9 @@ func put(link netlink.Link, preference uint16, l *Loaded, there *filter, ownsQdi
 		act = netlink.FilterReplace
 	}
 	err := act(f)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		err = cmp.Or(sharedBlock(link), err)
+	}
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("%w (%w)", taken(link, preference), err)
 	}

@@ -122,6 +122,7 @@ func byLink(network, words, name string) func(t *testing.T, w *cloud, from strin
 				words = strings.Split(words, " local ")[0] + " local " + ends[i] + " remote " + ends[1-i]
 			}
 			addLink(t, h, words)
+			labtest.Run(t, h, "ip", "link", "set", name, "up")
 			labtest.Must(t, h.AddAddress(name, fmt.Sprintf("%s%d/24", net4, i+1)))
 		}
 		w.registrar.listen(t, w.pbx, net4+"1:5060")

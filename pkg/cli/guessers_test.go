@@ -114,7 +114,7 @@ func TestGuesserIsOut(t *testing.T) { eachPBX(t, testGuesserIsOut) }
 
 func testGuesserIsOut(t *testing.T, pbx string) {
 	t.Helper()
-	r := newRoadsTo(t, pbx, "unknown: {action: register, rate: 1000/min}\n")
+	r := newRoadsTo(t, pbx, "unknown: {action: register, rate: 1000/min}\nguessing: {within: 1h}\n")
 	p := r.phone(t, "udp", homeInside+":5070", "honest")
 	isAccepted(t, p)
 	for i, transport := range []string{"udp", "tcp"} {
@@ -145,7 +145,7 @@ func TestBanIsAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newCloud(t)
 	labtest.Run(t, w.pbx, "ip", "route", "add", "198.18.0.0/16", "dev", "eth0")
-	s := newSite(t, w.pbx, registerPolicy)
+	s := newSite(t, w.pbx, registerPolicy+"guessing: {within: 1h}\n")
 	s.must(t, 0, "apply")
 	n := labtest.Count(5, 200)
 	for i, network := range []string{"udp", "tcp"} {

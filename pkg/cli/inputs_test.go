@@ -65,8 +65,12 @@ var inputs = map[string][]input{
 		{name: "a second uplink", policy: listed, do: "ip route add default dev tun0 metric 900", undo: "ip route del default dev tun0", alarm: "outside-unfenced: tun0"},
 		{name: "the halves of the internet", policy: listed, do: "ip route add 0.0.0.0/1 dev tun0; ip route add 128.0.0.0/1 dev tun0", undo: "ip route del 0.0.0.0/1; ip route del 128.0.0.0/1", alarm: "outside-unfenced: tun0"},
 		{name: "of IPv6", policy: listed, do: "ip -6 addr add fd00::9/64 dev tun0 nodad; ip -6 route add default dev tun0", undo: "ip -6 route del default dev tun0; ip -6 addr del fd00::9/64 dev tun0", alarm: "outside-unfenced: tun0"},
+		{name: "one of two of the same route", policy: listed, do: "ip route replace default nexthop via 203.0.113.254 dev eth0 nexthop via 192.168.7.254 dev tun0", undo: "ip route replace default via 203.0.113.254 dev eth0", alarm: "outside-unfenced: tun0"},
+		{name: "of IPv6, beside the first", policy: listed, do: "ip -6 addr add fd00::9/64 dev tun0 nodad; ip -6 route append default via fd00::1 dev tun0", undo: "ip -6 route del default; ip -6 addr del fd00::9/64 dev tun0", alarm: "outside-unfenced: tun0"},
+		{name: "a next hop is another one", policy: listed, do: "ip nexthop add id 9 via 203.0.113.254 dev eth0; ip route replace default nhid 9; ip nexthop replace id 9 via 192.168.7.254 dev tun0", undo: "ip nexthop del id 9; ip route add default via 203.0.113.254 dev eth0", alarm: "outside-unfenced: tun0"},
 		{name: "by a next hop", policy: listed, do: "ip nexthop add id 9 via 192.168.7.254 dev tun0; ip route add default nhid 9 metric 901", undo: "ip nexthop del id 9", alarm: "outside-unfenced: tun0"},
 		{name: "moved", policy: listed, do: "ip route del default; ip route add default dev tun0", undo: "ip route del default; ip route add default via 203.0.113.254 dev eth0", alarm: "outside-unfenced: tun0"},
+		{name: "by a trusted interface", policy: listed + "trusted: {interfaces: ['tun*']}\n", do: "ip route add default dev tun0 metric 900", undo: "ip route del default dev tun0", alarm: "outside-trusted: tun0"},
 		{name: "moved, and all is fenced", do: "ip route del default; ip route add default dev tun0", undo: "ip route del default; ip route add default via 203.0.113.254 dev eth0", held: "ringfence: tun0"},
 	},
 	"rules": {
@@ -80,9 +84,15 @@ var inputs = map[string][]input{
 		{name: "the filter is gone", policy: open, do: "tc filter del dev eth0 ingress", held: "ringfence: eth0"},
 		{name: "another qdisc in its place", policy: open, do: `printf "qdisc del dev eth0 clsact\nqdisc add dev eth0 ingress\n" | tc -batch -`, undo: "tc qdisc del dev eth0 ingress", held: "ringfence: eth0"},
 		{name: "another program in its place", policy: open, do: `tc filter del dev eth0 ingress; tc filter add dev eth0 ingress pref 5 handle 0x5060 bpf da bytecode "1,6 0 0 4294967295"`, undo: "tc filter del dev eth0 ingress pref 5", alarm: "unclassified: eth0"},
+		{name: "its filters are a shared block", policy: open, do: `printf "qdisc del dev eth0 clsact\nqdisc add dev eth0 ingress_block 7 clsact\n" | tc -batch -`, undo: "tc qdisc del dev eth0 clsact", alarm: "unclassified: eth0"},
 		{name: "a filter before it", policy: open, do: `tc filter add dev eth0 ingress pref 1 bpf da bytecode "1,6 0 0 0"`, undo: "tc filter del dev eth0 ingress pref 1", sends: true, alarm: "unseen: eth0"},
 		{name: "a filter of one protocol before it", policy: open, do: `tc filter add dev eth0 ingress protocol ip pref 2 handle 7 bpf da bytecode "1,6 0 0 0"`, undo: "tc filter del dev eth0 ingress pref 2 protocol ip", sends: true, alarm: "unseen: eth0"},
 		{name: "marks cleared by others", policy: listed + open, do: "nft 'table ip early { chain c { type filter hook prerouting priority -400; udp dport 5060 meta mark set 0; }; }'", undo: "nft delete table ip early", sends: true, alarm: "unseen: eth0"},
+	},
+	"translations": {
+		{name: "by nft", do: "nft 'table ip x { chain c { type nat hook prerouting priority -100; udp dport 9000 redirect to :5060; }; }'", undo: "nft delete table ip x", held: "chain after_dnat"},
+		{name: "by iptables-nft, of IPv6", do: "ip6tables-nft -t nat -A PREROUTING -p udp --dport 9000 -j REDIRECT --to-ports 5060", undo: "ip6tables-nft -t nat -F; nft delete table ip6 nat", held: "chain after_dnat"},
+		{name: "by iptables-legacy", do: "iptables-legacy -t nat -A PREROUTING -p udp --dport 9000 -j REDIRECT --to-ports 5060", undo: "iptables-legacy -t nat -F", held: "chain after_dnat"},
 	},
 	"sources": {
 		{name: "an allowed one is a scanner", do: "true", sends: true, provider: true, alarm: "allowed-scanner: allowed addresses"},

@@ -125,7 +125,9 @@ func testFailuresAreKept(t *testing.T) {
 	t.Helper()
 	t.Parallel()
 	w := newCloud(t)
-	s := newSite(t, w.pbx, registerPolicy)
+	// Within an hour, so that no failure is forgotten while the test runs.
+	const policy = registerPolicy + "guessing: {within: 1h}\n"
+	s := newSite(t, w.pbx, policy)
 	s.must(t, 0, "apply")
 	guesser := w.caller(t, "udp", cloudPhone, 0)
 	arrived := 0
@@ -134,7 +136,7 @@ func testFailuresAreKept(t *testing.T) {
 		func() { s.must(t, 0, "refresh") },
 		func() { serve(t, s).end(t) },
 		func() {
-			s.write(t, registerPolicy+"bans: {duration: 2h, size: 1000}\nsignatures: {engine: 'off'}\n")
+			s.write(t, policy+"bans: {duration: 2h, size: 1000}\nsignatures: {engine: 'off'}\n")
 			s.must(t, 0, "apply")
 		},
 		func() { s.must(t, 0, "rollback") },

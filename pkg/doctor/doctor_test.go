@@ -81,6 +81,8 @@ func TestExamine(t *testing.T) {
 		"drops by policy":           {add(ruleset.OtherChain{Table: "ip filter", Name: "INPUT", Hook: "input", Drops: true}), "dropped-after", "no rule of it names a SIP port"},
 		"outgoing only":             {add(chain("ip filter", "output", 0, ruleset.OtherRule{Ports: sip, Drops: true})), "", ""},
 		"a proxied port":            {add(chain("ip mangle", "prerouting", -150, ruleset.OtherRule{Ports: [][2]uint16{{7000, 7000}}, Proxied: 5060})), "proxied", "list these ports"},
+		"a port written early":      {add(chain("netdev edge", "ingress", 0, ruleset.OtherRule{Ports: [][2]uint16{{7000, 7000}}, Proxied: 5060})), "", ""},
+		"a port written late":       {add(chain("ip nat", "postrouting", 0, ruleset.OtherRule{Ports: [][2]uint16{{7000, 7000}}, Proxied: 5060})), "", ""},
 		"all ports proxied":         {add(chain("ip mangle", "prerouting", -150, ruleset.OtherRule{Proxied: 5060})), "proxied", "port 5060"},
 		"a fenced port proxied":     {add(chain("ip mangle", "prerouting", -150, ruleset.OtherRule{Ports: sip, Proxied: 5060})), "", ""},
 		"proxied to another server": {add(chain("ip mangle", "prerouting", -150, ruleset.OtherRule{Ports: [][2]uint16{{80, 80}}, Proxied: 3128})), "", ""},

@@ -99,12 +99,15 @@ func after(f Facts) []Finding {
 func proxied(f Facts) []Finding {
 	var found []Finding
 	for _, c := range f.Others.Chains {
+		if isBefore(c) || c.Hook == "output" || c.Hook == "postrouting" || c.Hook == "egress" {
+			continue // the port is written before ringfence looks, or in what leaves
+		}
 		for _, r := range c.Rules {
 			if !slices.Contains(f.ports(), r.Proxied) || len(r.Ports) > 0 && f.listsAll(r.Ports) {
 				continue
 			}
 			found = append(found, Finding{
-				Name: "proxied", Severity: notice.Warning, Finding: fmt.Sprintf("%s hands packets to other ports to the server on port %d (TPROXY)", chainText(c), r.Proxied),
+				Name: "proxied", Severity: notice.Warning, Finding: fmt.Sprintf("%s hands packets to other ports to the server on port %d (TPROXY, or it writes the port into them)", chainText(c), r.Proxied),
 				Why:    "what is sent to those ports is not fenced, and reaches the server",
 				WayOut: "list these ports under ports in the policy, and run ringfence apply",
 			})

@@ -64,11 +64,12 @@ func (c *change) explain(ctx context.Context, failure error) error {
 		}
 		w := where{"raw", n.v6}
 		if err := c.try(ctx, w, "[0:0] -A "+needChain+" "+n.line); err != nil {
-			module := n.module
+			module, load := n.module, "load that module"
 			if c.tool.flavour == NFT {
 				module += ", " + cmp.Or(n.native, "nft_compat")
+				load = "load what is missing of these modules"
 			}
-			return fmt.Errorf("%w: %w", missing("iptables here lacks "+module+": load what is missing of these modules, or install the package of the kernel's extra modules"), failure)
+			return fmt.Errorf("%w: %w", missing("iptables here lacks "+module+": "+load+", or install the package of the kernel's extra modules"), failure)
 		}
 	}
 	return failure

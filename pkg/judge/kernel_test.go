@@ -41,7 +41,6 @@ func TestKernelAgrees(t *testing.T) {
 	}{
 		{"nftables", func() backend.Kernel { return &nft.Kernel{} }, 10, 1000},
 		{"iptables-nft", func() backend.Kernel { return &iptables.Kernel{Flavour: iptables.NFT} }, 3, 150},
-		{"iptables-legacy", func() backend.Kernel { return &iptables.Kernel{Flavour: iptables.Legacy} }, 3, 150},
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -326,7 +325,7 @@ func randomPolicy(r *rand.Rand, backend string) (string, *policy.Policy) {
 		text := randomText(r, backend)
 		p, err := policy.Parse("policy.yaml", strings.NewReader(text), policy.Available{
 			Engines:  []policy.Engine{policy.EngineBPF, policy.EngineString},
-			Backends: []policy.Backend{policy.BackendNFTables, policy.BackendIPTables},
+			Backends: []policy.Backend{policy.BackendNFTables, policy.BackendIPTablesNFT, policy.BackendIPTablesLegacy},
 		})
 		if err == nil { // else an address is allowed and banned, or the back end lacks something
 			return text, p

@@ -37,6 +37,7 @@ table inet filter {
 table ip raw { chain early { type filter hook prerouting priority -400; udp dport 5060 notrack; udp dport { 5000-5100, 6000 } drop; }
 }
 table ip divert { chain proxy { type filter hook prerouting priority mangle; udp dport 7000 tproxy to :5060; tcp dport 7001 tproxy to 127.0.0.1:5061 accept; }
+	chain rewrite { type filter hook prerouting priority -140; udp dport 9000 udp dport set 5060; udp sport 9000 udp sport set 5060; }
 }
 table netdev edge { chain in { type filter hook ingress device lo priority 0; udp dport 5060 drop; }
 }
@@ -69,6 +70,9 @@ table netdev edge { chain in { type filter hook ingress device lo priority 0; ud
 		"ip divert proxy: prerouting -150 drops false",
 		"  [[7000 7000]] drops false accepts false marks 0 untracked false proxied 5060",
 		"  [[7001 7001]] drops false accepts true marks 0 untracked false proxied 5061",
+		"ip divert rewrite: prerouting -140 drops false",
+		"  [[9000 9000]] drops false accepts false marks 0 untracked false proxied 5060",
+		"  [] drops false accepts false marks 0 untracked false",
 		"netdev edge in: ingress 0 drops false",
 		"  [[5060 5060]] drops true accepts false marks 0 untracked false",
 	}

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"strings"
 	"time"
 
 	"github.com/google/nftables/expr"
@@ -191,7 +192,7 @@ func guessPeer(at func(int) expression, from int) (ruleset.Statement, int) {
 			return ruleset.Forget{Peer: p, Set: set}, n + 1
 		}
 		over := guessLimit(last)
-		if !p.Answer && !p.Port && keeps(last) == "" {
+		if !p.Answer && !p.Port && keeps(last) == "" && strings.HasPrefix(set, bannedSet) {
 			return ruleset.Ban{V6: p.V6, Set: set, For: life}, n + 1
 		}
 		return ruleset.Learn{Peer: p, Set: set, For: life, Over: over}, n + 1

@@ -41,6 +41,9 @@ func (u *understanding) expression(e expression) {
 	case "payload":
 		u.port = e.number(unix.NFTA_PAYLOAD_BASE) == unix.NFT_PAYLOAD_TRANSPORT_HEADER && e.number(unix.NFTA_PAYLOAD_OFFSET) == 2 && e.number(unix.NFTA_PAYLOAD_LEN) == 2
 		u.mark = false
+		if source := attribute(e.data, unix.NFTA_PAYLOAD_SREG); len(source) > 0 && u.port {
+			u.port, u.rule.Proxied = false, u.short // it writes the port into the packet
+		}
 	case "meta":
 		u.meta(e)
 	case "ct":

@@ -39,8 +39,8 @@ type OtherRule struct {
 	Untracked bool
 	// Helper is the connection-tracking helper that it hands packets to.
 	Helper string
-	// Proxied is the port whose server gets the packets (TPROXY), 0 for none or for that
-	// to which they are sent.
+	// Proxied is the port whose server gets the packets, by TPROXY or because the rule
+	// writes it into them; 0 for none or for that to which they are sent.
 	Proxied uint16
 }
 

@@ -104,6 +104,7 @@ var alarmSources = []func(*Site, Look) []Alarm{
 	tableAlarms,
 	linkAlarms,
 	publicAlarms,
+	trustedAlarms,
 	unclassifiedAlarms,
 	countAlarms,
 	passwordAlarms,

@@ -130,6 +130,17 @@ func TestAlarms(t *testing.T) {
 			s.Host.Interfaces = append(s.Host.Interfaces, link("dmz", "198.51.100.1/24"))
 			l.Accepted = s
 		}},
+		{name: "a trusted interface leads outside", policy: "interfaces: [wan]\ntrusted: {interfaces: [lan]}\n", change: func(s *site.Site, l *site.Look) {
+			then := *s
+			l.Accepted = &then
+			s.Host.Outside = append(slices.Clone(s.Host.Outside), "lan")
+		}, want: []string{
+			"outside-trusted: lan: a default route goes by it since the policy was applied, and everybody who comes in there is let in: trusted.interfaces names it (since 2026-11-28 12:00:00)",
+		}},
+		{name: "a trusted interface that led outside", policy: "interfaces: [wan]\ntrusted: {interfaces: [lan]}\n", change: func(s *site.Site, l *site.Look) {
+			s.Host.Outside = append(slices.Clone(s.Host.Outside), "lan")
+			l.Accepted = s
+		}},
 		{name: "unclassified", policy: "unknown: {action: accept}\n", change: func(s *site.Site, l *site.Look) {
 			then := *s
 			l.Accepted = &then

@@ -14,6 +14,7 @@ import (
 // then was accepted.
 const (
 	AlarmPublicUnfenced AlarmKind = "public-unfenced" // an interface has got a public address and is not fenced
+	AlarmOutsideTrusted AlarmKind = "outside-trusted" // a trusted interface leads outside
 	AlarmUnclassified   AlarmKind = "unclassified"    // the classifier is not where it was
 	AlarmStateFolder    AlarmKind = "state-folder"    // nothing can be stored
 	AlarmNoGeneration   AlarmKind = "no-generation"   // nothing says what the kernel should hold
@@ -48,6 +49,24 @@ func publicAlarms(s *Site, l Look) []Alarm {
 			Kind: AlarmPublicUnfenced, Name: name, Text: "it has a public address since the policy was applied, and what comes in there is not fenced",
 			WayOut: fmt.Sprintf("add %s to interfaces, or to trusted.interfaces if only your own comes in there, and run ringfence apply", name),
 		})
+	}
+	return alarms
+}
+
+// trustedAlarms are about trusted interfaces that lead outside since the policy was
+// applied: everybody who comes in by them is let in.
+func trustedAlarms(s *Site, l Look) []Alarm {
+	if l.Accepted == nil {
+		return nil
+	}
+	var alarms []Alarm
+	for _, name := range s.Host.Outside {
+		if s.Policy.Trusts(name) && !slices.Contains(l.Accepted.Host.Outside, name) {
+			alarms = append(alarms, Alarm{
+				Kind: AlarmOutsideTrusted, Name: name, Text: "a default route goes by it since the policy was applied, and everybody who comes in there is let in: trusted.interfaces names it",
+				WayOut: fmt.Sprintf("trust the addresses there in place of %s; if all who come in there are your own, change the policy, if only a comment, and run ringfence apply", name),
+			})
+		}
 	}
 	return alarms
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/ringfence/ringfence/pkg/host/dump"
 
@@ -63,9 +65,10 @@ func Watch(ctx context.Context, files []string) (<-chan host.Change, error) {
 		conn.Close()
 		watched.close()
 	})
-	w.running.Add(2)
+	w.running.Add(3)
 	go w.do(func() { w.network(ctx, conn) })
 	go w.do(func() { watched.run(func(c host.Change) { w.send(ctx, c) }) })
+	go w.do(func() { w.tables(ctx) })
 	go func() {
 		w.running.Wait()
 		close(w.changes)
@@ -73,17 +76,37 @@ func Watch(ctx context.Context, files []string) (<-chan host.Change, error) {
 	return w.changes, nil
 }
 
-// do runs one half of a watcher, and stops the other half when it ends.
-func (w *watcher) do(half func()) {
+// do runs one part of a watcher, and stops the others when it ends.
+func (w *watcher) do(part func()) {
 	defer w.running.Done()
 	defer w.stop()
-	half()
+	part()
 }
 
 func (w *watcher) send(ctx context.Context, c host.Change) {
 	select {
 	case w.changes <- c:
 	case <-ctx.Done():
+	}
+}
+
+// tablesEvery is how often it is looked which tables iptables-legacy has: nothing reports
+// one that it has made, which may translate ports.
+const tablesEvery = time.Second
+
+func (w *watcher) tables(ctx context.Context) {
+	tick := time.NewTicker(tablesEvery)
+	defer tick.Stop()
+	for known := legacyTables(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if now := legacyTables(); !slices.Equal(now, known) {
+			known = now
+			w.send(ctx, host.Change{What: "the tables of iptables-legacy have changed"})
+		}
 	}
 }
 

@@ -49,6 +49,7 @@ astrundir => FOLDER
 astlogdir => FOLDER
 [options]
 nocolor = yes
+maxfiles = 10000
 `
 
 const asteriskPhones = `[global]
