@@ -91,8 +91,9 @@ func number32(text string) (n uint32) {
 
 // u32 reads a match of bytes.
 func (d decoder) u32(word string) (list []ruleset.Statement, ok bool) {
-	inside, ok := strings.CutPrefix(word, `"`)
-	if inside, ok = strings.CutSuffix(inside, `"`); !ok {
+	inside, begins := strings.CutPrefix(word, `"`)
+	inside, ends := strings.CutSuffix(inside, `"`)
+	if !begins || !ends {
 		return nil, false
 	}
 	for i, test := range strings.Split(inside, u32And) {
