@@ -52,7 +52,7 @@ func runWatch(ctx context.Context, a *app, since time.Duration) error {
 		return watchLines(ctx, a, w)
 	}
 	f := a.fenceFor(nil)
-	return screen.Show(ctx, a.stdin, a.screen, os.Environ(), screen.Actions{
+	return screen.Show(ctx, a.stdin.(*os.File), a.screen.(*os.File), screen.Actions{ // terminals are files
 		Since: policy.DurationText(since),
 		Read: func(ctx context.Context, order func(a, b fence.Dropped) int) (fence.Drops, error) {
 			return w.Read(ctx, order, explained)

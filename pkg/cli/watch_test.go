@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -94,8 +93,7 @@ func TestWatchOnTerminal(t *testing.T) {
 				t.Errorf("the bans are %s", bans)
 			}
 			size(10, 40)
-			cut := regexp.MustCompile(`, by la(\x1b\[\?7l)?…`)
-			until(t, "the screen is narrower", func() bool { return cut.MatchString(screen.String()) })
+			until(t, "the screen is narrower", screen.has(", by la…"))
 			press("q")
 		} else {
 			labtest.Must(t, cmd.Process.Signal(os.Interrupt))

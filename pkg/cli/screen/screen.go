@@ -1,21 +1,19 @@
 // Package screen is the screen of watch: a table of who is dropped, with keys to sort it,
-// to ban and to allow. It is the only package that uses bubbletea.
+// to ban and to allow. The model decides what is shown and what a key does, without a
+// terminal; the terminal shows it.
 package screen
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"strings"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
-	tea "charm.land/bubbletea/v2"
-
 	"github.com/ringfence/ringfence/pkg/fence"
-	"github.com/ringfence/ringfence/pkg/output"
 )
 
 // Actions are what the screen shows and does.
@@ -28,191 +26,135 @@ type Actions struct {
 	Since string
 }
 
-// shortest is the time between two reads. After one that took long it is longer.
-const (
-	shortest      = time.Second
-	restAfterRead = 10
-)
-
-// Show shows the table until the user ends it or the context does, which is no error.
-func Show(ctx context.Context, in io.Reader, out io.Writer, environment []string, a Actions) error {
+// Show shows the table until the user ends it or the context does, which is no error. In
+// and out are a terminal. What reads from in ends with the program.
+func Show(ctx context.Context, in, out *os.File, a Actions) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	m := newModelOf(ctx, a)
-	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(environment), tea.WithoutSignalHandler())
-	_, err := p.Run()
-	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
-		err = nil
+	l := &loop{model: newModelOf(ctx, a), messages: make(chan any), over: make(chan struct{})}
+	defer close(l.over)
+	err := l.run(ctx, in, out)
+	// What was answered with yes is finished. The terminal is as before: there, ctrl-C ends
+	// the context.
+	for l.model.busy {
+		l.model.update(<-l.messages)
 	}
 	switch {
-	case m.failure != nil && ctx.Err() == nil:
-		return m.failure
+	case ctx.Err() != nil || errors.Is(err, syscall.EIO): // the terminal is gone
+		return nil
 	case err != nil:
 		return fmt.Errorf("show the table: %w", err)
 	}
-	return nil
+	return l.model.failure
 }
 
-func newModelOf(ctx context.Context, a Actions) *model {
-	return &model{ctx: ctx, actions: a, orders: []order{
-		{"last packet", fence.Latest},
-		{"packets", func(a, b fence.Dropped) int { return cmp.Or(cmp.Compare(b.Packets, a.Packets), fence.Latest(a, b)) }},
-		{"address", func(a, b fence.Dropped) int { return a.Address.Compare(b.Address) }},
-	}}
+// loop brings messages to the model.
+type loop struct {
+	model    *model
+	keys     keys
+	messages chan any
+	over     chan struct{} // closed when nobody waits for messages
 }
 
-// order is an order of the sources, with its name.
-type order struct {
-	name string
-	less func(a, b fence.Dropped) int
-}
+// escapeTime is how long the rest of a key may be on its way: without it, the key was
+// escape.
+const escapeTime = 50 * time.Millisecond
 
-// model is the state of the screen.
-type model struct {
-	ctx     context.Context // of what it calls: bubbletea has none
-	actions Actions
-	orders  []order
-	order   int
-
-	width, height int
-	drops         fence.Drops
-	read          bool // there was a first read
-	failure       error
-	selected      netip.Addr // the source under the cursor
-	follows       bool       // the cursor stays with its source, not at the top
-	question      question
-	message       string // what the last action has done
-	busy          bool   // an action is being done
-}
-
-// question waits for yes or no. The zero question asks nothing.
-type question struct {
-	text   string
-	answer func(context.Context, netip.Addr) (string, error)
-	about  netip.Addr
-}
-
-// Messages of the program to itself.
-type (
-	due    struct{} // it is time to read
-	result struct {
-		drops fence.Drops
-		err   error
-		rest  time.Duration
+// run fills the terminal until the model is over or a signal comes. However it ends, also
+// by a panic, the terminal is as it was before.
+func (l *loop) run(ctx context.Context, in, out *os.File) error {
+	ends, changes := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(ends, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	defer signal.Stop(ends)
+	// A stop would leave the shell with this screen: SIGTSTP only draws it again.
+	signal.Notify(changes, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGTSTP)
+	defer signal.Stop(changes)
+	t, err := open(in, out)
+	if err != nil {
+		return err
 	}
-	done struct{ text string }
-)
-
-// Init implements tea.Model.
-func (m *model) Init() tea.Cmd { return m.look() }
-
-// look reads the sources.
-func (m *model) look() tea.Cmd {
-	by := m.orders[m.order].less
-	return func() tea.Msg {
-		start := time.Now()
-		d, err := m.actions.Read(m.ctx, by)
-		return result{d, err, max(shortest, restAfterRead*time.Since(start))}
-	}
-}
-
-// Update implements tea.Model.
-func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
-	switch msg := msg.(type) {
-	case tea.WindowSizeMsg:
-		m.width, m.height = msg.Width, msg.Height
-	case due:
-		return m, m.look()
-	case result:
-		if msg.err != nil && !m.read {
-			m.failure = msg.err
-			return m, tea.Quit
+	defer t.close()
+	go l.listen(in)
+	l.model.update(t.size())
+	l.start(l.model.look())
+	var escape <-chan time.Time
+	for !l.model.over {
+		if err := t.draw(l.model.lines()); err != nil {
+			return err
 		}
-		if msg.err != nil {
-			m.message = "error: " + msg.err.Error() // the table may be there again the next time
-		} else {
-			m.drops, m.read = msg.drops, true
-		}
-		m.sort() // it may have been read for another order
-		m.move(0)
-		return m, tea.Tick(msg.rest, func(time.Time) tea.Msg { return due{} })
-	case done:
-		m.message, m.busy = msg.text, false
-	case tea.KeyPressMsg:
-		return m, m.press(msg.String())
-	}
-	return m, nil
-}
-
-// press does what a key means.
-func (m *model) press(key string) tea.Cmd {
-	if key == "ctrl+c" {
-		return tea.Quit
-	}
-	if q := m.question; q.answer != nil {
-		m.question = question{}
-		if key != "y" {
-			m.message = "Nothing was changed."
+		select {
+		case <-ctx.Done():
 			return nil
-		}
-		m.message, m.busy = "…", true
-		return func() tea.Msg {
-			text, err := q.answer(m.ctx, q.about)
-			if err != nil {
-				text = "error: " + err.Error()
+		case <-ends:
+			return nil
+		case <-changes:
+			t.renew()
+			l.model.update(t.size())
+		case <-escape:
+			l.press(l.keys.rest())
+		case msg := <-l.messages:
+			typed, isTyped := msg.([]byte)
+			if !isTyped {
+				l.start(l.model.update(msg))
+				continue
 			}
-			return done{text}
-		}
-	}
-	if !m.busy {
-		m.message = ""
-	}
-	switch key {
-	case "q", "esc":
-		return tea.Quit
-	case "s":
-		m.order = (m.order + 1) % len(m.orders)
-		m.sort()
-		m.move(0)
-	case "home", "g":
-		m.follows = false
-		m.move(0)
-	case "b":
-		m.ask("Ban %s? y or n", m.actions.Ban)
-	case "a":
-		m.ask("Allow %s? y or n", m.actions.Allow)
-	default:
-		if by := m.moves(key); by != 0 {
-			m.follows = true
-			m.move(by)
+			l.press(l.keys.of(typed))
+			escape = nil
+			if l.keys.waits() {
+				escape = time.After(escapeTime)
+			}
 		}
 	}
 	return nil
 }
 
-// moves is by how many sources a key moves the cursor.
-func (m *model) moves(key string) int {
-	switch key {
-	case "up", "k":
-		return -1
-	case "down", "j":
-		return 1
-	case "pgup":
-		return -m.rows()
-	case "pgdown", "space":
-		return m.rows()
-	case "end", "G":
-		return len(m.drops.Sources)
-	}
-	return 0
-}
-
-// ask asks whether something should be done to the selected source.
-func (m *model) ask(text string, do func(context.Context, netip.Addr) (string, error)) {
-	if m.selected.IsValid() && !m.busy {
-		m.question = question{fmt.Sprintf(text, m.selected), do, m.selected}
+// press gives keys to the model.
+func (l *loop) press(pressed []key) {
+	for _, k := range pressed {
+		if !l.model.over {
+			l.start(l.model.update(k))
+		}
 	}
 }
 
-// oneLine makes one harmless line of a text.
-func oneLine(text string) string { return output.Escape(strings.ReplaceAll(text, "\n", "; ")) }
+// start begins work, which may be nil.
+func (l *loop) start(w work) {
+	if w == nil {
+		return
+	}
+	go func() {
+		var msg any
+		defer func() {
+			if r := recover(); r != nil {
+				msg = crash{r}
+			}
+			l.send(msg)
+		}()
+		msg = w()
+	}()
+}
+
+// send reports whether somebody took a message.
+func (l *loop) send(msg any) bool {
+	select {
+	case l.messages <- msg:
+		return true
+	case <-l.over:
+		return false
+	}
+}
+
+// listen sends what is typed.
+func (l *loop) listen(in *os.File) {
+	for {
+		typed := make([]byte, 256)
+		n, err := in.Read(typed)
+		if n > 0 && !l.send(typed[:n]) {
+			return
+		}
+		if err != nil {
+			l.send(closed{})
+			return
+		}
+	}
+}

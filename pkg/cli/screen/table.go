@@ -6,8 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	tea "charm.land/bubbletea/v2"
-	"github.com/charmbracelet/x/ansi"
+	"github.com/clipperhouse/displaywidth"
 
 	"github.com/ringfence/ringfence/pkg/cli/view"
 	"github.com/ringfence/ringfence/pkg/fence"
@@ -49,13 +48,6 @@ func (m *model) sort() {
 	m.drops.Sources = sources
 }
 
-// View implements tea.Model.
-func (m *model) View() tea.View {
-	v := tea.NewView(strings.Join(m.lines(), "\n"))
-	v.AltScreen = true
-	return v
-}
-
 // lines are those of the screen.
 func (m *model) lines() []string {
 	lines := []string{m.title(), ""}
@@ -74,10 +66,11 @@ func (m *model) lines() []string {
 	lines = append(lines, "", oneLine(status), m.keys())
 	if m.height > 0 && len(lines) > m.height { // what can be done is worth more than empty lines
 		lines = slices.DeleteFunc(lines, func(l string) bool { return l == "" })
+		lines = lines[max(0, len(lines)-m.height):]
 	}
 	for i, line := range lines {
 		if m.width > 0 {
-			lines[i] = ansi.Truncate(line, m.width, "…")
+			lines[i] = displaywidth.TruncateString(line, m.width, "…")
 		}
 	}
 	return lines
@@ -85,12 +78,18 @@ func (m *model) lines() []string {
 
 // keys says which there are, shortly where there is little room.
 func (m *model) keys() string {
-	const short = "s: sort  b: ban  a: allow  q: end"
+	const (
+		narrow = "s: sort b: ban a: allow q: end"
+		short  = "s: sort  b: ban  a: allow  q: end"
+	)
 	long := "up down: select  s: sort by " + m.orders[(m.order+1)%len(m.orders)].name + "  b: ban  a: allow  q: end"
-	if m.width > 0 && m.width < len(long) {
+	switch {
+	case m.width == 0 || m.width >= len(long):
+		return long
+	case m.width >= len(short):
 		return short
 	}
-	return long
+	return narrow
 }
 
 func (m *model) title() string {
@@ -130,14 +129,14 @@ func (m *model) table(shown []fence.Dropped) []string {
 	widths := make([]int, len(cells[0]))
 	for _, row := range cells {
 		for i, c := range row {
-			widths[i] = max(widths[i], ansi.StringWidth(c))
+			widths[i] = max(widths[i], displaywidth.String(c))
 		}
 	}
 	var lines []string
 	for _, row := range cells {
 		var line strings.Builder
 		for i, c := range row {
-			space := strings.Repeat(" ", widths[i]-ansi.StringWidth(c))
+			space := strings.Repeat(" ", widths[i]-displaywidth.String(c))
 			if i == 1 {
 				c, space = space+c, ""
 			}
