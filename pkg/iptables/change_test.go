@@ -18,8 +18,8 @@ import (
 // stands all the same, and the next apply ends the change and leaves nothing behind.
 func TestKilledAnywhere(t *testing.T) {
 	bothFlavours(t, func(t *testing.T, h *lab.Namespace, f iptables.Flavour) {
-		before := compiled(t, "providers: [{name: a, addresses: [192.0.2.0/25]}]\nunknown: {action: register}", hosts()["plain"])
-		after := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.128/25]}]\nbans: {size: 9}\nunknown: {action: register, allow_replies: true}", hosts()["router"])
+		before := compiled(t, "providers: [{name: a, addresses: [192.0.2.0/25]}]\nunknown: {action: accept}\nguessing: {failures: 0}", hosts()["plain"])
+		after := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.128/25]}]\nbans: {size: 9}\nunknown: {action: accept, allow_replies: true}\nguessing: {failures: 0}", hosts()["router"])
 		apply(t, h, f, after)
 		whole := save(t, h, f)
 		for n := 0; ; n++ {
