@@ -150,6 +150,9 @@ func TestInputs(t *testing.T) {
 				// The rest is the same code: one of each kind, all in the long form.
 				members = members[:labtest.Count(1, len(members))]
 			}
+			if kind == "translations" { // the end of each is seen after a minute
+				members = members[:labtest.Count(0, len(members))]
+			}
 			changed += len(members)
 			t.Run(kind, func(t *testing.T) {
 				t.Parallel()
