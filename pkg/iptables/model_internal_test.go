@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -54,7 +55,11 @@ func viewOf(t *testing.T, s *ruleset.State) *view {
 // TestEachLineIsMissed: a fence is read as it was written, and each of its lines that is
 // gone, or there twice, is a difference.
 func TestEachLineIsMissed(t *testing.T) {
-	lines := 0
+	// To read a fence takes a while: the short form changes each fiftieth line.
+	lines, step := 0, 50
+	if os.Getenv("RINGFENCE_LONG") != "" {
+		step = 1
+	}
 	for _, text := range []string{
 		"unknown: {action: register}\n",
 		"unknown: {action: register}\nroaming: {match: address}\n",
@@ -74,19 +79,21 @@ func TestEachLineIsMissed(t *testing.T) {
 			for _, name := range slices.Sorted(maps.Keys(table)) {
 				whole := table[name].lines
 				for i, line := range whole {
+					if lines++; lines%step != 0 {
+						continue
+					}
 					for _, changed := range [][]string{slices.Delete(slices.Clone(whole), i, i+1), slices.Insert(slices.Clone(whole), i, line)} {
 						table[name].lines = changed
 						if plan.Diff(v.state(), want).Empty() {
 							t.Errorf("%q: nobody sees that chain %s (%s) is changed at line %q", text, name, w, line)
 						}
-						lines++
 					}
 				}
 				table[name].lines = whole
 			}
 		}
 	}
-	t.Logf("%d changed lines", lines)
+	t.Logf("%d lines, each %dth was changed", lines, step)
 }
 
 // TestNoJumpLetsPass: what lets a packet pass returns, so that it must not be in a chain
