@@ -49,6 +49,7 @@ func runRun(ctx context.Context, a *app, address string, served bool) error {
 		}
 		defer stop()
 	}
+	daemon.Frugal()
 	d := daemon.New(a.log)
 	return d.Run(ctx, a.fenceFor(d.Notice).Reconciler())
 }

@@ -119,26 +119,46 @@ func (d *Daemon) restored(p *plan.Plan, e Event) {
 // feedCounters has everything looked at when packets are counted that must not come:
 // the alarm need not wait for the look of every minute.
 func (d *Daemon) feedCounters(ctx context.Context, box *inbox) {
-	for wait(ctx, cmp.Or(d.Poll, pollEvery)) {
+	each(ctx, cmp.Or(d.Poll, pollEvery), func() {
 		if d.reconciler.Grown(ctx) {
 			box.put(Event{})
 		}
-	}
+	})
 }
 
 // writeEvery is how often it is written who was dropped.
 const writeEvery = 5 * time.Second
+
+// each does something at an interval until the context ends. It begins at a multiple of
+// the interval, as everything that looks from time to time does, so that the process wakes
+// up once for all of that.
+func each(ctx context.Context, interval time.Duration, do func()) {
+	if !wait(ctx, time.Until(time.Now().Truncate(interval).Add(interval))) {
+		return
+	}
+	do()
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			do()
+		}
+	}
+}
 
 // keepEvents keeps who is dropped. It writes that from time to time and at the end, and has
 // everything looked at when there is something to say about it.
 func (d *Daemon) keepEvents(ctx context.Context, box *inbox) {
 	var listening sync.WaitGroup
 	listening.Go(func() { d.reconciler.Listen(ctx) })
-	for wait(ctx, writeEvery) {
+	each(ctx, writeEvery, func() {
 		if d.reconciler.WriteEvents(false) {
 			box.put(Event{})
 		}
-	}
+	})
 	listening.Wait()
 	d.reconciler.WriteEvents(true)
 }

@@ -132,6 +132,9 @@ func (r *Recorder) listen(ctx context.Context, open func() (Source, error)) erro
 
 // countLost counts what a source leaves out.
 func (r *Recorder) countLost(ctx context.Context, source Source) {
+	// At whole seconds, as the others who look from time to time: so the process wakes up
+	// once for all of them.
+	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {

@@ -333,10 +333,12 @@ func askAbout(ctx context.Context, f *session, q resolve.Inquiry, given []netip.
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	results := q.Ask(ctx, func(own []netip.AddrPort) (first, again resolve.Lookup) {
+		these := servers
 		if len(own) > 0 {
-			return f.Lookup(resolve.ServersAt(own))
+			these = resolve.ServersAt(own)
 		}
-		return f.Lookup(servers)
+		these.Unhurried = q.Unhurried
+		return f.Lookup(these)
 	})
 	f.Log.Debug("asked for names", "names", len(q.Targets), "servers", servers.Addresses, "again", len(results)-len(q.Targets), "took", time.Since(start))
 	return results

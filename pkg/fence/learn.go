@@ -48,7 +48,7 @@ func (r *Reconciler) Ask() func(context.Context) Answers {
 	now := r.fence.Now()
 	soon := r.site.Policy.DNS.Min / 10
 	servers := r.site.Policy.DNS.Servers
-	q := resolve.Inquiry{Memory: r.memory, Settings: r.site.Settings()}
+	q := resolve.Inquiry{Memory: r.memory, Settings: r.site.Settings(), Unhurried: true}
 	for _, t := range site.Targets(r.site.Policy) {
 		if r.again || r.memory.Due(t, now) <= soon {
 			q.Targets = append(q.Targets, t)

@@ -22,6 +22,7 @@ type Client struct {
 	servers []*server
 	timeout time.Duration
 	tries   int
+	post    *post // nil if it is in a hurry
 
 	mu sync.Mutex
 	// answered says which server answered each question, and last which one answered
@@ -43,11 +44,15 @@ func NewClient(servers Servers) *Client {
 	for _, a := range servers.Addresses {
 		c.servers = append(c.servers, newServer(a, servers.TCP))
 	}
+	if servers.Unhurried {
+		c.post = newPost()
+	}
 	return c
 }
 
 // Through makes the client open its connections with dial, and returns the client.
 func (c *Client) Through(dial Dial) *Client {
+	c.post = nil
 	for _, s := range c.servers {
 		s.dial = dial
 	}
@@ -63,6 +68,11 @@ func (c *Client) Through(dial Dial) *Client {
 func (c *Client) Lookup(ctx context.Context, q Question) (Answer, error) {
 	if len(c.servers) == 0 {
 		return Answer{}, &Failure{q, Unreachable, "there is no name server to ask"}
+	}
+	if c.post != nil {
+		if answer, ok := c.unhurried(ctx, q); ok {
+			return answer, nil
+		}
 	}
 	r := race{Client: c, question: q, silent: map[*server]int{}}
 	for range c.tries {

@@ -18,6 +18,8 @@ type Inquiry struct {
 	Large []string
 	// Hosts are names that the host itself knows.
 	Hosts Hosts
+	// Unhurried says that nobody waits for the results.
+	Unhurried bool
 }
 
 // Asker asks name servers: first in the usual way, again in another one.
@@ -32,9 +34,9 @@ func (i Inquiry) Ask(ctx context.Context, ask Asker) []Result {
 	limit := i.Memory.Limit(i.Large)
 	asking, cancel := firstPart(ctx)
 	defer cancel()
-	results := i.resolve(asking, Resolver{Of: first, Limit: limit, Hosts: i.Hosts}, i.Targets)
+	results := i.resolve(asking, Resolver{Of: first, Limit: limit, Hosts: i.Hosts, Unhurried: i.Unhurried}, i.Targets)
 	if twice := i.Memory.Suspicious(results, i.Settings); len(twice) > 0 {
-		results = append(results, i.resolve(ctx, Resolver{Of: again, Limit: limit, Hosts: i.Hosts}, twice)...)
+		results = append(results, i.resolve(ctx, Resolver{Of: again, Limit: limit, Hosts: i.Hosts, Unhurried: i.Unhurried}, twice)...)
 	}
 	return results
 }

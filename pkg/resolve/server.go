@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ const udpSize = 1232
 // server is one name server.
 type server struct {
 	address string
+	at      netip.AddrPort
 	network string // "udp", or "tcp" if it is asked by nothing else
 	dial    Dial
 	*health
@@ -38,7 +40,7 @@ type health struct {
 }
 
 func newServer(a netip.AddrPort, tcp bool) *server {
-	s := &server{address: a.String(), network: "udp", dial: new(net.Dialer).DialContext, health: &health{}}
+	s := &server{address: a.String(), at: a, network: "udp", dial: new(net.Dialer).DialContext, health: &health{}}
 	if tcp {
 		s.network = "tcp"
 	}
@@ -47,7 +49,7 @@ func newServer(a netip.AddrPort, tcp bool) *server {
 
 // byTCP is the server as it is asked by TCP.
 func (s *server) byTCP() *server {
-	return &server{address: s.address, network: "tcp", dial: s.dial, health: s.health}
+	return &server{address: s.address, at: s.at, network: "tcp", dial: s.dial, health: s.health}
 }
 
 // form is what has come of one form of a question.
@@ -120,25 +122,38 @@ func better(with, without form) (Answer, error) {
 }
 
 // askAs asks once, by TCP too if the answer does not fit into UDP.
-func (s *server) askAs(ctx context.Context, q Question, edns bool) (f form) {
+func (s *server) askAs(ctx context.Context, q Question, edns bool) form {
+	return s.heard(q, func() (*dns.Msg, error) {
+		m := newMessage(q, edns)
+		reply, err := s.exchange(ctx, s.network, m, q)
+		if err == nil && reply.Truncated && s.network == "udp" {
+			reply, err = s.exchange(ctx, "tcp", m, q)
+			if err != nil {
+				err = &Failure{q, Truncated, fmt.Sprintf("the answer of %s does not fit into UDP, and TCP failed (%v)", s.address, err)}
+			}
+		}
+		return reply, err
+	})
+}
+
+func newMessage(q Question, edns bool) *dns.Msg {
+	m := new(dns.Msg)
+	m.SetQuestion(dns.Fqdn(q.Name), wireTypes[q.Type])
+	if edns {
+		m.SetEdns0(udpSize, false)
+	}
+	return m
+}
+
+// heard is what the server's reply says.
+func (s *server) heard(q Question, exchange func() (*dns.Msg, error)) (f form) {
 	defer func() {
 		// What a name server sends must not be able to end the program.
 		if r := recover(); r != nil {
 			f = form{err: &Failure{q, Malformed, fmt.Sprintf("the answer of %s cannot be read (%v)", s.address, r)}}
 		}
 	}()
-	m := new(dns.Msg)
-	m.SetQuestion(dns.Fqdn(q.Name), wireTypes[q.Type])
-	if edns {
-		m.SetEdns0(udpSize, false)
-	}
-	reply, err := s.exchange(ctx, s.network, m, q)
-	if err == nil && reply.Truncated && s.network == "udp" {
-		reply, err = s.exchange(ctx, "tcp", m, q)
-		if err != nil {
-			return form{err: &Failure{q, Truncated, fmt.Sprintf("the answer of %s does not fit into UDP, and TCP failed (%v)", s.address, err)}}
-		}
-	}
+	reply, err := exchange()
 	if err != nil {
 		return form{err: err}
 	}
@@ -244,11 +259,20 @@ func (s *server) exchangeRaw(ctx context.Context, network string, m *dns.Msg) (*
 	return readReply(conn, m)
 }
 
+// headerSize is the least that a message has, and maxMessage the most.
+const (
+	headerSize = 12
+	maxMessage = 1 << 16
+)
+
+// buffers are for messages that are being read.
+var buffers = sync.Pool{New: func() any { return new([maxMessage]byte) }}
+
 // readReply waits for the reply to a question. Whatever else arrives is left aside,
 // because anybody can send it; but that something did is worth knowing.
 func readReply(conn net.Conn, m *dns.Msg) (*dns.Msg, error) {
-	const headerSize = 12
-	buf := make([]byte, 1<<16)
+	buf := buffers.Get().(*[maxMessage]byte)[:]
+	defer buffers.Put((*[maxMessage]byte)(buf))
 	others := false
 	for {
 		n, err := conn.Read(buf)

@@ -24,6 +24,9 @@ type Servers struct {
 	Tries   int
 	// TCP asks by TCP only.
 	TCP bool
+	// Unhurried says that nobody waits: answers may take some milliseconds longer, so that
+	// many of them are read at once.
+	Unhurried bool
 }
 
 // ServersAt are servers that are asked in the usual way.

@@ -7,13 +7,14 @@ import (
 	"time"
 )
 
-// turns decide which question goes out next. No more than concurrent are under way
+// turns decide which question goes out next. No more than a number are under way
 // at once. The first questions of every name come before the later ones of names
 // that ask many, and a part of the places is never given to those: so a name behind
 // which there is no end keeps no other name waiting.
 type turns struct {
 	mu      sync.Mutex
 	free    int
+	kept    int // places that are left to the first questions of names
 	waiting turnQueue
 	count   int
 }
@@ -22,13 +23,10 @@ type turns struct {
 // ones of a name rank below those of names that have asked less.
 const small = 16
 
-// kept is how many places are left to the first questions of names.
-const kept = concurrent / 4
-
 // fairTime is how long a question may keep its place while others wait.
 const fairTime = 2 * time.Second
 
-func newTurns() *turns { return &turns{free: concurrent} }
+func newTurns(atOnce int) *turns { return &turns{free: atOnce, kept: atOnce / 4} }
 
 // turn is a question that waits.
 type turn struct {
@@ -84,23 +82,21 @@ func (t *turns) contended() bool {
 // while and others wait for one.
 func (t *turns) untilContended(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		wait := time.NewTimer(fairTime)
-		defer wait.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-wait.C:
-			}
-			if t.contended() {
-				cancel()
-				return
-			}
-			wait.Reset(fairTime / 8)
+	var look func()
+	look = func() {
+		switch {
+		case ctx.Err() != nil:
+		case t.contended():
+			cancel()
+		default:
+			time.AfterFunc(fairTime/8, look)
 		}
-	}()
-	return ctx, cancel
+	}
+	first := time.AfterFunc(fairTime, look)
+	return ctx, func() {
+		first.Stop()
+		cancel()
+	}
 }
 
 // next hands free places to those that wait.
@@ -108,7 +104,7 @@ func (t *turns) next() {
 	for len(t.waiting) > 0 {
 		least := 0
 		if t.waiting[0].rank > 0 {
-			least = kept
+			least = t.kept
 		}
 		if t.free <= least {
 			return

@@ -10,8 +10,11 @@ import (
 
 // The limits of a walk.
 const (
-	// concurrent is how many questions are asked at the same time.
-	concurrent = 32
+	// concurrent is how many questions are asked at the same time, and concurrentUnhurried
+	// how many of those that are in no hurry, which are asked and answered many at once.
+	// The forwarders of small routers refuse more than 150.
+	concurrent          = 32
+	concurrentUnhurried = 128
 	// maxAliases is how many CNAMEs are followed for one question.
 	maxAliases = 8
 	// maxRecords is the largest number of records in an answer that is used, unless the
@@ -78,6 +81,8 @@ type Resolver struct {
 	Limit func(Target, Question) int
 	// Hosts are names that the host itself knows.
 	Hosts Hosts
+	// Unhurried says that nobody waits for the results.
+	Unhurried bool
 }
 
 // Resolve asks everything about all targets, side by side, and returns one
@@ -90,12 +95,16 @@ func (r Resolver) Resolve(ctx context.Context, targets []Target) []Result {
 	if r.Of == nil {
 		r.Of = func(Target) (Lookup, string) { return r.Lookup, "" }
 	}
-	w := walker{Resolver: r, turns: newTurns(), asked: map[askedOf]*pending{}}
+	atOnce := concurrent
+	if r.Unhurried {
+		atOnce = concurrentUnhurried
+	}
+	w := walker{Resolver: r, turns: newTurns(atOnce), asked: map[askedOf]*pending{}}
 	results := make([]Result, len(targets))
 	var group sync.WaitGroup
 	// Each target has a question under way or waiting at any time, so many more of
 	// them than questions are of no use at once.
-	places := make(chan struct{}, 2*concurrent)
+	places := make(chan struct{}, 2*atOnce)
 	for i, t := range targets {
 		places <- struct{}{}
 		group.Go(func() {

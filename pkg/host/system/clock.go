@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,15 +17,31 @@ import (
 // that the machine slept. No program can change this clock, and it is the same for all
 // programs.
 func Uptime() (boot string, up time.Duration, err error) {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	id, err := bootID()
 	if err != nil {
-		return "", 0, fmt.Errorf("read boot id: %w", err)
+		return "", 0, err
 	}
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
 		return "", 0, fmt.Errorf("read clock: %w", err)
 	}
-	return string(bytes.TrimSpace(id)), time.Duration(t.Nano()), nil
+	return id, time.Duration(t.Nano()), nil
+}
+
+// readBoot is the boot's identifier as it was read: a process does not outlive its boot.
+var readBoot atomic.Pointer[string]
+
+func bootID() (string, error) {
+	if known := readBoot.Load(); known != nil {
+		return *known, nil
+	}
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	id := string(bytes.TrimSpace(data))
+	readBoot.Store(&id)
+	return id, nil
 }
 
 // Clock returns the time by the wall clock and by the clock that runs since the boot.

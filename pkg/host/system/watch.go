@@ -95,6 +95,9 @@ func (w *watcher) send(ctx context.Context, c host.Change) {
 const tablesEvery = time.Second
 
 func (w *watcher) tables(ctx context.Context) {
+	// At whole seconds, as the others who look from time to time: so the process wakes up
+	// once for all of them.
+	time.Sleep(time.Until(time.Now().Truncate(tablesEvery).Add(tablesEvery)))
 	tick := time.NewTicker(tablesEvery)
 	defer tick.Stop()
 	for known := legacyTables(); ; {
