@@ -136,6 +136,10 @@ func since(e Event) time.Duration {
 // Due returns the time until the next name must be asked for.
 func (d *Daemon) Due() time.Duration { return d.reconciler.Due() }
 
+// manyNames are so many that their answers take memory for which there is no use until
+// they are asked for again.
+const manyNames = 50
+
 // Ask asks for the names that are due.
 func (d *Daemon) Ask() func(context.Context) func(context.Context) error {
 	ask := d.reconciler.Ask()
@@ -155,6 +159,9 @@ func (d *Daemon) Ask() func(context.Context) func(context.Context) error {
 			}
 			d.log.Debug("asked for names", "names", len(answers.Names), "lists", len(answers.Lists), "changed", plan.Summary(o.Plan))
 			d.changes(o.Plan)
+			if len(answers.Names) >= manyNames {
+				release()
+			}
 			return nil
 		}
 	}

@@ -222,11 +222,16 @@ func (r *Reconciler) load() error {
 		return nil
 	}
 	changed := r.site == nil || r.newest.Number != numbers[len(numbers)-1]
+	mark := markOf(r.addressesFile())
+	if !changed && mark.same(r.read) {
+		return nil
+	}
+	newest, err := f.generation()
+	if err != nil {
+		return err
+	}
+	defer f.last.forget()
 	if changed {
-		newest, err := f.generation()
-		if err != nil {
-			return err
-		}
 		s, err := f.siteOf(newest, resolve.Memory{})
 		if err != nil {
 			return err
@@ -237,17 +242,17 @@ func (r *Reconciler) load() error {
 		// Older policies are not needed any more.
 		clear(f.parsed)
 		f.parsed[newest.Policy] = parsed{s.Policy, s.Listed}
-		r.newest, r.site, r.taken = newest, s, true
+		kept := *newest
+		kept.Addresses, kept.State, kept.Form = nil, nil, nil // which are large, and hardly ever needed
+		r.newest, r.site, r.taken = &kept, s, true
 		r.use(s.Policy.Backend)
 		r.recorder.follow(s.Policy)
 	}
-	if mark := markOf(r.addressesFile()); changed || !mark.same(r.read) {
-		if r.memory, err = f.recall(true, r.newest); err != nil {
-			r.site = nil
-			return err
-		}
-		r.read, r.unsaved = markOf(r.addressesFile()), false
+	if r.memory, err = f.recall(true, newest); err != nil {
+		r.site = nil
+		return err
 	}
+	r.read, r.unsaved = markOf(r.addressesFile()), false
 	return nil
 }
 

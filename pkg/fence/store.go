@@ -60,6 +60,13 @@ func (s store) Newest() (*journal.Entry, error) {
 	return entry, nil
 }
 
+// forget lets go of the generation that was read last.
+func (l *lastEntry) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entry = nil
+}
+
 // newest reads the newest generation. It returns nil if there is none.
 func (s store) newest() (*journal.Entry, error) {
 	entry, err := s.Newest()
