@@ -1,13 +1,16 @@
 package cli_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -90,9 +93,9 @@ var inputs = map[string][]input{
 		{name: "marks cleared by others", policy: listed + open, do: "nft 'table ip early { chain c { type filter hook prerouting priority -400; udp dport 5060 meta mark set 0; }; }'", undo: "nft delete table ip early", sends: true, alarm: "unseen: eth0"},
 	},
 	"translations": {
-		{name: "by nft", do: "nft 'table ip x { chain c { type nat hook prerouting priority -100; udp dport 9000 redirect to :5060; }; }'", undo: "nft delete table ip x", held: "chain after_dnat"},
-		{name: "by iptables-nft, of IPv6", do: "ip6tables-nft -t nat -A PREROUTING -p udp --dport 9000 -j REDIRECT --to-ports 5060", undo: "ip6tables-nft -t nat -F; nft delete table ip6 nat", held: "chain after_dnat"},
-		{name: "by iptables-legacy", do: "iptables-legacy -t nat -A PREROUTING -p udp --dport 9000 -j REDIRECT --to-ports 5060", undo: "iptables-legacy -t nat -F", held: "chain after_dnat"},
+		{name: "by nft", do: "nft 'table ip x { chain c { type nat hook prerouting priority -100; udp dport 9000 redirect to :5060; }; }'", undo: "nft delete table ip x", held: "after_dnat"},
+		{name: "by iptables-nft, of IPv6", do: "ip6tables-nft -t nat -A PREROUTING -p udp --dport 9000 -j REDIRECT --to-ports 5060", undo: "ip6tables-nft -t nat -F; nft delete table ip6 nat", held: "after_dnat"},
+		{name: "by iptables-legacy", do: "iptables-legacy -t nat -A PREROUTING -p udp --dport 9000 -j REDIRECT --to-ports 5060", undo: "iptables-legacy -t nat -F", held: "after_dnat"},
 	},
 	"sources": {
 		{name: "an allowed one is a scanner", do: "true", sends: true, provider: true, alarm: "allowed-scanner: allowed addresses"},
@@ -139,19 +142,16 @@ func newInputs(t *testing.T, policy string) (s *site, outside *lab.Namespace) {
 // alarm, and is over when it is changed back.
 func TestInputs(t *testing.T) {
 	changed := 0
+	var times seenAfter
 	eachBackend(t, func(t *testing.T) {
 		for kind, members := range inputs {
 			if backendOf(t) != "nftables" {
-				// TestForeignChanges and TestItStaysOnOverIPTables have those of the table. Rules of
-				// nft about other ports are looked for once a minute there.
-				if kind == "table" || kind == "translations" {
+				// TestForeignChanges and TestItStaysOnOverIPTables have those of the table.
+				if kind == "table" {
 					continue
 				}
 				// The rest is the same code: one of each kind, all in the long form.
 				members = members[:labtest.Count(1, len(members))]
-			}
-			if kind == "translations" { // the end of each is seen after a minute
-				members = members[:labtest.Count(0, len(members))]
 			}
 			changed += len(members)
 			t.Run(kind, func(t *testing.T) {
@@ -160,13 +160,40 @@ func TestInputs(t *testing.T) {
 					t.Run(in.name, func(t *testing.T) {
 						s, outside := newInputs(t, in.policy)
 						t.Run("refresh", func(t *testing.T) { in.refreshed(t, s, outside) })
-						t.Run("run", func(t *testing.T) { in.served(t, s, outside) })
+						t.Run("run", func(t *testing.T) { in.served(t, s, outside, &times) })
 					})
 				}
 			})
 		}
 	})
 	labtest.Report(t, "P16", "links, addresses, routes, files, filters changed under refresh and run", changed, "made good, or an alarm and exit status 4")
+	t.Logf("from the start of the command to what the service makes of it, the slowest:\n%s", times.slowest(12))
+}
+
+// seenAfter is how long the service took to see changes.
+type seenAfter struct {
+	mu   sync.Mutex
+	list []timed
+}
+
+type timed struct {
+	what string
+	took time.Duration
+}
+
+func (s *seenAfter) add(what string, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, timed{what, time.Since(since)})
+}
+
+func (s *seenAfter) slowest(most int) string {
+	slices.SortFunc(s.list, func(a, b timed) int { return cmp.Compare(b.took, a.took) })
+	var b strings.Builder
+	for _, one := range s.list[:min(most, len(s.list))] {
+		fmt.Fprintf(&b, "%8.0f ms  %s\n", milliseconds(one.took), one.what)
+	}
+	return b.String()
 }
 
 // change does or undoes the change.
@@ -218,7 +245,7 @@ func (in input) good(t *testing.T, s *site) bool {
 	listed, held := fence(t, s), in.held
 	if flavour := backendOf(t); flavour != "nftables" {
 		six := strings.Replace(flavour, "ip", "ip6", 1)
-		listed = labtest.Run(t, s.host, "sh", "-ec", flavour+" -t raw -S; "+six+" -t raw -S; ipset save")
+		listed = labtest.Run(t, s.host, "sh", "-ec", flavour+" -t raw -S; "+six+" -t raw -S; "+flavour+" -S; ipset save")
 		held = strings.Trim(held, `"`)
 	}
 	return strings.Contains(listed, held) && s.run(t, "diff", "--full").status == 0
@@ -244,7 +271,7 @@ func (in input) refreshed(t *testing.T, s *site, outside *lab.Namespace) {
 }
 
 // served is the change under the service.
-func (in input) served(t *testing.T, s *site, outside *lab.Namespace) {
+func (in input) served(t *testing.T, s *site, outside *lab.Namespace, times *seenAfter) {
 	t.Helper()
 	if in.sends {
 		// A new table has counted nothing.
@@ -252,6 +279,7 @@ func (in input) served(t *testing.T, s *site, outside *lab.Namespace) {
 		s.must(t, 0, "up")
 	}
 	r := serve(t, s)
+	began := time.Now()
 	in.happens(t, s, outside)
 	said := func() bool { return strings.Contains(r.log(), fmt.Sprintf("about=%q", in.wanted(s))) }
 	if in.alarm == "" {
@@ -265,9 +293,12 @@ func (in input) served(t *testing.T, s *site, outside *lab.Namespace) {
 			t.Errorf("these stand: %q, want %s", found, in.wanted(s))
 		}
 	}
+	times.add(t.Name(), began)
+	began = time.Now()
 	in.change(t, s, in.undo)
 	if !in.sends {
 		r.until(t, "nothing stands any more", func() bool { return s.run(t, "status", "--check").status == 0 })
+		times.add(t.Name()+", undone", began)
 	}
 	r.end(t)
 	if strings.Contains(r.log(), "level=ERROR") {

@@ -1,0 +1,156 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/ringfence/ringfence/pkg/host"
+)
+
+// lookEvery is how often it is looked at what no program and no kernel reports: which
+// tables iptables-legacy has, which may translate ports, and the switches of br_netfilter.
+const lookEvery = time.Second
+
+// The chains of nf_tables are read when one of them has changed. With very many of them,
+// which change all the time, that takes at most one part in restAfterRead of the time.
+const (
+	shortestRest  = 50 * time.Millisecond
+	restAfterRead = 100
+)
+
+// others watches what of the rules of other programs a fence depends on.
+type others struct {
+	rules, reports *netlink.Conn // reports is nil where the kernel reports no changes of rules
+	touched        chan struct{} // has room for one
+	last           otherState
+}
+
+// otherState is what a fence depends on, as it was found.
+type otherState struct {
+	chains
+
+	legacy       []string
+	bridgeFilter bool
+}
+
+// watchOthers begins with what is there now.
+func watchOthers() (*others, error) {
+	o := &others{touched: make(chan struct{}, 1)}
+	var err error
+	if o.rules, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
+		return nil, fmt.Errorf("open netfilter socket: %w", err)
+	}
+	o.reports, err = netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
+	if err == nil {
+		_ = o.reports.SetReadBuffer(watchBuffer)
+	} else {
+		o.reports = nil // who may not listen may not read the chains either
+	}
+	o.last.look()
+	o.last.read(o.rules)
+	return o, nil
+}
+
+func (o *others) close() {
+	o.rules.Close()
+	if o.reports != nil {
+		o.reports.Close()
+	}
+}
+
+// listen notes changes of chains until its socket is closed.
+func (o *others) listen(ctx context.Context) {
+	if o.reports == nil {
+		<-ctx.Done()
+		return
+	}
+	for {
+		messages, err := o.reports.Receive()
+		if err != nil && !errors.Is(err, unix.ENOBUFS) { // that more has changed than it had room for is a change
+			return
+		}
+		if err != nil || slices.ContainsFunc(messages, matters) {
+			select {
+			case o.touched <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// matters reports whether a message may be about a chain that a fence depends on. Programs
+// that change rules and the elements of sets all the time wake nobody.
+func matters(m netlink.Message) bool {
+	switch uint16(m.Header.Type) {
+	case unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWCHAIN:
+		c := readChain(m.Data)
+		return c.nat || c.isFence()
+	case unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_DELCHAIN: // it may have been of any type
+		return true
+	}
+	return false
+}
+
+// watch reports changes until the context ends.
+func (o *others) watch(ctx context.Context, report func(host.Change)) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	rested := time.NewTimer(0)
+	defer rested.Stop()
+	touched := o.touched // nil while it rests
+	for {
+		next := o.last
+		select {
+		case <-ctx.Done():
+			return
+		case <-rested.C:
+			touched = o.touched
+		case <-tick.C:
+			next.look()
+		case <-touched:
+			began := time.Now()
+			next.read(o.rules)
+			touched = nil
+			rested.Reset(min(max(shortestRest, restAfterRead*time.Since(began)), lookEvery))
+		}
+		for _, c := range o.last.changes(next) {
+			report(c)
+		}
+		o.last = next
+	}
+}
+
+// look reads what nobody reports.
+func (s *otherState) look() { s.legacy, s.bridgeFilter = legacyTables(), bridgeFilter() }
+
+// read reads the chains. Who may not read them finds none.
+func (s *otherState) read(conn *netlink.Conn) {
+	if c, err := readChains(conn); err == nil {
+		s.chains = c
+	}
+}
+
+// changes are what is otherwise in the next state. Rules that have begun to translate ports
+// let in what no rule of the fence judges yet.
+func (s *otherState) changes(next otherState) []host.Change {
+	var list []host.Change
+	if !slices.Equal(s.legacy, next.legacy) {
+		list = append(list, host.Change{What: "the tables of iptables-legacy have changed", Urgent: true})
+	}
+	if s.translating != next.translating {
+		list = append(list, host.Change{What: "whether other programs translate ports may have changed", Urgent: next.translating})
+	}
+	if !slices.Equal(s.fences, next.fences) {
+		list = append(list, host.Change{What: "a fence of another back end may have come or gone"})
+	}
+	if s.bridgeFilter != next.bridgeFilter {
+		list = append(list, host.Change{What: "whether rules see what bridges pass on has changed"})
+	}
+	return list
+}
