@@ -63,6 +63,7 @@ func TestFlaps(t *testing.T) {
 	labtest.Run(t, pbx, "ip", "route", "add", "default", "via", "203.0.113.5")
 	s := newSite(t, pbx, linksPolicy+"trusted: {addresses: [192.168.0.0/16]}\nunknown: {action: accept}\n")
 	s.must(t, 0, "apply")
+	s.mustBeTold()
 	r := serve(t, s)
 	f := &flapper{host: pbx, r: rand.New(rand.NewPCG(4, 4)), lan: "lan0"}
 	agrees := func() bool { return s.run(t, "diff", "--offline", "--full").status == 0 }

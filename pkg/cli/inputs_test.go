@@ -134,6 +134,7 @@ func newInputs(t *testing.T, policy string) (s *site, outside *lab.Namespace) {
 	labtest.Must(t, os.Mkdir(s.state(), 0o750))
 	labtest.Must(t, unix.Mount("tmpfs", s.state(), "tmpfs", 0, "size=8m,mode=0750"))
 	t.Cleanup(func() { unix.Unmount(s.state(), unix.MNT_DETACH) })
+	s.mustBeTold()
 	s.must(t, 0, "apply")
 	return s, outside
 }
@@ -314,7 +315,7 @@ func ownEtc(t *testing.T, s *site) string {
 	etc := filepath.Join(s.folder, "etc")
 	labtest.Must(t, os.Mkdir(etc, 0o755))
 	s.program = filepath.Join(s.folder, "ringfence")
-	script := fmt.Sprintf("#!/bin/sh\nRINGFENCE_TEST_PROGRAM=ringfence exec unshare --mount sh -ec 'mount --bind %s /etc; exec %s \"$@\"' ringfence \"$@\"\n", etc, self)
+	script := fmt.Sprintf("#!/bin/sh\nRINGFENCE_TEST_PROGRAM=\"${RINGFENCE_TEST_PROGRAM:-ringfence}\" exec unshare --mount sh -ec 'mount --bind %s /etc; exec %s \"$@\"' ringfence \"$@\"\n", etc, self)
 	labtest.Must(t, os.WriteFile(s.program, []byte(script), 0o755))
 	return etc
 }
