@@ -1,14 +1,12 @@
 package cli_test
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,9 +21,9 @@ type input struct {
 	name string
 	// policy is added to that of all; more is another one, "" for none.
 	policy string
-	// do and undo are scripts of sh for the PBX; $S is the site's folder, $OTHER
+	// before is how the host is changed when the policy has been applied. do and undo are scripts of sh for the PBX; $S is the site's folder, $OTHER
 	// another network namespace.
-	do, undo string
+	before, do, undo string
 	// sends says that a stranger sends a scan after do, or the provider.
 	sends, provider bool
 	// refuses says that refresh cannot do anything then, and ends with an error.
@@ -63,6 +61,10 @@ var inputs = map[string][]input{
 		{name: "moved to a link that is not fenced", policy: listed, do: "ip addr add 198.51.100.1/24 dev tun0", undo: "ip addr del 198.51.100.1/24 dev tun0", alarm: "public-unfenced: tun0"},
 		{name: "moved there, of IPv6", policy: listed, do: "ip addr del 192.168.7.1/24 dev tun0; ip -6 addr add 2001:db8:9::1/64 dev tun0 nodad", undo: "ip -6 addr del 2001:db8:9::1/64 dev tun0; ip addr add 192.168.7.1/24 dev tun0", alarm: "public-unfenced: tun0"},
 		{name: "the phones' network has another number", policy: inside, do: "ip addr del 192.168.7.1/24 dev tun0; ip addr add 192.168.8.1/24 dev tun0", undo: "ip addr del 192.168.8.1/24 dev tun0; ip addr add 192.168.7.1/24 dev tun0", alarm: "cut-inside: 192.168.8.0/24 on tun0"},
+	},
+	"neighbours": {
+		// The network is there before, and nobody in it.
+		{name: "phones where there were none", before: "ip link add lan0 type bridge; ip link set lan0 up; ip addr add 192.168.9.1/24 dev lan0", do: "ip neigh add 192.168.9.20 lladdr 02:00:00:00:00:20 dev lan0 nud permanent", undo: "ip link del lan0", alarm: "cut-inside: 192.168.9.0/24 on lan0"},
 	},
 	"routes": {
 		{name: "a second uplink", policy: listed, do: "ip route add default dev tun0 metric 900", undo: "ip route del default dev tun0", alarm: "outside-unfenced: tun0"},
@@ -171,32 +173,6 @@ func TestInputs(t *testing.T) {
 	t.Logf("from the start of the command to what the service makes of it, the slowest:\n%s", times.slowest(12))
 }
 
-// seenAfter is how long the service took to see changes.
-type seenAfter struct {
-	mu   sync.Mutex
-	list []timed
-}
-
-type timed struct {
-	what string
-	took time.Duration
-}
-
-func (s *seenAfter) add(what string, since time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.list = append(s.list, timed{what, time.Since(since)})
-}
-
-func (s *seenAfter) slowest(most int) string {
-	slices.SortFunc(s.list, func(a, b timed) int { return cmp.Compare(b.took, a.took) })
-	var b strings.Builder
-	for _, one := range s.list[:min(most, len(s.list))] {
-		fmt.Fprintf(&b, "%8.0f ms  %s\n", milliseconds(one.took), one.what)
-	}
-	return b.String()
-}
-
 // change does or undoes the change.
 func (in input) change(t *testing.T, s *site, script string) {
 	t.Helper()
@@ -256,6 +232,7 @@ func (in input) good(t *testing.T, s *site) bool {
 // so.
 func (in input) refreshed(t *testing.T, s *site, outside *lab.Namespace) {
 	t.Helper()
+	in.change(t, s, in.before)
 	in.happens(t, s, outside)
 	o := s.run(t, "refresh")
 	if in.alarm == "" {
@@ -280,6 +257,10 @@ func (in input) served(t *testing.T, s *site, outside *lab.Namespace, times *see
 		s.must(t, 0, "up")
 	}
 	r := serve(t, s)
+	if in.before != "" {
+		in.change(t, s, in.before)
+		r.until(t, "the service has nothing to do", func() bool { return s.run(t, "diff", "--offline").status == 0 })
+	}
 	began := time.Now()
 	in.happens(t, s, outside)
 	said := func() bool { return strings.Contains(r.log(), fmt.Sprintf("about=%q", in.wanted(s))) }

@@ -1,12 +1,14 @@
 package cli_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -199,4 +201,30 @@ func poll(t *testing.T, what string, so func() bool, s *service) {
 		}
 	}
 	t.Fatalf("not so: %s:\n%s\nthe service said:\n%s", what, fence(t, s.site), s.log())
+}
+
+// seenAfter is how long the service took to see changes.
+type seenAfter struct {
+	mu   sync.Mutex
+	list []timed
+}
+
+type timed struct {
+	what string
+	took time.Duration
+}
+
+func (s *seenAfter) add(what string, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, timed{what, time.Since(since)})
+}
+
+func (s *seenAfter) slowest(most int) string {
+	slices.SortFunc(s.list, func(a, b timed) int { return cmp.Compare(b.took, a.took) })
+	var b strings.Builder
+	for _, one := range s.list[:min(most, len(s.list))] {
+		fmt.Fprintf(&b, "%8.0f ms  %s\n", milliseconds(one.took), one.what)
+	}
+	return b.String()
 }
