@@ -3,7 +3,6 @@ package system
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -26,7 +25,7 @@ const (
 
 // others watches what of the rules of other programs a fence depends on.
 type others struct {
-	rules, reports *netlink.Conn // reports is nil where the kernel reports no changes of rules
+	rules, reports *netlink.Conn // nil where the kernel does not let us have them
 	touched        chan struct{} // has room for one
 	last           otherState
 }
@@ -39,28 +38,27 @@ type otherState struct {
 	bridgeFilter bool
 }
 
-// watchOthers begins with what is there now.
-func watchOthers() (*others, error) {
+// watchOthers begins with what is there now. Who may not read and hear what there is finds
+// nothing.
+func watchOthers() *others {
 	o := &others{touched: make(chan struct{}, 1)}
-	var err error
-	if o.rules, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
-		return nil, fmt.Errorf("open netfilter socket: %w", err)
+	if conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil); err == nil {
+		o.rules = conn
 	}
-	o.reports, err = netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
-	if err == nil {
-		_ = o.reports.SetReadBuffer(watchBuffer)
-	} else {
-		o.reports = nil // who may not listen may not read the chains either
+	if conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)}); err == nil {
+		_ = conn.SetReadBuffer(watchBuffer)
+		o.reports = conn
 	}
 	o.last.look()
 	o.last.read(o.rules)
-	return o, nil
+	return o
 }
 
 func (o *others) close() {
-	o.rules.Close()
-	if o.reports != nil {
-		o.reports.Close()
+	for _, conn := range []*netlink.Conn{o.rules, o.reports} {
+		if conn != nil {
+			conn.Close()
+		}
 	}
 }
 
@@ -129,8 +127,11 @@ func (o *others) watch(ctx context.Context, report func(host.Change)) {
 // look reads what nobody reports.
 func (s *otherState) look() { s.legacy, s.bridgeFilter = legacyTables(), bridgeFilter() }
 
-// read reads the chains. Who may not read them finds none.
+// read reads the chains.
 func (s *otherState) read(conn *netlink.Conn) {
+	if conn == nil {
+		return
+	}
 	if c, err := readChains(conn); err == nil {
 		s.chains = c
 	}

@@ -26,9 +26,9 @@ var groups = []uint32{
 // watchBuffer is the size of the buffer for what the kernel reports.
 const watchBuffer = 1 << 20
 
-// Watch reports changes of the calling thread's network namespace and of files, which
-// need not exist, until the context ends. Then, or if reports of one of the two end,
-// the channel is closed. A receiver that reads the facts after a change finds the
+// Watch reports changes of the calling thread's network namespace, of what rules of other
+// programs mean for a fence, and of files, which need not exist, until the context ends.
+// Then, or if reports of one of them end, the channel is closed. A receiver that reads the facts after a change finds the
 // change in them.
 func Watch(ctx context.Context, files []string) (<-chan host.Change, error) {
 	w := &watcher{changes: make(chan host.Change, 16), names: map[int]string{}}
@@ -58,12 +58,7 @@ func Watch(ctx context.Context, files []string) (<-chan host.Change, error) {
 		conn.Close()
 		return nil, err
 	}
-	others, err := watchOthers()
-	if err != nil {
-		conn.Close()
-		watched.close()
-		return nil, err
-	}
+	others := watchOthers()
 	ctx, w.stop = context.WithCancel(ctx)
 	context.AfterFunc(ctx, func() {
 		conn.Close()
