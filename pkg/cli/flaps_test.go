@@ -17,7 +17,18 @@ type flapper struct {
 	host *lab.Namespace
 	r    *rand.Rand
 	lan  string // the name that the LAN's link has now
-	up   bool   // whether the second uplink is there
+	on   map[string]bool
+}
+
+// toggle does one of two things in turn.
+func (f *flapper) toggle(t *testing.T, do, undo string) string {
+	t.Helper()
+	f.on[do] = !f.on[do]
+	if !f.on[do] {
+		do = undo
+	}
+	labtest.Run(t, f.host, "sh", "-ec", do)
+	return do
 }
 
 // flap makes one change at random, and returns what it was.
@@ -28,7 +39,7 @@ func (f *flapper) flap(t *testing.T) string {
 		labtest.Run(t, f.host, "ip", strings.Fields(words)...)
 		return words
 	}
-	switch f.r.IntN(6) {
+	switch f.r.IntN(10) {
 	case 0:
 		ip("link set eth0 down")
 		ip("link set eth0 up")
@@ -45,17 +56,22 @@ func (f *flapper) flap(t *testing.T) string {
 	case 3:
 		return ip("address flush dev " + f.lan)
 	case 4:
-		f.up = !f.up
-		if f.up {
-			return ip("link add ppp0 type bridge")
-		}
-		return ip("link del ppp0")
+		return f.toggle(t, "ip link add ppp0 type bridge", "ip link del ppp0")
+	case 5:
+		return f.toggle(t, "ip link add link eth0 name mv0 type macvlan; ip link set mv0 up", "ip link del mv0")
+	case 6:
+		return f.toggle(t, "ip route add default via 203.0.113.9 dev eth0 onlink table 100; ip rule add from 192.0.2.0/24 table 100", "ip rule del table 100; ip route flush table 100")
+	case 7:
+		return f.toggle(t, "nft 'table ip theirs { chain c { type nat hook prerouting priority -100; }; }'", "nft delete table ip theirs")
+	case 8:
+		labtest.TryInput(t, f.host, "", "tc", "qdisc", "del", "dev", "eth0", "clsact") // it may be gone already
+		return "qdisc del dev eth0 clsact"
 	}
 	return ip(fmt.Sprintf("route replace default via 203.0.113.%d dev eth0", 5+f.r.IntN(3)))
 }
 
-// TestFlaps changes links, names, addresses and routes for a long time while the service
-// runs. After each burst the kernel is as it should be, in the end there is no alarm, and
+// TestFlaps changes links, names, addresses, routes and rules for a long time while the
+// service runs. After each burst the kernel is as it should be, in the end there is no alarm, and
 // the service has not grown. What it costs is logged.
 func TestFlaps(t *testing.T) {
 	pbx, outside := newPair(t)
@@ -63,8 +79,9 @@ func TestFlaps(t *testing.T) {
 	labtest.Run(t, pbx, "ip", "route", "add", "default", "via", "203.0.113.5")
 	s := newSite(t, pbx, linksPolicy+"trusted: {addresses: [192.168.0.0/16]}\nunknown: {action: accept}\n")
 	s.must(t, 0, "apply")
+	s.mustBeTold()
 	r := serve(t, s)
-	f := &flapper{host: pbx, r: rand.New(rand.NewPCG(4, 4)), lan: "lan0"}
+	f := &flapper{host: pbx, r: rand.New(rand.NewPCG(4, 4+uint64(labtest.Part()))), lan: "lan0", on: map[string]bool{}}
 	agrees := func() bool { return s.run(t, "diff", "--offline", "--full").status == 0 }
 	const burst = 10
 	bursts := labtest.Count(3, 100)
@@ -82,7 +99,7 @@ func TestFlaps(t *testing.T) {
 	}
 	took, used := time.Since(begin), cpu(t, r.cmd.Process.Pid)-used
 	last := resident(t, r.cmd.Process.Pid)
-	labtest.Report(t, "P16", "links, names, addresses and routes that change, while run runs", bursts*burst,
+	labtest.Report(t, "P16", "links, names, addresses, routes and rules that change, while run runs", bursts*burst,
 		"each time as it should be; %.1f s of processor time in %.0f s; %d KiB in memory behind the first tenth, %d at the end",
 		used.Seconds(), took.Seconds(), first, last)
 	if v := s.status(t); len(v.Alarms) > 0 {

@@ -24,11 +24,24 @@ import (
 func TestMain(m *testing.M) {
 	os.Exit(labtest.Main(scripted{m}, map[string]func() int{
 		"ringfence":                   ringfence,
+		"ringfence that is told":      told,
 		"ringfence without nf_tables": withoutNFTables,
 	}))
 }
 
 func ringfence() int { return cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr) }
+
+// told is a ringfence whose service sees only what is reported to it, and not at the look
+// of each minute.
+func told() int {
+	cli.LookEvery(time.Hour)
+	return ringfence()
+}
+
+// mustBeTold has a site's service see only what is reported to it.
+func (s *site) mustBeTold() {
+	s.environment = append(s.environment, "RINGFENCE_TEST_PROGRAM=ringfence that is told")
+}
 
 // scripted makes ringfence a command of test scripts.
 type scripted struct{ m *testing.M }

@@ -1,12 +1,14 @@
 package cli_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,6 +80,7 @@ var eventsOfTheHost = []eventsOf{
 		{name: "a shaper puts its own in the place of it", before: "tc qdisc del dev eth0 ingress", do: `printf "qdisc del dev eth0 clsact\nqdisc add dev eth0 ingress\n" | tc -batch -`, mended: reads("eth0")},
 		{name: "a tc filter before ours, and a scan", before: "tc filter del dev eth0 ingress pref 1; ringfence down; ringfence up", do: `tc filter add dev eth0 ingress pref 1 bpf da bytecode "1,6 0 0 0"`, said: "unseen: eth0", scanned: true},
 		{name: "another program translates ports", before: "nft delete table ip theirs", do: "nft 'table ip theirs { chain c { type nat hook prerouting priority -100; }; }'", mended: hasChain("after_dnat")},
+		{name: "the last of such rules goes", before: "nft 'table ip theirs { chain c { type nat hook prerouting priority -100; }; }'", do: "nft delete table ip theirs", mended: func(s *ruleset.State, n int) bool { return !hasChain("after_dnat")(s, n) }},
 		{name: "the policy file is changed", before: "sed -i '/# more/d' $S/policy.yaml", do: "echo '# more' >> $S/policy.yaml", said: "policy-changed: POLICY"},
 		{name: "the journal is put back from a copy", before: "ringfence apply --policy $S/other.yaml; rm -rf $S/copy $S/old; cp -a $S/state/journal $S/copy; ringfence apply", do: "mv $S/state/journal $S/old; mv -T $S/copy $S/state/journal", mended: holds("trusted4", "192.0.2.1")},
 	}},
@@ -105,6 +108,7 @@ func (of eventsOf) time(t *testing.T) {
 	t.Helper()
 	pbx, outside := newPair(t)
 	s := newSite(t, pbx, linksPolicy+of.policy)
+	s.mustBeTold()
 	etc := ownEtc(t, s)
 	labtest.Must(t, os.WriteFile(filepath.Join(s.folder, "other.yaml"), []byte(linksPolicy+of.policy+"trusted: {addresses: [192.0.2.1]}\n"), 0o644))
 	labtest.Must(t, os.WriteFile(filepath.Join(etc, "resolv.conf"), []byte("nameserver 203.0.113.66\n"), 0o644))
@@ -197,4 +201,30 @@ func poll(t *testing.T, what string, so func() bool, s *service) {
 		}
 	}
 	t.Fatalf("not so: %s:\n%s\nthe service said:\n%s", what, fence(t, s.site), s.log())
+}
+
+// seenAfter is how long the service took to see changes.
+type seenAfter struct {
+	mu   sync.Mutex
+	list []timed
+}
+
+type timed struct {
+	what string
+	took time.Duration
+}
+
+func (s *seenAfter) add(what string, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, timed{what, time.Since(since)})
+}
+
+func (s *seenAfter) slowest(most int) string {
+	slices.SortFunc(s.list, func(a, b timed) int { return cmp.Compare(b.took, a.took) })
+	var b strings.Builder
+	for _, one := range s.list[:min(most, len(s.list))] {
+		fmt.Fprintf(&b, "%8.0f ms  %s\n", milliseconds(one.took), one.what)
+	}
+	return b.String()
 }

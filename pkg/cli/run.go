@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,6 +42,10 @@ cannot listen there, that is an error.`,
 	return c
 }
 
+// lookEvery is the interval at which run looks at everything; 0 is the usual one. Tests
+// have another.
+var lookEvery time.Duration
+
 func runRun(ctx context.Context, a *app, address string, served bool) error {
 	if served {
 		stop, err := serveMetrics(ctx, a, address)
@@ -51,5 +56,6 @@ func runRun(ctx context.Context, a *app, address string, served bool) error {
 	}
 	daemon.Frugal()
 	d := daemon.New(a.log)
+	d.Check = lookEvery
 	return d.Run(ctx, a.fenceFor(d.Notice).Reconciler())
 }

@@ -77,6 +77,13 @@ func (l *Listed) explain(p *policy.Policy) {
 	})
 }
 
+// Make makes all that is made when it is needed: for who has no time for it later.
+func (l *Listed) Make() {
+	l.sets()
+	l.base()
+	l.origins()
+}
+
 // Base is what the large sets of a state that was made with these are written by.
 func (l *Listed) Base() *ruleset.Base { return l.base() }
 

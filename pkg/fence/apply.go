@@ -61,6 +61,7 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 		}
 	}
 	f.engine.prepare(*s)
+	prepareLists(&f.session, s)
 	leave, err := f.enter(ctx, "apply")
 	if err != nil {
 		return nil, err
@@ -91,6 +92,19 @@ func (f *Fence) Apply(ctx context.Context, policy Policy, o ApplyOptions) (*Appl
 	applied.Partly = site.NeedsSomebody(s.Memory, alarms)
 	f.records().keep(applied.Notices)
 	return applied, nil
+}
+
+// prepareLists makes what a large policy and the one before it list, so that this does not
+// take time while the lock is held.
+func prepareLists(f *session, s *site.Site) {
+	s.Listed.Make()
+	newest, err := f.Newest()
+	if err != nil || newest == nil {
+		return // which is reported where it is needed
+	}
+	if before, err := f.parseEntry(newest); err == nil {
+		before.listed.Make()
+	}
 }
 
 // readFlows reads which exchanges of SIP are up. What is not known ends unseen.

@@ -20,6 +20,8 @@ type gauge struct {
 	// kernel is one of its own: the methods of a back end are called one at a time.
 	kernel backend.Kernel
 	counts site.Counts // as of the last look, nil before it
+	// newcomers are phones that are cut off as soon as they are seen.
+	newcomers site.Newcomers
 	// folder is why nothing could be stored when that was last looked at.
 	folder string
 }
@@ -32,16 +34,16 @@ func (g *gauge) use(kernel backend.Kernel) {
 }
 
 // found takes over what a look has found.
-func (g *gauge) found(counts site.Counts) {
+func (g *gauge) found(counts site.Counts, newcomers site.Newcomers) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.counts = counts
+	g.counts, g.newcomers = counts, newcomers
 }
 
 // Grown reports whether packets were counted that must not come, and that are an alarm
-// which the last look did not raise, or whether the state folder cannot be written any
-// more, or can be again: nothing else says so. It may be called beside the other methods,
-// but not twice at once.
+// which the last look did not raise, whether somebody is seen who is cut off, or whether the
+// state folder cannot be written any more, or can be again: nothing else says so. It may be
+// called beside the other methods, but not twice at once.
 func (r *Reconciler) Grown(ctx context.Context) bool {
 	g := r.gauge
 	g.mu.Lock()
@@ -52,6 +54,11 @@ func (r *Reconciler) Grown(ctx context.Context) bool {
 	if f := r.fence; f.Folder != nil {
 		if now := f.Folder(f.StateDir).Unwritable(); now != g.folder {
 			g.folder = now
+			return true
+		}
+	}
+	if f := r.fence; f.Neighbours != nil && g.newcomers.Possible() {
+		if neighbours, err := f.Neighbours(); err == nil && g.newcomers.Among(neighbours) {
 			return true
 		}
 	}

@@ -217,7 +217,7 @@ func (r *Reconciler) load() error {
 	}
 	if r.idle != "" {
 		r.newest, r.site = nil, nil
-		r.gauge.found(nil)
+		r.gauge.found(nil, site.Newcomers{})
 		r.restorer.remember(0, nil)
 		return nil
 	}
@@ -293,7 +293,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 	}
 	look := lookFor(ctx, &f.session, r.kernel, s, r.newest, o.Plan.Want)
 	r.recorder.Begin(look.Counters)
-	r.gauge.found(f.records().keepCounts(look))
+	r.gauge.found(f.records().keepCounts(look), s.Newcomers(look))
 	alarms := s.Alarms(look)
 	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)
 	o.Notices = s.HostWarnings()

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,15 @@ var bigEndian = binary.BigEndian
 type poll struct {
 	sets    setConn
 	sockets map[bool]int // by family; none in the nft flavour
+	members members
+}
+
+// members are the elements of sets as they were last read. The number of them, which costs
+// nothing, does not say that one has taken another's place.
+type members struct {
+	hash uint64
+	read time.Time
+	took time.Duration
 }
 
 func newPoll(f Flavour) (*poll, error) {
@@ -69,13 +79,16 @@ func (p *poll) look(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, name := range slices.Sorted(maps.Keys(headers)) {
+	names := slices.Sorted(maps.Keys(headers))
+	for _, name := range names {
 		h := headers[name]
 		if h.timeout && !isArmedSet(name) {
 			h.count = 0 // bans come and go
 		}
 		fmt.Fprintf(hash, "%s %s %d\n", name, h, h.count)
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return headers[name].timeout })
+	fmt.Fprintln(hash, p.members.look(ctx, p.sets, names))
 	for _, v6 := range []bool{false, true} {
 		fd, ok := p.sockets[v6]
 		if !ok {
@@ -91,6 +104,28 @@ func (p *poll) look(ctx context.Context) (uint64, error) {
 		}
 	}
 	return hash.Sum64(), nil
+}
+
+// look returns a hash of the elements of sets. It reads them so often that it takes no more
+// than one part in restAfterLook of the time; between that, the hash is what it was.
+func (m *members) look(ctx context.Context, sets setConn, names []string) uint64 {
+	began := time.Now()
+	if began.Sub(m.read) < restAfterLook*m.took {
+		return m.hash
+	}
+	hash := fnv.New64a()
+	for _, name := range names {
+		answers, err := sets.list(ctx, name)
+		if err != nil {
+			return m.hash // it has just gone, which the next look sees
+		}
+		fmt.Fprintln(hash, name)
+		for _, answer := range answers {
+			hash.Write(elementsIn(answer))
+		}
+	}
+	m.hash, m.read, m.took = hash.Sum64(), began, time.Since(began)
+	return m.hash
 }
 
 // The options of ip_tables and ip6_tables sockets, linux/netfilter_ipv4/ip_tables.h and

@@ -46,6 +46,23 @@ func decodeSet(m netlink.Message) (setHeader, []entry, error) {
 	return h, entries, d.Err()
 }
 
+// elementsIn are the elements in an answer about a set as the kernel writes them.
+func elementsIn(m netlink.Message) []byte {
+	if len(m.Data) < 4 {
+		return nil
+	}
+	d, err := netlink.NewAttributeDecoder(m.Data[4:])
+	if err != nil {
+		return nil
+	}
+	for d.Next() {
+		if d.Type() == attrElements {
+			return d.Bytes()
+		}
+	}
+	return nil
+}
+
 func (h *setHeader) decode(d *netlink.AttributeDecoder) error {
 	d.ByteOrder = binary.BigEndian
 	for d.Next() {

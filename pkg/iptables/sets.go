@@ -182,11 +182,20 @@ func (c setConn) headers(ctx context.Context) (map[string]setHeader, error) {
 	return found, nil
 }
 
-// elements returns the elements of a set.
-func (c setConn) elements(ctx context.Context, name string) ([]entry, error) {
+// list returns the answers about a set with its elements.
+func (c setConn) list(ctx context.Context, name string) ([]netlink.Message, error) {
 	answers, err := c.ask(ctx, cmdList, netlink.Dump, func(e *netlink.AttributeEncoder) { e.String(attrSetName, name) })
 	if err != nil {
 		return nil, fmt.Errorf("list set %s: %w", name, setError(err))
+	}
+	return answers, nil
+}
+
+// elements returns the elements of a set.
+func (c setConn) elements(ctx context.Context, name string) ([]entry, error) {
+	answers, err := c.list(ctx, name)
+	if err != nil {
+		return nil, err
 	}
 	var all []entry
 	for _, m := range answers {

@@ -3,6 +3,8 @@ package iptables
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -183,7 +185,7 @@ func announced(m netlink.Message, ours *bool) (b backend.Touched, last bool) {
 		return b, false
 	}
 	if uint16(m.Header.Type)&0xff != unix.NFT_MSG_NEWGEN {
-		*ours = *ours || m.Data[0] == unix.NFPROTO_IPV4 || m.Data[0] == unix.NFPROTO_IPV6
+		*ours = *ours || concerns(m)
 		return b, false
 	}
 	was := *ours
@@ -202,4 +204,40 @@ func announced(m netlink.Message, ours *bool) (b backend.Touched, last bool) {
 		}
 	}
 	return b, was
+}
+
+// concerns reports whether a message is about a table or a chain that ringfence has a part
+// in. Programs that change their own chains and sets again and again wake nobody.
+func concerns(m netlink.Message) bool {
+	if m.Data[0] != unix.NFPROTO_IPV4 && m.Data[0] != unix.NFPROTO_IPV6 {
+		return false
+	}
+	d, err := netlink.NewAttributeDecoder(m.Data[4:])
+	if err != nil {
+		return true
+	}
+	var table, chain string
+	kind := uint16(m.Header.Type) & 0xff
+	rule := kind == unix.NFT_MSG_NEWRULE || kind == unix.NFT_MSG_DELRULE
+	for d.Next() {
+		switch {
+		case d.Type() == unix.NFTA_TABLE_NAME: // the same number in every message
+			table = d.String()
+		case rule && d.Type() == unix.NFTA_RULE_CHAIN,
+			(kind == unix.NFT_MSG_NEWCHAIN || kind == unix.NFT_MSG_DELCHAIN) && d.Type() == unix.NFTA_CHAIN_NAME:
+			chain = d.String()
+		}
+	}
+	switch {
+	case !slices.Contains(tables, table):
+		return false
+	case chain == "":
+		return kind == unix.NFT_MSG_NEWTABLE || kind == unix.NFT_MSG_DELTABLE
+	}
+	for _, p := range places {
+		if p.table == table && slices.Contains(p.hooks, chain) {
+			return true
+		}
+	}
+	return strings.HasPrefix(chain, chainPrefix)
 }

@@ -16,7 +16,10 @@ func TestTheSameHarmAgain(t *testing.T) {
 	bothFlavours(t, func(t *testing.T, h *lab.Namespace, f iptables.Flavour) {
 		want := compiled(t, "providers: [{name: a, addresses: [192.0.2.1, 192.0.2.2]}]", hosts()["plain"])
 		apply(t, h, f, want)
-		for _, harm := range []string{"ipset flush ringfence-providers4", string(f) + " -t raw -F PREROUTING"} {
+		for _, harm := range []string{
+			"ipset flush ringfence-providers4", "ipset del ringfence-providers4 192.0.2.1; ipset add ringfence-providers4 192.0.2.9",
+			string(f) + " -t raw -F PREROUTING",
+		} {
 			labtest.In(t, h, func() error {
 				k := &iptables.Kernel{Flavour: f}
 				touched, err := k.Watch(t.Context())

@@ -14,8 +14,8 @@ import (
 // while this one is busy. It is only used up in that case.
 const watchBuffer = 1 << 20
 
-// Watch tells of every change of the table, also of its own process, and of new chains of
-// others that translate addresses, on which the table depends, until the context ends; then, or if the kernel tells nothing more, the channel is closed.
+// Watch tells of every change of the table, also of its own process, until the context
+// ends; then, or if the kernel tells nothing more, the channel is closed.
 // Of very many changes that come while nobody receives, the last are reported.
 func Watch(ctx context.Context) (<-chan Touched, error) {
 	r, err := newReader()
@@ -77,7 +77,6 @@ func (r *reader) watch(touched chan Touched) {
 			if m.kind&0xff != unix.NFT_MSG_NEWGEN {
 				table := attribute(attributes, unix.NFTA_TABLE_NAME) // the same in every message
 				ours = ours || family == unix.NFPROTO_INET && text(table) == ruleset.Table
-				ours = ours || m.kind&0xff == unix.NFT_MSG_NEWCHAIN && text(attribute(attributes, unix.NFTA_CHAIN_TYPE)) == "nat"
 				continue
 			}
 			// The last message of a transaction.

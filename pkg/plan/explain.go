@@ -14,10 +14,11 @@ import (
 // it becomes the reason of changed rules, unless it is empty.
 func (p *Plan) Explain(was, will ruleset.Origins, why string) {
 	p.Was, p.Will = was, will
+	before, after := was.Index(), will.Index()
 	for i, c := range p.Changes {
 		switch {
 		case c.Kind == KindElement && c.Reason == "":
-			p.Changes[i].Reason = elementReason(c, was, will)
+			p.Changes[i].Reason = elementReason(c, before, after)
 		case c.Kind == KindChain && why != "" && slices.Contains([]string{rulesDiffer, missing, unasked}, c.Reason):
 			p.Changes[i].Reason = why
 		}
@@ -29,7 +30,7 @@ func (p *Plan) Deletes() bool {
 	return slices.ContainsFunc(p.Changes, func(c Change) bool { return c.Kind == KindElement && c.Action == Delete })
 }
 
-func elementReason(c Change, was, will ruleset.Origins) string {
+func elementReason(c Change, was, will ruleset.Index) string {
 	prefix, err := ruleset.ParsePrefix(c.Value)
 	if err != nil {
 		if c.Action == Add {

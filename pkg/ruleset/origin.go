@@ -95,12 +95,15 @@ func (o Origins) Addresses(provider string) int {
 
 // Of returns all origins of the set that cover the prefix, the longest first, and then
 // those that lie within it.
-func (o Origins) Of(set string, p netip.Prefix) []Origin {
-	found := touching(o.Sets[set], p)
+func (o Origins) Of(set string, p netip.Prefix) []Origin { return o.of(set, p, every) }
+
+// of is Of where the prefixes of the set have only these lengths, the longest first.
+func (o Origins) of(set string, p netip.Prefix, lengths []int) []Origin {
+	found := touching(o.Sets[set], p, lengths)
 	if o.Listed == nil || !o.Listed.Touches(set, p) {
 		return found
 	}
-	found = append(found, touching(o.Listed.Of(set), p)...)
+	found = append(found, touching(o.Listed.Of(set), p, lengths)...)
 	slices.SortStableFunc(found, func(a, b Origin) int {
 		covers := func(o Origin) int {
 			if o.Prefix.Bits() > p.Bits() {
@@ -113,15 +116,26 @@ func (o Origins) Of(set string, p netip.Prefix) []Origin {
 	return found
 }
 
+// every is every length of a prefix, the longest first.
+var every = func() (lengths []int) {
+	for bits := 128; bits >= 0; bits-- {
+		lengths = append(lengths, bits)
+	}
+	return lengths
+}()
+
 // touching returns those that cover the prefix, the longest first, and then those that
 // lie within it.
-func touching(origins []Origin, p netip.Prefix) []Origin {
+func touching(origins []Origin, p netip.Prefix, lengths []int) []Origin {
 	at := func(p netip.Prefix) []Origin {
 		i, _ := slices.BinarySearchFunc(origins, p, func(o Origin, p netip.Prefix) int { return o.Prefix.Compare(p) })
 		return origins[i:]
 	}
 	var found []Origin
-	for bits := p.Bits(); bits >= 0; bits-- {
+	for _, bits := range lengths {
+		if bits > p.Bits() {
+			continue
+		}
 		wider := netip.PrefixFrom(p.Addr(), bits).Masked()
 		for _, origin := range at(wider) {
 			if origin.Prefix != wider {
@@ -147,10 +161,49 @@ const mostReasons = 16
 // Why says where the addresses of a prefix in a set come from, every reason once: "acme:
 // sip.acme.example A; beta: addresses". Of a reason that holds only for a part of the
 // prefix it names the part. It is "" if none is known.
-func (o Origins) Why(set string, p netip.Prefix) string {
+func (o Origins) Why(set string, p netip.Prefix) string { return why(o.Of(set, p), p) }
+
+// Index answers Why for very many prefixes: it knows which lengths the prefixes of each set
+// have, mostly one. It is good for as long as the origins stay as they are.
+type Index struct {
+	origins Origins
+	lengths map[string][]int
+}
+
+// Index returns an index of the origins.
+func (o Origins) Index() Index { return Index{o, map[string][]int{}} }
+
+// Why is that of the origins.
+func (x Index) Why(set string, p netip.Prefix) string {
+	lengths, known := x.lengths[set]
+	if !known {
+		lengths = x.origins.lengths(set)
+		x.lengths[set] = lengths
+	}
+	return why(x.origins.of(set, p, lengths), p)
+}
+
+// lengths are those of the prefixes of a set, the longest first.
+func (o Origins) lengths(set string) []int {
+	var has [129]bool
+	note := func(list []Origin) {
+		for _, origin := range list {
+			if bits := origin.Prefix.Bits(); bits >= 0 {
+				has[bits] = true
+			}
+		}
+	}
+	note(o.Sets[set])
+	if o.Listed != nil {
+		note(o.Listed.Of(set))
+	}
+	return slices.DeleteFunc(slices.Clone(every), func(bits int) bool { return !has[bits] })
+}
+
+func why(origins []Origin, p netip.Prefix) string {
 	var reasons []string
 	seen := map[string]bool{}
-	for _, origin := range o.Of(set, p) {
+	for _, origin := range origins {
 		text := origin.String()
 		if p.Bits() < origin.Prefix.Bits() {
 			text += " (" + PrefixText(origin.Prefix) + ")"

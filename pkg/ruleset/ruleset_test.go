@@ -330,6 +330,9 @@ func TestListedOrigins(t *testing.T) {
 		if diff := cmp.Diff(one.Of("providers4", p), two.Of("providers4", p), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 			t.Fatalf("%v: %s", p, diff)
 		}
+		if want, got := one.Why("providers4", p), two.Index().Why("providers4", p); got != want {
+			t.Fatalf("%v: the index says %q, want %q", p, got, want)
+		}
 		if !slices.Equal(one.All("providers4"), two.All("providers4")) || one.Addresses("acme") != two.Addresses("acme") {
 			t.Fatalf("all of them are %v and %v", one.All("providers4"), two.All("providers4"))
 		}

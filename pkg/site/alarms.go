@@ -218,13 +218,8 @@ func cutAlarms(s *Site, l Look) []Alarm {
 		}
 		return alarms
 	}
-	if s.Policy.Monitor || s.Policy.Unknown.Admits() {
-		return nil
-	}
-	accepted := uncovered(l.Accepted)
-	for _, n := range uncovered(s) {
+	for _, n := range come(s, l.Accepted) {
 		switch {
-		case slices.Contains(accepted, n):
 		case renumbered(s, l.Accepted, n):
 			add(n, "phones there cannot reach this host since the interface has other addresses")
 		case len(seen(s, n)) > 0:
@@ -232,6 +227,16 @@ func cutAlarms(s *Site, l Look) []Alarm {
 		}
 	}
 	return alarms
+}
+
+// come are the networks inside, of a host that does not forward, that have come since the
+// policy was applied and whose phones are not let in.
+func come(s, accepted *Site) []ruleset.Network {
+	if s.Host.Forwards || s.Policy.Monitor || s.Policy.Unknown.Admits() {
+		return nil
+	}
+	before := uncovered(accepted)
+	return slices.DeleteFunc(uncovered(s), func(n ruleset.Network) bool { return slices.Contains(before, n) })
 }
 
 // renumbered reports whether a network has taken the place of one on the same interface

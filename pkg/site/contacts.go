@@ -20,6 +20,35 @@ type Contacts struct {
 	ByHand []netip.Addr
 }
 
+// Newcomers finds those who are cut off in networks where nobody has been seen yet. It is
+// pure; the zero Newcomers finds none.
+type Newcomers struct {
+	host     ruleset.Host
+	networks []ruleset.Network
+}
+
+// Newcomers are those that raise an alarm when they are seen, which the look does not raise
+// yet.
+func (s *Site) Newcomers(l Look) Newcomers {
+	n := Newcomers{host: s.Host}
+	if l.Accepted == nil {
+		return n
+	}
+	n.networks = slices.DeleteFunc(come(s, l.Accepted), func(n ruleset.Network) bool {
+		return renumbered(s, l.Accepted, n) || len(seen(s, n)) > 0
+	})
+	return n
+}
+
+// Possible reports whether there can be any.
+func (n Newcomers) Possible() bool { return len(n.networks) > 0 }
+
+// Among reports whether one is among neighbours.
+func (n Newcomers) Among(neighbours []ruleset.Neighbour) bool {
+	s := &Site{Host: n.host, Contacts: Contacts{Neighbours: neighbours}}
+	return slices.ContainsFunc(n.networks, func(network ruleset.Network) bool { return len(seen(s, network)) > 0 })
+}
+
 // seen returns the neighbours in a network, without gateways and name servers.
 func seen(s *Site, n ruleset.Network) []netip.Addr {
 	var list []netip.Addr

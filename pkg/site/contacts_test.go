@@ -101,3 +101,46 @@ func TestCutNeighbours(t *testing.T) {
 		}
 	}
 }
+
+// TestNewcomers: they are those in a network that has come since the policy was applied, and
+// in which nobody has been seen yet.
+func TestNewcomers(t *testing.T) {
+	lan := func(network string) ruleset.Host {
+		h := office()
+		for i := range h.Interfaces {
+			if h.Interfaces[i].Name == "lan" {
+				h.Interfaces[i].Addresses = append(h.Interfaces[i].Addresses, netip.MustParsePrefix(network))
+			}
+		}
+		return h
+	}
+	phone := func(address string) []ruleset.Neighbour {
+		return []ruleset.Neighbour{{Interface: "lan", Address: netip.MustParseAddr(address)}}
+	}
+	const there = "192.168.77.20"
+	for _, test := range []struct {
+		name, policy string
+		forwards     bool
+		known        string // is there already
+		seen         string
+		want         bool
+	}{
+		{name: "a phone", seen: there, want: true},
+		{name: "a phone of a network of before", seen: "192.168.1.20"},
+		{name: "somebody outside", seen: "198.51.100.9"},
+		{name: "one more", known: "192.168.77.21", seen: there},
+		{name: "on a host that forwards", forwards: true, seen: there},
+		{name: "nothing is dropped", policy: "mode: monitor\n", seen: there},
+		{name: "it is let in", policy: "trusted: {addresses: [192.168.77.0/24]}\n", seen: there},
+	} {
+		accepted, now := newSite(t, test.policy, office()), newSite(t, test.policy, lan("192.168.77.1/24"))
+		now.Host.Forwards = test.forwards
+		if test.known != "" {
+			now.Contacts.Neighbours = phone(test.known)
+		}
+		n := now.Newcomers(site.Look{Accepted: accepted})
+		if got := n.Among(phone(test.seen)); got != test.want {
+			t.Errorf("%s: %t", test.name, got)
+		}
+	}
+}

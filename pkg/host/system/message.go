@@ -39,7 +39,8 @@ const (
 )
 
 // change returns what a message means for a fence, and whether it matters.
-func (w *watcher) change(kind uint16, data []byte) (c host.Change, matters bool) {
+func (w *watcher) change(header netlink.Header, data []byte) (c host.Change, matters bool) {
+	kind := uint16(header.Type)
 	switch {
 	case (kind == unix.RTM_NEWLINK || kind == unix.RTM_DELLINK) && len(data) >= linkHeader:
 		return w.link(kind, data)
@@ -47,7 +48,7 @@ func (w *watcher) change(kind uint16, data []byte) (c host.Change, matters bool)
 		name := w.name(int(binary.NativeEndian.Uint32(data[4:])))
 		return changed("the addresses of %s have changed", name), true
 	case (kind == unix.RTM_NEWROUTE || kind == unix.RTM_DELROUTE) && len(data) >= routeHeader:
-		return w.route(data)
+		return w.route(data, header.Flags&netlink.Replace != 0)
 	case kind == unix.RTM_NEWRULE || kind == unix.RTM_DELRULE:
 		return changed("the routing rules have changed"), true
 	case kind == unix.RTM_NEWNEXTHOP || kind == unix.RTM_DELNEXTHOP:
@@ -100,10 +101,11 @@ func (w *watcher) link(kind uint16, data []byte) (c host.Change, matters bool) {
 }
 
 // route ignores routes that a fence does not depend on: a router may change thousands
-// of routes a second.
-func (w *watcher) route(data []byte) (c host.Change, matters bool) {
+// of routes a second. One that leads nowhere matters where it has replaced another one,
+// of which nothing else says that it is gone.
+func (w *watcher) route(data []byte, replaced bool) (c host.Change, matters bool) {
 	family, bits, protocol, kind := data[0], int(data[1]), data[5], data[7]
-	if binary.NativeEndian.Uint32(data[8:])&unix.RTM_F_CLONED != 0 || kind != unix.RTN_UNICAST {
+	if binary.NativeEndian.Uint32(data[8:])&unix.RTM_F_CLONED != 0 || kind != unix.RTN_UNICAST && !replaced {
 		return c, false
 	}
 	list := attributes(data[routeHeader:])

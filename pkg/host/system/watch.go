@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/ringfence/ringfence/pkg/host/dump"
 
@@ -28,9 +26,9 @@ var groups = []uint32{
 // watchBuffer is the size of the buffer for what the kernel reports.
 const watchBuffer = 1 << 20
 
-// Watch reports changes of the calling thread's network namespace and of files, which
-// need not exist, until the context ends. Then, or if reports of one of the two end,
-// the channel is closed. A receiver that reads the facts after a change finds the
+// Watch reports changes of the calling thread's network namespace, of what rules of other
+// programs mean for a fence, and of files, which need not exist, until the context ends.
+// Then, or if reports of one of them end, the channel is closed. A receiver that reads the facts after a change finds the
 // change in them.
 func Watch(ctx context.Context, files []string) (<-chan host.Change, error) {
 	w := &watcher{changes: make(chan host.Change, 16), names: map[int]string{}}
@@ -60,15 +58,18 @@ func Watch(ctx context.Context, files []string) (<-chan host.Change, error) {
 		conn.Close()
 		return nil, err
 	}
+	others := watchOthers()
 	ctx, w.stop = context.WithCancel(ctx)
 	context.AfterFunc(ctx, func() {
 		conn.Close()
 		watched.close()
+		others.close()
 	})
-	w.running.Add(3)
+	w.running.Add(4)
 	go w.do(func() { w.network(ctx, conn) })
 	go w.do(func() { watched.run(func(c host.Change) { w.send(ctx, c) }) })
-	go w.do(func() { w.tables(ctx) })
+	go w.do(func() { others.watch(ctx, func(c host.Change) { w.send(ctx, c) }) })
+	go w.do(func() { others.listen(ctx) })
 	go func() {
 		w.running.Wait()
 		close(w.changes)
@@ -90,29 +91,6 @@ func (w *watcher) send(ctx context.Context, c host.Change) {
 	}
 }
 
-// tablesEvery is how often it is looked which tables iptables-legacy has: nothing reports
-// one that it has made, which may translate ports.
-const tablesEvery = time.Second
-
-func (w *watcher) tables(ctx context.Context) {
-	// At whole seconds, as the others who look from time to time: so the process wakes up
-	// once for all of them.
-	time.Sleep(time.Until(time.Now().Truncate(tablesEvery).Add(tablesEvery)))
-	tick := time.NewTicker(tablesEvery)
-	defer tick.Stop()
-	for known := legacyTables(); ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if now := legacyTables(); !slices.Equal(now, known) {
-			known = now
-			w.send(ctx, host.Change{What: "the tables of iptables-legacy have changed"})
-		}
-	}
-}
-
 func (w *watcher) network(ctx context.Context, conn *netlink.Conn) {
 	for {
 		messages, err := conn.Receive()
@@ -124,7 +102,7 @@ func (w *watcher) network(ctx context.Context, conn *netlink.Conn) {
 			return
 		}
 		for _, m := range messages {
-			if c, matters := w.change(uint16(m.Header.Type), m.Data); matters {
+			if c, matters := w.change(m.Header, m.Data); matters {
 				w.send(ctx, c)
 			}
 		}

@@ -59,6 +59,8 @@ func TestWatchNetwork(t *testing.T) {
 		{"ip -6 addr add 2001:db8::2/64 dev wan nodad", "the addresses of wan have changed"},
 		{"ip route add default dev wan", "a default route has changed"},
 		{"ip -6 route add default dev wan table 7", "a default route has changed"},
+		{"ip route replace unreachable default", "a default route has changed"},
+		{"ip route del unreachable default", ""},
 		{"ip route add 10.0.0.0/8 dev wan", "the route to 10.0.0.0/8 has changed"},
 		{"ip route add 0.0.0.0/1 dev wan table 9", "the route to 0.0.0.0/1 has changed"},
 		{"ip rule add fwmark 3 lookup 9", "the routing rules have changed"},
@@ -88,6 +90,60 @@ func TestWatchNetwork(t *testing.T) {
 		if c := reads(t, changes, step.want); c.Urgent != strings.HasSuffix(c.What, "has come") || c.Path != "" {
 			t.Errorf("%s: %+v", step.do, c)
 		}
+	}
+}
+
+// TestWatchOthers: rules of other programs that begin to translate ports are reported, and
+// that the last of them has gone, whoever makes them in whatever family; and so are fences
+// of other back ends.
+func TestWatchOthers(t *testing.T) {
+	const nat = "{ type nat hook prerouting priority dstnat; }"
+	const translates, fences = "other programs translate ports", "a fence of another back end"
+	h, changes := watched(t)
+	for _, step := range []struct{ do, want string }{
+		{"table ip a { chain c " + nat + "; }", translates},
+		{"table inet b { chain c { type filter hook input priority 0; }; chain d " + nat + "; }", ""},
+		{"delete chain inet b d", ""},
+		{"delete table ip a", translates},
+		{"table ip6 a { chain c " + nat + "; }", translates},
+		{"flush ruleset", translates},
+		{"table inet a { chain c " + nat + "; }", translates},
+		{"delete chain inet a c", translates},
+		{"table ip raw { chain RINGFENCE-A-sip { }; }", fences},
+		{"table ip raw { chain c { }; }; delete chain ip raw RINGFENCE-A-sip", fences},
+		{"table inet ringfence { chain c { }; }", fences},
+		{"delete table inet ringfence", fences},
+	} {
+		labtest.Rules(t, h, step.do)
+		if step.want == "" {
+			continue
+		}
+		// Of those that change nothing, none is reported.
+		if c := <-changes; !strings.Contains(c.What, step.want) {
+			t.Errorf("%s: %+v", step.do, c)
+		}
+	}
+}
+
+// TestWatchBusyNeighbour: a program that changes its own rules, chains and sets all the
+// time wakes nobody, and hides nothing.
+func TestWatchBusyNeighbour(t *testing.T) {
+	h, changes := watched(t)
+	labtest.Rules(t, h, "table ip busy { set s { type ipv4_addr; }; chain c { type filter hook input priority 0; }; chain n { type nat hook prerouting priority dstnat; }; }")
+	reads(t, changes, "translate ports")
+	var adds, deletes strings.Builder
+	deletes.WriteString("flush chain ip busy c; flush set ip busy s; flush chain ip busy n\n")
+	for i := range 200 {
+		fmt.Fprintf(&adds, "add element ip busy s { 10.0.0.%d }; add chain ip busy x%d; add rule ip busy c jump x%d; add rule ip busy n tcp dport %d dnat to 10.0.0.1\n", i, i, i, 1+i)
+		fmt.Fprintf(&deletes, "delete chain ip busy x%d\n", i)
+	}
+	for range 5 {
+		labtest.Rules(t, h, adds.String())
+		labtest.Rules(t, h, deletes.String())
+	}
+	labtest.Rules(t, h, "delete chain ip busy n")
+	if c := <-changes; !strings.Contains(c.What, "translate ports") {
+		t.Errorf("reported: %+v", c)
 	}
 }
 
