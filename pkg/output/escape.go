@@ -86,19 +86,28 @@ func Escape(text string) string {
 }
 
 // isPlain reports whether a text has nothing but printable ASCII and the given bytes.
-func isPlain(text, also string) bool {
+func isPlain(text, also string) bool { return plainUntil(text, also) == len(text) }
+
+// plainUntil is how long the beginning of a text is that has nothing else.
+func plainUntil(text, also string) int {
 	for i := range len(text) {
 		if b := text[i]; (b < ' ' || b > '~') && strings.IndexByte(also, b) < 0 {
-			return false
+			return i
 		}
 	}
-	return true
+	return len(text)
 }
 
 // escape escapes all but printable characters, marks and the given ones.
 func escape(text, also string) string {
 	var b strings.Builder
+	b.Grow(len(text))
 	for text != "" {
+		if n := plainUntil(text, also); n > 0 {
+			b.WriteString(text[:n])
+			text = text[n:]
+			continue
+		}
 		if what, rest, ok := cutMark(text); ok {
 			b.WriteString(mark(what))
 			text = rest

@@ -17,7 +17,7 @@ func Table(w io.Writer, write func(w io.Writer)) {
 	if to, ok := w.(*Writer); ok {
 		width = to.Width
 	}
-	buffer := bufio.NewWriter(w)
+	buffer := bufio.NewWriterSize(w, tableBuffer)
 	defer buffer.Flush()
 	t := tabwriter.NewWriter(buffer, 0, 0, gap, ' ', 0)
 	defer t.Flush()
@@ -39,7 +39,8 @@ func Table(w io.Writer, write func(w io.Writer)) {
 }
 
 const (
-	gap = 2 // between columns
+	gap         = 2        // between columns
+	tableBuffer = 64 << 10 // there may be very many rows
 	// leastLast is the room that the last cell of a row gets.
 	leastLast = 24
 )

@@ -162,13 +162,22 @@ func (d *differ) elements(name string, have, want ruleset.Set) {
 // it. The elements that stay overlap neither the removed nor the added ones, so the
 // difference of those two is the difference of the sets.
 func (d *differ) elementChanges(name string, gone, come []ruleset.Element) {
-	wentSet, cameSet := ruleset.Union(plainPrefixes(gone)), ruleset.Union(plainPrefixes(come))
-	d.eachWithout(Delete, name, gone, cameSet)
-	d.eachWithout(Add, name, come, wentSet)
+	d.eachWithout(Delete, name, gone, come)
+	d.eachWithout(Add, name, come, gone)
 }
 
-func (d *differ) eachWithout(action Action, name string, elements []ruleset.Element, other *netipx.IPSet) {
+// eachWithout reports what elements have and others lack.
+func (d *differ) eachWithout(action Action, name string, elements, others []ruleset.Element) {
+	if len(elements) == 0 {
+		return // there may be very many others
+	}
+	other := ruleset.Union(plainPrefixes(others))
+	d.changes = slices.Grow(d.changes, len(elements))
 	for _, e := range elements {
+		if len(others) == 0 && e.Plain() && e.From == e.To {
+			d.change(action, KindElement, name, e.From.String(), "")
+			continue
+		}
 		if !e.Plain() {
 			d.change(action, KindElement, name, e.String(), "")
 			continue

@@ -164,14 +164,19 @@ const mostReasons = 16
 func (o Origins) Why(set string, p netip.Prefix) string { return why(o.Of(set, p), p) }
 
 // Index answers Why for very many prefixes: it knows which lengths the prefixes of each set
-// have, mostly one. It is good for as long as the origins stay as they are.
+// have, mostly one, and makes the text of a reason once. It is good for as long as the
+// origins stay as they are.
 type Index struct {
 	origins Origins
 	lengths map[string][]int
+	texts   map[Origin]string // without their prefixes
+	// next is where in the listed origins of a set the one of the next prefix is, if they
+	// are asked for in their order.
+	next map[string]int
 }
 
 // Index returns an index of the origins.
-func (o Origins) Index() Index { return Index{o, map[string][]int{}} }
+func (o Origins) Index() Index { return Index{o, map[string][]int{}, map[Origin]string{}, map[string]int{}} }
 
 // Why is that of the origins.
 func (x Index) Why(set string, p netip.Prefix) string {
@@ -180,7 +185,35 @@ func (x Index) Why(set string, p netip.Prefix) string {
 		lengths = x.origins.lengths(set)
 		x.lengths[set] = lengths
 	}
-	return why(x.origins.of(set, p, lengths), p)
+	origins := x.following(set, p, lengths)
+	if origins == nil {
+		origins = x.origins.of(set, p, lengths)
+	}
+	if len(origins) != 1 || p.Bits() < origins[0].Prefix.Bits() {
+		return why(origins, p)
+	}
+	only := origins[0]
+	only.Prefix = netip.Prefix{}
+	text, known := x.texts[only]
+	if !known {
+		text = why(origins, p)
+		x.texts[only] = text
+	}
+	return text
+}
+
+// following is the only origin of a prefix where that is the one behind the origin that was
+// found before, and nil where it may be otherwise. No prefix covers another of its length.
+func (x Index) following(set string, p netip.Prefix, lengths []int) []Origin {
+	if len(lengths) != 1 || p.Bits() != lengths[0] || x.origins.Listed == nil || len(x.origins.Sets[set]) > 0 {
+		return nil
+	}
+	list, i := x.origins.Listed.Of(set), x.next[set]
+	if i >= len(list) || list[i].Prefix != p || i+1 < len(list) && list[i+1].Prefix == p {
+		return nil
+	}
+	x.next[set] = i + 1
+	return list[i : i+1]
 }
 
 // lengths are those of the prefixes of a set, the longest first.
