@@ -199,8 +199,31 @@ func TestAnsible(t *testing.T) {
 		return strings.Contains(now, "198.51.100.7") && !strings.Contains(now, "192.0.2.0/24")
 	})
 
-	p = c.play(t, "play.yml", map[string]any{"ringfence_state": "absent"})
-	if _, err := os.Stat(filepath.Join(c.folder, "state")); p.status != 0 || c.table(t) != "" || !os.IsNotExist(err) {
+	c.removes(t, filepath.Join(c.folder, "state"))
+}
+
+// removes has the role take everything away, which check mode says before, and which
+// leaves nothing for a second time.
+func (c *controller) removes(t *testing.T, state string) {
+	t.Helper()
+	const task = "Take the fence down"
+	absent := map[string]any{"ringfence_state": "absent"}
+	before := c.table(t)
+	p := c.play(t, "play.yml", absent, "--check", "--diff")
+	said := p.result.Changed
+	if r := p.of(t, task); p.status != 0 || !r.Changed || before == "" || c.table(t) != before {
+		t.Errorf("check mode before it is removed: status %d, %+v\n%s", p.status, r, p.out)
+	}
+	p = c.play(t, "play.yml", absent)
+	if _, err := os.Stat(state); p.status != 0 || c.table(t) != "" || !os.IsNotExist(err) {
 		t.Errorf("removed: status %d, %v\n%s%s", p.status, err, p.out, c.table(t))
+	}
+	if p.result.Changed != said {
+		t.Errorf("check mode said that %d tasks would change something, and %d did\n%s", said, p.result.Changed, p.out)
+	}
+	for _, args := range [][]string{{"--check"}, nil} {
+		if p := c.play(t, "play.yml", absent, args...); p.status != 0 || p.result.Changed != 0 {
+			t.Errorf("removed a second time, %q: status %d, %d changes\n%s", args, p.status, p.result.Changed, p.out)
+		}
 	}
 }

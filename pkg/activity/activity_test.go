@@ -198,7 +198,7 @@ func TestSuggest(t *testing.T) {
 		"203.0.113.11 REGISTER of 202 by Yealink T46: is it a remote phone?",
 		"198.51.100.1 REGISTER of 201 by Yealink T46: is it a remote phone?",
 		"198.51.100.4 INVITE of 201 by x: it gets answers from here now. Is it a provider's server, or a phone?",
-		"2001:db8:1:ffff::1 packets: is it another server of other? It is in one network with 2001:db8:1::/64.",
+		"2001:db8:1:ffff::1 5 packets: is it another server of other? It is in one network with 2001:db8:1::/64.",
 	}, got); d != "" {
 		t.Error(d)
 	}

@@ -93,8 +93,10 @@ func (s Source) What() string {
 	var text strings.Builder
 	text.WriteString(s.Method)
 	switch {
+	case s.Method == "" && s.Packets == 1:
+		text.WriteString("1 packet")
 	case s.Method == "":
-		text.WriteString("packets")
+		fmt.Fprintf(&text, "%d packets", s.Packets)
 	case s.Users == Several:
 		text.WriteString(" of several users")
 	case s.Called != "":

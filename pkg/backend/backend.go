@@ -155,10 +155,13 @@ type Dropped struct {
 	// First is when its first packet came, the zero time if the back end does not keep
 	// that. Last is when its last one came, or up to a minute before that.
 	First, Last time.Time
+	// Scanner says that the classifier has recognised a scanner in one of its packets of
+	// the last day.
+	Scanner bool
 }
 
-// Drops are the sources whose packets were dropped lately, by the sets dropped4 and
-// dropped6. Like bans, they are no part of the state.
+// Drops are the sources whose packets were dropped lately, by the sets dropped4,
+// dropped6, scanners4 and scanners6. Like bans, they are no part of the state.
 type Drops interface {
 	// Dropped returns all of them, in no order, or only the one of an address; none
 	// without a table. The zero address stands for all.

@@ -33,9 +33,10 @@ monitor mode: how many packets, when the last one came, and why. The one that
 came last is first. At a terminal it shows the last 100, or with --all every one.
 
 It needs no daemon: the kernel counts each source, and keeps it for a day, of each
-family the first 65,535. When a source came last is exact to a minute. While the
-daemon runs (ringfence run), dropped also shows what each source has sent last:
-the method, the User-Agent, who was called, and the signature that matched.
+family the first 65,535, and which of them the classifier takes for scanners. When
+a source came last is exact to a minute. While the daemon runs (ringfence run),
+dropped also shows what each source has sent last: the method, the User-Agent,
+who was called, and the signature that matched.
 
 The packets are those that the kernel has counted. Sources can be forged.`,
 		Example: `  ringfence dropped

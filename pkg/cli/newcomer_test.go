@@ -14,13 +14,15 @@ import (
 // three, why says what each may be, and what it proposes lets the first two in when the
 // fence is enforced; with the service and without.
 func TestNewcomer(t *testing.T) {
-	t.Parallel()
-	for _, service := range []bool{true, false} {
-		t.Run(fmt.Sprintf("service %t", service), func(t *testing.T) {
-			t.Parallel()
-			testNewcomer(t, service)
-		})
-	}
+	eachBackend(t, func(t *testing.T) {
+		t.Parallel()
+		for _, service := range []bool{true, false} {
+			t.Run(fmt.Sprintf("service %t", service), func(t *testing.T) {
+				t.Parallel()
+				testNewcomer(t, service)
+			})
+		}
+	})
 }
 
 const newcomerPolicy = "version: 1\nproviders: [{name: acme, addresses: [" + edge1 + "]}]\n"
@@ -56,11 +58,14 @@ func testNewcomer(t *testing.T, service bool) {
 	says := map[string]string{
 		phone4:   would + `3 packets.*, last \d+ (s|min) ago: if it is yours: ringfence allow ` + phone4 + " --for 2h, or add it to trusted.addresses",
 		edge2:    would + `1 packet.*, last .*: another server of acme\? ringfence allow ` + edge2 + " --for 2h, or add " + edge2 + " to the addresses of provider acme",
-		scanner4: would + `\d+ packets?.*, last .*`,
+		scanner4: would + `\d+ packets?.*, last .*, it sent what a scanner sends: a scanner, nothing to do`,
 	}
 	if service {
 		says[phone4] = would + `3 packets since .*, last \d+ (s|min) ago, REGISTER of \S+ by Yealink SIP-T46S: a remote phone\? ringfence allow ` + phone4 + " --for 2h, or add it to trusted.addresses"
 		says[scanner4] = would + `\d+ packets? since .*, OPTIONS of 100 by friendly-scanner \(\S+\): a scanner, nothing to do`
+	}
+	if d := s.dropped(t)[scanner4]; d.Reason != "signature" {
+		t.Errorf("of the scanner, dropped says %+v", d)
 	}
 	for a, text := range says {
 		if got := why(a); !regexp.MustCompile("^" + text + "\n$").MatchString(got) {

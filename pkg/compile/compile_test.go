@@ -32,11 +32,15 @@ func rules(c ruleset.Chain) string {
 
 // drops are the rules that end what is dropped for a reason.
 func drops(reason, verdict string) string {
-	return strings.NewReplacer("REASON", reason, "VERDICT", verdict).Replace(`ip saddr @log_REASON4 ip saddr @dropped4 counter name "dropped_REASON" VERDICT
+	scanner := ""
+	if reason == "signature" {
+		scanner = "add @scanners4 { ip saddr timeout 1d }\n"
+	}
+	return strings.NewReplacer("REASON", reason, "VERDICT", verdict, "SCANNER", scanner).Replace(`ip saddr @log_REASON4 ip saddr @dropped4 counter name "dropped_REASON" VERDICT
 update @dropped4 { ip saddr timeout 1d counter }
 ip saddr @log_REASON4 counter name "dropped_REASON" VERDICT
 add @log_REASON4 { ip saddr timeout 1m }
-ip saddr @log_REASON4 log prefix "REASON" group 5060 snaplen 1024
+SCANNERip saddr @log_REASON4 log prefix "REASON" group 5060 snaplen 1024
 counter name "dropped_REASON" VERDICT`)
 }
 

@@ -26,6 +26,9 @@ const (
 	logSet         = "log_"
 )
 
+// scannerCounter is the counter for what the classifier has recognised.
+const scannerCounter = droppedCounter + "signature"
+
 // drop judges what is to be dropped for the counter's reason: it keeps the source, reports
 // the packet, and drops it. Each is a rule of its own, because a rule whose set is full
 // ends there, and the packet is dropped all the same.
@@ -47,6 +50,10 @@ func (f family) drop(counter string) {
 	f.rule(slices.Concat([]ruleset.Statement{lately}, end)...)
 	// What has no room in the set is not in it afterwards, and not reported.
 	f.rule(ruleset.Note{V6: f.v6, Set: lately.Set, For: logEvery})
+	if counter == scannerCounter {
+		// Where nobody receives what is reported, this alone says who is a scanner.
+		f.rule(ruleset.Note{V6: f.v6, Set: f.set(ruleset.Scanners), For: ruleset.KeptFor})
+	}
 	f.rule(lately, ruleset.Log(reason))
 	f.rule(end...)
 }
@@ -74,7 +81,11 @@ func dropSets(chains map[string]ruleset.Chain) map[string]ruleset.Set {
 	for _, c := range chains {
 		for _, r := range c.Rules {
 			if note, ok := r.Statements()[0].(ruleset.Note); ok {
-				sets[note.Set] = set(note.V6, mostLogged)
+				size := uint32(mostLogged)
+				if note.For == ruleset.KeptFor {
+					size = mostDropped
+				}
+				sets[note.Set] = set(note.V6, size)
 			}
 		}
 	}

@@ -88,7 +88,7 @@ func addKept(ctx context.Context, f View, now *Status, since, until time.Time, s
 	var list []Dropped
 	for _, d := range now.kept {
 		if !d.Last.Before(since) && !d.First.After(until) {
-			list = append(list, Dropped{Dropped: d})
+			list = append(list, ofKernel(d))
 		}
 	}
 	if err := explainBy(ctx, &f.session, f.kernel(false), now.site, now.ByHand, list); err != nil {

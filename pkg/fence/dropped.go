@@ -90,7 +90,7 @@ func (r reports) with(kept []backend.Dropped, since time.Time) []Dropped {
 	list := make([]Dropped, 0, max(len(r), len(kept)))
 	both := map[netip.Addr]bool{}
 	for _, k := range kept {
-		d := Dropped{Dropped: k}
+		d := ofKernel(k)
 		if known, ok := r[k.Address]; ok {
 			both[k.Address] = true
 			d = *known
@@ -112,6 +112,15 @@ func (r reports) with(kept []backend.Dropped, since time.Time) []Dropped {
 	list = slices.DeleteFunc(list, func(d Dropped) bool { return d.Last.Before(since) })
 	slices.SortFunc(list, Latest)
 	return list
+}
+
+// ofKernel is a source of which nothing is known but what the kernel keeps.
+func ofKernel(k backend.Dropped) Dropped {
+	d := Dropped{Dropped: k}
+	if k.Scanner {
+		d.Reason = site.ReasonSignature
+	}
+	return d
 }
 
 // Latest orders sources: the one that came last is first.

@@ -31,7 +31,7 @@ func TestDropped(t *testing.T) {
 	for _, d := range []backend.Dropped{
 		{Address: addr("198.51.100.1"), Packets: 3, Last: now.Add(-2 * time.Minute)},
 		{Address: addr("203.0.113.5"), Packets: 1, Last: now.Add(-time.Minute)}, // the provider's in the first generation
-		{Address: addr("198.51.100.9"), Packets: 1, Last: now.Add(-5 * time.Hour)},
+		{Address: addr("198.51.100.9"), Packets: 1, Last: now.Add(-5 * time.Hour), Scanner: true},
 	} {
 		kernel.Drop(d)
 	}
@@ -64,8 +64,13 @@ func TestDropped(t *testing.T) {
 	if caller.Address != addr("2001:db8::1") || caller.Packets != 1 || caller.Text != "unknown: never allowed" || caller.Called != "900441" {
 		t.Errorf("who called: %+v", caller)
 	}
-	if drops, err := f.View().Dropped(t.Context(), 6*time.Hour, 9); err != nil || len(drops.Sources) != 4 {
-		t.Errorf("dropped in more time: %+v, %v", drops, err)
+	drops, err = f.View().Dropped(t.Context(), 6*time.Hour, 9)
+	if err != nil || len(drops.Sources) != 4 {
+		t.Fatalf("dropped in more time: %+v, %v", drops, err)
+	}
+	// Of this one the daemon has written nothing.
+	if other := drops.Sources[3]; other.Reason != "signature" || other.Text != "it sent what a scanner sends" {
+		t.Errorf("a scanner that only the kernel knows: %+v", other)
 	}
 	s, err := f.View().Status(t.Context())
 	if err != nil || s.Dropped != 4 || len(s.Latest) != 4 || s.Latest[1].Method != "REGISTER" {

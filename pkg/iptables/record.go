@@ -124,6 +124,14 @@ func (k *Kernel) Dropped(ctx context.Context, of netip.Addr) ([]backend.Dropped,
 	if err != nil {
 		return nil, err
 	}
+	scanners, err := timed(ctx, ruleset.Scanners)
+	if err != nil {
+		return nil, err
+	}
+	known := map[netip.Addr]bool{}
+	for _, x := range scanners {
+		known[x.prefix.Addr()] = true
+	}
 	age := func(x entry) time.Duration { return ruleset.KeptFor - left(x) }
 	last := map[netip.Addr]time.Time{}
 	for _, x := range latest {
@@ -137,7 +145,7 @@ func (k *Kernel) Dropped(ctx context.Context, of netip.Addr) ([]backend.Dropped,
 		if of.IsValid() && x.prefix.Addr() != of {
 			continue
 		}
-		d := backend.Dropped{Address: x.prefix.Addr(), Packets: x.packets, First: now.Add(-age(x))}
+		d := backend.Dropped{Address: x.prefix.Addr(), Packets: x.packets, First: now.Add(-age(x)), Scanner: known[x.prefix.Addr()]}
 		if d.Last = last[d.Address]; d.Last.Before(d.First) {
 			d.Last = d.First // times are whole seconds
 		}

@@ -85,15 +85,35 @@ func (k *Kernel) Dropped(ctx context.Context, of netip.Addr) ([]backend.Dropped,
 		if of.IsValid() && setOfFamily("", of) != family {
 			continue
 		}
-		set := "dropped" + family
-		before := len(list)
-		err := steadily(func() error {
-			list = list[:before]
-			return r.dropped(ctx, set, of, func(d backend.Dropped) { list = append(list, d) })
-		})
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return nil, fmt.Errorf("read elements of set %s: %w", set, err)
+		kept, err := r.members(ctx, "dropped"+family, of)
+		if err != nil {
+			return nil, err
 		}
+		scanners, err := r.members(ctx, ruleset.Scanners+family, of)
+		if err != nil {
+			return nil, err
+		}
+		known := map[netip.Addr]bool{}
+		for _, s := range scanners {
+			known[s.Address] = true
+		}
+		for _, d := range kept {
+			d.Scanner = known[d.Address]
+			list = append(list, d)
+		}
+	}
+	return list, nil
+}
+
+// members returns the elements of a set, or only that of an address; none of one that is
+// not there.
+func (r *reader) members(ctx context.Context, set string, of netip.Addr) (list []backend.Dropped, err error) {
+	err = steadily(func() error {
+		list = list[:0]
+		return r.dropped(ctx, set, of, func(d backend.Dropped) { list = append(list, d) })
+	})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("read elements of set %s: %w", set, err)
 	}
 	return list, nil
 }
@@ -116,7 +136,7 @@ func (r *reader) dropped(ctx context.Context, set string, of netip.Addr, take fu
 	return r.ask(ctx, unix.NFT_MSG_GETSETELEM, flags, question, func(b []byte) {
 		now := time.Now()
 		for element := range elementsIn(b) {
-			if d, ok := droppedOf(element, now); ok {
+			if d := droppedOf(element, now); d.Address.IsValid() {
 				take(d)
 			}
 		}
@@ -139,7 +159,7 @@ func elementQuestion(a netip.Addr) (netlink.Attribute, error) {
 }
 
 // droppedOf reads an element that has counted a source's packets. There may be very many.
-func droppedOf(element []byte, now time.Time) (d backend.Dropped, ok bool) {
+func droppedOf(element []byte, now time.Time) (d backend.Dropped) {
 	var timeout, expires time.Duration
 	for kind, value := range attributes(element) {
 		switch kind {
@@ -151,10 +171,10 @@ func droppedOf(element []byte, now time.Time) (d backend.Dropped, ok bool) {
 			expires = time.Duration(number(value)) * time.Millisecond
 		case unix.NFTA_SET_ELEM_EXPR:
 			if counter := expressionOf(value).counter(); counter != nil {
-				d.Packets, ok = counter.Packets, true
+				d.Packets = counter.Packets
 			}
 		}
 	}
 	d.Last = now.Add(expires - timeout)
-	return d, ok && d.Address.IsValid()
+	return d
 }

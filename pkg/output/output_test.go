@@ -196,7 +196,7 @@ func TestTable(t *testing.T) {
 2001:db8:113:1234:5678:9abc:def0:1234  short             A                                                         seen 3 min ago
 a line that has only one cell, and is longer than a terminal of eighty columns, is folded too
 `,
-		80: `203.0.113.5                            sip.acme.example SRV _sip._udp ->
+		80: `203.0.113.5                            sip.acme.example  SRV _sip._udp ->
                                        edge.with-a-long-name.carrier.example A
                                        seen 3 min ago, missing from answers
                                        since 2026-01-02 03:04:05

@@ -108,15 +108,19 @@ func Fold(line string, width int, indent string) string {
 		return line
 	}
 	start := len(line) - len(strings.TrimLeft(line, " "))
-	current := line[:start]
+	current, rest := line[:start], line[start:]
 	empty := true
 	var folded strings.Builder
-	for word := range strings.FieldsSeq(line) {
+	for rest != "" {
+		// The space before a word may be the gap between two columns.
+		word := strings.TrimLeft(rest, " ")
+		space := len(rest) - len(word)
+		word, _, _ = strings.Cut(word, " ")
+		rest = rest[space+len(word):]
 		switch {
-		case empty:
-			current += word
-		case length(current)+1+length(word) <= width:
-			current += " " + word
+		case word == "":
+		case empty || length(current)+space+length(word) <= width:
+			current += strings.Repeat(" ", space) + word
 		default:
 			folded.WriteString(current + "\n")
 			current = indent + word

@@ -229,6 +229,9 @@ func sentText(l *site.Lately) string {
 	if l.UserAgent != "" {
 		text += " by " + l.UserAgent
 	}
+	if l.Reason == site.ReasonSignature && l.Signature == "" {
+		text += ", it sent what a scanner sends"
+	}
 	return text + in(l.Signature)
 }
 

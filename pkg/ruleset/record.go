@@ -33,6 +33,10 @@ func (s Note) String() string {
 // KeptFor is how long a source is kept whose packets were dropped.
 const KeptFor = 24 * time.Hour
 
+// Scanners begins the names of the sets of sources that the classifier has recognised as
+// scanners.
+const Scanners = "scanners"
+
 // What a packet is reported with: the group of NFLOG, and the most bytes of the packet.
 const (
 	LogGroup = 5060

@@ -304,7 +304,7 @@ func guessSource(s *Site, a *Answer, live Live) {
 	}
 	a.Provider = neighbourOf(s, a.Address)
 	switch l := a.Lately; {
-	case a.Signature != "" || l != nil && l.Signature != "":
+	case a.Signature != "" || l != nil && (l.Signature != "" || l.Reason == ReasonSignature):
 		a.Guess = Scanner
 	case l != nil && slices.Contains([]string{"REGISTER", "SUBSCRIBE", "PUBLISH"}, l.Method): // no provider's server sends these
 		a.Guess = Phone

@@ -84,16 +84,16 @@ func head(w io.Writer, r report.Activity) {
 			}
 			return n
 		}
-		output.Printf(w, "since the table was made\t%d packets %s, %d let in\n", sum("dropped_"), verb(r), sum("allowed_"))
+		output.Printf(w, "since the table was made\t%s %s, %d let in\n", packets(sum("dropped_")), verb(r), sum("allowed_"))
 		return
 	}
 	if r.At != nil && r.Counted {
 		hour = " in that hour"
 	}
-	output.Printf(w, "%s\t%s%d packets%s\t%s\n", verb(r), least, report.Total(r.Dropped), hour, packetsText(r.Dropped))
+	output.Printf(w, "%s\t%s%s%s\t%s\n", verb(r), least, packets(report.Total(r.Dropped)), hour, packetsText(r.Dropped))
 	output.Printf(w, "sources\t%s\n", sourcesText(r))
 	if r.Counted {
-		output.Printf(w, "let in\t%d packets%s\t%s\n", report.Total(r.Allowed), hour, packetsText(r.Allowed))
+		output.Printf(w, "let in\t%s%s\t%s\n", packets(report.Total(r.Allowed)), hour, packetsText(r.Allowed))
 	}
 }
 
@@ -164,7 +164,11 @@ func days(out io.Writer, r report.Activity) {
 	output.Table(out, func(w io.Writer) {
 		for _, row := range rows {
 			bar := strings.Repeat("#", int((row.packets*widest+most-1)/most))
-			output.Printf(w, "  %s\t%d\t%s\n", row.name, row.packets, bar)
+			output.Printf(w, "  %s\t%d", row.name, row.packets)
+			if bar != "" {
+				output.Printf(w, "\t%s", bar)
+			}
+			output.Println(w)
 		}
 	})
 }
@@ -173,10 +177,18 @@ func sources(out io.Writer, r report.Activity) {
 	if len(r.Hosts) == 0 {
 		return
 	}
-	output.Printf(out, "\nsources\n")
+	title := "sources"
+	if !r.Counted {
+		title += ", with all packets that the kernel has counted, some perhaps before that time"
+	}
+	output.Printf(out, "\n%s\n", title)
 	output.Table(out, func(w io.Writer) {
 		for _, s := range r.Hosts[:min(len(r.Hosts), mostLines)] {
-			output.Printf(w, "  %s\t%d\t%s\t%s\t%s\n", s.Address, s.Packets, s.Last.Local().Format(clock), s.Reason, content(s))
+			output.Printf(w, "  %s\t%d\t%s\t%s", s.Address, s.Packets, s.Last.Local().Format(clock), s.Reason)
+			if what := content(s); what != "" {
+				output.Printf(w, "\t%s", what)
+			}
+			output.Println(w)
 		}
 	})
 	if more := len(r.Hosts) + r.More.Sources - mostLines; more > 0 {

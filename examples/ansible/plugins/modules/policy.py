@@ -16,13 +16,18 @@ description:
   - In check mode it writes the policy to a temporary file, and asks C(ringfence diff) what
     that would change. So what it reports is true before the first run, and later.
   - If C(ringfence apply) fails, the policy file is as it was.
+  - With I(state=absent) it takes the fence down and removes the policy file.
 author:
   - the authors of ringfence (@ringfence)
 options:
-  content:
-    description: The policy, as YAML text.
+  state:
+    description: Whether the policy should be in force, or no fence be there.
     type: str
-    required: true
+    choices: [present, absent]
+    default: present
+  content:
+    description: The policy, as YAML text. Required with I(state=present).
+    type: str
   path:
     description: The policy file.
     type: path
@@ -68,22 +73,26 @@ EXAMPLES = r"""
       trusted:
         addresses: [192.168.1.0/24]
     confirm: 60s
+
+- name: Take the fence down
+  ringfence.ringfence.policy:
+    state: absent
 """
 
 RETURN = r"""
 generation:
   description: The generation that is in force.
-  returned: when not in check mode
+  returned: when not in check mode, and I(state=present)
   type: int
   sample: 3
 changes:
   description: What changes, or would change, in the kernel, each with its reason.
-  returned: always
+  returned: with I(state=present)
   type: list
   elements: dict
 pending:
   description: Whether the change is undone unless C(ringfence confirm) comes in time.
-  returned: always
+  returned: with I(state=present)
   type: bool
 """
 
@@ -154,22 +163,28 @@ def replace(module, content, path):
     module.atomic_move(temporary, path)
 
 
-def main():
-    """Runs the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "content": {"type": "str", "required": True},
-            "path": {"type": "path", "default": "/etc/ringfence/policy.yaml"},
-            "confirm": {"type": "str", "default": ""},
-            "flags": {"type": "list", "elements": "str", "default": []},
-            "program": {"type": "str", "default": "ringfence"},
-            "state_dir": {"type": "path"},
-            "run_dir": {"type": "path"},
-        },
-        supports_check_mode=True,
+def remove(module, ringfence):
+    """Takes the fence down and removes the policy file."""
+    path = module.params["path"]
+    before = read(path)
+    fence = ringfence.run(path, ["status"], [DONE])[1].get("fence", False)
+    if not module.check_mode:
+        if fence:
+            ringfence.run(path, ["down"], [DONE])
+        if before is not None:
+            os.remove(path)
+    module.exit_json(
+        changed=fence or before is not None,
+        diff=[
+            {"before_header": path, "after_header": path, "before": before or "", "after": ""},
+            {"prepared": "- the fence\n" if fence else ""},
+        ],
     )
+
+
+def put(module, ringfence):
+    """Puts the policy into force, or says what that would change."""
     content, path = module.params["content"], module.params["path"]
-    ringfence = Ringfence(module)
     before = read(path)
 
     handle, wanted = tempfile.mkstemp(dir=module.tmpdir, suffix=".yaml")
@@ -210,6 +225,28 @@ def main():
     now = ringfence.run(path, ["status"], [DONE])[1]
     result["pending"] = bool(now.get("pending"))
     module.exit_json(**result)
+
+
+def main():
+    """Runs the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "content": {"type": "str"},
+            "path": {"type": "path", "default": "/etc/ringfence/policy.yaml"},
+            "confirm": {"type": "str", "default": ""},
+            "flags": {"type": "list", "elements": "str", "default": []},
+            "program": {"type": "str", "default": "ringfence"},
+            "state_dir": {"type": "path"},
+            "run_dir": {"type": "path"},
+        },
+        required_if=[("state", "present", ["content"])],
+        supports_check_mode=True,
+    )
+    ringfence = Ringfence(module)
+    if module.params["state"] == "absent":
+        remove(module, ringfence)
+    put(module, ringfence)
 
 
 if __name__ == "__main__":
