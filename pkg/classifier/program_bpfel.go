@@ -72,7 +72,11 @@ type programMessage struct {
 	Ban       uint8
 	Allowed   uint8
 	Every     uint8
-	_         [3]byte
+	Contact   uint8
+	Ended     uint8
+	Ends      uint8
+	Stays     uint8
+	_         [7]byte
 }
 
 type programName struct {

@@ -14,8 +14,10 @@ import (
 // pieces are what messages are made of that begin as a REGISTER does, or nearly.
 var pieces = []string{
 	"\r\n", "\r\n", "\r\n", "\n", "\r", "\x00", " ", "Expires: 0\r\n", "expires:\t 0\r\n", "Expires: 3600\r\n", "Contact: *\r\n", "m:*\r\n", "Contact: <sip:a>\r\n",
-	"User-Agent: Yealink\r\n", "User-Agent: friendly-scanner\r\n", "Via: SIP/2.0/UDP x\r\n", "X: INVITE sip:1@x SIP/2.0\r\n",
+	"User-Agent: Yealink\r\n", "User-Agent: Yealink\r\n", "User-Agent: Yealink\r\n", "User-Agent: friendly-scanner\r\n", "Via: SIP/2.0/UDP x\r\n", "X: INVITE sip:1@x SIP/2.0\r\n",
 	"INVITE sip:1@x SIP/2.0\r\n", "REGISTER sip:x SIP/2.0\r\n", strings.Repeat("x", 700), "Expires:         0\r\n", "Expires:        0\r\n",
+	"Contact: <sip:a>;expires=0\r\n", "Contact: <sip:a>;expires=0\r\n", "m: sip:a; EXPIRES=0\n", "Contact: <sip:a;expires=0>", ";expires=0", "; expires=0 ,", ";expires=0,",
+	";expires=00", ";expires=0;", " ;q=1", ", <sip:b>", "Contact: ", "\r\n ",
 }
 
 // TestRegister holds the program in the kernel against the one in Go, where REGISTERs have

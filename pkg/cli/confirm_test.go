@@ -51,7 +51,7 @@ func confirmKept(t *testing.T) {
 	if !strings.Contains(o.stderr, "ringfence confirm") {
 		t.Errorf("apply does not say how to confirm: %s", o.stderr)
 	}
-	const window = 61500 * time.Millisecond
+	const window = 61200 * time.Millisecond
 	if !s.runsOut(t, window) {
 		t.Errorf("the kernel does not open the fence by itself:\n%s", s.ruleset(t))
 	}
@@ -183,7 +183,7 @@ func confirmOnTerminal(t *testing.T) {
 		text.Write(said[:n])
 	}
 	labtest.Must(t, cmd.Wait())
-	if !strings.Contains(text.String(), "Generation 1 is confirmed.") || !s.fenced(t) || s.runsOut(t, 61500*time.Millisecond) {
+	if !strings.Contains(text.String(), "Generation 1 is confirmed.") || !s.fenced(t) || s.runsOut(t, 61200*time.Millisecond) {
 		t.Errorf("it says\n%s\n%s", text.String(), s.ruleset(t))
 	}
 }

@@ -81,6 +81,7 @@ func (d *day) phone(i int, r *rand.Rand) {
 			}
 			return
 		}
+		p.ByContact = i%2 == 0
 		for stays := true; stays; {
 			stays = d.registers(p, int(d.life/time.Second)) && wait(0.4, 0.8)
 			switch n := r.IntN(100); {

@@ -144,6 +144,12 @@ func falseFriends() []falseFriend {
 				t.Fatal("a phone was not accepted")
 			}
 		})},
+		falseFriend{name: "of a phone that has ended its only contact", classifier: true, try: then("udp", func(t *testing.T, w *cloud, p caller) {
+			if !w.registers(t, p) || !w.registers(t, p, "Contact: <sip:old>;expires=0, <sip:new>") || !w.arrives(t, p, "INVITE") ||
+				p.status(t) != "200" || !w.registers(t, p, "Contact: <sip:new>;q=1; expires=0", "Expires: 300") {
+				t.Fatal("a phone was not accepted")
+			}
+		})},
 		falseFriend{name: "of a phone with Contact: *, by tcp", classifier: true, try: then("tcp", func(t *testing.T, w *cloud, p caller) {
 			if !w.registers(t, p) || !w.arrives(t, p, "INVITE") || p.status(t) != "200" || !w.registers(t, p, "Contact: *", "Expires: 0") {
 				t.Fatal("a phone was not accepted")

@@ -31,6 +31,8 @@ var guessings = []struct {
 	{"svwar with INVITE", "svwar -p 5060 -m INVITE -e 100-999 --force HOST", 0},
 	{"svcrack", "svcrack -p 5060 -u 100 -r 1-2000 HOST", 25},
 	{"svcrack with one nonce", "svcrack -p 5060 -n -u 100 -r 1-2000 HOST", 25},
+	{"a guess in 10 s", "", 50}, // each is two requests, and both are refused
+	{"a guess in 10 s with one nonce", "", 50},
 }
 
 // TestGuessersBesideFail2ban lets guessers try two PBXs at once for the same time: one behind the fence
@@ -44,7 +46,7 @@ func TestGuessersBesideFail2ban(t *testing.T) {
 	r.attach(t, other, "beside", "198.51.101.1/24", "2001:db8:101::1/64", beside4+"/24", beside6+"/64")
 	beside := labtest.StartKamailio(t, other, "udp:"+beside4+":5060", "tcp:"+beside4+":5060")
 	fail2ban(t, other, beside.Log)
-	last := time.Duration(labtest.Count(5, 60)) * time.Second
+	last := time.Duration(labtest.Count(5, 240)) * time.Second
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var all sync.WaitGroup
@@ -53,6 +55,10 @@ func TestGuessersBesideFail2ban(t *testing.T) {
 		h, source, _ := r.stranger(t, i+2)
 		sources[i] = source
 		for _, victim := range []string{pbx4, beside4} {
+			if g.command == "" {
+				all.Go(func() { guessSlowly(ctx, t, h, victim, strings.Contains(g.name, "one nonce")) })
+				continue
+			}
 			guess(ctx, t, &all, h, strings.ReplaceAll(g.command, "HOST", victim))
 		}
 	}
@@ -66,7 +72,7 @@ func TestGuessersBesideFail2ban(t *testing.T) {
 	all.Wait()
 	for i, g := range guessings {
 		fenced, open := r.kamailio.Requests(sources[i], ""), beside.Requests(sources[i], "")
-		t.Logf("%-24s in %s: %4d requests reach the PBX behind the fence, %5d that with fail2ban", g.name, last, fenced, open)
+		t.Logf("%-30s in %s: %4d requests reach the PBX behind the fence, %5d that with fail2ban", g.name, last, fenced, open)
 		if fenced > g.most {
 			t.Errorf("%s: %d requests reach the PBX, want at most %d", g.name, fenced, g.most)
 		}
@@ -87,6 +93,35 @@ func guess(ctx context.Context, t *testing.T, all *sync.WaitGroup, h *lab.Namesp
 	cmd.Dir, cmd.WaitDelay = t.TempDir(), time.Second
 	labtest.Must(t, h.Start(cmd))
 	all.Go(func() { cmd.Wait() }) // it is ended, or gives up
+}
+
+// guessSlowly tries a password each 10 seconds until the context ends, with an answer to a
+// question of the PBX's each time, or always to the first one.
+func guessSlowly(ctx context.Context, t *testing.T, h *lab.Namespace, victim string, oneNonce bool) {
+	t.Helper()
+	p, err := labtest.NewPhone(ctx, h, "udp", "0.0.0.0:0", victim+":5060", "100")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer p.Close()
+	next := time.NewTicker(10 * time.Second)
+	defer next.Stop()
+	for n := 0; ; n++ {
+		p.Password = fmt.Sprint("guess", n)
+		guess := p.Register
+		if oneNonce {
+			guess = p.RegisterAgain
+		}
+		if status, err := guess(300, 3*time.Second); status == 200 || err != nil {
+			t.Errorf("a guess is answered with %d, %v", status, err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		}
+	}
 }
 
 // fail2ban runs fail2ban in a host until the test ends. It bans for an hour who has sent

@@ -285,6 +285,16 @@ func (w *cloud) arrives(t *testing.T, p caller, method string, headers ...string
 	return w.came(t, p, text, id)
 }
 
+// reaches sends a request that has to reach the PBX, and waits for it: another processor may
+// still have it when what the provider sends right after has come.
+func (w *cloud) reaches(t *testing.T, p caller, method, what string) {
+	t.Helper()
+	text, id := w.request(method)
+	_, err := p.Write([]byte(text))
+	labtest.Must(t, err)
+	labtest.Until(t, what, func() bool { return w.registrar.has(id) })
+}
+
 // came does the same with a text of any kind, which holds the request.
 func (w *cloud) came(t *testing.T, p caller, text, id string) bool {
 	t.Helper()

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -14,7 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/ringfence/ringfence/pkg/lab"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
@@ -130,6 +132,7 @@ type sipp struct {
 	transport string // un: UDP, a socket for each phone; ui: an address for each; tn: TCP
 	phones    int
 	rate      int // phones a second
+	together  int // how many phones are under way at most; 0: all
 	// patient phones send again what is not answered; those of an office only register.
 	patient, office bool
 }
@@ -152,7 +155,7 @@ func (s sipp) run(t *testing.T) int {
 	case s.office:
 		args = []string{"-sf", scenarioFile(t, "office.xml"), "-max_non_invite_retrans", "4"}
 	}
-	args = append(args, "-inf", file, "-m", fmt.Sprint(s.phones), "-r", fmt.Sprint(s.rate), "-l", fmt.Sprint(s.phones),
+	args = append(args, "-inf", file, "-m", fmt.Sprint(s.phones), "-r", fmt.Sprint(s.rate), "-l", fmt.Sprint(cmp.Or(s.together, s.phones)),
 		"-t", s.transport, "-nostdin", "-max_socket", "5000", "-timeout", "300")
 	if s.transport == "ui" {
 		args = append(args, "-ip_field", "2")
@@ -226,6 +229,11 @@ func testCallAfterRegistration(t *testing.T, pbx string) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.phones, c.rate = n, 100
+			if c.transport == "tn" && r.kamailio == nil {
+				// Asterisk listens with a queue for five connections. While it is full, the kernel
+				// answers nobody who connects, with or without a fence.
+				c.together = 4
+			}
 			got := c.run(t)
 			t.Logf("%d of %d phones register and get their call through", got, n)
 			if got != n {
@@ -253,7 +261,7 @@ func (r *roads) friends(t *testing.T) {
 	if r.kamailio == nil {
 		places = slices.DeleteFunc(places, func(p string) bool { return !slices.Contains(contacts, p) })
 	}
-	if diff := cmp.Diff(contacts, places); diff != "" {
+	if diff := gocmp.Diff(contacts, places, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("-contacts of the PBX, +phones that are let in:\n%s", diff)
 	}
 }

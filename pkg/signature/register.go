@@ -22,18 +22,19 @@ func OfRegister(payload []byte, m Mark) Mark {
 	if strings.Contains(line, "\r") {
 		return Followed
 	}
-	ends := false
+	ends, each := false, contacts{}
 	for line != "" {
 		// Where there is no line any more, the headers do not end.
 		if line, rest = cutLine(rest); strings.ContainsAny(line, "\r\x00") {
 			return Followed
 		}
 		ends = ends || endsRegistration(line)
+		each.read(line)
 	}
 	switch {
 	case rest != "":
 		return Followed
-	case ends:
+	case ends, each.end && !each.stay:
 		return Unregister
 	}
 	return m
@@ -54,7 +55,7 @@ const mostBlanks = 8
 // endsRegistration reports whether a header ends a registration (RFC 3261 section 10.2.2).
 func endsRegistration(line string) bool {
 	for name, value := range map[string]string{"expires:": "0", "contact:": "*", "m:": "*"} {
-		if len(line) < len(name) || lower(line[:len(name)]) != name {
+		if !hasName(line, name) {
 			continue
 		}
 		found := line[len(name):]
@@ -62,4 +63,50 @@ func endsRegistration(line string) bool {
 		return trimmed == value && len(found)-len(trimmed) <= mostBlanks
 	}
 	return false
+}
+
+// contacts are those of a REGISTER, each of which may end by itself: the registration has
+// ended if all do.
+type contacts struct {
+	end, stay  bool // some do
+	open, ends bool // a contact is being read, and it ends
+}
+
+// read reads the next line of the headers; the empty one behind them is the last.
+func (c *contacts) read(line string) {
+	if line == "" || !isBlank(line[0]) {
+		c.close()
+		c.open = hasName(line, "contact:") || hasName(line, "m:")
+	}
+	for i := 0; c.open && i < len(line); i++ {
+		switch b := line[i]; {
+		case b == ',':
+			c.close()
+		case b == '>':
+			c.ends = false // what was before belongs to the URI
+		case b == ';' || isBlank(b):
+			c.ends = c.ends || isZeroExpiry(line[i+1:])
+		}
+	}
+}
+
+// close is where a contact ends and perhaps another one begins.
+func (c *contacts) close() {
+	c.end = c.end || c.open && c.ends
+	c.stay = c.stay || c.open && !c.ends
+	c.ends = false
+}
+
+// isZeroExpiry reports whether a text begins with the parameter by which a contact ends.
+func isZeroExpiry(text string) bool {
+	const parameter = "expires="
+	if !hasName(text, parameter) || !strings.HasPrefix(text[len(parameter):], "0") {
+		return false
+	}
+	behind := text[len(parameter)+1:]
+	return behind == "" || strings.IndexByte(";, \t", behind[0]) >= 0
+}
+
+func hasName(text, name string) bool {
+	return len(text) >= len(name) && lower(text[:len(name)]) == name
 }

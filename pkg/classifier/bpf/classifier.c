@@ -113,11 +113,12 @@ static __always_inline enum class of_register(struct message *m, const struct pa
 
 	if (p->partly || p->length != length)
 		return FOLLOWED;
-	m->every = 0;
+	m->every = m->contact = m->ended = m->ends = m->stays = 0;
 	end = end_of_headers(again(m->headers), length);
 	if (!(end & FOUND) || (end & (FOUND - 1)) + 1 != length)
 		return FOLLOWED;
-	return m->every ? UNREGISTER : class;
+	close_contact(m);
+	return m->every || (m->ends && !m->stays) ? UNREGISTER : class;
 }
 
 /* Whether this processor may read one more message. */

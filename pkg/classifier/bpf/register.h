@@ -28,24 +28,74 @@ __noinline int is_value(__u32 at, __u32 value)
 	return byte_at(m, at) == (value & 0xff) && is_break(byte_at(m, at + 1));
 }
 
-/* Whether the header that begins at a byte ends a registration: "Expires: 0" or "Contact: *". */
-__noinline int is_end_of_registration(__u32 at)
+/* What is known of a contact when the next one begins: it stays, or it ends by itself. */
+static __always_inline void close_contact(struct message *m)
+{
+	if (m->contact && m->ended)
+		m->ends = 1;
+	else if (m->contact)
+		m->stays = 1;
+	m->ended = 0;
+}
+
+/* Notes what a header that begins at a byte is: "Expires: 0" and "Contact: *" end a registration. */
+__noinline int begin_header(__u32 at)
 {
 	struct message *m = message();
 	__u64 name;
 
 	if (!m)
 		return 0;
+	close_contact(m);
+	m->contact = 0;
 	name = eight_at(m, at) | 0x20 * ONES;
-	if (name == 0x3a73657269707865)
-		return is_value(at + 8, '0');
+	if (name == 0x3a73657269707865) {
+		if (is_value(at + 8, '0'))
+			m->every = 1;
+		return 0;
+	}
 	if (name == 0x3a746361746e6f63)
-		return is_value(at + 8, '*');
-	return (name & 0xffff) == 0x3a6d && is_value(at + 2, '*');
+		at += 8;
+	else if ((name & 0xffff) == 0x3a6d)
+		at += 2;
+	else
+		return 0;
+	m->contact = 1;
+	if (is_value(at, '*'))
+		m->every = 1;
+	return 0;
 }
 
 /*
- * Looks at bytes from one on, as far as SOME, and notes a header that ends a registration.
+ * Notes what a byte of a contact header means: another contact follows, what was before
+ * belonged to the URI, or this contact ends by itself ("expires=0").
+ */
+__noinline int read_contact(__u32 at)
+{
+	struct message *m = message();
+	__u8 c, behind;
+
+	if (!m)
+		return 0;
+	c = byte_at(m, at);
+	if (c == ',') {
+		close_contact(m);
+		return 0;
+	}
+	if (c == '>') {
+		m->ended = 0;
+		return 0;
+	}
+	if ((eight_at(m, at + 1) | 0x20 * ONES) != 0x3d73657269707865 || byte_at(m, at + 9) != '0')
+		return 0;
+	behind = byte_at(m, at + 10);
+	if (behind == ';' || behind == ',' || is_blank(behind) || is_break(behind))
+		m->ended = 1;
+	return 0;
+}
+
+/*
+ * Looks at bytes from one on, as far as SOME, and notes what ends a registration.
  * Returns where the headers end, with FOUND; BROKEN; else where to go on.
  */
 __noinline __u32 some_headers(__u32 at, __u32 length)
@@ -63,8 +113,10 @@ __noinline __u32 some_headers(__u32 at, __u32 length)
 		before = byte_at(m, at - 1);
 		if (!c || (before == '\r' && c != '\n'))
 			return BROKEN;
-		if (before == '\n' && is_end_of_registration(at))
-			m->every = 1;
+		if (before == '\n' && !is_blank(c))
+			begin_header(at);
+		else if (m->contact && (c == ';' || c == ',' || c == '>' || is_blank(c)))
+			read_contact(at);
 		if (c == '\n' && (before == '\n' || (before == '\r' && byte_at(m, at - 2) == '\n')))
 			return at | FOUND;
 		at++;

@@ -98,6 +98,8 @@ struct message {
 	__u64 found;   /* conditions */
 	__u16 signature;
 	__u8 ban, allowed, every;
+	__u8 contact, ended; /* the header is one of contacts; the contact ends by itself */
+	__u8 ends, stays;    /* some contact of the message */
 };
 
 /* How many messages a processor reads where that is bounded: one each millisecond. */

@@ -24,6 +24,8 @@ import (
 // that is lost is seen.
 type Phone struct {
 	User, Password string
+	// ByContact has it say behind its contact for how long it registers, not in a header.
+	ByContact bool
 
 	conn      net.Conn
 	in        *bufio.Reader // of TCP
@@ -176,8 +178,7 @@ var callID = regexp.MustCompile(`(?im)^Call-ID:\s*(\S+)`)
 // Register registers for a number of seconds, with an answer to the PBX's question for a
 // password. It returns the last status, 0 if an answer does not come in time.
 func (p *Phone) Register(seconds int, within time.Duration) (int, error) {
-	expires := fmt.Sprintf("Expires: %d", seconds)
-	status, text, err := p.Ask(p.Request("REGISTER", "pbx.example", expires), within)
+	status, text, err := p.Ask(p.registration(seconds), within)
 	if err != nil || status != 401 {
 		return status, err
 	}
@@ -186,18 +187,31 @@ func (p *Phone) Register(seconds int, within time.Duration) (int, error) {
 		return status, errors.New("the PBX asks for a password without a nonce")
 	}
 	p.nonce = nonce[1]
-	status, _, err = p.Ask(p.Request("REGISTER", "pbx.example", expires, p.Authorization("REGISTER", "pbx.example", p.nonce)), within)
+	status, _, err = p.Ask(p.registration(seconds, p.Authorization("REGISTER", "pbx.example", p.nonce)), within)
 	return status, err
 }
 
-// Refresh is Register with the answer to the question of before, as phones do that register
-// again. Where the PBX asks another question it is answered.
-func (p *Phone) Refresh(seconds int, within time.Duration) (int, error) {
+func (p *Phone) registration(seconds int, lines ...string) []byte {
+	if !p.ByContact {
+		return p.Request("REGISTER", "pbx.example", append(lines, fmt.Sprintf("Expires: %d", seconds))...)
+	}
+	contact := fmt.Sprintf(";transport=%s>", strings.ToLower(p.transport))
+	return bytes.ReplaceAll(p.Request("REGISTER", "pbx.example", lines...), []byte(contact), fmt.Appendf(nil, "%s;expires=%d", contact, seconds))
+}
+
+// RegisterAgain is Register with the answer to the PBX's question of before.
+func (p *Phone) RegisterAgain(seconds int, within time.Duration) (int, error) {
 	if p.nonce == "" {
 		return p.Register(seconds, within)
 	}
-	request := p.Request("REGISTER", "pbx.example", fmt.Sprintf("Expires: %d", seconds), p.Authorization("REGISTER", "pbx.example", p.nonce))
-	status, _, err := p.Ask(request, within)
+	status, _, err := p.Ask(p.registration(seconds, p.Authorization("REGISTER", "pbx.example", p.nonce)), within)
+	return status, err
+}
+
+// Refresh is RegisterAgain, as phones do it. Where the PBX asks another question it is
+// answered.
+func (p *Phone) Refresh(seconds int, within time.Duration) (int, error) {
+	status, err := p.RegisterAgain(seconds, within)
 	if err != nil || status != 401 {
 		return status, err
 	}
