@@ -41,6 +41,7 @@ func TestKernelAgrees(t *testing.T) {
 	}{
 		{"nftables", func() backend.Kernel { return &nft.Kernel{} }, 10, 1000},
 		{"iptables-nft", func() backend.Kernel { return &iptables.Kernel{Flavour: iptables.NFT} }, 3, 150},
+		{"iptables-legacy", func() backend.Kernel { return &iptables.Kernel{Flavour: iptables.Legacy} }, 3, 150},
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			w := newWorld(t)
