@@ -79,45 +79,10 @@ func (l layout) chain(w where, s *ruleset.State, name string) error {
 			break // no packet of this family comes further
 		}
 	}
-	l[w][name] = askedWhereFenced(l[w][name])
 	if stage {
 		l[w][name] = append(l[w][name], clearing(l[w][name])...)
 	}
 	return nil
-}
-
-// hasTransport is the line that lets go what has a transport header.
-const hasTransport = "! -p 255 -j RETURN"
-
-// askedWhereFenced writes that line for each interface of the lines behind it. The legacy
-// flavour drops a first fragment without such a header when a rule asks for the protocol
-// (ip6_packet_match, hotdrop), and must not be asked about what comes in elsewhere.
-func askedWhereFenced(lines []string) []string {
-	if len(lines) == 0 || lines[0] != hasTransport {
-		return lines
-	}
-	var asked []string
-	for _, line := range lines[1:] {
-		in, _, ok := strings.Cut(line, " -g ")
-		if !ok {
-			return lines
-		}
-		asked = append(asked, in+" "+hasTransport)
-	}
-	return append(asked, lines[1:]...)
-}
-
-// askedOnce puts back the one line that askedWhereFenced has written several times.
-func askedOnce(lines []string) []string {
-	n := 0
-	for n < len(lines) && strings.HasSuffix(lines[n], " "+hasTransport) {
-		n++
-	}
-	once := append([]string{hasTransport}, lines[n:]...)
-	if n == 0 || !slices.Equal(askedWhereFenced(once), lines) {
-		return lines
-	}
-	return once
 }
 
 // comesBack reports whether packets that a stage lets pass come back to its chain, which has

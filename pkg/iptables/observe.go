@@ -80,7 +80,7 @@ func (o *observation) table(w where) {
 			if d.stage {
 				lines = withoutClearing(lines)
 			}
-			o.chains[chain][w] = d.rules(askedOnce(lines))
+			o.chains[chain][w] = d.rules(lines)
 		case isCounter && letter != 0:
 		default:
 			o.foreign("chain", name+" ("+w.String()+")")
