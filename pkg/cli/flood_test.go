@@ -117,13 +117,7 @@ func TestFloodOfScanners(t *testing.T) {
 		arrived, peak := sink.Received('O'), peakMemory(t, r.cmd.Process.Pid)
 		labtest.Report(t, "P7", labtest.Over(fmt.Sprintf("%d forged scanners, bans.size %d", million(), size), backendOf(t)), rounds,
 			"%d arrived, %d banned at most, the service had %d MB at most", arrived, most, peak>>20)
-		limit := size
-		if overIPTables(t) {
-			// The kernel counts a set of ipset by its parts (ahash_region), each of which takes its
-			// share before all are added up: up to two in 100 more (measured: 107 of 10,000).
-			limit += size / 50
-		}
-		if arrived != 0 || most > limit || most < size/2 || peak > 256<<20 {
+		if arrived != 0 || most > size || most < size/2 || peak > 256<<20 {
 			t.Errorf("%d packets of scanners arrived, %d were banned, the service had %d bytes", arrived, most, peak)
 		}
 	})

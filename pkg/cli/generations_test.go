@@ -120,6 +120,47 @@ func TestKilledAnywhere(t *testing.T) {
 			killAnywhere(t, n, labtest.Count(20, 334))
 		})
 	}
+	for _, b := range backends {
+		t.Run(b, func(t *testing.T) {
+			t.Parallel()
+			killMatchAnywhere(t, labtest.Count(6, 100))
+		})
+	}
+}
+
+// killMatchAnywhere kills apply while it changes what phones are told apart by: over
+// iptables that takes sets of another type. The next command ends the change, or goes back.
+func killMatchAnywhere(t *testing.T, times int) {
+	t.Helper()
+	s := newSite(t, labtest.Host(t, "pbx"), "")
+	s.program = built(t)
+	policy := func(i int) string {
+		return staticPolicy + "unknown: {action: register}\nroaming: {match: " + []string{"address", "address-port"}[i%2] + "}\n"
+	}
+	var took time.Duration
+	for i := range 2 {
+		s.write(t, policy(i))
+		start := time.Now()
+		s.must(t, 0, "apply")
+		took = time.Since(start)
+	}
+	r := rand.New(rand.NewPCG(13, uint64(labtest.Part())))
+	killed := 0
+	for i := range times {
+		s.write(t, policy(i))
+		if o := s.stopped(t, os.Kill, time.Duration(r.Int64N(int64(took))), "apply"); o.status != 0 {
+			killed++
+		}
+		next := []string{"apply", "refresh", "rollback"}[i%3]
+		if o := s.run(t, next); o.status != 0 && !notApplied(o) {
+			t.Fatalf("kill %d, and then %s: exit status %d\n%s%s", i, next, o.status, o.stdout, o.stderr)
+		}
+		if again := s.refreshed(t); again.Changed {
+			t.Fatalf("kill %d, and then %s: a refresh still changes %+v", i, next, again.Changes)
+		}
+		s.must(t, 0, "apply")
+	}
+	labtest.Report(t, "P11", labtest.Over("SIGKILL of an apply that changes roaming.match", backendOf(t)), killed, "each ended well")
 }
 
 func killAnywhere(t *testing.T, seed, times int) {

@@ -103,6 +103,13 @@ func stateWith(tb testing.TB, addresses []netip.Prefix) *ruleset.State {
 	return s
 }
 
+// inMilliseconds reports what a benchmark took each time in ms, and not in ns.
+func inMilliseconds(b *testing.B) {
+	b.Helper()
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "ms")
+}
+
 // BenchmarkAddresses puts up a fence with 10,000 addresses, beside ipset restoring as
 // many, and adds one to 100,000.
 func BenchmarkAddresses(b *testing.B) {
@@ -126,6 +133,7 @@ func BenchmarkAddresses(b *testing.B) {
 			labtest.Run(b, h, "ipset", "destroy", "many")
 			b.StartTimer()
 		}
+		inMilliseconds(b)
 	})
 	nothing, with := &ruleset.State{}, stateWith(b, many)
 	less, more := stateWith(b, most), stateWith(b, append(most, netip.MustParsePrefix("9.9.9.9/32")))
@@ -139,6 +147,7 @@ func BenchmarkAddresses(b *testing.B) {
 					sync(b, name, nothing)
 					b.StartTimer()
 				}
+				inMilliseconds(b)
 				return nil
 			})
 		})
@@ -150,6 +159,7 @@ func BenchmarkAddresses(b *testing.B) {
 					sync(b, name, to)
 					from, to = to, from
 				}
+				inMilliseconds(b)
 				return nil
 			})
 		})

@@ -15,39 +15,77 @@ import (
 )
 
 // TestKilledAnywhere ends a change before each of its calls, as a kill would: a fence
-// stands all the same, and the next apply ends the change and leaves nothing behind.
+// stands all the same, and the next apply, forwards or back, ends well and leaves nothing
+// behind. A change of the types of sets has many calls: the short form takes each sixth of
+// them, and goes back only there.
 func TestKilledAnywhere(t *testing.T) {
-	bothFlavours(t, func(t *testing.T, h *lab.Namespace, f iptables.Flavour) {
-		before := compiled(t, "providers: [{name: a, addresses: [192.0.2.0/25]}]\nunknown: {action: accept}\nguessing: {failures: 0}", hosts()["plain"])
-		after := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.128/25]}]\nbans: {size: 9}\nunknown: {action: accept, allow_replies: true}\nguessing: {failures: 0}", hosts()["router"])
-		apply(t, h, f, after)
-		whole := save(t, h, f)
-		for n := 0; ; n++ {
-			apply(t, h, f, before)
-			k, ended := iptables.Interrupted(f, n)
-			labtest.In(t, h, func() error {
-				have, err := k.Observe(t.Context())
-				if err == nil {
-					_ = k.Commit(t.Context(), plan.Diff(have, after)) // it may be interrupted
+	const address = registers + "roaming: {match: address}\n"
+	for _, c := range []struct {
+		name, before, beforeHost, after, afterHost string
+		apart, ways                                int
+	}{
+		{
+			"rules and sizes", "providers: [{name: a, addresses: [192.0.2.0/25]}]\nunknown: {action: accept}\nguessing: {failures: 0}", "plain",
+			"interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.128/25]}]\nbans: {size: 9}\nunknown: {action: accept, allow_replies: true}\nguessing: {failures: 0}", "router", 1, labtest.Count(1, 2),
+		},
+		{"types of sets", registers, "classifier", address, "classifier", labtest.Count(6, 1), 2},
+		{"types of sets, back", address, "classifier", registers, "classifier", labtest.Count(6, 1), 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bothFlavours(t, func(t *testing.T, h *lab.Namespace, f iptables.Flavour) {
+				k := killedChange{h: h, flavour: f, before: compiled(t, c.before, hosts()[c.beforeHost]), after: compiled(t, c.after, hosts()[c.afterHost])}
+				apply(t, h, f, k.after)
+				k.whole = save(t, h, f)
+				times := 0
+				for n := 1 % c.apart; k.at(t, n, c.ways); n += c.apart {
+					times++
 				}
-				return err
+				t.Logf("a change was killed before %d of its calls", times)
 			})
-			if p := difference(t, h, f, after); !p.Have.Exists {
-				t.Fatalf("interrupted before call %d, no fence stands", n)
+		})
+	}
+}
+
+// killedChange is a change that is killed.
+type killedChange struct {
+	h             *lab.Namespace
+	flavour       iptables.Flavour
+	before, after *ruleset.State
+	whole         string // what is listed when it has ended well
+}
+
+// at kills the change before its nth call, and goes on; with two ways it does so again, and
+// goes back. It reports whether there is such a call.
+func (k killedChange) at(t *testing.T, n, ways int) (was bool) {
+	t.Helper()
+	for _, next := range []*ruleset.State{k.after, k.before}[:ways] {
+		apply(t, k.h, k.flavour, k.before)
+		kernel, ended := iptables.Interrupted(k.flavour, n)
+		labtest.In(t, k.h, func() error {
+			have, err := kernel.Observe(t.Context())
+			if err == nil {
+				_ = kernel.Commit(t.Context(), plan.Diff(have, k.after)) // it may be interrupted
 			}
-			apply(t, h, f, after)
-			if p := difference(t, h, f, after); !p.Empty() {
-				t.Fatalf("interrupted before call %d, the next apply leaves %+v", n, p.Changes)
-			}
-			if diff := cmp.Diff(setsAside(whole), setsAside(save(t, h, f))); diff != "" {
-				t.Fatalf("interrupted before call %d, there is left: %s", n, diff)
-			}
-			if !*ended {
-				t.Logf("a change has %d calls", n)
-				break
-			}
+			return err
+		})
+		if p := difference(t, k.h, k.flavour, next); !p.Have.Exists {
+			t.Fatalf("interrupted before call %d, no fence stands", n)
 		}
-	})
+		apply(t, k.h, k.flavour, next)
+		if p := difference(t, k.h, k.flavour, next); !p.Empty() {
+			t.Fatalf("interrupted before call %d, the next apply leaves %+v", n, p.Changes)
+		}
+		if next != k.after {
+			continue
+		}
+		if diff := cmp.Diff(setsAside(k.whole), setsAside(save(t, k.h, k.flavour))); diff != "" {
+			t.Fatalf("interrupted before call %d, there is left: %s", n, diff)
+		}
+		if !*ended {
+			return false
+		}
+	}
+	return true
 }
 
 // lettersAside takes the letters of chains and the counts of rules out of a listing.

@@ -270,7 +270,7 @@ func (c *change) filling(ctx context.Context, name string, set ruleset.Set, fres
 		return nil, err
 	}
 	bans = slices.DeleteFunc(bans, func(x entry) bool { return x.foreign != "" || !x.prefix.IsSingleIP() })
-	return bans[:min(len(bans), int(set.Size))], nil
+	return bans[:min(len(bans), int(fresh.maxElem))], nil
 }
 
 // entryPrefixes are the entries of a family that are nothing but prefixes.

@@ -220,8 +220,9 @@ func (c *change) destroySet(ctx context.Context, name string) error {
 	return c.step("destroy", func() error { return c.sets.destroy(ctx, name) })
 }
 
-// deleteChains deletes all chains of ringfence's from a table but those of a letter, and
-// what counts for it; with letter 0 all.
+// deleteChains deletes all chains of ringfence's from a table but those of a letter that
+// are wanted, and what counts for them; with letter 0 all. A change that was killed may have
+// left more chains of that letter, which name sets that are to go.
 func (c *change) deleteChains(ctx context.Context, w where, letter byte) error {
 	now, err := c.tool.save(ctx, w)
 	if err != nil {
@@ -234,11 +235,12 @@ func (c *change) deleteChains(ctx context.Context, w where, letter byte) error {
 	keep := c.counterChains(w)
 	var flush, remove []string
 	for _, name := range slices.Sorted(maps.Keys(now)) {
-		l, _, isFence := letterOf(name)
+		l, chain, isFence := letterOf(name)
 		_, kept := keep[name]
+		_, wanted := c.layout[w][chain]
 		switch {
 		case !strings.HasPrefix(name, chainPrefix):
-		case letter != 0 && isFence && l == letter:
+		case letter != 0 && isFence && l == letter && wanted:
 		case letter != 0 && kept:
 		default:
 			flush, remove = append(flush, "-F "+name), append(remove, "-X "+name)

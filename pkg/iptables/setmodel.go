@@ -59,7 +59,10 @@ func headerOf(name string, s ruleset.Set) (setHeader, error) {
 	h.typeName, h.revision, h.maxElem = netType, netRevision, maxElements
 	if s.Dynamic {
 		h.typeName, h.revision, h.maxElem = addressType, addressRevision, s.Size
-		h.timeout, h.comment, h.hashSize = true, true, hashSizeFor(s.Size)
+		if isBanned(name) {
+			h.maxElem = roomFor(s.Size)
+		}
+		h.timeout, h.comment, h.hashSize = true, true, hashSizeFor(h.maxElem)
 		h.counters = strings.HasPrefix(name, droppedSet) || s.Limited
 	}
 	if isPeer(s.Key) {
@@ -67,6 +70,10 @@ func headerOf(name string, s ruleset.Set) (setHeader, error) {
 	}
 	return h, nil
 }
+
+// isBanned reports whether a set is of sources that are banned for a time, whose number is
+// limited by the policy.
+func isBanned(name string) bool { return strings.TrimRight(name, "46") == bannedSet }
 
 // isPeer reports whether the elements of a set are addresses with ports.
 func isPeer(k ruleset.Key) bool { return k == ruleset.IPv4Peer || k == ruleset.IPv6Peer }
@@ -88,7 +95,7 @@ func sameHeader(have, want setHeader) bool {
 // observedSet is a set as ringfence's other parts know it. Whether rules keep a limit in
 // it, they say.
 func observedSet(h setHeader, entries []entry, limited bool) ruleset.Set {
-	s := ruleset.Set{Key: ruleset.IPv4, Limited: limited}
+	s, name := ruleset.Set{Key: ruleset.IPv4, Limited: limited}, strings.TrimPrefix(h.name, setPrefix)
 	switch {
 	case h.typeName == peerType && h.family == unix.AF_INET6:
 		s.Key = ruleset.IPv6Peer
@@ -99,8 +106,11 @@ func observedSet(h setHeader, entries []entry, limited bool) ruleset.Set {
 	}
 	if (h.typeName == addressType || h.typeName == peerType) && h.timeout {
 		s.Timeout, s.Dynamic, s.Size = true, true, h.maxElem
+		if isBanned(name) {
+			s.SizeFrom, s.Size = most(h.maxElem), most(h.maxElem+1)-1
+		}
 	}
-	wanted, err := headerOf(strings.TrimPrefix(h.name, setPrefix), s)
+	wanted, err := headerOf(name, s)
 	if err != nil || !sameHeader(h, wanted) {
 		s.Foreign = h.String()
 	}

@@ -263,7 +263,7 @@ func frameReason(have, want ruleset.Set) string {
 		}
 	}
 	switch {
-	case have.Key != want.Key, have.Foreign != want.Foreign, have.Size != want.Size && have.Size != 0 && want.Size != 0:
+	case have.Key != want.Key, have.Foreign != want.Foreign, !have.SameSize(want) && have.Size != 0 && want.Size != 0:
 		return "it was " + frameText(have)
 	case have.Size == 0 && want.Size != 0:
 		parts = append(parts, fmt.Sprintf("it holds at most %d now", want.Size))

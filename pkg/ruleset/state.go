@@ -8,6 +8,7 @@
 package ruleset
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 )
@@ -149,6 +150,9 @@ type Set struct {
 	Timeout  bool   `json:"timeout,omitempty"`
 	Dynamic  bool   `json:"dynamic,omitempty"`
 	Size     uint32 `json:"size,omitempty"` // largest number of elements; 0 = no limit
+	// SizeFrom is observed where a back end makes the same set for sizes from this one to
+	// Size; else it is 0.
+	SizeFrom uint32 `json:"-"`
 	// Limited says that each element keeps what is left of a limit, so that one cannot be
 	// taken over from a set that is made again. It is not observed.
 	Limited bool `json:"-"`
@@ -179,5 +183,11 @@ func (s Set) Room() uint32 {
 // cannot change any of these in an existing set.
 func (s Set) SameFrame(o Set) bool {
 	return s.Key == o.Key && s.Interval == o.Interval && s.Timeout == o.Timeout &&
-		s.Dynamic == o.Dynamic && s.Size == o.Size && s.Foreign == o.Foreign
+		s.Dynamic == o.Dynamic && s.SameSize(o) && s.Foreign == o.Foreign
+}
+
+// SameSize reports whether both sets have the same size, or one that may be the same.
+func (s Set) SameSize(o Set) bool {
+	from := func(s Set) uint32 { return cmp.Or(s.SizeFrom, s.Size) }
+	return from(s) <= o.Size && from(o) <= s.Size
 }

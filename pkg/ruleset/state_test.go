@@ -120,6 +120,13 @@ func TestSets(t *testing.T) {
 			t.Errorf("a set with another %s is the same", name)
 		}
 	}
+	observed := ruleset.Set{Size: 100, SizeFrom: 98}
+	for size, want := range map[uint32]bool{97: false, 98: true, 99: true, 100: true, 101: false} {
+		wanted := ruleset.Set{Size: size}
+		if observed.SameFrame(wanted) != want || wanted.SameFrame(observed) != want {
+			t.Errorf("a set that was made for 98 to 100 is the same as one for %d: %t", size, !want)
+		}
+	}
 }
 
 // TestWithSets: a rule that names a set can be had with another one; all else of it stays,
