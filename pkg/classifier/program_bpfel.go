@@ -18,6 +18,7 @@ type programBudget struct {
 	Since uint64
 	Left  uint64
 	Taken uint64
+	Spent uint64
 }
 
 type programConfiguration struct {

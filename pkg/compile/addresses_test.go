@@ -18,15 +18,15 @@ func TestEntries(t *testing.T) {
 		want         map[string]string
 		stage        ruleset.Stage
 	}{
-		{"every interface", "", false, map[string]string{"prerouting": `meta l4proto . th dport @ports iif != "lo" goto sip` + noL4Header}, ruleset.BeforeTracking},
+		{"every interface", "", false, map[string]string{"prerouting": otherPorts + `meta l4proto . th dport @ports iif != "lo" goto sip` + noL4Header}, ruleset.BeforeTracking},
 		{"some interfaces", "interfaces: [eth0, 'ppp*']", false, map[string]string{
-			"prerouting": "meta l4proto . th dport @ports jump fence" + noL4Header, "fence": "iifname \"eth0\" goto sip\niifname \"ppp*\" goto sip",
+			"prerouting": otherPorts + "meta l4proto . th dport @ports jump fence" + noL4Header, "fence": "iifname \"eth0\" goto sip\niifname \"ppp*\" goto sip",
 		}, ruleset.BeforeTracking},
 		{"replies need connection tracking first", "unknown: {allow_replies: true}", false, map[string]string{
-			"prerouting": `meta l4proto . th dport @ports iif != "lo" goto sip` + noL4Header,
+			"prerouting": otherPorts + `meta l4proto . th dport @ports iif != "lo" goto sip` + noL4Header,
 		}, ruleset.AfterTracking},
 		{"a host that forwards", "interfaces: [wan]", true, map[string]string{
-			"prerouting": `meta l4proto . th dport @ports iifname "wan" goto sip` + noL4Header,
+			"prerouting": otherPorts + `meta l4proto . th dport @ports iifname "wan" goto sip` + noL4Header,
 			"after_dnat": `ct status dnat ct direction original meta l4proto . th dport @ports iifname "wan" goto sip`,
 		}, ruleset.BeforeTracking},
 	} {

@@ -19,7 +19,12 @@ const (
 // packets when they leave, behind every translation: so it is the same for a PBX on this
 // host and for one behind it.
 func (t table) answers(chains map[string]ruleset.Chain) {
-	chains["answers"] = ruleset.Chain{Stage: ruleset.Leaving}
+	leaving := ruleset.Chain{Stage: ruleset.Leaving}
+	translates := t.host.Forwards || t.host.Translates
+	if !translates {
+		leaving.Rules = t.otherPorts(true)
+	}
+	chains["answers"] = leaving
 	all := login{family{table: t, chains: chains, chain: "answers"}}
 	both := []login{all, all}
 	both[1].v6 = true
@@ -30,7 +35,7 @@ func (t table) answers(chains map[string]ruleset.Chain) {
 		asking(f, ruleset.SourcePort{Set: "ports"})
 		f.answered()
 	}
-	if !t.host.Forwards && !t.host.Translates {
+	if !translates {
 		return
 	}
 	// The PBX's port may be fenced and the one that is translated to it not.

@@ -81,7 +81,7 @@ func (m *machine) matches(t *testing.T, statement ruleset.Statement, d datagram)
 	switch s := statement.(type) {
 	case ruleset.Passive, ruleset.Count, ruleset.SetMark, ruleset.SourcePort, ruleset.Destination, ruleset.InInterface, ruleset.Unicast, ruleset.HasTransport:
 		return true
-	case ruleset.FirstFragment, ruleset.ReversePathMissing, ruleset.Connection, ruleset.RepliedFrom, ruleset.TCPHeader, ruleset.Opening, ruleset.IPv6Packet:
+	case ruleset.FirstFragment, ruleset.ReversePathMissing, ruleset.Connection, ruleset.RepliedFrom, ruleset.TCPHeader, ruleset.Opening, ruleset.IPv6Packet, ruleset.OtherPort:
 		return false
 	case ruleset.Mark:
 		return (s.Class == d.class) != s.Not

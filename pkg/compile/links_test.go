@@ -84,7 +84,7 @@ func TestVRF(t *testing.T) {
 			t.Errorf("%q: fenced are %q, want %q", policy, got, want.fenced)
 		}
 		s, _ := compile.State(p, nil, host)
-		if judged := strings.HasPrefix(rules(s.Chains["prerouting"]), `meta l4proto . th dport @ports iifname "red" return`); judged != want.judged {
+		if judged := strings.HasPrefix(rules(s.Chains["prerouting"]), otherPorts+`meta l4proto . th dport @ports iifname "red" return`); judged != want.judged {
 			t.Errorf("%q: judged before: %t\n%s", policy, judged, rules(s.Chains["prerouting"]))
 		}
 	}

@@ -123,7 +123,7 @@ func (t table) prerouting(interfaces []ruleset.InInterface) ruleset.Chain {
 	if t.policy.Unknown.AllowReplies {
 		stage = ruleset.AfterTracking
 	}
-	var rules []ruleset.Rule
+	rules := t.otherPorts(false)
 	for _, name := range judgedBefore(t.policy, t.host) {
 		rules = append(rules, ruleset.NewRule(ruleset.Destination{Set: "ports"}, ruleset.InInterface{Name: name}, ruleset.Verdict{Kind: ruleset.Return}))
 	}
@@ -143,6 +143,18 @@ func (t table) prerouting(interfaces []ruleset.InInterface) ruleset.Chain {
 		rules = append(rules, ruleset.NewRule(marked, ruleset.Destination{In: t.services()}, t.clearMark()))
 	}
 	return ruleset.Chain{Stage: stage, Rules: rules}
+}
+
+// otherPorts lets most of the packets to other ports, or from them, pass before anything
+// else is asked. The rule has no set, of which a change makes rules and elements active one
+// after the other: while ports change, every port that is fenced before and afterwards is
+// none of the others of either rule.
+func (t table) otherPorts(source bool) []ruleset.Rule {
+	other, ok := ruleset.OtherPorts(t.services(), source)
+	if !ok {
+		return nil
+	}
+	return []ruleset.Rule{ruleset.NewRule(other, accept)}
 }
 
 // afterDNAT judges what is to a fenced port only since its destination was translated.

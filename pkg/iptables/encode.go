@@ -105,7 +105,7 @@ func (e encoder) rule(r ruleset.Rule) ([]string, error) {
 	if statements == nil {
 		return nil, fmt.Errorf("write rule %q: it is foreign", r)
 	}
-	if about(statements, !e.v6) || e.late && asksForWayBack(r) {
+	if isOtherPorts(r) || about(statements, !e.v6) || e.late && asksForWayBack(r) {
 		return nil, nil
 	}
 	if s, ok := statements[0].(ruleset.Record); ok && len(statements) == 1 {
@@ -122,6 +122,13 @@ func (e encoder) rule(r ruleset.Rule) ([]string, error) {
 		return nil, fmt.Errorf("write rule %q: %w", r, err)
 	}
 	return lines, nil
+}
+
+// isOtherPorts reports whether a rule lets packets to other ports pass early. iptables has
+// no such line: an ACCEPT would skip the rules of others behind ours.
+func isOtherPorts(r ruleset.Rule) bool {
+	_, is := r.Statements()[0].(ruleset.OtherPort)
+	return is
 }
 
 func asksForWayBack(r ruleset.Rule) bool {

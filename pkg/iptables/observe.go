@@ -37,6 +37,7 @@ func (v *view) state() *ruleset.State {
 	}
 	o.merge()
 	o.sets()
+	o.otherPorts()
 	o.counters()
 	o.pass()
 	o.compare()
@@ -222,6 +223,22 @@ func (o *observation) sets() {
 			set.Elements = o.portsFor(left)
 		}
 		o.state.Sets[portSet] = set
+	}
+}
+
+// otherPorts puts back the rules that iptables has no line for.
+func (o *observation) otherPorts() {
+	for name, c := range o.state.Chains {
+		early := c.Stage == ruleset.BeforeTracking || c.Stage == ruleset.AfterTracking
+		translates := slices.ContainsFunc(c.Rules, func(r ruleset.Rule) bool {
+			return slices.Contains(r.Statements(), ruleset.Statement(ruleset.Translated))
+		})
+		other, ok := ruleset.OtherPorts(o.ports, c.Stage == ruleset.Leaving)
+		if ok && (early || c.Stage == ruleset.Leaving && !translates) {
+			rule := ruleset.NewRule(other, ruleset.Verdict{Kind: ruleset.Accept})
+			c.Rules = slices.Insert(c.Rules, 0, rule)
+			o.state.Chains[name] = c
+		}
 	}
 }
 

@@ -284,6 +284,9 @@ func (w *walk) matches(statement ruleset.Statement) (bool, error) {
 		return fragments, nil
 	case ruleset.HasTransport:
 		return p.Shape != Headless, nil
+	case ruleset.OtherPort:
+		// Answers are not judged here.
+		return p.Shape != Later && p.Shape != Headless && !s.Source && s.Matches(p.Port), nil
 	case ruleset.Destination:
 		return w.destination(s), nil
 	case ruleset.Mark:

@@ -105,6 +105,8 @@ func meanings() []meaning {
 		{ruleset.Destination{Set: "ports"}, to(ruleset.SCTP, 5061), to("", 0)},
 		{ruleset.Destination{Set: "ports"}, shaped(from4, judge.First), shaped(from4, judge.Later)},
 		{ruleset.Destination{In: ruleset.Services([]uint16{5070}, nil)}, to(ruleset.UDP, 5070), to(ruleset.TCP, 5070)},
+		{ruleset.OtherPort{Port: 5060, Bits: 15}, to(ruleset.UDP, 5062), to(ruleset.TCP, 5061)},
+		{ruleset.OtherPort{Port: 5060, Bits: 16}, shaped(to(ruleset.UDP, 5061), judge.First), shaped(to(ruleset.UDP, 5061), judge.Later)},
 		{ruleset.Mark{Class: ruleset.Scanner}, seen(ruleset.Scanner), seen(ruleset.Seen)},
 		{ruleset.Mark{Class: ruleset.Unclassified, Not: true}, seen(ruleset.Seen), from4},
 		{ruleset.Payload("friendly-scanner"), saying("User-Agent: Friendly-Scanner"), saying("friendly")},

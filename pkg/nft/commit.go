@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -168,11 +169,39 @@ func (b *batch) addSet(s addSet) error {
 			elements = elements[:min(len(elements), int(s.set.Size))]
 		}
 	}
+	grows := s.set.Dynamic && setsGrow()
+	if grows {
+		set.Size = min(s.set.Size, max(firstSize, uint32(len(elements))))
+	}
 	if err := b.conn.AddSet(set, elements); err != nil {
 		return fmt.Errorf("add set %s: %w", s.name, err)
 	}
+	if grows && set.Size < s.set.Size {
+		set.Size = s.set.Size
+		if err := b.conn.AddSet(set, nil); err != nil {
+			return fmt.Errorf("set size of set %s: %w", s.name, err)
+		}
+	}
 	return nil
 }
+
+// firstSize is the size that a set is made with which packets fill. The kernel makes a
+// hash table for as many elements at once, and clears all of it when the set is deleted: of
+// the sets of a fence that took it 9 ms, in which the next change waits. A table grows by
+// itself, so the set is given its real size once it is there.
+const firstSize = 1024
+
+// setsGrow reports whether the kernel takes another size for a set that is there, as it
+// does from Linux 6.5 on. Before, it says nothing and leaves the first one.
+var setsGrow = sync.OnceValue(func() bool {
+	var system unix.Utsname
+	var major, minor int
+	if err := unix.Uname(&system); err != nil {
+		return false
+	}
+	_, err := fmt.Sscanf(unix.ByteSliceToString(system.Release[:]), "%d.%d", &major, &minor)
+	return err == nil && (major > 6 || major == 6 && minor >= 5)
+})
 
 // set describes a set that is there: a message about elements carries no more of it
 // than its name.

@@ -130,6 +130,9 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 		return guessMeta(first.number(unix.NFTA_META_KEY), at, anonymous)
 	case "payload":
 		if first.number(unix.NFTA_PAYLOAD_BASE) == unix.NFT_PAYLOAD_TRANSPORT_HEADER {
+			if at(1).name == "bitwise" {
+				return guessOtherPort(at(1), at(2)), 3
+			}
 			return guessText(first, at(1)), 2
 		}
 		return guessPeer(at, 0)
@@ -246,6 +249,19 @@ func guessMark(bitwise, then expression) ruleset.Statement {
 		Bits: bits, Class: bits.Class(word(then.compared())),
 		Not: then.number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ,
 	}
+}
+
+// guessOtherPort reads what compares a part of both ports.
+func guessOtherPort(bitwise, then expression) ruleset.Statement {
+	mask, value := bitwise.value(unix.NFTA_BITWISE_MASK), then.compared()
+	if len(mask) != 4 || len(value) != 4 {
+		return nil
+	}
+	s, ok := ruleset.OtherPortOf(binary.BigEndian.Uint32(mask), binary.BigEndian.Uint32(value))
+	if !ok {
+		return nil
+	}
+	return s
 }
 
 func protocolOf(key []byte) ruleset.Protocol {

@@ -122,6 +122,8 @@ func encodePlain(s ruleset.Statement) []expr.Any {
 		cmp.Op = expr.CmpOpNeq
 		// [ meta load l4proto => reg 1 ] [ cmp neq reg 1 0xff ]
 		return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: fenceRegister}, cmp}
+	case ruleset.OtherPort:
+		return encodeOtherPort(s)
 	case ruleset.Mark:
 		return encodeMark(s)
 	case ruleset.SetMark:
@@ -226,6 +228,21 @@ func loadMark(mask, set uint32) []expr.Any {
 			SourceRegister: fenceRegister, DestRegister: fenceRegister, Len: 4,
 			Mask: binary.NativeEndian.AppendUint32(nil, mask), Xor: binary.NativeEndian.AppendUint32(nil, set),
 		},
+	}
+}
+
+func encodeOtherPort(s ruleset.OtherPort) []expr.Any {
+	mask, value := s.Words()
+	different := compare(binary.BigEndian.AppendUint32(nil, value))
+	different.Op = expr.CmpOpNeq
+	return []expr.Any{
+		// [ payload load 4b @ transport header + 0 => reg 1 ] [ bitwise reg 1 = ( reg 1 & … ) ^ 0 ] [ cmp neq reg 1 … ]
+		&expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 4},
+		&expr.Bitwise{
+			SourceRegister: fenceRegister, DestRegister: fenceRegister, Len: 4,
+			Mask: binary.BigEndian.AppendUint32(nil, mask), Xor: make([]byte, 4),
+		},
+		different,
 	}
 }
 

@@ -53,6 +53,7 @@ var forms = sync.OnceValue(func() []form {
 		{regexp.MustCompile(`^meta nfproto ipv6`), plain(IPv6Packet{})},
 		{regexp.MustCompile(`^frag frag-off 0`), plain(FirstFragment{})},
 		{regexp.MustCompile(`^meta l4proto != 255`), plain(HasTransport{})},
+		{regexp.MustCompile(`^@th,0,32 & 0x([0-9a-f]+) != 0x([0-9a-f]+)`), parseOtherPort},
 		{regexp.MustCompile(`^meta l4proto \. th dport @(\w+)`), func(g []string) (Statement, bool) { return Destination{Set: g[1]}, true }},
 		{regexp.MustCompile(`^meta l4proto \. th dport \{ ([^}]+) \}`), parseDestination},
 		{regexp.MustCompile(`^ct (status dnat|direction original|direction reply)`), func(g []string) (Statement, bool) { return Connection("ct " + g[1]), true }},

@@ -210,6 +210,7 @@ func TestRulesFromText(t *testing.T) {
 		ruleset.NewRule(ruleset.Note{V6: true, Set: "log_unknown6", For: time.Minute}),
 		ruleset.NewRule(ruleset.Source{Set: "log_unknown4"}, ruleset.Source{Set: "dropped4"}, ruleset.Count("dropped_unknown"), ruleset.Verdict{Kind: ruleset.Drop}),
 		ruleset.NewRule(ruleset.Source{Set: "log_unknown4"}, ruleset.Log("unknown")),
+		ruleset.NewRule(ruleset.OtherPort{Port: 5060, Bits: 15}, ruleset.OtherPort{Source: true, Port: 0x1000, Bits: 5}),
 		ruleset.NewRule(ruleset.Destination{In: ruleset.Services([]uint16{5060, 5070}, []uint16{5061})}, ruleset.InInterface{Name: "lo"}, ruleset.InInterface{Name: "lo", Not: true}),
 	}
 	for _, want := range rules {
@@ -227,7 +228,7 @@ func TestRulesFromText(t *testing.T) {
 		"ip saddr . th dport @asking4", "update @rate4 { ip saddr timeout 2m limit rate over 20/fortnight burst 20 packets }", "@th,63,8 0x52", "@th,64,136 0x5245474953544552204552455245474953",
 		"tcp doff 4", "tcp doff 16", "delete @rate4 { ip saddr timeout 1h }", "@th,8,8 >= 0x0", "meta l4proto udp ct reply proto-src 65536", "update @rate4 { ip saddr timeout 2m limit rate over 5/minute burst 5 packets }",
 		"update @dropped4 { ip saddr timeout 24h counter }", "add @log_unknown4 { ip saddr timeout 60s }", `log prefix "unknown" group 5061 snaplen 1024`, `log prefix "unknown"`,
-		"update @banned4 { ip saddr timeout 1h1d }", "update @banned4 { ip saddr timeout 99999999999s }",
+		"update @banned4 { ip saddr timeout 1h1d }", "@th,0,32 & 0xfffe == 0x13c4", "@th,0,32 & 0xfffe != 0x13c5", "@th,0,32 & 0xFFFE != 0x13c4", "update @banned4 { ip saddr timeout 99999999999s }",
 	} {
 		var got ruleset.Rule
 		if err := got.UnmarshalText([]byte(foreign)); err != nil {

@@ -124,7 +124,7 @@ static __always_inline enum class of_register(struct message *m, const struct pa
 /* Whether this processor may read one more message. */
 static __always_inline int may_read(void)
 {
-	__u64 now, messages;
+	__u64 now, tick, messages;
 	struct budget *b;
 	__u32 zero = 0;
 
@@ -137,6 +137,10 @@ static __always_inline int may_read(void)
 		b->taken--;
 		return 1;
 	}
+	/* Asking for the time costs more than the rest of this: a flood does once a tick. */
+	tick = bpf_jiffies64();
+	if (b->spent == tick)
+		return 0;
 	now = bpf_ktime_get_ns();
 	messages = (now - b->since) / BUDGET_EACH;
 	if (messages >= BUDGET_BURST - b->left) {
@@ -146,9 +150,10 @@ static __always_inline int may_read(void)
 		b->left += messages;
 		b->since += messages * BUDGET_EACH;
 	}
-	if (!b->left)
+	if (!b->left) {
+		b->spent = tick;
 		return 0;
-	/* Asking for the time costs more than the rest of this. */
+	}
 	b->taken = b->left < BUDGET_TAKEN ? b->left : BUDGET_TAKEN;
 	b->left -= b->taken;
 	b->taken--;
@@ -157,18 +162,19 @@ static __always_inline int may_read(void)
 
 static __always_inline enum class classify(struct __sk_buff *skb, struct part *p)
 {
-	struct message *m = message();
 	__u32 text = 0, headers;
+	struct message *m;
 	enum class class;
 
-	if (!m || !find_payload(skb, p))
+	if (!find_payload(skb, p))
 		return other(skb, p, NOT_THERE);
 	if (p->length) {
 		if (!may_read())
 			return UNREAD;
 		text = load_text(skb, p->offset, p->length);
 	}
-	if (!text || text > MAX_LENGTH)
+	m = message();
+	if (!m || !text || text > MAX_LENGTH)
 		return other(skb, p, text);
 	headers = find_request(m, text);
 	if (!headers) {

@@ -111,6 +111,7 @@ struct budget {
 	__u64 since;
 	__u64 left;
 	__u64 taken;
+	__u64 spent; /* the tick in which nothing was left */
 };
 
 struct {
