@@ -264,7 +264,7 @@ ip6 saddr { fc00::/7, fe80::/10 } fib saddr . iif oif missing goto spoof_trusted
 // classifier no mark is changed.
 func TestMarkNeverLeaves(t *testing.T) {
 	const cleared = "meta mark set meta mark & 0xf0ffffff"
-	const goes = "@th,0,32 & 0xffff != 0x13c4 accept\nmeta l4proto . th dport @ports iifname \"eth0\" goto sip"
+	const goes = "@th,0,32 & 0xffff != 0x13c4 return\nmeta l4proto . th dport @ports iifname \"eth0\" goto sip"
 	p := parse(t, "interfaces: [eth0]\nports: {udp: [5060], tcp: []}")
 	with, _ := compile.State(p, nil, ruleset.Host{Engine: "bpf", ByHand: true})
 	if got, want := rules(with.Chains["pass"]), cleared+" accept"; got != want {
@@ -305,7 +305,7 @@ func TestUnseen(t *testing.T) {
 }
 
 // otherPorts lets packets to other ports than 5060 and 5061 pass.
-const otherPorts = "@th,0,32 & 0xfffe != 0x13c4 accept\n"
+const otherPorts = "@th,0,32 & 0xfffe != 0x13c4 return\n"
 
 // noL4Header is the way of first fragments without a transport header.
 const noL4Header = "\nfrag frag-off 0 jump no_l4_header"

@@ -154,7 +154,7 @@ func (t table) otherPorts(source bool) []ruleset.Rule {
 	if !ok {
 		return nil
 	}
-	return []ruleset.Rule{ruleset.NewRule(other, accept)}
+	return []ruleset.Rule{ruleset.NewRule(other, ruleset.Verdict{Kind: ruleset.Return})}
 }
 
 // afterDNAT judges what is to a fenced port only since its destination was translated.

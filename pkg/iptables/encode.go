@@ -125,7 +125,7 @@ func (e encoder) rule(r ruleset.Rule) ([]string, error) {
 }
 
 // isOtherPorts reports whether a rule lets packets to other ports pass early. iptables has
-// no such line: an ACCEPT would skip the rules of others behind ours.
+// no such line: what its lines ask first are the ports themselves.
 func isOtherPorts(r ruleset.Rule) bool {
 	_, is := r.Statements()[0].(ruleset.OtherPort)
 	return is

@@ -235,7 +235,7 @@ func (o *observation) otherPorts() {
 		})
 		other, ok := ruleset.OtherPorts(o.ports, c.Stage == ruleset.Leaving)
 		if ok && (early || c.Stage == ruleset.Leaving && !translates) {
-			rule := ruleset.NewRule(other, ruleset.Verdict{Kind: ruleset.Accept})
+			rule := ruleset.NewRule(other, ruleset.Verdict{Kind: ruleset.Return})
 			c.Rules = slices.Insert(c.Rules, 0, rule)
 			o.state.Chains[name] = c
 		}

@@ -231,14 +231,17 @@ func TestReasons(t *testing.T) {
 func TestStages(t *testing.T) {
 	drop := ruleset.Verdict{Kind: ruleset.Drop}
 	s := table()
-	s.Chains["prerouting"] = ruleset.Chain{Stage: ruleset.BeforeTracking, Rules: []ruleset.Rule{ruleset.NewRule(ruleset.Destination{Set: "ports"}, drop)}}
+	s.Chains["prerouting"] = ruleset.Chain{Stage: ruleset.BeforeTracking, Rules: []ruleset.Rule{
+		ruleset.NewRule(ruleset.OtherPort{Port: 5060, Bits: 15}, ruleset.Verdict{Kind: ruleset.Return}),
+		ruleset.NewRule(ruleset.Destination{Set: "ports"}, drop),
+	}}
 	s.Chains["after_dnat"] = ruleset.Chain{Stage: ruleset.BeforeFilter, Rules: []ruleset.Rule{ruleset.NewRule(ruleset.Translated, ruleset.Original, ruleset.Destination{Set: "ports"}, drop)}}
 	for _, test := range []struct {
 		port, translated uint16
 		want             bool
 	}{{5060, 0, false}, {5060, 7000, false}, {6000, 0, true}, {6000, 5060, false}, {6000, 7000, true}} {
 		v, err := judge.Judge(s, packet(from4, func(p *judge.Packet) { p.Port, p.Translated = test.port, test.translated }))
-		if err != nil || v.Allowed != test.want {
+		if err != nil || v.Allowed != test.want || v.Judged == test.want {
 			t.Errorf("to %d, translated to %d: %+v, %v", test.port, test.translated, v, err)
 		}
 	}
