@@ -33,8 +33,6 @@ type Kernel struct {
 	// Log gets what goes wrong without making a commit fail; nil is silence.
 	Log *slog.Logger
 
-	counting *reader // of Counters, which a service calls all the time
-
 	noted   backend.Snapshot // what the next run knows already
 	changed bool             // Known is not what was noted
 

@@ -90,15 +90,13 @@ func identity() (boot string, namespace uint64, err error) {
 // Counters returns the packets that each named counter has seen since the table
 // was made; none without a table.
 func (k *Kernel) Counters(ctx context.Context) (map[string]uint64, error) {
-	if k.counting == nil {
-		r, err := newReader()
-		if err != nil {
-			return nil, err
-		}
-		k.counting = r
+	r, err := newReader()
+	if err != nil {
+		return nil, err
 	}
-	r, counters := k.counting, map[string]uint64{}
-	err := steadily(func() error {
+	defer r.close()
+	counters := map[string]uint64{}
+	err = steadily(func() error {
 		clear(counters)
 		return r.dump(ctx, unix.NFT_MSG_GETOBJ, func(b []byte) {
 			name := attribute(b, unix.NFTA_OBJ_NAME)
@@ -111,8 +109,6 @@ func (k *Kernel) Counters(ctx context.Context) (map[string]uint64, error) {
 		}, ofTable())
 	})
 	if err != nil {
-		r.close() // whatever is left in it is not of the next time
-		k.counting = nil
 		return nil, fmt.Errorf("read counters: %w", err)
 	}
 	return counters, nil
