@@ -77,7 +77,8 @@ func wait(ctx context.Context, length time.Duration) bool {
 func (d *Daemon) feedTable(ctx context.Context, box *inbox, touched <-chan backend.Touched) {
 	for {
 		for t := range touched {
-			e := Event{Full: t.Lost, Generation: t.GenID, At: time.Now()}
+			// Of what was lost, the generation of the kernel says whether it has changed anything.
+			e := Event{Generation: t.GenID, At: time.Now()}
 			if t.Program != "" {
 				e.Who = fmt.Sprintf("%s (pid %d)", t.Program, t.PID)
 			}

@@ -242,10 +242,14 @@ func (r *Reconciler) load() error {
 		// Older policies are not needed any more.
 		clear(f.parsed)
 		f.parsed[newest.Policy] = parsed{s.Policy, s.Listed}
+		another := r.newest != nil
 		kept := *newest
 		kept.Addresses, kept.State, kept.Form = nil, nil, nil // which are large, and hardly ever needed
 		r.newest, r.site, r.taken = &kept, s, true
 		r.use(s.Policy.Backend)
+		if another {
+			r.adopt()
+		}
 		r.recorder.follow(s.Policy)
 	}
 	if r.memory, err = f.recall(true, newest); err != nil {
@@ -254,6 +258,18 @@ func (r *Reconciler) load() error {
 	}
 	r.read, r.unsaved = markOf(r.addressesFile()), false
 	return nil
+}
+
+// adopt takes over what the run that has made a generation has noted of the kernel: if
+// nobody has changed anything since, the table need not be read while the lock is held.
+func (r *Reconciler) adopt() {
+	snapshot, err := r.fence.snapshot()
+	if err == nil && snapshot != nil {
+		err = r.kernel.Restore(snapshot, r.fence.base)
+	}
+	if err != nil {
+		r.fence.Log.Info("read what is known of the kernel", "error", err)
+	}
 }
 
 // sync brings the kernel to the desired state of a site on the host as it is now. begin

@@ -35,9 +35,11 @@ var ErrLocked = errors.New("another ringfence process is running")
 //
 // With the lock held, a run reads those files and the kernel, compiles, commits and
 // writes. That takes at most 100 ms for policies of up to some thousand addresses on a
-// machine that is not busy; a set of 100,000 addresses takes the kernel longer. What may
+// machine that is not busy, and for larger ones of which few addresses change. Where 100,000
+// addresses change at once, the kernel alone takes longer: it gets all of them twice, in one
+// transaction each, which nobody can divide without letting packets slip through. What may
 // take longer than that for other reasons comes before: questions to name servers, the
-// agreement of a user, and loading the classifier.
+// agreement of a user, loading the classifier, and reading what a policy lists.
 //
 // What must not wait does without the lock: fence.Restorer, which puts back a table that
 // another program has removed, and all commands that only read.
