@@ -34,6 +34,7 @@ func withProviders(s *ruleset.State, prefixes []netip.Prefix) *ruleset.State {
 	next.Sets = maps.Clone(s.Sets)
 	set := next.Sets["providers4"]
 	set.Elements = ruleset.Addresses(prefixes)
+	set.Size = set.Room()
 	next.Sets["providers4"] = set
 	return &next
 }
