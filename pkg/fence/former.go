@@ -87,6 +87,9 @@ func formerGenerations(f *session, list sought, note func(a netip.Addr, as strin
 	if err != nil {
 		return err
 	}
+	if len(list) == 0 || len(numbers) < 2 {
+		return nil // generations may be very large
+	}
 	allowed := map[netip.Addr]ruleset.Origins{}
 	var before json.RawMessage
 	for _, n := range numbers {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"unicode/utf8"
 )
 
@@ -19,8 +18,10 @@ func Table(w io.Writer, write func(w io.Writer)) {
 	}
 	buffer := bufio.NewWriterSize(w, tableBuffer)
 	defer buffer.Flush()
-	t := tabwriter.NewWriter(buffer, 0, 0, gap, ' ', 0)
-	defer t.Flush()
+	t := &aligner{to: buffer}
+	defer func() {
+		_ = t.flush() // what fails is known to the writer
+	}()
 	if width <= 0 {
 		write(t)
 		return

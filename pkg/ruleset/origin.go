@@ -176,7 +176,9 @@ type Index struct {
 }
 
 // Index returns an index of the origins.
-func (o Origins) Index() Index { return Index{o, map[string][]int{}, map[Origin]string{}, map[string]int{}} }
+func (o Origins) Index() Index {
+	return Index{o, map[string][]int{}, map[Origin]string{}, map[string]int{}}
+}
 
 // Why is that of the origins.
 func (x Index) Why(set string, p netip.Prefix) string {
@@ -209,7 +211,12 @@ func (x Index) following(set string, p netip.Prefix, lengths []int) []Origin {
 		return nil
 	}
 	list, i := x.origins.Listed.Of(set), x.next[set]
-	if i >= len(list) || list[i].Prefix != p || i+1 < len(list) && list[i+1].Prefix == p {
+	for i < len(list) && list[i].Prefix.Compare(p) < 0 {
+		i++
+	}
+	x.next[set] = i
+	other := func(i int) bool { return i < 0 || i >= len(list) || list[i].Prefix != p }
+	if other(i) || !other(i-1) || !other(i+1) {
 		return nil
 	}
 	x.next[set] = i + 1

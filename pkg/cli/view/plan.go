@@ -30,7 +30,7 @@ func Plan(out io.Writer, p *plan.Plan) {
 			case fresh && c.Kind != plan.KindElement && c.Kind != plan.KindClassifier:
 			case c.Kind == plan.KindElement:
 				// There may be very many, and Printf takes longer.
-				_, _ = io.WriteString(w, output.Escape(sign(c.Action))+" "+output.Escape(c.Name)+"\t"+output.Escape(c.Value)+"\t"+output.Escape(c.Reason)+"\n")
+				_, _ = io.WriteString(w, sign(c.Action)+" "+output.Escape(c.Name)+"\t"+output.Escape(c.Value)+"\t"+output.Escape(c.Reason)+"\n")
 			case c.Kind == plan.KindClassifier: // the value is a hash, for programs only
 				output.Printf(w, "%s classifier\t%s\t%s\n", sign(c.Action), c.Name, c.Reason)
 			case c.Kind == plan.KindTable && p.Have.Place != "" && c.Name == ruleset.Table:

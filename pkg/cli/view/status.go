@@ -62,7 +62,8 @@ func writeAddresses(out io.Writer, title string, list []report.Address) {
 	}
 	output.Table(out, func(w io.Writer) {
 		for _, r := range list {
-			output.Printf(w, "  %s\t%s", r.Address, r.From)
+			// There may be very many, and Printf takes longer.
+			_, _ = io.WriteString(w, "  "+output.Escape(r.Address)+"\t"+output.Escape(r.From))
 			if r.LastSeen != nil {
 				output.Printf(w, "\t%s\tseen %s", r.Via, notice.Ago(*r.LastSeen))
 			}
