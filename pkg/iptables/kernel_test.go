@@ -2,6 +2,7 @@ package iptables_test
 
 import (
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,12 +17,16 @@ import (
 
 // TestEveryTableIsReadBack puts what each policy wants into the kernel, from nothing
 // and from what the policy before has left: what is observed then is what is wanted, and
-// nothing of ringfence's is left when the fence is taken down.
+// nothing of ringfence's is left when the fence is taken down. An emulated machine has time
+// for each policy on one host.
 func TestEveryTableIsReadBack(t *testing.T) {
 	bothFlavours(t, func(t *testing.T, h *lab.Namespace, f iptables.Flavour) {
 		before := save(t, h, f)
-		for _, name := range slices.Sorted(maps.Keys(hosts())) {
-			for _, text := range policies {
+		for i, name := range slices.Sorted(maps.Keys(hosts())) {
+			for j, text := range policies {
+				if os.Getenv("RINGFENCE_MACHINE") != "" && i != j%len(hosts()) {
+					continue
+				}
 				want := compiled(t, text, hosts()[name])
 				apply(t, h, f, want)
 				if p := difference(t, h, f, want); !p.Empty() {
