@@ -29,6 +29,10 @@ var Classes = []Class{Scanner, NotAllowed, Counted, Allowed, Nothing, OtherPort,
 // Judge says what the classifier takes the packets of a capture for, one after the
 // other.
 type Judge struct {
+	// Registers says that unknown sources may only register, so that a REGISTER has to be
+	// all that is in its packet.
+	Registers bool
+
 	automaton *signature.Automaton
 	udp, tcp  []uint16
 	// allowed are connections whose last request was allowed: segments of TCP that
@@ -43,7 +47,7 @@ const mostConnections = 65_536
 
 // NewJudge returns a judge for packets to certain ports.
 func NewJudge(automaton *signature.Automaton, udp, tcp []uint16) *Judge {
-	return &Judge{automaton, udp, tcp, map[flow]bool{}}
+	return &Judge{automaton: automaton, udp: udp, tcp: tcp, allowed: map[flow]bool{}}
 }
 
 // Verdict is what a packet is taken for, and why.
@@ -75,6 +79,9 @@ func (j *Judge) Judge(p Packet) Verdict {
 		if !v.Explanation.Request {
 			result.Mark = j.other(p, v.Explanation)
 		}
+	}
+	if j.Registers {
+		result.Mark = signature.OfRegister(p.Payload, p.Partly, result.Mark)
 	}
 	switch {
 	case result.Mark == signature.Scanner:

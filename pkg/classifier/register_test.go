@@ -34,7 +34,7 @@ func TestRegister(t *testing.T) {
 		t.Cleanup(l.Close)
 		found := map[signature.Mark]int{}
 		compare := func(message string) {
-			want := signature.OfRegister([]byte(message), a.Match([]byte(message)).Mark)
+			want := signature.OfRegister([]byte(message), false, a.Match([]byte(message)).Mark)
 			found[want]++
 			judge(t, l, plain([]byte(message)), want, message)
 		}

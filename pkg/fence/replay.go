@@ -44,7 +44,10 @@ func (f View) Replay(ctx context.Context, from io.Reader, p *Policy, own []netip
 	if !capture.Is(reader) {
 		return Replayed{}, ErrNoCapture
 	}
-	tally := replay.NewTally(live.Automaton, s.Policy.Ports.UDP, s.Policy.Ports.TCP, replay.Reads(live.Table))
+	ports := s.Policy.Ports
+	classifier := capture.NewJudge(live.Automaton, ports.UDP, ports.TCP)
+	classifier.Registers = s.Policy.Unknown.Registers()
+	tally := replay.NewTally(classifier, ports.UDP, ports.TCP, replay.Reads(live.Table))
 	damaged := capture.Read(reader, func(p capture.Packet) error {
 		tally.Add(p)
 		return ctx.Err()

@@ -87,6 +87,7 @@ func newFence(t *testing.T, w *world, r *rand.Rand, kernel backend.Kernel, name 
 	automaton, err := signature.Compile(signaturetest.Few(), f.policy.Unknown.RequireUserAgent)
 	labtest.Must(t, err)
 	f.reader = capture.NewJudge(automaton, f.policy.Ports.UDP, f.policy.Ports.TCP)
+	f.reader.Registers = f.policy.Unknown.Registers()
 	if err := f.enforce(t, want, automaton); err != nil {
 		t.Fatalf("%v\n%s\n%+v\n%s", err, f.text, f.host, want)
 	}

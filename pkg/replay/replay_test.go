@@ -48,7 +48,10 @@ func (r rules) replay(t *testing.T, own []netip.Addr, packets ...capture.Packet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tally := replay.NewTally(automaton, r.site.Policy.Ports.UDP, r.site.Policy.Ports.TCP, false)
+	ports := r.site.Policy.Ports
+	classifier := capture.NewJudge(automaton, ports.UDP, ports.TCP)
+	classifier.Registers = r.site.Policy.Unknown.Registers()
+	tally := replay.NewTally(classifier, ports.UDP, ports.TCP, false)
 	for i, p := range packets {
 		p.Time = time.Unix(int64(1_700_000_000+i), 0)
 		tally.Add(p)
@@ -140,7 +143,7 @@ func TestFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tally := replay.NewTally(automaton, []uint16{5060}, nil, false)
+	tally := replay.NewTally(capture.NewJudge(automaton, []uint16{5060}, nil), []uint16{5060}, nil, false)
 	message := request("OPTIONS", "100")
 	const flood = 80_000
 	for i := range flood {
@@ -176,5 +179,24 @@ func TestClasses(t *testing.T) {
 	want := []string{"198.51.100.2 dropped_user_agent false", "198.51.100.3 dropped_signature true", "198.51.100.1 allowed_unknown false"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestOnlyRegister: where unknown sources may only register, a REGISTER passes that is all of
+// its packet, and one that may be followed by another request does not.
+func TestOnlyRegister(t *testing.T) {
+	r := newRules(t, "unknown: {action: register}\n")
+	for what, change := range map[string]func(p *capture.Packet){
+		"":                        func(*capture.Packet) {},
+		"followed by an INVITE":   func(p *capture.Packet) { p.Payload = append(p.Payload, request("INVITE", "100")...) },
+		"in the first fragment":   func(p *capture.Packet) { p.Partly = true },
+		"behind a request itself": func(p *capture.Packet) { p.Payload = append([]byte(request("INVITE", "100")), p.Payload...) },
+	} {
+		p := packet("192.0.2.77", "198.51.100.5", request("REGISTER", "201"))
+		change(&p)
+		got := r.replay(t, []netip.Addr{netip.MustParseAddr("198.51.100.5")}, p)
+		if passes := got.Sources[0].Dropped == 0; passes != (what == "") {
+			t.Errorf("a REGISTER %s passes: %t", what, passes)
+		}
 	}
 }

@@ -78,11 +78,11 @@ func (g Good) And(o Good) Good {
 
 type pair struct{ from, to netip.Addr }
 
-// NewTally returns a tally for packets to certain ports. With messages, the rules look at
-// messages themselves.
-func NewTally(automaton *signature.Automaton, udp, tcp []uint16, messages bool) *Tally {
+// NewTally returns a tally for packets to certain ports, of which classifier says
+// what they are taken for. With messages, the rules look at messages themselves.
+func NewTally(classifier *capture.Judge, udp, tcp []uint16, messages bool) *Tally {
 	return &Tally{
-		reader: capture.NewJudge(automaton, udp, tcp), udp: udp, tcp: tcp, messages: messages,
+		reader: classifier, udp: udp, tcp: tcp, messages: messages,
 		flows: map[flow]*sent{}, asked: map[pair]bool{}, good: map[pair]Good{},
 	}
 }

@@ -9,13 +9,14 @@ const registerMethod = "REGISTER "
 // the mark elsewhere, where unknown sources may only register. What is behind the headers
 // of a REGISTER may be another request, so they have to be the end of it: servers find
 // one there, whatever the headers say. Lines end with a line feed, perhaps behind a
-// carriage return; some servers take a carriage return alone for the end of one.
-func OfRegister(payload []byte, m Mark) Mark {
+// carriage return; some servers take a carriage return alone for the end of one. Of a packet
+// that is there only partly, the rest may be anything.
+func OfRegister(payload []byte, partly bool, m Mark) Mark {
 	text := string(textOf(payload))
 	if m != Allowed && m != None || !strings.HasPrefix(text, registerMethod) {
 		return m
 	}
-	if len(text) != len(payload) || !isRequest([]byte(text)) {
+	if partly || len(text) != len(payload) || !isRequest([]byte(text)) {
 		return Followed
 	}
 	line, rest := cutLine(text)

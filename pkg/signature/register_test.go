@@ -58,16 +58,19 @@ func TestOfRegister(t *testing.T) {
 		"\r\n" + line + end + invite:                                                      signature.Followed,
 		"REGISTER x\r\n" + end:                                                            signature.Followed,
 	} {
-		if got := signature.OfRegister([]byte(text), signature.None); got != want {
+		if got := signature.OfRegister([]byte(text), false, signature.None); got != want {
 			t.Errorf("%q is %v, want %v", text, got, want)
 		}
 	}
 	for _, m := range []signature.Mark{signature.Scanner, signature.NotAllowed} {
-		if got := signature.OfRegister([]byte(line+via), m); got != m {
+		if got := signature.OfRegister([]byte(line+via), false, m); got != m {
 			t.Errorf("a REGISTER of a %v is %v", m, got)
 		}
 	}
-	if got := signature.OfRegister([]byte(line+via+end), signature.Allowed); got != signature.Allowed {
+	if got := signature.OfRegister([]byte(line+via+end), true, signature.None); got != signature.Followed {
+		t.Errorf("of a REGISTER that is there only partly it says %v", got)
+	}
+	if got := signature.OfRegister([]byte(line+via+end), false, signature.Allowed); got != signature.Allowed {
 		t.Errorf("a REGISTER with an allowed User-Agent is %v", got)
 	}
 }
