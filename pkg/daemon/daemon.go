@@ -67,6 +67,7 @@ func (d *Daemon) Run(ctx context.Context, r *fence.Reconciler) error {
 		return err
 	}
 	d.notify(daemon.SdNotifyReady)
+	release() // what was only needed to begin
 	events := make(chan Event)
 	var feeding sync.WaitGroup
 	feeding.Go(func() { d.feed(watching, events, w) })
