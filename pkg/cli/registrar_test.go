@@ -198,6 +198,7 @@ type cloud struct {
 	registrar    *registrar
 	ids          int
 	markers      net.Conn // of the provider
+	markers6     net.Conn // the same, by IPv6
 	port         int      // the last that was chosen
 }
 
@@ -224,6 +225,7 @@ func newCloud(t *testing.T) *cloud {
 		}})
 	w.registrar = startRegistrar(t, w.pbx, net.JoinHostPort(cloudPBX, "5060"), net.JoinHostPort(cloudPBX6, "5060"))
 	w.markers = w.caller(t, "udp", cloudProvider, 5060).Conn
+	w.markers6 = w.caller(t, "udp", cloudProvider6, 5060).Conn
 	return w
 }
 
@@ -305,12 +307,16 @@ func (w *cloud) came(t *testing.T, p caller, text, id string) bool {
 }
 
 // mark waits until the PBX has got what was sent before. It sends two packets one after
-// the other: one alone may overtake what another processor still has in its queue.
+// the other: one alone may overtake what another processor still has in its queue. The PBX
+// has a socket for each family.
 func (w *cloud) mark(t *testing.T) {
 	t.Helper()
-	for range 2 {
+	for _, markers := range []net.Conn{w.markers, w.markers6, w.markers} {
+		if markers == nil {
+			continue // this PBX is not reached by IPv6
+		}
 		text, id := w.request("OPTIONS")
-		_, err := w.markers.Write([]byte(text))
+		_, err := markers.Write([]byte(text))
 		labtest.Must(t, err)
 		labtest.Until(t, "the provider's packet", func() bool { return w.registrar.has(id) })
 	}
