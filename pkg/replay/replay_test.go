@@ -51,7 +51,7 @@ func (r rules) replay(t *testing.T, own []netip.Addr, packets ...capture.Packet)
 	ports := r.site.Policy.Ports
 	classifier := capture.NewJudge(automaton, ports.UDP, ports.TCP)
 	classifier.Registers = r.site.Policy.Unknown.Registers()
-	tally := replay.NewTally(classifier, ports.UDP, ports.TCP, false)
+	tally := replay.NewTally(classifier, ports.UDP, ports.TCP, replay.Reads(r.live.Table))
 	for i, p := range packets {
 		p.Time = time.Unix(int64(1_700_000_000+i), 0)
 		tally.Add(p)
@@ -197,6 +197,27 @@ func TestOnlyRegister(t *testing.T) {
 		got := r.replay(t, []netip.Addr{netip.MustParseAddr("198.51.100.5")}, p)
 		if passes := got.Sources[0].Dropped == 0; passes != (what == "") {
 			t.Errorf("a REGISTER %s passes: %t", what, passes)
+		}
+	}
+}
+
+// TestRegisters: a phone whose REGISTER was accepted is let in from then on, and somebody
+// who was refused is not.
+func TestRegisters(t *testing.T) {
+	const pbx, phone, guesser = "198.51.100.5", "192.0.2.77", "192.0.2.78"
+	got := newRules(t, "unknown: {action: register}\n").replay(t, []netip.Addr{netip.MustParseAddr(pbx)},
+		packet(phone, pbx, request("INVITE", "100")),
+		packet(phone, pbx, request("REGISTER", "201")),
+		packet(pbx, phone, answer(200, "REGISTER")),
+		packet(phone, pbx, request("INVITE", "100")),
+		packet(phone, pbx, request("ACK", "100")),
+		packet(guesser, pbx, request("REGISTER", "201")),
+		packet(pbx, guesser, answer(401, "REGISTER")),
+		packet(guesser, pbx, request("INVITE", "100")),
+	)
+	for _, s := range got.Sources {
+		if s.Dropped != 1 || s.Silenced() {
+			t.Errorf("%s: %d of %d are dropped, silenced: %t", s.Address, s.Dropped, s.Packets, s.Silenced())
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (t *Tally) Result(why func(site.Question) (site.Answer, error), own []netip
 		}
 		a, err := why(site.Question{
 			Address: f.source, Protocol: f.protocol, Port: f.port,
-			Packet: &site.Seen{Class: f.class, Signature: f.signature, Shape: f.shape, Message: s.message},
+			Packet: &site.Seen{Class: f.class, Signature: f.signature, Shape: f.shape, Message: s.message, Registered: f.registered},
 		})
 		if err != nil {
 			return r, err
@@ -234,10 +234,18 @@ func (p *Proposal) add(provider string, preset bool, a netip.Addr) {
 func Reads(s *ruleset.State) bool {
 	for _, c := range s.Chains {
 		for _, r := range c.Rules {
-			if slices.ContainsFunc(r.Statements(), func(s ruleset.Statement) bool { _, ok := s.(ruleset.Payload); return ok }) {
+			if slices.ContainsFunc(r.Statements(), readsMessage) {
 				return true
 			}
 		}
+	}
+	return false
+}
+
+func readsMessage(s ruleset.Statement) bool {
+	switch s.(type) {
+	case ruleset.Payload, ruleset.Text:
+		return true
 	}
 	return false
 }

@@ -5,6 +5,7 @@
 package replay
 
 import (
+	"bytes"
 	"cmp"
 	"net/netip"
 	"slices"
@@ -22,6 +23,9 @@ import (
 const (
 	mostFlows = 65_536
 	mostPairs = 65_536
+	// mostText is how much of a message is kept that no signature is about: rules ask how it
+	// begins.
+	mostText = 16
 	// mostMethods is how many methods of a source are named.
 	mostMethods = 4
 )
@@ -51,6 +55,10 @@ type flow struct {
 	class               ruleset.Class
 	shape               judge.Shape
 	signature           string
+	// Where the rules look at messages: whether it is a REGISTER, or has none.
+	register, empty bool
+	// registered says that a REGISTER of its source had been accepted before.
+	registered bool
 }
 
 // sent is what the packets of a flow were.
@@ -165,6 +173,10 @@ func (t *Tally) add(p capture.Packet, source, destination netip.Addr, head sip.H
 	if p.Partly {
 		f.shape = judge.First
 	}
+	if t.messages {
+		f.register, f.empty = bytes.HasPrefix(p.Payload, []byte("REGISTER ")), len(p.Payload) == 0
+		f.registered = t.good[pair{destination, source}].Registered
+	}
 	s := t.flows[f]
 	if s == nil {
 		_, got := t.good[pair{destination, source}]
@@ -175,8 +187,11 @@ func (t *Tally) add(p capture.Packet, source, destination netip.Addr, head sip.H
 		}
 		s = &sent{first: p.Time}
 		t.flows[f] = s
-		if t.messages && f.signature != "" {
+		switch {
+		case t.messages && f.signature != "":
 			s.message = slices.Clone(p.Payload[:min(len(p.Payload), signature.MaxLength)])
+		case t.messages:
+			s.message = slices.Clone(p.Payload[:min(len(p.Payload), mostText)])
 		}
 	}
 	s.packets++

@@ -31,6 +31,8 @@ type Seen struct {
 	Signature string        // that it matches
 	Shape     judge.Shape
 	Message   []byte
+	// Registered says that the PBX had accepted a registration of its source before.
+	Registered bool
 }
 
 // Live is the table in the kernel, and what is known beside it.
@@ -129,8 +131,12 @@ func (s *Site) Why(live Live, q Question) (Answer, error) {
 	if phone := registered(live.Phones, q.Address); phone != nil && q.Packet == nil {
 		a.Phone, p.SourcePort = phone, phone.Port
 	}
+	table := live.Table
+	if q.Packet != nil && q.Packet.Registered {
+		table = withPhone(table, q.Address)
+	}
 	var err error
-	if a.Verdict, err = judge.Judge(live.Table, p); err != nil {
+	if a.Verdict, err = judge.Judge(table, p); err != nil {
 		return a, err
 	}
 	a.Reason = strings.TrimPrefix(strings.TrimPrefix(a.Counter, "allowed_"), "dropped_")
