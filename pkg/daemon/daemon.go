@@ -67,7 +67,7 @@ func (d *Daemon) Run(ctx context.Context, r *fence.Reconciler) error {
 		return err
 	}
 	d.notify(daemon.SdNotifyReady)
-	release() // what was only needed to begin
+	debug.FreeOSMemory() // what was only needed to begin
 	events := make(chan Event)
 	var feeding sync.WaitGroup
 	feeding.Go(func() { d.feed(watching, events, w) })
@@ -161,7 +161,7 @@ func (d *Daemon) Ask() func(context.Context) func(context.Context) error {
 			d.log.Debug("asked for names", "names", len(answers.Names), "lists", len(answers.Lists), "changed", plan.Summary(o.Plan))
 			d.changes(o.Plan)
 			if len(answers.Names) >= manyNames {
-				release()
+				debug.FreeOSMemory()
 			}
 			return nil
 		}
