@@ -22,6 +22,8 @@ import (
 // Daemon reconciles a fence for as long as it runs.
 type Daemon struct {
 	log *slog.Logger
+	// touched is when another program has changed the table.
+	touched moment
 	// Notify sends a state to systemd, if the process is a service of it.
 	Notify func(state string) error
 	// Check is the interval at which everything is checked without an event; 0 means
@@ -110,6 +112,8 @@ func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
 	if o.New {
 		d.reconciler.KeepReady()
 	}
+	// What another program has done to the table may be mended before its own event comes.
+	e.add(Event{At: d.touched.take()})
 	switch {
 	case o.Plan.Empty():
 		d.log.Debug("nothing to do", "because", e.because(), "by", e.Who)

@@ -82,11 +82,16 @@ func (d *Daemon) feedTable(ctx context.Context, box *inbox, touched <-chan backe
 			if t.Program != "" {
 				e.Who = fmt.Sprintf("%s (pid %d)", t.Program, t.PID)
 			}
-			p, err := d.reconciler.Restorer().Restore(ctx, t)
+			restorer := d.reconciler.Restorer()
+			if restorer.Foreign(t) {
+				d.touched.note(e.At)
+			}
+			p, err := restorer.Restore(ctx, t)
 			switch {
 			case err != nil:
 				d.log.Debug("restore the fence without waiting", "error", err)
 			case p != nil:
+				d.touched.take()
 				d.restored(p, e)
 				d.changes(p)
 			}

@@ -98,3 +98,27 @@ func (b *burst) end() Event {
 	b.event, b.first = Event{}, time.Time{}
 	return e
 }
+
+// moment is when something has happened that is not mended yet, the zero time for nothing.
+type moment struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+// note keeps the first of several times.
+func (m *moment) note(at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.at.IsZero() {
+		m.at = at
+	}
+}
+
+// take returns the time, once.
+func (m *moment) take() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := m.at
+	m.at = time.Time{}
+	return at
+}

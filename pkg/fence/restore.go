@@ -75,13 +75,18 @@ func (r *Restorer) known() (number int, want *ruleset.State) {
 	return r.number, r.want
 }
 
+// Foreign reports whether another program than ringfence has changed the table.
+func (r *Restorer) Foreign(t backend.Touched) bool {
+	return !t.Lost && t.Program != r.own && t.Program != "ringfence"
+}
+
 // errNotNow says that what is remembered is not what should be in force.
 var errNotNow = errors.New("there is nothing to restore")
 
 // Restore puts the rules back after a change of the table, unless a run of ringfence
 // has made that. The plan is what was done, nil if nothing was.
 func (r *Restorer) Restore(ctx context.Context, t backend.Touched) (*plan.Plan, error) {
-	if t.Lost || t.Program == r.own || t.Program == "ringfence" {
+	if !r.Foreign(t) {
 		return nil, nil
 	}
 	number, want := r.known()
