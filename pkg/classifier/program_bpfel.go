@@ -77,7 +77,8 @@ type programMessage struct {
 	Ended     uint8
 	Ends      uint8
 	Stays     uint8
-	_         [7]byte
+	Quoted    uint8
+	_         [6]byte
 }
 
 type programName struct {

@@ -17,7 +17,7 @@ var pieces = []string{
 	"User-Agent: Yealink\r\n", "User-Agent: Yealink\r\n", "User-Agent: Yealink\r\n", "User-Agent: friendly-scanner\r\n", "Via: SIP/2.0/UDP x\r\n", "X: INVITE sip:1@x SIP/2.0\r\n",
 	"INVITE sip:1@x SIP/2.0\r\n", "REGISTER sip:x SIP/2.0\r\n", strings.Repeat("x", 700), "Expires:         0\r\n", "Expires:        0\r\n",
 	"Contact: <sip:a>;expires=0\r\n", "Contact: <sip:a>;expires=0\r\n", "m: sip:a; EXPIRES=0\n", "Contact: <sip:a;expires=0>", ";expires=0", "; expires=0 ,", ";expires=0,",
-	";expires=00", ";expires=0;", " ;q=1", ", <sip:b>", "Contact: ", "\r\n ",
+	";expires=00", ";expires=0;", " ;q=1", ", <sip:b>", "Contact: ", "\r\n ", "\"", ";x=\"<y>\"", "\\\"", "m: \"a, b\" <sip:a>",
 }
 
 // TestRegister holds the program in the kernel against the one in Go, where REGISTERs have

@@ -99,6 +99,7 @@ func (d *Daemon) notify(state string) {
 // Reconcile brings the kernel to what it should hold.
 func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
 	if e.Generation != 0 && len(e.What) == 0 && !e.Full && d.reconciler.Wrote(e.Generation) {
+		d.touched.take()
 		return nil // it was this program
 	}
 	o, err := d.reconciler.Reconcile(ctx, e.Full)

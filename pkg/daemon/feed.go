@@ -96,6 +96,10 @@ func (d *Daemon) feedTable(ctx context.Context, box *inbox, touched <-chan backe
 				d.changes(p)
 			}
 			box.put(e)
+			if t.Lost {
+				// The kernel drops reports, and says so once, until those before are read.
+				time.AfterFunc(latestLook, func() { box.put(Event{}) })
+			}
 		}
 		// The kernel reports nothing any more: what it has reported since is lost.
 		touched = nil

@@ -21,9 +21,10 @@ func (b *inbox) put(e Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.pending == nil {
-		b.pending = &Event{}
+		b.pending = &e
+	} else {
+		b.pending.add(e)
 	}
-	b.pending.add(e)
 	select {
 	case b.ready <- struct{}{}:
 	default:
@@ -49,8 +50,8 @@ func (e *Event) add(more Event) {
 	if more.Who != "" {
 		e.Who = more.Who
 	}
-	if more.Generation != 0 {
-		e.Generation = more.Generation
+	if e.Generation != 0 {
+		e.Generation = more.Generation // 0 is an event that asks for a look in any case
 	}
 	if e.At.IsZero() || !more.At.IsZero() && more.At.Before(e.At) {
 		e.At = more.At

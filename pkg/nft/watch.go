@@ -50,6 +50,7 @@ func (r *reader) watch(touched chan Touched) {
 			}
 			select {
 			case <-touched: // the oldest
+				t = Touched{Lost: true}
 			default:
 			}
 		}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ringfence/ringfence/pkg/capture"
 	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/policy"
@@ -52,6 +54,7 @@ func (r rules) replay(t *testing.T, own []netip.Addr, packets ...capture.Packet)
 	classifier := capture.NewJudge(automaton, ports.UDP, ports.TCP)
 	classifier.Registers = r.site.Policy.Unknown.Registers()
 	tally := replay.NewTally(classifier, ports.UDP, ports.TCP, replay.Reads(r.live.Table))
+	tally.Roaming = r.site.Policy.Roaming
 	for i, p := range packets {
 		p.Time = time.Unix(int64(1_700_000_000+i), 0)
 		tally.Add(p)
@@ -201,23 +204,45 @@ func TestOnlyRegister(t *testing.T) {
 	}
 }
 
-// TestRegisters: a phone whose REGISTER was accepted is let in from then on, and somebody
-// who was refused is not.
+// TestRegisters: a phone whose REGISTER was accepted is let in from then on, by the address
+// and port that it has registered from, until it ends its registration; somebody who was
+// refused is not, nor one whose REGISTER the rules would not have let pass.
 func TestRegisters(t *testing.T) {
-	const pbx, phone, guesser = "198.51.100.5", "192.0.2.77", "192.0.2.78"
-	got := newRules(t, "unknown: {action: register}\n").replay(t, []netip.Addr{netip.MustParseAddr(pbx)},
+	const pbx, phone, neighbour, guesser, cut, gone = "198.51.100.5", "192.0.2.77", "192.0.2.77:4000", "192.0.2.78", "192.0.2.79", "192.0.2.80"
+	partly := packet(cut, pbx, request("REGISTER", "201"))
+	partly.Partly = true
+	end := strings.Replace(request("REGISTER", "201"), "CSeq", "Expires: 0\r\nCSeq", 1)
+	other := packet(phone, pbx, request("INVITE", "100"))
+	other.Source = netip.MustParseAddrPort(neighbour)
+	r := newRules(t, "unknown: {action: register}\n")
+	got := r.replay(
+		t, []netip.Addr{netip.MustParseAddr(pbx)},
 		packet(phone, pbx, request("INVITE", "100")),
 		packet(phone, pbx, request("REGISTER", "201")),
 		packet(pbx, phone, answer(200, "REGISTER")),
 		packet(phone, pbx, request("INVITE", "100")),
 		packet(phone, pbx, request("ACK", "100")),
+		other,
 		packet(guesser, pbx, request("REGISTER", "201")),
 		packet(pbx, guesser, answer(401, "REGISTER")),
 		packet(guesser, pbx, request("INVITE", "100")),
+		partly,
+		packet(pbx, cut, answer(200, "REGISTER")),
+		packet(cut, pbx, request("INVITE", "100")),
+		packet(gone, pbx, request("REGISTER", "201")),
+		packet(pbx, gone, answer(200, "REGISTER")),
+		packet(gone, pbx, end),
+		packet(pbx, gone, answer(200, "REGISTER")),
+		packet(gone, pbx, request("INVITE", "100")),
 	)
+	dropped := map[string]int{}
 	for _, s := range got.Sources {
-		if s.Dropped != 1 || s.Silenced() {
-			t.Errorf("%s: %d of %d are dropped, silenced: %t", s.Address, s.Dropped, s.Packets, s.Silenced())
+		dropped[s.Address.String()] = s.Dropped
+		if want := s.Address.String() == cut; s.Silenced() != want {
+			t.Errorf("%s is silenced: %t", s.Address, !want)
 		}
+	}
+	if diff := cmp.Diff(map[string]int{phone: 2, guesser: 1, cut: 2, gone: 1}, dropped); diff != "" {
+		t.Error(diff)
 	}
 }

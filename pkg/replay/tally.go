@@ -13,6 +13,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/capture"
 	"github.com/ringfence/ringfence/pkg/judge"
+	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/signature"
 	"github.com/ringfence/ringfence/pkg/sip"
@@ -26,6 +27,8 @@ const (
 	// mostText is how much of a message is kept that no signature is about: rules ask how it
 	// begins.
 	mostText = 16
+	// registerMethod is what a REGISTER begins with, to the letter.
+	registerMethod = "REGISTER "
 	// mostMethods is how many methods of a source are named.
 	mostMethods = 4
 )
@@ -41,6 +44,12 @@ type Tally struct {
 	// good the sources of answers that have accepted one.
 	asked, before map[pair]bool // the newest, and those before them
 	good          map[pair]Good
+	// Where unknown sources may only register: registering says of the last REGISTER of each
+	// whether the rules would let it pass, and registered since when it is let in.
+	registering map[peer]signature.Mark
+	registered  map[peer]time.Time
+	// Roaming is how registered phones are told apart, and for how long they are let in.
+	Roaming policy.Roaming
 	// Packets are all, SIP those to or from fenced ports, and Untold those to fenced ports
 	// whose sources there was no room for.
 	Packets, SIP, Untold int
@@ -55,9 +64,9 @@ type flow struct {
 	class               ruleset.Class
 	shape               judge.Shape
 	signature           string
-	// Where the rules look at messages: whether it is a REGISTER, or has none.
+	// Where the rules look at messages: whether it is a REGISTER, or has no payload.
 	register, empty bool
-	// registered says that a REGISTER of its source had been accepted before.
+	// registered says that its source had been let in because it has registered.
 	registered bool
 }
 
@@ -86,12 +95,27 @@ func (g Good) And(o Good) Good {
 
 type pair struct{ from, to netip.Addr }
 
+// peer is who has registered with whom; without a port, every port of the address has.
+type peer struct {
+	pair
+	port uint16
+}
+
+func (t *Tally) peer(from netip.AddrPort, to netip.Addr) peer {
+	p := peer{pair: pair{from.Addr().Unmap(), to}}
+	if t.Roaming.Match == policy.MatchAddressPort {
+		p.port = from.Port()
+	}
+	return p
+}
+
 // NewTally returns a tally for packets to certain ports, of which classifier says
 // what they are taken for. With messages, the rules look at messages themselves.
 func NewTally(classifier *capture.Judge, udp, tcp []uint16, messages bool) *Tally {
 	return &Tally{
 		reader: classifier, udp: udp, tcp: tcp, messages: messages,
 		flows: map[flow]*sent{}, asked: map[pair]bool{}, good: map[pair]Good{},
+		registering: map[peer]signature.Mark{}, registered: map[peer]time.Time{},
 	}
 }
 
@@ -148,6 +172,7 @@ func (t *Tally) answer(of pair, p capture.Packet) {
 	}
 	if a.Method == "REGISTER" {
 		known.Registered = true
+		t.accepted(p, of)
 	} else {
 		known.Call = true
 	}
@@ -174,8 +199,8 @@ func (t *Tally) add(p capture.Packet, source, destination netip.Addr, head sip.H
 		f.shape = judge.First
 	}
 	if t.messages {
-		f.register, f.empty = bytes.HasPrefix(p.Payload, []byte("REGISTER ")), len(p.Payload) == 0
-		f.registered = t.good[pair{destination, source}].Registered
+		f.register, f.empty = bytes.HasPrefix(p.Payload, []byte(registerMethod)), len(p.Payload) == 0
+		f.registered = t.registers(p, destination, v.Explanation.Result.Mark)
 	}
 	s := t.flows[f]
 	if s == nil {
@@ -203,4 +228,38 @@ func (t *Tally) add(p capture.Packet, source, destination netip.Addr, head sip.H
 		s.methods = append(s.methods, head.Method)
 	}
 	s.userAgent, s.called = cmp.Or(head.UserAgent, s.userAgent), cmp.Or(head.Called, s.called)
+}
+
+// registers notes a REGISTER, and reports whether its source, or that of another packet, is
+// let in because it had registered before.
+func (t *Tally) registers(p capture.Packet, to netip.Addr, mark signature.Mark) bool {
+	if !t.reader.Registers {
+		return false
+	}
+	from := t.peer(p.Source, to)
+	if bytes.HasPrefix(p.Payload, []byte(registerMethod)) {
+		if len(t.registering) >= mostPairs {
+			clear(t.registering)
+		}
+		t.registering[from] = mark
+	}
+	since, ok := t.registered[from]
+	return ok && p.Time.Sub(since) < t.Roaming.Life
+}
+
+// accepted notes that a REGISTER was accepted, as the rules learn it: of one that they do
+// not let pass they see no answer.
+func (t *Tally) accepted(p capture.Packet, of pair) {
+	from := t.peer(p.Destination, of.from)
+	mark, ok := t.registering[from]
+	switch {
+	case !ok:
+	case mark == signature.Unregister:
+		delete(t.registered, from)
+	case mark == signature.None || mark == signature.Allowed:
+		if len(t.registered) >= mostPairs {
+			clear(t.registered)
+		}
+		t.registered[from] = p.Time
+	}
 }

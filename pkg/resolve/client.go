@@ -22,7 +22,7 @@ type Client struct {
 	servers []*server
 	timeout time.Duration
 	tries   int
-	post    *post // nil if it is in a hurry
+	batch    *batch // nil if it is in a hurry
 
 	mu sync.Mutex
 	// answered says which server answered each question, and last which one answered
@@ -45,14 +45,14 @@ func NewClient(servers Servers) *Client {
 		c.servers = append(c.servers, newServer(a, servers.TCP))
 	}
 	if servers.Unhurried {
-		c.post = newPost()
+		c.batch = newBatch()
 	}
 	return c
 }
 
 // Through makes the client open its connections with dial, and returns the client.
 func (c *Client) Through(dial Dial) *Client {
-	c.post = nil
+	c.batch = nil
 	for _, s := range c.servers {
 		s.dial = dial
 	}
@@ -69,7 +69,7 @@ func (c *Client) Lookup(ctx context.Context, q Question) (Answer, error) {
 	if len(c.servers) == 0 {
 		return Answer{}, &Failure{q, Unreachable, "there is no name server to ask"}
 	}
-	if c.post != nil {
+	if c.batch != nil {
 		if answer, ok := c.unhurried(ctx, q); ok {
 			return answer, nil
 		}

@@ -24,6 +24,12 @@ func rawServer(t *testing.T, answer func(conn net.PacketConn, to net.Addr, q *dn
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveRaw(t, conn, answer)
+}
+
+// serveRaw answers what comes to a socket.
+func serveRaw(t *testing.T, conn net.PacketConn, answer func(conn net.PacketConn, to net.Addr, q *dns.Msg)) netip.AddrPort {
+	t.Helper()
 	var running sync.WaitGroup
 	running.Go(func() {
 		buf := make([]byte, 65536)

@@ -71,16 +71,20 @@ func endsRegistration(line string) bool {
 type contacts struct {
 	end, stay  bool // some do
 	open, ends bool // a contact is being read, and it ends
+	quoted     bool // inside a quoted text
 }
 
 // read reads the next line of the headers; the empty one behind them is the last.
 func (c *contacts) read(line string) {
 	if line == "" || !isBlank(line[0]) {
 		c.close()
-		c.open = hasName(line, "contact:") || hasName(line, "m:")
+		c.open, c.quoted = hasName(line, "contact:") || hasName(line, "m:"), false
 	}
 	for i := 0; c.open && i < len(line); i++ {
 		switch b := line[i]; {
+		case b == '"' && (i == 0 || line[i-1] != '\\'):
+			c.quoted = !c.quoted
+		case c.quoted:
 		case b == ',':
 			c.close()
 		case b == '>':

@@ -24,7 +24,12 @@ func TestOfRegister(t *testing.T) {
 		line + "Contact: *\r\n" + via + end:                                               signature.Unregister,
 		line + "m:\t*\n" + via + end:                                                      signature.Unregister,
 		line + "Contact: <sip:a@b>;expires=0\r\n" + via + end:                             signature.Unregister,
-		line + via + "m: \"a, b\" <sip:a@b>; Expires=0 ;q=1\r\n" + end:                    signature.None, // it may be two
+		line + via + "m: \"a, b\" <sip:a@b>; Expires=0 ;q=1\r\n" + end:                    signature.Unregister,
+		line + "m: <sip:a@b>;expires=0;+sip.instance=\"<urn:uuid:1>\"\r\n" + end:          signature.Unregister,
+		line + "m: <sip:a@b>;methods=\"A, B\\\" ,\"; expires=0\r\n" + end:                  signature.Unregister,
+		line + "m: <sip:a@b>;x=\";expires=0;\"\r\n" + end:                                signature.None,
+		line + "m: <sip:a@b>;x=\"y\r\n ;expires=0;\"\r\n" + end:                           signature.None,
+		line + "m: <sip:a>;x=\"\r\nm: <sip:a>;expires=0\r\n" + end:                         signature.None,
 		line + via + "m: <sip:a@b>; q=1; Expires=0 ;r\r\n" + end:                          signature.Unregister,
 		line + "Contact:\r\n <sip:a@b>\r\n\t;expires=0\r\n" + end:                         signature.Unregister,
 		line + "Contact: <sip:a>;expires=0, <sip:b>;expires=0\r\n" + end:                  signature.Unregister,

@@ -8,7 +8,8 @@ import (
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
-// withPhone is a table as it would be once a phone has registered, from port 0.
+// withPhone is a table as it would be once a phone has registered, from port 0, which is
+// that of a packet whose port is not told.
 func withPhone(t *ruleset.State, a netip.Addr) *ruleset.State {
 	name := "phones4"
 	if a.Is6() {

@@ -113,7 +113,7 @@ static __always_inline enum class of_register(struct message *m, const struct pa
 
 	if (p->partly || p->length != length)
 		return FOLLOWED;
-	m->every = m->contact = m->ended = m->ends = m->stays = 0;
+	m->every = m->contact = m->ended = m->ends = m->stays = m->quoted = 0;
 	end = end_of_headers(again(m->headers), length);
 	if (!(end & FOUND) || (end & (FOUND - 1)) + 1 != length)
 		return FOLLOWED;

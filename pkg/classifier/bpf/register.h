@@ -48,6 +48,7 @@ __noinline int begin_header(__u32 at)
 		return 0;
 	close_contact(m);
 	m->contact = 0;
+	m->quoted = 0;
 	name = eight_at(m, at) | 0x20 * ONES;
 	if (name == 0x3a73657269707865) {
 		if (is_value(at + 8, '0'))
@@ -68,7 +69,7 @@ __noinline int begin_header(__u32 at)
 
 /*
  * Notes what a byte of a contact header means: another contact follows, what was before
- * belonged to the URI, or this contact ends by itself ("expires=0").
+ * belonged to the URI, or this contact ends by itself ("expires=0"). Quoted texts mean nothing.
  */
 __noinline int read_contact(__u32 at)
 {
@@ -78,6 +79,13 @@ __noinline int read_contact(__u32 at)
 	if (!m)
 		return 0;
 	c = byte_at(m, at);
+	if (c == '"') {
+		if (byte_at(m, at - 1) != '\\')
+			m->quoted ^= 1;
+		return 0;
+	}
+	if (m->quoted)
+		return 0;
 	if (c == ',') {
 		close_contact(m);
 		return 0;
@@ -115,7 +123,7 @@ __noinline __u32 some_headers(__u32 at, __u32 length)
 			return BROKEN;
 		if (before == '\n' && !is_blank(c))
 			begin_header(at);
-		else if (m->contact && (c == ';' || c == ',' || c == '>' || is_blank(c)))
+		else if (m->contact && (c == ';' || c == ',' || c == '>' || c == '"' || is_blank(c)))
 			read_contact(at);
 		if (c == '\n' && (before == '\n' || (before == '\r' && byte_at(m, at - 2) == '\n')))
 			return at | FOUND;

@@ -100,6 +100,7 @@ struct message {
 	__u8 ban, allowed, every;
 	__u8 contact, ended; /* the header is one of contacts; the contact ends by itself */
 	__u8 ends, stays;    /* some contact of the message */
+	__u8 quoted;         /* inside a quoted text of a contact */
 };
 
 /* How many messages a processor reads where that is bounded: one each millisecond. */

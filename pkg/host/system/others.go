@@ -17,7 +17,8 @@ import (
 const lookEvery = time.Second
 
 // The chains of nf_tables are read when one of them has changed. With very many of them,
-// which change all the time, that takes at most one part in restAfterRead of the time.
+// which change all the time, that takes one part in restAfterRead of the time, and more only
+// if a reading takes longer than that part of lookEvery.
 const (
 	shortestRest  = 50 * time.Millisecond
 	restAfterRead = 100
@@ -50,7 +51,9 @@ func watchOthers() *others {
 		o.reports = conn
 	}
 	o.last.look()
-	o.last.read(o.rules)
+	if o.last.read(o.rules) != nil {
+		o.touch()
+	}
 	return o
 }
 
@@ -74,11 +77,16 @@ func (o *others) listen(ctx context.Context) {
 			return
 		}
 		if err != nil || slices.ContainsFunc(messages, matters) {
-			select {
-			case o.touched <- struct{}{}:
-			default:
-			}
+			o.touch()
 		}
+	}
+}
+
+// touch has the chains read soon.
+func (o *others) touch() {
+	select {
+	case o.touched <- struct{}{}:
+	default:
 	}
 }
 
@@ -120,7 +128,9 @@ func (o *others) watch(ctx context.Context, report func(host.Change)) {
 			next.look()
 		case <-touched:
 			began := time.Now()
-			next.read(o.rules)
+			if next.read(o.rules) != nil {
+				o.touch() // to read again after the rest
+			}
 			touched = nil
 			rested.Reset(min(max(shortestRest, restAfterRead*time.Since(began)), lookEvery))
 		}
@@ -135,13 +145,15 @@ func (o *others) watch(ctx context.Context, report func(host.Change)) {
 func (s *otherState) look() { s.legacy, s.bridgeFilter = legacyTables(), bridgeFilter() }
 
 // read reads the chains.
-func (s *otherState) read(conn *netlink.Conn) {
+func (s *otherState) read(conn *netlink.Conn) error {
 	if conn == nil {
-		return
+		return nil
 	}
-	if c, err := readChains(conn); err == nil {
+	c, err := readChains(conn)
+	if err == nil {
 		s.chains = c
 	}
+	return err
 }
 
 // changes are what is otherwise in the next state. Rules that have begun to translate ports

@@ -2,6 +2,7 @@ package system
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,8 +26,8 @@ func translates() bool {
 		return false
 	}
 	defer conn.Close()
-	c, err := readChains(conn)
-	return err == nil && c.translating
+	c, _ := readChains(conn)
+	return c.translating
 }
 
 // chains are what matters of the chains of nf_tables.
@@ -36,7 +37,8 @@ type chains struct {
 	fences []string
 }
 
-// readChains reads the chains of all families.
+// readChains reads the chains of all families. With rtnetlink.ErrDumpInterrupted it returns
+// those that were seen while others changed.
 func readChains(conn *netlink.Conn) (c chains, err error) {
 	request := netlink.Message{
 		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETCHAIN, Flags: netlink.Request | netlink.Dump},
@@ -49,7 +51,7 @@ func readChains(conn *netlink.Conn) (c chains, err error) {
 		}
 		return list, err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, rtnetlink.ErrDumpInterrupted) {
 		return c, fmt.Errorf("read chains: %w", err)
 	}
 	for _, m := range list {
@@ -60,6 +62,9 @@ func readChains(conn *netlink.Conn) (c chains, err error) {
 		}
 	}
 	slices.Sort(c.fences)
+	if err != nil {
+		return c, fmt.Errorf("read chains: %w", err)
+	}
 	return c, nil
 }
 

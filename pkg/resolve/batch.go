@@ -59,7 +59,7 @@ func (c *Client) posted(ctx context.Context, s *server, q Question) form {
 
 func (c *Client) postedAs(ctx context.Context, s *server, q Question, edns bool) form {
 	return s.heard(q, func() (*dns.Msg, error) {
-		reply, err := c.post.ask(ctx, s, newMessage(q, edns))
+		reply, err := c.batch.ask(ctx, s, newMessage(q, edns))
 		if err == nil && reply.Truncated {
 			err = errUnheard // all of it is asked for by TCP
 		}

@@ -15,9 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// post asks name servers for many at once, and looks for replies at a pace. Its sockets are
-// its own: the runtime would wake up for each reply.
-type post struct {
+// mostReads is how many packets are read from a socket at once, so that a flood of forged
+// ones does not hold up the others.
+const mostReads = 256
+
+// batch asks name servers for many names at once, and looks for replies at a pace. Its
+// sockets are its own: the runtime would wake up for each reply.
+type batch struct {
 	mu sync.Mutex
 	// ports are those with questions that wait, and filling the one of each server that
 	// still takes some.
@@ -25,26 +29,26 @@ type post struct {
 	filling map[netip.AddrPort]*port
 }
 
-func newPost() *post { return &post{ports: map[*port]bool{}, filling: map[netip.AddrPort]*port{}} }
+func newBatch() *batch { return &batch{ports: map[*port]bool{}, filling: map[netip.AddrPort]*port{}} }
 
 // port is a socket that is connected to a server.
 type port struct {
 	socket  int
 	server  netip.AddrPort
-	waiting map[uint16]*letter // by number
+	waiting map[uint16]*unanswered // by number
 	sent    int
 }
 
-// letter is a question that waits for its reply.
-type letter struct {
+// unanswered is a question that waits for its reply.
+type unanswered struct {
 	question *dns.Msg
 	until    time.Time
 	reply    chan *dns.Msg // gets nil if there will be none
 }
 
 // ask asks a server once and waits for the reply.
-func (p *post) ask(ctx context.Context, s *server, m *dns.Msg) (*dns.Msg, error) {
-	l := &letter{question: m, until: time.Now().Add(unhurriedTime), reply: make(chan *dns.Msg, 1)}
+func (p *batch) ask(ctx context.Context, s *server, m *dns.Msg) (*dns.Msg, error) {
+	l := &unanswered{question: m, until: time.Now().Add(unhurriedTime), reply: make(chan *dns.Msg, 1)}
 	if err := p.send(s.at, l); err != nil {
 		return nil, err
 	}
@@ -59,7 +63,7 @@ func (p *post) ask(ctx context.Context, s *server, m *dns.Msg) (*dns.Msg, error)
 	}
 }
 
-func (p *post) send(server netip.AddrPort, l *letter) error {
+func (p *batch) send(server netip.AddrPort, l *unanswered) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	from := p.filling[server]
@@ -68,10 +72,10 @@ func (p *post) send(server netip.AddrPort, l *letter) error {
 		if err != nil {
 			return err
 		}
-		from = &port{socket: socket, server: server, waiting: map[uint16]*letter{}}
+		from = &port{socket: socket, server: server, waiting: map[uint16]*unanswered{}}
 		p.filling[server] = from
 		if p.ports[from] = true; len(p.ports) == 1 {
-			go p.deliver()
+			go p.collect()
 		}
 	}
 	for from.waiting[l.question.Id] != nil {
@@ -95,9 +99,11 @@ func (p *post) send(server netip.AddrPort, l *letter) error {
 // connected returns a socket with a port of chance, from which only a server is heard.
 func connected(server netip.AddrPort) (socket int, err error) {
 	a := server.Addr()
-	var to unix.Sockaddr = &unix.SockaddrInet4{Port: int(server.Port()), Addr: a.Unmap().As4()}
+	var to unix.Sockaddr
 	family := unix.AF_INET
-	if a.Is6() && !a.Is4In6() {
+	if four := a.Unmap(); four.Is4() {
+		to = &unix.SockaddrInet4{Port: int(server.Port()), Addr: four.As4()}
+	} else {
 		six := &unix.SockaddrInet6{Port: int(server.Port()), Addr: a.As16()}
 		if a.Zone() != "" {
 			link, err := net.InterfaceByName(a.Zone())
@@ -119,8 +125,8 @@ func connected(server netip.AddrPort) (socket int, err error) {
 	return socket, nil
 }
 
-// deliver hands out replies until no question waits any more.
-func (p *post) deliver() {
+// collect reads replies until no question waits any more.
+func (p *batch) collect() {
 	buf := buffers.Get().(*[maxMessage]byte)
 	defer buffers.Put(buf)
 	for {
@@ -131,8 +137,8 @@ func (p *post) deliver() {
 	}
 }
 
-// round hands out what has come, and returns how many ports are still needed.
-func (p *post) round(buf []byte) int {
+// round reads what has come, and returns how many ports are still needed.
+func (p *batch) round(buf []byte) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -157,10 +163,10 @@ func (p *post) round(buf []byte) int {
 	return len(p.ports)
 }
 
-// read hands out the replies that have come to a port. It reports whether no more can come.
+// read reads the replies that have come to a port. It reports whether no more can come.
 // Whatever else arrives is left aside, because anybody can send it.
 func (from *port) read(buf []byte) (over bool) {
-	for {
+	for range mostReads {
 		n, err := unix.Read(from.socket, buf)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
@@ -182,6 +188,7 @@ func (from *port) read(buf []byte) (over bool) {
 			delete(from.waiting, id)
 		}
 	}
+	return false
 }
 
 // unpack reads a message, nil if it cannot be read.
