@@ -22,7 +22,7 @@ type Client struct {
 	servers []*server
 	timeout time.Duration
 	tries   int
-	batch    *batch // nil if it is in a hurry
+	batch   *batch // nil if it is in a hurry
 
 	mu sync.Mutex
 	// answered says which server answered each question, and last which one answered
