@@ -48,7 +48,7 @@ func (f View) Replay(ctx context.Context, from io.Reader, p *Policy, own []netip
 	classifier := capture.NewJudge(live.Automaton, ports.UDP, ports.TCP)
 	classifier.Registers = s.Policy.Unknown.Registers()
 	tally := replay.NewTally(classifier, ports.UDP, ports.TCP, replay.Reads(live.Table))
-	tally.Roaming = s.Policy.Roaming
+	tally.Roaming = replay.Roaming{ByPort: s.Policy.Roaming.Match == policy.MatchAddressPort, Life: s.Policy.Roaming.Life}
 	damaged := capture.Read(reader, func(p capture.Packet) error {
 		tally.Add(p)
 		return ctx.Err()

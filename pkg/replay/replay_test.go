@@ -54,7 +54,7 @@ func (r rules) replay(t *testing.T, own []netip.Addr, packets ...capture.Packet)
 	classifier := capture.NewJudge(automaton, ports.UDP, ports.TCP)
 	classifier.Registers = r.site.Policy.Unknown.Registers()
 	tally := replay.NewTally(classifier, ports.UDP, ports.TCP, replay.Reads(r.live.Table))
-	tally.Roaming = r.site.Policy.Roaming
+	tally.Roaming = replay.Roaming{ByPort: r.site.Policy.Roaming.Match == policy.MatchAddressPort, Life: r.site.Policy.Roaming.Life}
 	for i, p := range packets {
 		p.Time = time.Unix(int64(1_700_000_000+i), 0)
 		tally.Add(p)

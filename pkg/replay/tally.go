@@ -13,7 +13,6 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/capture"
 	"github.com/ringfence/ringfence/pkg/judge"
-	"github.com/ringfence/ringfence/pkg/policy"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/signature"
 	"github.com/ringfence/ringfence/pkg/sip"
@@ -49,7 +48,7 @@ type Tally struct {
 	registering map[peer]signature.Mark
 	registered  map[peer]time.Time
 	// Roaming is how registered phones are told apart, and for how long they are let in.
-	Roaming policy.Roaming
+	Roaming Roaming
 	// Packets are all, SIP those to or from fenced ports, and Untold those to fenced ports
 	// whose sources there was no room for.
 	Packets, SIP, Untold int
@@ -93,6 +92,13 @@ func (g Good) And(o Good) Good {
 	return Good{g.Registered || o.Registered, g.Call || o.Call, cmp.Or(g.Agent, o.Agent)}
 }
 
+// Roaming is how registered phones are told apart: by their ports too, or by their addresses
+// alone; and for how long each is let in.
+type Roaming struct {
+	ByPort bool
+	Life   time.Duration
+}
+
 type pair struct{ from, to netip.Addr }
 
 // peer is who has registered with whom; without a port, every port of the address has.
@@ -103,7 +109,7 @@ type peer struct {
 
 func (t *Tally) peer(from netip.AddrPort, to netip.Addr) peer {
 	p := peer{pair: pair{from.Addr().Unmap(), to}}
-	if t.Roaming.Match == policy.MatchAddressPort {
+	if t.Roaming.ByPort {
 		p.port = from.Port()
 	}
 	return p
