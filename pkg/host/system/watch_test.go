@@ -94,7 +94,7 @@ func TestWatchNetwork(t *testing.T) {
 }
 
 // TestWatchOthers: rules of other programs that begin to translate ports are reported, and
-// that the last of them has gone, whoever makes them in whatever family; and so are fences
+// that the last of them has gone, in every family; and so are fences
 // of other back ends.
 func TestWatchOthers(t *testing.T) {
 	const nat = "{ type nat hook prerouting priority dstnat; }"
