@@ -16,7 +16,7 @@ const (
 	// unhurriedTime is how long a reply may take before the question is asked as one that
 	// is in a hurry is: again, of other servers and without EDNS0.
 	unhurriedTime = 500 * time.Millisecond
-	// perPort is how many questions come from one port. Whoever wants to forge an answer
+	// perPort is how many questions come from one port. Somebody who wants to forge an answer
 	// has to know the port besides the question and its number.
 	perPort = 16
 )
