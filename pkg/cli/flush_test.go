@@ -59,9 +59,7 @@ func TestFlushesUnderPackets(t *testing.T) {
 	labtest.Report(t, "P10", "rules removed while 5,000 packets a second come, while run runs", rounds,
 		"gone for %.1f ms (median), %.1f ms (99 of 100), %.1f ms (longest); of %d packets %d passed meanwhile, %d (median) and %d (most) at once",
 		milliseconds(median), milliseconds(late), milliseconds(outage[rounds-1]), sent, sum, leaked[rounds/2], leaked[rounds-1])
-	if n := strings.Count(r.log(), " after="); n < rounds {
-		t.Errorf("the service says %d times of %d for how long the table was gone", n, rounds)
-	}
+	r.until(t, "it has said each time for how long the table was gone", func() bool { return strings.Count(r.log(), " after=") >= rounds })
 	if os.Getenv("RINGFENCE_LONG") != "" && (median > 50*time.Millisecond || late > 150*time.Millisecond) {
 		t.Errorf("the table was gone for %s (median) and %s (99 of 100)", median, late)
 	}

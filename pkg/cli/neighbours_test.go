@@ -177,7 +177,8 @@ func (s *site) leads(t *testing.T, flavour string) bool {
 }
 
 // hermit returns a function that runs scripts on a host where iptables is of a flavour
-// and what is written to /etc and /run stays there.
+// and what is written to /etc and /run stays there. The lock of iptables is the one that
+// ringfence takes: without it two programs at once refuse each other's changes.
 func hermit(t *testing.T, h *lab.Namespace, flavour string) func(script string) string {
 	t.Helper()
 	own := t.TempDir()
@@ -185,7 +186,9 @@ func hermit(t *testing.T, h *lab.Namespace, flavour string) func(script string) 
 	t.Cleanup(func() { labtest.Must(t, syscall.Unmount(own, syscall.MNT_DETACH)) })
 	const enter = `mkdir "$1/up" "$1/work" "$1/run"
 		mount -t overlay -o lowerdir=/etc,upperdir="$1/up",workdir="$1/work" none /etc
-		mount --bind "$1/run" /run
+		touch /run/xtables.lock "$1/run/xtables.lock"
+		mount --bind /run/xtables.lock "$1/run/xtables.lock"
+		mount --rbind "$1/run" /run
 		mount -t tmpfs none /var/log
 		for p in iptables ip6tables; do for s in "" -save -restore; do ln -sf "$(command -v $p-$2$s)" /etc/alternatives/$p$s; done; done
 		touch "$1/ready"; read -r end`

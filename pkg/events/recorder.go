@@ -134,9 +134,14 @@ func (r *Recorder) listen(ctx context.Context, open func() (Source, error)) erro
 func (r *Recorder) countLost(ctx context.Context, source Source) {
 	// At whole seconds, as the others who look from time to time: so the process wakes up
 	// once for all of them.
-	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 	defer tick.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-tick.C:
+		tick.Reset(time.Second)
+	}
 	for {
 		if n := source.Lost(); n > 0 {
 			now := time.Now()

@@ -166,19 +166,27 @@ func (f *files) changedBy(e fsnotify.Event) []string {
 }
 
 // states say of each file what it is, so that another one, or another content, differs.
+// So does another folder in the place of the one that a file was missing in: the report
+// that the first was moved is lost if the second is watched before it is read.
 func (f *files) states() map[string]string {
 	states := map[string]string{}
 	for _, path := range f.paths {
 		for _, part := range leading(path) {
 			states[path] += part // also if it is missing: which one is missing is news
+			if info, err := os.Lstat(filepath.Dir(part)); err == nil {
+				states[path] += fmt.Sprintf(" %d", inode(info))
+			}
 			if info, err := os.Lstat(part); err == nil {
-				var inode uint64
-				if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-					inode = stat.Ino
-				}
-				states[path] += fmt.Sprintf(" %d %o %d %d\n", inode, info.Mode(), info.Size(), info.ModTime().UnixNano())
+				states[path] += fmt.Sprintf(" %d %o %d %d\n", inode(info), info.Mode(), info.Size(), info.ModTime().UnixNano())
 			}
 		}
 	}
 	return states
+}
+
+func inode(info fs.FileInfo) uint64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return stat.Ino
+	}
+	return 0
 }
