@@ -82,7 +82,7 @@ var eventsOfTheHost = []eventsOf{
 		{name: "another program translates ports", before: "nft delete table ip theirs", do: "nft 'table ip theirs { chain c { type nat hook prerouting priority -100; }; }'", mended: hasChain("after_dnat")},
 		{name: "the last of such rules goes", before: "nft 'table ip theirs { chain c { type nat hook prerouting priority -100; }; }'", do: "nft delete table ip theirs", mended: func(s *ruleset.State, n int) bool { return !hasChain("after_dnat")(s, n) }},
 		{name: "the policy file is changed", before: "sed -i '/# more/d' $S/policy.yaml", do: "echo '# more' >> $S/policy.yaml", said: "policy-changed: POLICY"},
-		{name: "the journal is put back from a copy", before: "ringfence apply --policy $S/other.yaml; rm -rf $S/copy $S/old; cp -a $S/state/journal $S/copy; ringfence apply", do: "mv $S/state/journal $S/old; mv -T $S/copy $S/state/journal", mended: holds("trusted4", "192.0.2.1")},
+		{name: "the journal is put back from a copy", before: "ringfence apply --policy $S/other.yaml; rm -rf $S/copy $S/old; cp -a $S/state/journal $S/copy; ringfence apply", do: "mv $S/state/journal $S/old; until mv -T $S/copy $S/state/journal; do rm -rf $S/state/journal; done", mended: holds("trusted4", "192.0.2.1")},
 	}},
 	{"every interface", "unknown: {action: accept}\n", []event{
 		{name: "an uplink is dialled again", before: "ip link del ppp0; " + dialled, do: "ip link del ppp0; " + dialled, mended: reads("ppp0")},
