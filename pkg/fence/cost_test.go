@@ -44,6 +44,12 @@ var costPlaces = map[string]func(b *testing.B, u underFlood){
 		fenced("signatures: {engine: 'off'}")(b, u)
 		withoutRules(b, u, func(rule string) bool { return strings.Contains(rule, "@dropped") || strings.Contains(rule, "@log_") })
 	},
+	// What a classifier would cost that reads nothing.
+	"empty": func(b *testing.B, u underFlood) {
+		fenced("signatures: {engine: 'off'}")(b, u)
+		labtest.Run(b, u.PBX, "tc", "qdisc", "add", "dev", "eth0", "clsact")
+		labtest.Run(b, u.PBX, "tc", "filter", "add", "dev", "eth0", "ingress", "bpf", "da", "bytecode", "1,6 0 0 4294967295")
+	},
 	"fence": fenced(""),
 	"unmarked": func(b *testing.B, u underFlood) {
 		fenced("")(b, u)
@@ -155,8 +161,8 @@ func BenchmarkCost(b *testing.B) {
 	cells := map[string]*costCell{}
 	var order []*costCell
 	for _, wanted := range []string{
-		"scan: none hand string plain unkept fence unmarked accept register", "invite: none hand plain fence accept register",
-		"other: none hand plain fence", "flood: none hand plain fence", "call: none fence register", "register: none fence register",
+		"scan: none hand string plain unkept empty fence unmarked accept register", "invite: none hand plain fence accept register",
+		"other: none hand plain empty fence", "flood: none hand plain empty fence", "call: none fence register", "register: none fence register",
 		"answer: none fence accept register", "media: none fence accept register",
 	} {
 		packet, places, _ := strings.Cut(wanted, ": ")

@@ -45,17 +45,23 @@ func (c costs) write(b *testing.B) {
 	classifier := c.each(func(g int) float64 {
 		return (c.over("fence", "scan", g) - c.over("plain", "scan", g)) / c.over("string", "scan", g)
 	})
+	nothing := c.each(func(g int) float64 {
+		return (c.over("empty", "scan", g) - c.over("plain", "scan", g)) / c.over("string", "scan", g)
+	})
 	for _, m := range []labtest.Measured{
 		{What: "scan dropped, without classifier, beside rules by hand", Unit: "x", Most: 1.5, Values: c.times("plain", "scan")},
 		{What: "the same without what keeps and reports who was dropped", Unit: "x", Most: 1.5, Values: c.times("unkept", "scan")},
 		{What: "what keeps and reports who was dropped", Unit: "ns", Most: 150, Values: c.more("plain", "unkept", "scan")},
 		{What: "the classifier on a scan, beside one rule of xt_string", Unit: "x", Most: 1, Values: classifier},
+		{What: "a tc filter in its place that reads nothing, beside xt_string", Unit: "x", Values: nothing},
 		{What: "INVITE allowed, without classifier, beside rules by hand", Unit: "x", Most: 1.5, Values: c.times("plain", "invite")},
 		{What: "the same with the classifier, which reads it", Unit: "x", Values: c.times("fence", "invite")},
 		{What: "to another port, without classifier, beside rules by hand", Unit: "x", Most: 1.2, Values: c.times("plain", "other")},
 		{What: "the same with the classifier", Unit: "x", Values: c.times("fence", "other")},
 		{What: "the classifier on a packet to another port", Unit: "ns", Most: 30, Values: c.more("fence", "plain", "other")},
+		{What: "a tc filter in its place that reads nothing", Unit: "ns", Values: c.more("empty", "plain", "other")},
 		{What: "packets a second of a flood, beside rules by hand", Unit: "x", Least: 0.9, Values: perSecond("fence")},
+		{What: "the same with a tc filter that reads nothing", Unit: "x", Values: perSecond("empty")},
 		{What: "the same without classifier", Unit: "x", Values: perSecond("plain")},
 		{What: "marks, unseen and allowed_scanner, on a dropped scan", Unit: "ns", Most: 40, Values: c.more("fence", "unmarked", "scan")},
 		{What: "a scan under accept, beside drop", Unit: "ns", Values: c.more("accept", "fence", "scan")},
