@@ -32,7 +32,9 @@ func newController(t *testing.T) *controller {
 	c.callbacks, err = filepath.Abs("testdata/callback")
 	labtest.Must(t, err)
 	build := func(args ...string) {
-		if out, err := exec.CommandContext(t.Context(), "ansible-galaxy", args...).CombinedOutput(); err != nil {
+		cmd := exec.CommandContext(t.Context(), "ansible-galaxy", args...)
+		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8") // Ansible refuses others
+		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("ansible-galaxy %q: %v\n%s", args, err, out)
 		}
 	}

@@ -99,7 +99,7 @@ func TestDoctorFindsIPTables(t *testing.T) {
 	if !slices.Contains(names, "dropped-after") || slices.Contains(names, "both-iptables") {
 		t.Errorf("doctor finds\n%s", text)
 	}
-	labtest.Run(t, pbx, "iptables-legacy", "-A", "INPUT", "-p", "tcp", "--dport", "80", "-j", "ACCEPT")
+	labtest.Run(t, pbx, "iptables-legacy", "-w", "-A", "INPUT", "-p", "tcp", "--dport", "80", "-j", "ACCEPT")
 	if names, text = findings(t, s); !slices.Contains(names, "both-iptables") {
 		t.Errorf("doctor finds\n%s", text)
 	}
@@ -107,7 +107,7 @@ func TestDoctorFindsIPTables(t *testing.T) {
 	if names, _ = findings(t, s); slices.Contains(names, "dropped-after") {
 		t.Errorf("doctor finds %q", names)
 	}
-	labtest.Run(t, pbx, "iptables-legacy", "-A", "INPUT", "-p", "udp", "--dport", "5060", "-j", "DROP")
+	labtest.Run(t, pbx, "iptables-legacy", "-w", "-A", "INPUT", "-p", "udp", "--dport", "5060", "-j", "DROP")
 	if _, text = findings(t, s); !strings.Contains(text, "chain INPUT of iptables-legacy -t filter drops packets to SIP ports") {
 		t.Errorf("doctor finds\n%s", text)
 	}

@@ -40,6 +40,10 @@ var guessings = []struct {
 // passwords. Signatures are off: they would end it at the first packet.
 func TestGuessersBesideFail2ban(t *testing.T) {
 	t.Parallel()
+	if _, err := exec.LookPath("fail2ban-server"); err != nil && os.Getenv("CI") == "" {
+		// Its package starts a service that changes the firewall of the machine.
+		t.Skip("this machine has no fail2ban-server")
+	}
 	labtest.Need(t, "svmap", "svwar", "svcrack", "fail2ban-server")
 	r := newRoads(t, toRegister+"signatures: {engine: off}\n")
 	other := labtest.Host(t, "beside")

@@ -97,7 +97,7 @@ var inputs = map[string][]input{
 	"translations": {
 		{name: "by nft", do: "nft 'table ip x { chain c { type nat hook prerouting priority -100; udp dport 9000 redirect to :5060; }; }'", undo: "nft delete table ip x", held: "after_dnat"},
 		{name: "by iptables-nft, of IPv6", do: "ip6tables-nft -t nat -A PREROUTING -p udp --dport 9000 -j REDIRECT --to-ports 5060", undo: "ip6tables-nft -t nat -F; nft delete table ip6 nat", held: "after_dnat"},
-		{name: "by iptables-legacy", do: "iptables-legacy -t nat -A PREROUTING -p udp --dport 9000 -j REDIRECT --to-ports 5060", undo: "iptables-legacy -t nat -F", held: "after_dnat"},
+		{name: "by iptables-legacy", do: "iptables-legacy -w -t nat -A PREROUTING -p udp --dport 9000 -j REDIRECT --to-ports 5060", undo: "iptables-legacy -w -t nat -F", held: "after_dnat"},
 	},
 	"sources": {
 		{name: "an allowed one is a scanner", do: "true", sends: true, provider: true, alarm: "allowed-scanner: allowed addresses"},

@@ -67,10 +67,10 @@ func TestOthersStay(t *testing.T) {
 		pbx, _ := newPair(t)
 		labtest.Rules(t, pbx, othersRules)
 		for _, program := range []string{"iptables-legacy", "ip6tables-legacy", "iptables-nft", "ip6tables-nft"} {
-			labtest.Run(t, pbx, program, "-N", "MINE")
+			labtest.Run(t, pbx, program, "-w", "-N", "MINE") // other tests hold the lock of the machine too
 			for _, table := range []string{"raw", "mangle", "filter"} {
 				chain := map[string]string{"raw": "PREROUTING", "mangle": "PREROUTING", "filter": "INPUT"}[table]
-				labtest.Run(t, pbx, program, "-t", table, "-A", chain, "-p", "udp", "--dport", "5060", "-j", "ACCEPT")
+				labtest.Run(t, pbx, program, "-w", "-t", table, "-A", chain, "-p", "udp", "--dport", "5060", "-j", "ACCEPT")
 			}
 		}
 		labtest.Run(t, pbx, "sh", "-ec", "ipset create others hash:ip; ipset add others 192.0.2.1; tc qdisc replace dev eth0 root tbf rate 1gbit burst 64k latency 50ms")

@@ -77,7 +77,7 @@ func translated(program, rule string, ways ...way) func(t *testing.T, pbx, outsi
 			return ways
 		}
 		labtest.Need(t, program)
-		labtest.Run(t, pbx, "sh", "-c", program+" -t nat -A PREROUTING -p udp --dport 15060 "+rule)
+		labtest.Run(t, pbx, "sh", "-c", program+" -w -t nat -A PREROUTING -p udp --dport 15060 "+rule)
 		return ways
 	}
 }

@@ -24,15 +24,15 @@ func TestReadOthers(t *testing.T) {
 	}
 	apply(t, h, iptables.Legacy, compiled(t, policies[0], hosts()["plain"]))
 	for _, rule := range []string{
-		"iptables-legacy -N theirs",
-		"iptables-legacy -P FORWARD DROP",
-		"iptables-legacy -A INPUT -p udp --dport 5060 -j DROP",
-		"iptables-legacy -A INPUT -s 192.0.2.1 -p tcp -m multiport --dports 5061,6000:6010 -j ACCEPT",
-		"iptables-legacy -A INPUT -j theirs",
-		"iptables-legacy -A theirs -p udp --dport 5000:5100 -j REJECT",
-		"iptables-legacy -t raw -A PREROUTING -p udp --dport 5062 -j CT --notrack",
-		"iptables-legacy -t mangle -A PREROUTING -p udp --dport 7000 -j TPROXY --on-port 5060",
-		"ip6tables-legacy -t mangle -A PREROUTING -p udp --dport 5063 -j MARK --set-xmark 0x1000000/0xf000000",
+		"iptables-legacy -w -N theirs",
+		"iptables-legacy -w -P FORWARD DROP",
+		"iptables-legacy -w -A INPUT -p udp --dport 5060 -j DROP",
+		"iptables-legacy -w -A INPUT -s 192.0.2.1 -p tcp -m multiport --dports 5061,6000:6010 -j ACCEPT",
+		"iptables-legacy -w -A INPUT -j theirs",
+		"iptables-legacy -w -A theirs -p udp --dport 5000:5100 -j REJECT",
+		"iptables-legacy -w -t raw -A PREROUTING -p udp --dport 5062 -j CT --notrack",
+		"iptables-legacy -w -t mangle -A PREROUTING -p udp --dport 7000 -j TPROXY --on-port 5060",
+		"ip6tables-legacy -w -t mangle -A PREROUTING -p udp --dport 5063 -j MARK --set-xmark 0x1000000/0xf000000",
 	} {
 		words := strings.Fields(rule)
 		labtest.Run(t, h, words[0], words[1:]...)

@@ -34,7 +34,7 @@ func TestTranslatesByLegacy(t *testing.T) {
 	labtest.Need(t, "iptables-legacy", "ip6tables-legacy")
 	for _, program := range []string{"iptables-legacy", "ip6tables-legacy"} {
 		h := labtest.Host(t, "h")
-		labtest.Run(t, h, program, "-t", "nat", "-A", "PREROUTING", "-p", "udp", "--dport", "15060", "-j", "REDIRECT", "--to-ports", "5060")
+		labtest.Run(t, h, program, "-w", "-t", "nat", "-A", "PREROUTING", "-p", "udp", "--dport", "15060", "-j", "REDIRECT", "--to-ports", "5060")
 		if !read(t, h).Translates {
 			t.Errorf("the table of %s is not found", program)
 		}
