@@ -96,10 +96,8 @@ type change struct {
 
 // step runs one call that changes something.
 func (c *change) step(name string, call func() error) error {
-	if c.kernel.interrupted != nil {
-		if err := c.kernel.interrupted(name); err != nil {
-			return err
-		}
+	if c.kernel.around != nil {
+		return c.kernel.around(name, call)
 	}
 	return call()
 }
@@ -130,62 +128,6 @@ func (c *change) commit(ctx context.Context) error {
 // errInterrupted is what a test interrupts a change with: nothing is mended then, as if
 // the process had been killed.
 var errInterrupted = errors.New("interrupted")
-
-// mend goes on from what a failed change has left. One refused or lost message is no
-// reason to go back. If it fails again, what was there before is put back.
-func (c *change) mend(ctx context.Context, before *ruleset.State, failure error) error {
-	now, err := c.kernel.look(ctx)
-	if err != nil {
-		return failure
-	}
-	again := c.from(now, c.want)
-	explained := func(ctx context.Context) error { return again.explain(ctx, failure) }
-	if now.stamp() == before.GenID {
-		return again.inOwnConnection(ctx, explained)
-	}
-	if again.inOwnConnection(ctx, again.commit) == nil {
-		return nil
-	}
-	failure = again.inOwnConnection(ctx, explained)
-	if now, err = c.kernel.look(ctx); err != nil {
-		return failure
-	}
-	back := c.from(now, before)
-	if err := back.inOwnConnection(ctx, back.commit); err != nil {
-		return errors.Join(failure, fmt.Errorf("go back to what was there before: %w", err))
-	}
-	return failure
-}
-
-// from is another change, from what is there now.
-func (c *change) from(now *view, want *ruleset.State) *change {
-	return &change{kernel: c.kernel, tool: c.tool, have: now, want: want}
-}
-
-// inOwnConnection does something with a connection to ipset of its own: on one that has
-// lost an answer, the next question gets a late one.
-func (c *change) inOwnConnection(ctx context.Context, do func(context.Context) error) error {
-	conn, err := openSets()
-	if err != nil {
-		return err
-	}
-	defer conn.close()
-	c.sets = conn
-	return do(ctx)
-}
-
-// cleanAgain tries once more to delete what is no longer used.
-func (c *change) cleanAgain(ctx context.Context, first error) {
-	now, err := c.kernel.look(ctx)
-	if err == nil {
-		rest := c.from(now, c.want)
-		rest.next, rest.layout = map[where]byte{}, c.layout
-		err = rest.inOwnConnection(ctx, rest.clean)
-	}
-	if err != nil && c.kernel.Log != nil {
-		c.kernel.Log.Warn("delete what is no longer used; the next refresh tries again", "error", errors.Join(first, err))
-	}
-}
 
 // prepare makes sets with all that they will hold, those to be swapped in too, and the
 // chains of the other letter.

@@ -11,12 +11,14 @@ import (
 )
 
 // needs are the modules that rules need, with a line that needs each. The other flavour
-// writes some with expressions of nf_tables, which have modules of their own.
+// writes some with expressions of nf_tables, which have modules of their own, and counts with
+// one in each line.
 var needs = []struct {
 	module, line string
 	v6           bool
 	native       string
 }{
+	{"", "-j RETURN", false, "nft_counter"}, // newer kernels have it in nf_tables itself
 	{"xt_multiport", "-p 17 -m multiport --dports 1", false, ""},
 	{"xt_set", "-m set --match-set " + needSet + " src", false, ""},
 	{"xt_set (target SET)", "-j SET --add-set " + needSet + " src --exist --timeout 1", false, ""},
@@ -66,7 +68,7 @@ func (c *change) explain(ctx context.Context, failure error) error {
 		if err := c.try(ctx, w, "[0:0] -A "+needChain+" "+n.line); err != nil {
 			module, load := n.module, "load that module"
 			if c.tool.flavour == NFT {
-				module += ", " + cmp.Or(n.native, "nft_compat")
+				module = strings.TrimPrefix(module+", "+cmp.Or(n.native, "nft_compat"), ", ")
 				load = "load what is missing of these modules"
 			}
 			return fmt.Errorf("%w: %w", missing("iptables here lacks "+module+": "+load+", or install the package of the kernel's extra modules"), failure)

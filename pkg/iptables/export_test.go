@@ -2,7 +2,9 @@ package iptables
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -10,9 +12,9 @@ import (
 
 // Killed kills the process before its nth call that changes something.
 func Killed(f Flavour, n int) *Kernel {
-	return &Kernel{Flavour: f, interrupted: func(string) error {
+	return &Kernel{Flavour: f, around: func(_ string, call func() error) error {
 		if n--; n >= 0 {
-			return nil
+			return call()
 		}
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
@@ -23,14 +25,31 @@ func Killed(f Flavour, n int) *Kernel {
 // process were killed there. Ended says whether it came to that.
 func Interrupted(f Flavour, n int) (k *Kernel, ended *bool) {
 	ended = new(bool)
-	k = &Kernel{Flavour: f, interrupted: func(string) error {
+	k = &Kernel{Flavour: f, around: func(_ string, call func() error) error {
 		if n--; n < 0 {
 			*ended = true
 			return errInterrupted
 		}
-		return nil
+		return call()
 	}}
 	return k, ended
+}
+
+// Failing lets calls that change something fail, by their numbers: before they have done it
+// or, as if the answer were lost, after. Calls is how many there were.
+func Failing(f Flavour, numbers []int, after bool) (k *Kernel, calls *int) {
+	calls = new(int)
+	k = &Kernel{Flavour: f, around: func(name string, call func() error) error {
+		n := *calls
+		*calls++
+		if fails := slices.Contains(numbers, n); !fails || after {
+			if err := call(); err != nil || !fails {
+				return err
+			}
+		}
+		return fmt.Errorf("call %d, to %s: %w", n, name, syscall.ENOBUFS)
+	}}
+	return k, calls
 }
 
 // Lines are the lines of the fence's chains as they are written for a state, and as the

@@ -36,9 +36,9 @@ type Kernel struct {
 	found *tool
 	// watched is what Watch looks at; nil without it.
 	watched atomic.Pointer[watched]
-	// interrupted, if it is not nil, is asked before each call that changes something,
-	// and ends the change: a test's way to kill it there.
-	interrupted func(call string) error
+	// around, if it is not nil, makes each call that changes something: a test's way to end
+	// a change there, or to let the call fail.
+	around func(name string, call func() error) error
 }
 
 var _ backend.Kernel = (*Kernel)(nil)

@@ -52,9 +52,12 @@ func without(s *ruleset.State, sets []string) *ruleset.State {
 	}
 	for name, c := range s.Chains {
 		c.Rules = slices.DeleteFunc(slices.Clone(c.Rules), func(r ruleset.Rule) bool {
-			return slices.ContainsFunc(sets, func(set string) bool { return strings.Contains(r.String()+" ", "@"+set+" ") })
+			return slices.ContainsFunc(sets, func(set string) bool { return asksFor(r, set) })
 		})
 		rest.Chains[name] = c
 	}
 	return &rest
 }
+
+// asksFor reports whether a rule names a set.
+func asksFor(r ruleset.Rule, set string) bool { return strings.Contains(r.String()+" ", "@"+set+" ") }
