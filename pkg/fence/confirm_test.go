@@ -13,6 +13,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/daemon"
 	"github.com/ringfence/ringfence/pkg/fence"
+	"github.com/ringfence/ringfence/pkg/journal"
 	"github.com/ringfence/ringfence/pkg/lab/labtest"
 	"github.com/ringfence/ringfence/pkg/notice"
 	"github.com/ringfence/ringfence/pkg/plan/plantest"
@@ -256,4 +257,67 @@ func TestUndoWithoutTheGenerationBefore(t *testing.T) {
 		}
 		apply(t, f, secondPolicy, fence.ApplyOptions{})
 	})
+}
+
+// TestDamagedMark: a change that waits for a confirmation is not confirmed by damage to the
+// file that says so, but undone, also if the run that made it was killed, and after a reboot.
+// If nothing waits, damage undoes nothing.
+func TestDamagedMark(t *testing.T) {
+	for _, test := range []struct {
+		name             string
+		before, confirms bool
+		harm             func(t *testing.T, j journal.Journal, kernel *plantest.Kernel)
+		want             int
+	}{
+		{"a change", true, true, nil, 1},
+		{"the first apply", false, true, nil, 0},
+		{"its run was killed", true, true, func(t *testing.T, j journal.Journal, _ *plantest.Kernel) {
+			entry, err := j.Newest()
+			labtest.Must(t, err)
+			_, err = j.Begin(entry)
+			labtest.Must(t, err)
+			labtest.Must(t, os.Remove(j.EntryFile(2)))
+		}, 1},
+		{"a reboot", true, true, func(_ *testing.T, _ journal.Journal, kernel *plantest.Kernel) {
+			kernel.Change(func(s *ruleset.State) { *s = ruleset.State{GenID: s.GenID} })
+		}, 1},
+		{"the kernel has opened the fence", true, true, func(_ *testing.T, _ journal.Journal, kernel *plantest.Kernel) {
+			kernel.Change(func(s *ruleset.State) {
+				ports := s.Sets["ports"]
+				ports.Elements = nil
+				s.Sets["ports"] = ports
+			})
+		}, 1},
+		{"nothing waits", true, false, nil, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			kernel := &plantest.Kernel{}
+			f, _ := newFence(t, kernel)
+			if test.before {
+				apply(t, f, firstPolicy, fence.ApplyOptions{})
+			}
+			window := time.Duration(0)
+			if test.confirms {
+				window = time.Minute
+			}
+			apply(t, f, secondPolicy, fence.ApplyOptions{Confirm: window})
+			j := f.Reconciler().Journal()
+			if test.harm != nil {
+				test.harm(t, j, kernel)
+			}
+			labtest.Must(t, os.WriteFile(j.UnconfirmedFile(), []byte("{"), 0o600))
+			if r, err := f.Up(t.Context()); test.want > 0 && (err != nil || r.Generation != test.want || !r.Plan.Empty()) {
+				t.Errorf("in force is %+v, %v, want generation %d", r, err, test.want)
+			}
+			if state, err := kernel.Observe(t.Context()); err != nil || state.Exists != (test.want > 0) {
+				t.Errorf("there is a fence: %t, %v", state.Exists, err)
+			}
+			if test.want > 0 {
+				wantPorts(t, kernel, 0)
+			}
+			if u, err := j.Unconfirmed(); u != nil || err != nil {
+				t.Errorf("what waits is %+v, %v", u, err)
+			}
+		})
+	}
 }

@@ -16,8 +16,7 @@ import (
 func (f recovery) recoverUnconfirmed(ctx context.Context) error {
 	u, err := f.Unconfirmed()
 	if isDamaged(err) {
-		f.Notice.Warn(notice.StateDamaged, "%v; the newest generation counts as confirmed", journal.SetUnconfirmedAside(err))
-		return nil
+		return f.endDamaged(ctx, err)
 	}
 	switch {
 	case u == nil || err != nil:
@@ -28,6 +27,54 @@ func (f recovery) recoverUnconfirmed(ctx context.Context) error {
 		return nil
 	}
 	return f.undo(ctx, u)
+}
+
+// endDamaged ends what was waiting for a confirmation if the mark cannot be read: nobody knows
+// when its time is over, so it is over.
+func (f recovery) endDamaged(ctx context.Context, damaged error) error {
+	u, err := f.seemsUnconfirmed(ctx)
+	if err != nil {
+		return err
+	}
+	if u == nil {
+		f.Notice.Warn(notice.StateDamaged, "%v; the newest generation counts as confirmed", journal.SetUnconfirmedAside(damaged))
+		return nil
+	}
+	f.Notice.Warn(notice.StateDamaged, "%v; generation %d counts as not confirmed", damaged, u.Generation)
+	return f.undo(ctx, u)
+}
+
+// seemsUnconfirmed returns the generation that a damaged mark is about, nil if none waits for
+// a confirmation: the kernel holds it for good then.
+func (f recovery) seemsUnconfirmed(ctx context.Context) (*journal.Unconfirmed, error) {
+	numbers, err := f.Numbers()
+	if err != nil {
+		return nil, err
+	}
+	if f.Begun() {
+		next, err := f.NextNumber()
+		if err != nil {
+			return nil, err
+		}
+		numbers = append(numbers, next)
+	}
+	down, err := f.down()
+	if err != nil || down != nil || len(numbers) == 0 {
+		return nil, err
+	}
+	have, err := f.observe(ctx, f.kernel(true))
+	if err != nil {
+		return nil, err
+	}
+	runsOut := func(e ruleset.Element) bool { return e.Timeout > 0 }
+	if ports := have.Sets[portsSet].Elements; have.Exists && len(ports) > 0 && !slices.ContainsFunc(ports, runsOut) {
+		return nil, nil
+	}
+	u := &journal.Unconfirmed{Generation: numbers[len(numbers)-1]}
+	if len(numbers) > 1 {
+		u.Before = numbers[len(numbers)-2]
+	}
+	return u, nil
 }
 
 // dropOrphan removes the mark of a generation that never came to be. The kernel may hold a

@@ -92,6 +92,9 @@ type change struct {
 	// next has the letters of the chains that are to be in force, where these change.
 	next map[where]byte
 	made []string // sets that were not there before
+	// again is a change that goes on from what another has left: of that which it lists
+	// otherwise than it was written, it takes the program's word.
+	again bool
 }
 
 // step runs one call that changes something.
@@ -119,7 +122,11 @@ func (c *change) commit(ctx context.Context) error {
 	if err := c.flip(ctx); err != nil {
 		return err
 	}
-	if err := c.clean(ctx); err != nil && !errors.Is(err, errInterrupted) {
+	err := c.clean(ctx)
+	switch {
+	case errors.Is(err, errBuiltOtherwise):
+		return err
+	case err != nil && !errors.Is(err, errInterrupted):
 		c.cleanAgain(ctx, err)
 	}
 	return nil
@@ -247,27 +254,7 @@ func (c *change) isInForce(w where) bool {
 			return false
 		}
 	}
-	chains := map[string][]string{}
-	for name, chain := range c.have.tables[w] {
-		l, name, isFence := letterOf(name)
-		if !isFence || l != letter {
-			continue
-		}
-		lines := slices.Clone(chain.lines)
-		for i, line := range lines {
-			lines[i] = unlettered(line, letter)
-		}
-		chains[name] = lines
-	}
-	if !maps.EqualFunc(chains, c.layout[w], slices.Equal) {
-		return false
-	}
-	for name, rule := range c.counterChains(w) {
-		if chain := c.have.tables[w][name]; chain == nil || !slices.Equal(chain.lines, []string{rule}) {
-			return false
-		}
-	}
-	return true
+	return c.holds(w, c.have.tables[w], letter)
 }
 
 // counterChains are the chains that count in a table, with their rules.

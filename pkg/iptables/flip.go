@@ -3,7 +3,6 @@ package iptables
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -224,13 +223,9 @@ func (c *change) destroySet(ctx context.Context, name string) error {
 // are wanted, and what counts for them; with letter 0 all. A change that was killed may have
 // left more chains of that letter, which name sets that are to go.
 func (c *change) deleteChains(ctx context.Context, w where, letter byte) error {
-	now, err := c.tool.save(ctx, w)
+	now, err := c.listed(ctx, w)
 	if err != nil {
 		return err
-	}
-	if len(now) == 0 && (len(c.have.tables[w]) > 0 || c.next[w] != 0) {
-		// A program that was refused a part of its list may end as if there were none.
-		return fmt.Errorf("read table %s: nothing is listed", w)
 	}
 	keep := c.counterChains(w)
 	var flush, remove []string

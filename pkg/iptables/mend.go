@@ -74,7 +74,7 @@ func withoutRemains(before *ruleset.State) (*ruleset.State, error) {
 
 // from is another change, from what is there now.
 func (c *change) from(now *view, want *ruleset.State) *change {
-	return &change{kernel: c.kernel, tool: c.tool, have: now, want: want}
+	return &change{kernel: c.kernel, tool: c.tool, have: now, want: want, again: true}
 }
 
 // inOwnConnection does something with a connection to ipset of its own: on one that has
