@@ -247,7 +247,7 @@ func (a *app) prepare(c *cobra.Command) error {
 	}
 	if c.Name() != "run" && c.Name() != "watch" && os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(1000)       // it ends before it has used what a collection would free
-		debug.SetMemoryLimit(72 << 20) // unless its files are very large
+		debug.SetMemoryLimit(82 << 20) // unless its files are very large
 	}
 	var handler slog.Handler = slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})
 	if c.Name() != "run" {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,7 +63,7 @@ func addConfirmFlag(c *cobra.Command, window *string) {
 }
 
 // looksLikeTime matches a number with a unit, even with one that there is not.
-var looksLikeTime = regexp.MustCompile(`^[0-9.]+[a-z]`)
+var looksLikeTime = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9.]+[a-z]`) })
 
 // takeWindow reads the time for a confirmation. It may be an argument of its own behind
 // the flag, and is taken out of the arguments then. An empty one is a mistake: a script whose
@@ -73,7 +74,7 @@ func takeWindow(c *cobra.Command, flag string, args []string) (window time.Durat
 	}
 	for i, arg := range args {
 		// A number alone is a generation's.
-		if flag == defaultWindow && looksLikeTime.MatchString(arg) {
+		if flag == defaultWindow && looksLikeTime().MatchString(arg) {
 			flag, args = arg, append(append([]string{}, args[:i]...), args[i+1:]...)
 			break
 		}

@@ -110,7 +110,7 @@ func (f *Fence) changeBans(ctx context.Context, command string, change func(kern
 	if err == nil && (command == "ban" || command == "unban") {
 		f.phones().keep(ctx, kernel)
 	}
-	if err := saveSnapshot(&f.session, kernel); err != nil {
+	if err := saveSnapshot(&f.session, kernel)(); err != nil {
 		f.Log.Info("save what is known of the kernel", "error", err)
 	}
 	if errors.Is(err, backend.ErrNoFence) {

@@ -186,7 +186,8 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 		return p, 0, err
 	}
 	f.inForce = true
-	f.note(ctx, c.tables, p)
+	noted := f.beginNote(ctx, c.tables, p)
+	defer noted()
 	f.isUp(down)
 	if pending == nil {
 		recordMoves(&f.session, c.before, s, newest.Number, command)
@@ -198,13 +199,15 @@ func (f *committer) commit(ctx context.Context, s *site.Site, c change, newest *
 
 // finish gives a generation that is in force its number.
 func (f *committer) finish(s *site.Site, pending *journal.Pending, command string) error {
+	// The generation has the same addresses, and is used if they cannot be saved here.
+	kept := aside(func() error { return f.keep(s) })
 	err := pending.Finish()
+	unsaved := kept()
 	if pending.Number == 0 {
 		return notice.WithHint(fmt.Errorf("%w: %w", ErrUnrecorded, err), "repair the state folder and run ringfence %s again", command)
 	}
 	f.keepForm(pending.Entry, s)
-	// The generation has the same addresses, and is used if they cannot be saved here.
-	if err := errors.Join(err, f.keep(s)); err != nil {
+	if err := errors.Join(err, unsaved); err != nil {
 		f.Notice.Warn(notice.StateUnsaved, "%v", err)
 	}
 	return nil

@@ -199,6 +199,12 @@ func (f *session) Probe(ctx context.Context) error { return f.kernel(true).Probe
 // the addresses that are allowed by hand, and what the rules had learned if the plan has
 // made their sets. Saving only makes the next run faster, so its failure is not an error.
 func (f *session) note(ctx context.Context, k backend.Kernel, p *plan.Plan) {
+	f.beginNote(ctx, k, p)()
+}
+
+// beginNote is note, but what it saves may still be on its way to the disk until wait
+// returns.
+func (f *session) beginNote(ctx context.Context, k backend.Kernel, p *plan.Plan) (wait func()) {
 	err := k.Note(p)
 	if err := f.allowances().restore(ctx, k); err != nil {
 		f.Notice.Warn(notice.NotAllowedAgain, "addresses that were allowed by hand may not be allowed now: %v", err)
@@ -206,17 +212,21 @@ func (f *session) note(ctx context.Context, k backend.Kernel, p *plan.Plan) {
 	if forgets(p) {
 		f.phones().putBack(ctx, k)
 	}
-	if err := errors.Join(err, saveSnapshot(f, k)); err != nil {
-		f.Log.Info("save what is known of the kernel", "error", err)
+	saved := saveSnapshot(f, k)
+	return func() {
+		if err := errors.Join(err, saved()); err != nil {
+			f.Log.Info("save what is known of the kernel", "error", err)
+		}
 	}
 }
 
-// saveSnapshot saves what the back end knows, if that is new.
-func saveSnapshot(f *session, k backend.Kernel) error {
-	if snapshot, changed := k.Snapshot(); changed {
-		return journal.Write(f.Journal, journal.KernelFile, snapshot)
+// saveSnapshot begins to save what the back end knows, if that is new.
+func saveSnapshot(f *session, k backend.Kernel) (wait func() error) {
+	snapshot, changed := k.Snapshot()
+	if !changed {
+		return func() error { return nil }
 	}
-	return nil
+	return aside(func() error { return journal.Write(f.Journal, journal.KernelFile, snapshot) })
 }
 
 // withClassifier returns the kernel together with the classifier that a site wants. A

@@ -172,10 +172,16 @@ func (s store) lastHost(newest *journal.Entry) ruleset.Host {
 
 // keep saves the addresses and the facts of the host for the next run.
 func (s store) keep(of *site.Site) error {
-	if err := s.WriteAddresses(of.Whole()); err != nil {
-		return err
-	}
-	return s.keepHost(of.Host)
+	kept := aside(func() error { return s.keepHost(of.Host) })
+	return errors.Join(s.WriteAddresses(of.Whole()), kept())
+}
+
+// aside does something that takes its time on the disk, beside what the caller does until
+// it waits for the result. It must not use the network, whose namespace is the caller's.
+func aside(do func() error) (wait func() error) {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	return func() error { return <-done }
 }
 
 func (s store) keepHost(h ruleset.Host) error {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -15,7 +16,9 @@ import (
 
 // savedSet is a set of ringfence's in a line that iptables-save wrote: what is done with
 // it, its name, and what of a packet it is asked for.
-var savedSet = regexp.MustCompile(`--(match|add|del|map)-set (` + setPrefix + `[a-z_]+[46])\b(?: (src,src|dst,dst))?(?:[a-z, ]*?( ` + countAbove + `))?`)
+var savedSet = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`--(match|add|del|map)-set (` + setPrefix + `[a-z_]+[46])\b(?: (src,src|dst,dst))?(?:[a-z, ]*?( ` + countAbove + `))?`)
+})
 
 // filledSize is how many entries a set takes that saved rules name and that packets fill.
 // The next change gives it the size of the policy.
@@ -30,7 +33,7 @@ func MakeSaved(ctx context.Context, texts []string) error {
 			if strings.HasPrefix(strings.TrimSpace(line), "#") {
 				continue
 			}
-			for _, match := range savedSet.FindAllStringSubmatch(line, -1) {
+			for _, match := range savedSet().FindAllStringSubmatch(line, -1) {
 				missing[match[2]] = named4or6(match[2], missing[match[2]], match[1] != "match", match[3] != "", match[4] != "")
 			}
 		}

@@ -12,7 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -137,10 +138,19 @@ func ownFolder(path string) error {
 // Check refuses folders where anybody may replace what is in them.
 func Check(j Journal) error { return errors.Join(ownFolder(j.Folder), ownFolder(j.path(""))) }
 
-// write replaces a file as a whole. It writes and syncs a temporary file beside it,
-// renames that, and syncs the folder, so that after a loss of power there is either the
-// old file or the new one.
+// write replaces a file as a whole, so that it stays replaced when the power is lost
+// afterwards.
 func write(path string, data []byte) error {
+	if err := replace(path, data); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// replace replaces a file as a whole. It writes and syncs a temporary file beside it, and
+// renames that: after a loss of power there is either the old file or the new one. Which of
+// them is open until the folder is synced.
+func replace(path string, data []byte) error {
 	folder := filepath.Dir(path)
 	for _, f := range []string{filepath.Dir(folder), folder} {
 		if err := makeFolder(f); err != nil {
@@ -152,7 +162,7 @@ func write(path string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return syncFolder(folder)
+	return nil
 }
 
 func syncFolder(path string) error {
@@ -183,10 +193,13 @@ func hash(content []byte) string {
 // seal writes a value so that any later change of the file is noticed.
 func seal(path string, value any) error {
 	_, err := sealSum(path, value)
-	return err
+	if err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
 }
 
-// sealSum is seal, and returns the checksum.
+// sealSum is seal, returns the checksum, and does not sync the folder.
 func sealSum(path string, value any) (sum string, err error) {
 	content, err := json.Marshal(value)
 	if err != nil {
@@ -196,7 +209,7 @@ func sealSum(path string, value any) (sum string, err error) {
 	sum = hash(content)
 	data := make([]byte, 0, len(sealedBefore)+len(sum)+len(sealedMiddle)+len(content)+len(sealedAfter))
 	data = append(append(append(data, sealedBefore...), sum...), sealedMiddle...)
-	return sum, write(path, append(append(data, content...), '}'))
+	return sum, replace(path, append(append(data, content...), '}'))
 }
 
 // What is before and behind the hash in a sealed file.
@@ -283,8 +296,18 @@ func SetAside(damaged *Damaged) error {
 	return damaged
 }
 
-// leftover is the name of a temporary file that write has not come to rename.
-var leftover = regexp.MustCompile(`^\.((addresses|[0-9]{8}|next|kernel|host|notices|counts|allowed|moves|down|unconfirmed)\.json|newest\.form)[0-9]+$`)
+// leftover reports whether this is the name of a temporary file that was not renamed.
+func leftover(name string) bool {
+	of := strings.TrimRight(name, "0123456789")
+	of, hidden := strings.CutPrefix(of, ".")
+	return hidden && len(of) < len(name)-1 && (slices.Contains(written, of) || isNumbered(of, ".json"))
+}
+
+// written are the files that are replaced as a whole, without those that have a number.
+var written = []string{
+	"addresses.json", "next.json", string(KernelFile), string(HostFile), string(NoticesFile), string(CountsFile), string(AllowedFile),
+	string(PhonesFile), string(MovesFile), "down.json", "unconfirmed.json", formFile,
+}
 
 // Sweep removes temporary files of runs that were killed. The caller holds the lock.
 // Files that cannot be removed do no harm, so errors are ignored.
@@ -292,7 +315,7 @@ func Sweep(j Journal) {
 	for _, folder := range []string{j.Folder, j.path("")} {
 		files, _ := os.ReadDir(folder)
 		for _, f := range files {
-			if leftover.MatchString(f.Name()) && f.Type().IsRegular() {
+			if leftover(f.Name()) && f.Type().IsRegular() {
 				_ = os.Remove(filepath.Join(folder, f.Name()))
 			}
 		}

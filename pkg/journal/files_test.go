@@ -16,7 +16,7 @@ import (
 
 // allFiles are the small files of the journal.
 var allFiles = []journal.File{
-	journal.KernelFile, journal.HostFile, journal.NoticesFile, journal.CountsFile, journal.AllowedFile, journal.MovesFile,
+	journal.KernelFile, journal.HostFile, journal.NoticesFile, journal.CountsFile, journal.AllowedFile, journal.MovesFile, journal.PhonesFile,
 }
 
 // TestSweepAll: whatever file a killed run was writing, its temporary file is removed.

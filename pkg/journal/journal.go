@@ -28,9 +28,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -73,13 +73,21 @@ type Entry struct {
 
 func (j Journal) path(name string) string { return filepath.Join(j.Folder, "journal", name) }
 
-var entryName = regexp.MustCompile(`^([0-9]{8})\.json$`)
+// entrySuffix is behind the number of a generation in the name of its file.
+const entrySuffix = ".json"
 
 // Numbers lists the generations that are kept, oldest first.
-func (j Journal) Numbers() ([]int, error) { return numbered(j, entryName) }
+func (j Journal) Numbers() ([]int, error) { return numbered(j, entrySuffix) }
 
-// numbered lists the numbers in the names of the files that have such a name.
-func numbered(j Journal, name *regexp.Regexp) ([]int, error) {
+// isNumbered reports whether a name is a number of eight digits and the suffix.
+func isNumbered(name, suffix string) bool {
+	digits, ok := strings.CutSuffix(name, suffix)
+	return ok && len(digits) == 8 && strings.Trim(digits, "0123456789") == ""
+}
+
+// numbered lists the numbers of the files that have nothing but one and the suffix in their
+// names.
+func numbered(j Journal, suffix string) ([]int, error) {
 	files, err := os.ReadDir(j.path(""))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -89,8 +97,8 @@ func numbered(j Journal, name *regexp.Regexp) ([]int, error) {
 	}
 	var numbers []int
 	for _, f := range files {
-		if m := name.FindStringSubmatch(f.Name()); m != nil {
-			n, err := strconv.Atoi(m[1])
+		if isNumbered(f.Name(), suffix) {
+			n, err := strconv.Atoi(f.Name()[:8])
 			if err == nil {
 				numbers = append(numbers, n)
 			}
@@ -100,7 +108,7 @@ func numbered(j Journal, name *regexp.Regexp) ([]int, error) {
 	return numbers, nil
 }
 
-func entryFile(number int) string { return fmt.Sprintf("%08d.json", number) }
+func entryFile(number int) string { return fmt.Sprintf("%08d%s", number, entrySuffix) }
 
 // Entry reads one generation. The error is *Damaged if the file's content is not what
 // was written.
@@ -164,7 +172,8 @@ type Pending struct {
 const pendingFile = "next.json"
 
 // Begin writes a generation that is about to be committed. The caller holds the
-// lock until Finish or Discard.
+// lock until Finish or Discard. The folder is not synced before Finish: when the power is
+// lost, the rules are lost too, and so may be the generation that was begun for them.
 func (j Journal) Begin(e *Entry) (*Pending, error) {
 	sum, err := sealSum(j.path(pendingFile), e)
 	if err != nil {

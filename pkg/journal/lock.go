@@ -62,8 +62,10 @@ func Lock(ctx context.Context, runFolder, command string) (unlock func(), err er
 	}
 	// The content only informs those who wait. If it cannot be written, as on a full
 	// disk, the lock works all the same.
-	if file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); err == nil {
-		_, _ = fmt.Fprintf(file, "pid %d, ringfence %s\n", os.Getpid(), command)
+	if file, err := os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); err == nil {
+		// Shortened afterwards: a file that was emptied is written to the disk when it is closed.
+		n, _ := fmt.Fprintf(file, "pid %d, ringfence %s\n", os.Getpid(), command)
+		_ = file.Truncate(int64(n))
 		_ = file.Chmod(fileMode)
 		_ = file.Close()
 	}

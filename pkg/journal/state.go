@@ -104,7 +104,13 @@ func (j Journal) Kept(f File) bool {
 }
 
 // Write writes a file, completely or not at all.
-func Write[T any](j Journal, f File, value T) error { return seal(j.path(string(f)), value) }
+func Write[T any](j Journal, f File, value T) error {
+	if f == KernelFile { // which is of no use when the power was lost
+		_, err := sealSum(j.path(string(f)), value)
+		return err
+	}
+	return seal(j.path(string(f)), value)
+}
 
 // Down says that the fence was taken down on purpose.
 type Down struct {

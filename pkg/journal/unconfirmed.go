@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 
 	"github.com/ringfence/ringfence/pkg/resolve"
 )
@@ -67,12 +66,12 @@ func SetAsideUnconfirmed(j Journal, u *Unconfirmed) error {
 	return j.ClearUnconfirmed()
 }
 
-func undoneFile(number int) string { return fmt.Sprintf("%08d.undone.json", number) }
+const undoneSuffix = ".undone.json"
 
-var undoneName = regexp.MustCompile(`^([0-9]{8})\.undone\.json$`)
+func undoneFile(number int) string { return fmt.Sprintf("%08d%s", number, undoneSuffix) }
 
 // Undone lists the generations that were undone and are kept, oldest first.
-func (j Journal) Undone() ([]int, error) { return numbered(j, undoneName) }
+func (j Journal) Undone() ([]int, error) { return numbered(j, undoneSuffix) }
 
 // UndoneEntry reads a generation that was undone.
 func UndoneEntry(j Journal, number int) (*Entry, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
@@ -72,7 +73,7 @@ func (b *batch) add(ctx context.Context, s step) error {
 	case deleteElements:
 		return b.conn.SetDeleteElements(b.set(s.elementList), setElements(ruleset.Set{Interval: s.interval}, s.elements))
 	case addElements:
-		return b.conn.SetAddElements(b.set(s.elementList), setElements(ruleset.Set{Interval: s.interval}, s.elements))
+		return b.addElements(b.set(s.elementList), ruleset.Set{Interval: s.interval}, s.elements)
 	case addCounter:
 		b.conn.AddObj(b.object(s.name, nftables.ObjTypeCounter))
 	case deleteCounter:
@@ -162,7 +163,11 @@ func (b *batch) addSet(s addSet) error {
 		Table: b.table, Name: s.name, KeyType: keyType, KeyByteOrder: binaryutil.BigEndian,
 		Interval: s.set.Interval, HasTimeout: s.set.Timeout, Dynamic: s.set.Dynamic, Size: s.set.Size,
 	}
-	elements := setElements(s.set, s.set.Elements)
+	now := s.set.Elements
+	if !s.carry {
+		now = now[:min(len(now), elementsAtOnce)]
+	}
+	elements := setElements(s.set, now)
 	if s.carry {
 		elements = append(elements, b.carry[s.name]...)
 		if s.set.Size > 0 {
@@ -180,6 +185,19 @@ func (b *batch) addSet(s addSet) error {
 		set.Size = s.set.Size
 		if err := b.conn.AddSet(set, nil); err != nil {
 			return fmt.Errorf("set size of set %s: %w", s.name, err)
+		}
+	}
+	return b.addElements(set, s.set, s.set.Elements[len(now):])
+}
+
+// elementsAtOnce is how many elements are translated at once. What the library takes of
+// each, and makes of it on the way, is many times what the message has of it.
+const elementsAtOnce = 4096
+
+func (b *batch) addElements(to *nftables.Set, as ruleset.Set, elements []ruleset.Element) error {
+	for some := range slices.Chunk(elements, elementsAtOnce) {
+		if err := b.conn.SetAddElements(to, setElements(as, some)); err != nil {
+			return fmt.Errorf("add elements to set %s: %w", to.Name, err)
 		}
 	}
 	return nil

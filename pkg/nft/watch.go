@@ -32,7 +32,7 @@ func Watch(ctx context.Context) (<-chan Touched, error) {
 	go func() {
 		defer close(touched)
 		defer r.close()
-		stop := context.AfterFunc(ctx, r.close)
+		stop := context.AfterFunc(ctx, func() { r.conn.Close() }) // and its reader ends
 		defer stop()
 		r.watch(touched)
 	}()

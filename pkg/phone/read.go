@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v4"
 
@@ -139,14 +140,14 @@ func checkTexts(texts []string) error {
 	return nil
 }
 
-var pattern = regexp.MustCompile(`^[A-Z0-9]+\*?$`)
+var pattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Z0-9]+\*?$`) })
 
 func (m *Maker) checkFamily(f Family) error {
 	if f.Title == "" || f.Accounts < 1 || len(f.Models) == 0 {
 		return fmt.Errorf("title, models or accounts are missing")
 	}
 	for _, model := range f.Models {
-		if !pattern.MatchString(model) {
+		if !pattern().MatchString(model) {
 			return fmt.Errorf("model %q: write it in upper-case letters and digits, with a * at the end for a prefix", model)
 		}
 	}

@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // version is a firmware version, the most significant number first. The zero version is
 // not known.
 type version []int
 
-var numbers = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9}){0,5}$`)
+var numbers = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9}){0,5}$`) })
 
 // parse reads a version as people write it: 86, V86, v2.12.3, 66.86.0.15.
 func (f Firmware) parse(text string) (version, error) {
@@ -20,7 +21,7 @@ func (f Firmware) parse(text string) (version, error) {
 		return nil, nil
 	}
 	plain := strings.TrimLeft(strings.TrimSpace(text), "vV")
-	if !numbers.MatchString(plain) {
+	if !numbers().MatchString(plain) {
 		return nil, fmt.Errorf("firmware %q is not a version: write it like %s", text, f.Example)
 	}
 	var v version

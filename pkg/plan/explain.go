@@ -70,7 +70,11 @@ func (p *Plan) Removed() *netipx.IPSet {
 	names := []string{"providers4", "providers6", "trusted4", "trusted6"}
 	var builder netipx.IPSetBuilder
 	for _, name := range names {
-		gone, _ := ruleset.Delta(p.Have.Sets[name].Elements, p.Want.Sets[name].Elements)
+		have := p.Have.Sets[name].Elements
+		if len(have) == 0 {
+			continue // there may be very many that come
+		}
+		gone, _ := ruleset.Delta(have, p.Want.Sets[name].Elements)
 		builder.AddSet(ruleset.Union(plainPrefixes(gone)))
 	}
 	set := ipSet(&builder)

@@ -57,6 +57,9 @@ func (c *checker) bannedAddresses(list []scalar, allowed *allowList) []netip.Pre
 			banned = append(banned, placed{p, s})
 		}
 	}
+	if len(banned) == 0 {
+		return nil // there may be very many that are allowed
+	}
 	bans, allows := newOverlaps(banned), newOverlaps(*allowed)
 	for _, b := range banned {
 		if a, ok := allows.find(b.Prefix); ok {
@@ -82,7 +85,7 @@ type overlaps struct {
 }
 
 func newOverlaps(list []placed) *overlaps {
-	o := &overlaps{sorted: slices.Clone(list), first: map[netip.Prefix]placed{}}
+	o := &overlaps{sorted: slices.Clone(list), first: make(map[netip.Prefix]placed, len(list))}
 	slices.SortStableFunc(o.sorted, func(a, b placed) int { return a.Addr().Compare(b.Addr()) })
 	for _, p := range list {
 		if _, ok := o.first[p.Prefix]; !ok {

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Signature recognises a scanner by one header of a request, or by several.
@@ -135,8 +136,8 @@ type Result struct {
 }
 
 var (
-	token = regexp.MustCompile("^[A-Za-z0-9.!%*_+`'~-]+$") // RFC 3261 section 25.1
-	space = regexp.MustCompile(`[ \t]+`)
+	token = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("^[A-Za-z0-9.!%*_+`'~-]+$") }) // RFC 3261 section 25.1
+	space = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[ \t]+`) })
 )
 
 // Check returns what is wrong with a signature, or nil.
@@ -161,7 +162,7 @@ func (s Signature) Check() error {
 
 func (c Condition) check() error {
 	switch {
-	case !token.MatchString(c.Header):
+	case !token().MatchString(c.Header):
 		return fmt.Errorf("%q is not the name of a header", c.Header)
 	case c.Match != Contains && c.Match != Prefix && c.Match != Exact:
 		return fmt.Errorf("match is %q, want contains, prefix or exact", c.Match)
@@ -186,7 +187,7 @@ func checkValue(value string) error {
 
 // normal returns a value in the form in which it is compared: in lower case, with one
 // space for any white space.
-func normal(value string) string { return lower(space.ReplaceAllString(value, " ")) }
+func normal(value string) string { return lower(space().ReplaceAllString(value, " ")) }
 
 func lower(s string) string {
 	b := []byte(s)

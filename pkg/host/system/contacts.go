@@ -67,28 +67,6 @@ func Flows(udp, tcp []uint16) ([]ruleset.Flow, error) {
 	return slices.Compact(list), errors.Join(err, trackErr)
 }
 
-// stateEstablished is the state of a connected socket (include/net/tcp_states.h).
-const stateEstablished = 1
-
-func connectedSockets() ([]ruleset.Flow, error) {
-	var list []ruleset.Flow
-	for _, protocol := range []ruleset.Protocol{ruleset.UDP, ruleset.TCP} {
-		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			sockets, err := socketsOf(protocol, family)
-			if err != nil {
-				return nil, err
-			}
-			for _, s := range sockets {
-				from, ok := netip.AddrFromSlice(s.ID.Destination)
-				if s.State == stateEstablished && ok && !from.Unmap().IsLoopback() {
-					list = append(list, ruleset.Flow{From: from.Unmap(), Protocol: protocol, Port: s.ID.SourcePort})
-				}
-			}
-		}
-	}
-	return list, nil
-}
-
 // trackingFile exists where connection tracking is loaded: a look must not load it. It
 // has the number of connections in this network namespace. A dump goes through the whole
 // hash table, which has the connections of all namespaces.
