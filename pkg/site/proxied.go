@@ -147,7 +147,7 @@ func comesBy(s *Site, way ruleset.Proxy) bool {
 	case "input":
 		return true
 	case "forward", "postrouting":
-		return s.Host.Forwards || s.Host.BridgeFilter
+		return s.Host.Forwards || s.Host.BridgeFilter && slices.ContainsFunc(s.Host.Interfaces, func(i ruleset.Interface) bool { return i.Kind == "bridge" })
 	}
 	return false
 }
