@@ -128,7 +128,8 @@ func TestProxiedIsTold(t *testing.T) {
 		r.until(t, "the service tells of "+test.at, func() bool { return strings.Contains(r.log()[said:], test.at+": it hands") })
 		labtest.Report(t, "P16", "the service tells of "+test.name, 1, "%.1f s after it came", time.Since(began).Seconds())
 		put(t, pbx, "")
-		until(t, "the alarm has ended", func() bool { return s.run(t, "status", "--check").status == 0 })
+		r.until(t, "the service knows that it has gone", func() bool { return !strings.Contains(r.status(), "alarm") })
+		s.must(t, 0, "status", "--check")
 	}
 	labtest.Rules(t, pbx, "table ip divert { chain to_pbx { udp dport 7000 udp dport set 5060; }; chain c { type filter hook prerouting priority 0; }; }")
 	s.must(t, 0, "status", "--check")
