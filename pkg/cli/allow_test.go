@@ -12,7 +12,10 @@ import (
 type statusParts struct {
 	Allowed  []struct{ Address, Why string }
 	Counters map[string]uint64
-	Alarms   []struct{ Name, Text string }
+	Alarms   []struct {
+		Name, Text string
+		WayOut     string `json:"way_out"`
+	}
 }
 
 func (s *site) status(t *testing.T) (parts statusParts) {

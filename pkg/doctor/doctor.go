@@ -3,7 +3,6 @@
 package doctor
 
 import (
-	"slices"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/host"
@@ -58,7 +57,7 @@ type Finding struct {
 // a new function here.
 var checks = []func(Facts) []Finding{
 	obstacle, fence, alarms, classifier,
-	before, after, proxied, flowtables, express, helpers, shapers, marks, equalCost,
+	before, after, flowtables, express, helpers, shapers, marks, equalCost,
 	bothFlavours, savedRules,
 	nameServers, clock, runners, logReader, stateFolder,
 }
@@ -84,19 +83,6 @@ func (f Facts) ports() []uint16 {
 		return []uint16{5060, 5061}
 	}
 	return append(append([]uint16{}, f.Site.Policy.Ports.UDP...), f.Site.Policy.Ports.TCP...)
-}
-
-// listsAll reports whether all of some ports are fenced.
-func (f Facts) listsAll(ranges [][2]uint16) bool {
-	fenced := f.ports()
-	for _, r := range ranges {
-		for p := int(r[0]); p <= int(r[1]); p++ {
-			if !slices.Contains(fenced, uint16(p)) {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // fences reports whether packets that come in by a link are judged.

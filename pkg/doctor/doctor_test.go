@@ -78,16 +78,10 @@ func TestExamine(t *testing.T) {
 		"drops after, in iptables": {add(ruleset.OtherChain{
 			Table: "ip filter", Program: "iptables-legacy -t filter", Name: "INPUT", Hook: "input", Rules: []ruleset.OtherRule{{Ports: sip, Drops: true}},
 		}), "dropped-after", "iptables-legacy -t filter -S"},
-		"drops by policy":           {add(ruleset.OtherChain{Table: "ip filter", Name: "INPUT", Hook: "input", Drops: true}), "dropped-after", "no rule of it names a SIP port"},
-		"outgoing only":             {add(chain("ip filter", "output", 0, ruleset.OtherRule{Ports: sip, Drops: true})), "", ""},
-		"a proxied port":            {add(chain("ip mangle", "prerouting", -150, ruleset.OtherRule{Ports: [][2]uint16{{7000, 7000}}, Proxied: 5060})), "proxied", "list these ports"},
-		"a port written early":      {add(chain("netdev edge", "ingress", 0, ruleset.OtherRule{Ports: [][2]uint16{{7000, 7000}}, Proxied: 5060})), "", ""},
-		"a port written late":       {add(chain("ip nat", "postrouting", 0, ruleset.OtherRule{Ports: [][2]uint16{{7000, 7000}}, Proxied: 5060})), "", ""},
-		"all ports proxied":         {add(chain("ip mangle", "prerouting", -150, ruleset.OtherRule{Proxied: 5060})), "proxied", "port 5060"},
-		"a fenced port proxied":     {add(chain("ip mangle", "prerouting", -150, ruleset.OtherRule{Ports: sip, Proxied: 5060})), "", ""},
-		"proxied to another server": {add(chain("ip mangle", "prerouting", -150, ruleset.OtherRule{Ports: [][2]uint16{{80, 80}}, Proxied: 3128})), "", ""},
-		"a flowtable":               {func(f *doctor.Facts) { f.Others.Flowtables = []string{"fast of table inet filter"} }, "flowtable", "fast of table inet filter"},
-		"XDP":                       {func(f *doctor.Facts) { f.Condition.XDP = []string{"eth1"} }, "xdp", "eth1"},
+		"drops by policy": {add(ruleset.OtherChain{Table: "ip filter", Name: "INPUT", Hook: "input", Drops: true}), "dropped-after", "no rule of it names a SIP port"},
+		"outgoing only":   {add(chain("ip filter", "output", 0, ruleset.OtherRule{Ports: sip, Drops: true})), "", ""},
+		"a flowtable":     {func(f *doctor.Facts) { f.Others.Flowtables = []string{"fast of table inet filter"} }, "flowtable", "fast of table inet filter"},
+		"XDP":             {func(f *doctor.Facts) { f.Condition.XDP = []string{"eth1"} }, "xdp", "eth1"},
 		"XDP below a VLAN": {func(f *doctor.Facts) {
 			f.Site.Host.Interfaces[0].Parent, f.Condition.XDP = "card", []string{"card"}
 		}, "xdp", "card"},

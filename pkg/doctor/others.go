@@ -21,21 +21,6 @@ func isBefore(c ruleset.OtherChain) bool {
 	return c.Hook == "ingress" || c.Hook == "prerouting" && c.Priority < firstPriority
 }
 
-func chainText(c ruleset.OtherChain) string {
-	if c.Program != "" {
-		return fmt.Sprintf("chain %s of %s", c.Name, c.Program)
-	}
-	return fmt.Sprintf("chain %s of table %s", c.Name, c.Table)
-}
-
-// lookAt is the command that shows a chain.
-func lookAt(c ruleset.OtherChain) string {
-	if c.Program != "" {
-		return c.Program + " -S"
-	}
-	return "nft list table " + c.Table
-}
-
 // before are chains that judge SIP before ringfence does.
 func before(f Facts) []Finding {
 	var found []Finding
@@ -55,8 +40,8 @@ func before(f Facts) []Finding {
 				does, why = "accepts", "it decides about SIP before ringfence does; in a chain of family netdev or bridge that may be the last word"
 			}
 			found = append(found, Finding{
-				Name: "judged-before", Severity: notice.Warning, Finding: fmt.Sprintf("%s %s packets to SIP ports before ringfence sees them", chainText(c), does),
-				Why: why, WayOut: "look at it (" + lookAt(c) + ") and take the rule out, or leave SIP to ringfence",
+				Name: "judged-before", Severity: notice.Warning, Finding: fmt.Sprintf("%s %s packets to SIP ports before ringfence sees them", c, does),
+				Why: why, WayOut: "look at it (" + c.Look() + ") and take the rule out, or leave SIP to ringfence",
 			})
 			break
 		}
@@ -77,41 +62,17 @@ func after(f Facts) []Finding {
 		if isBefore(c) || c.Hook == "output" || c.Hook == "postrouting" || c.Hook == "egress" {
 			continue
 		}
-		look := "look at it (" + lookAt(c) + ") and accept what ringfence lets through: it drops the rest before"
+		look := "look at it (" + c.Look() + ") and accept what ringfence lets through: it drops the rest before"
 		if slices.ContainsFunc(c.Rules, func(r ruleset.OtherRule) bool { return r.Drops && r.Meets(f.ports()) }) {
 			found = append(found, Finding{
-				Name: "dropped-after", Severity: notice.Warning, Finding: chainText(c) + " drops packets to SIP ports that ringfence lets through",
+				Name: "dropped-after", Severity: notice.Warning, Finding: c.String() + " drops packets to SIP ports that ringfence lets through",
 				Why: "the provider's calls may not arrive although ringfence allows them", WayOut: look,
 			})
 		} else if c.Drops && c.Hook == "input" && !accepted[c.Table+c.Program] {
 			found = append(found, Finding{
-				Name: "dropped-after", Severity: notice.Note, Finding: chainText(c) + " drops by its policy, and no rule of it names a SIP port",
+				Name: "dropped-after", Severity: notice.Note, Finding: c.String() + " drops by its policy, and no rule of it names a SIP port",
 				Why: "the provider's calls may not arrive although ringfence allows them", WayOut: look,
 			})
-		}
-	}
-	return found
-}
-
-// proxied are rules that hand packets to another port to a server on a SIP port. Neither
-// their destination nor connection tracking has that port, so no rule of ringfence can see
-// where they go.
-func proxied(f Facts) []Finding {
-	var found []Finding
-	for _, c := range f.Others.Chains {
-		if isBefore(c) || c.Hook == "output" || c.Hook == "postrouting" || c.Hook == "egress" {
-			continue // the port is written before ringfence looks, or in what leaves
-		}
-		for _, r := range c.Rules {
-			if !slices.Contains(f.ports(), r.Proxied) || len(r.Ports) > 0 && f.listsAll(r.Ports) {
-				continue
-			}
-			found = append(found, Finding{
-				Name: "proxied", Severity: notice.Warning, Finding: fmt.Sprintf("%s hands packets to other ports to the server on port %d (TPROXY, or it writes the port into them)", chainText(c), r.Proxied),
-				Why:    "what is sent to those ports is not fenced, and reaches the server",
-				WayOut: "list these ports under ports in the policy, and run ringfence apply",
-			})
-			break
 		}
 	}
 	return found
@@ -201,7 +162,7 @@ func marks(f Facts) []Finding {
 	var who []string
 	for _, c := range f.Others.Chains {
 		if slices.ContainsFunc(c.Rules, func(r ruleset.OtherRule) bool { return r.Marks&bits != 0 }) {
-			who = append(who, chainText(c))
+			who = append(who, c.String())
 		}
 	}
 	if f.Condition.RuleMarks&bits != 0 {

@@ -28,6 +28,7 @@ func lookFor(ctx context.Context, f *session, kernel backend.Kernel, s *site.Sit
 	l := site.Look{
 		Now: f.Now(), Words: f.Words, Place: kernel.Describe().Place, Table: have,
 		Generation: newest.Number, Made: newest.Time, File: policyFile(f.PolicyFile), Earlier: f.records().notices(),
+		Proxied: f.proxied,
 	}
 	if f.Folder != nil {
 		l.Folder, l.Unwritable = f.StateDir, f.Folder(f.StateDir).Unwritable()

@@ -63,6 +63,10 @@ type World struct {
 	// Folder reads what room there is in a folder; nil does not know.
 	Folder func(path string) host.Folder
 	Others func(ctx context.Context) (ruleset.Others, error)
+	// Proxied reads the ways by which rules of other programs hand packets to servers on
+	// other ports, as far as anything has changed since it has returned last; if only the
+	// unreported is asked for, as far as Watch does not report that. nil knows of none.
+	Proxied func(ctx context.Context, last ruleset.Proxied, unreported bool) (ruleset.Proxied, error)
 	// MakeSaved makes what the rules that the host saves need to be loaded at boot; nil
 	// makes nothing.
 	MakeSaved func(ctx context.Context) error
@@ -104,6 +108,8 @@ type session struct {
 	store
 	engine engine
 	parsed map[string]parsed // by their texts
+	// proxied is what World.Proxied has returned last.
+	proxied ruleset.Proxied
 	// inForce says that the purpose of the command has been achieved in the kernel.
 	inForce bool
 	// choice is the back end of the policy that a command is about, "" for that of the

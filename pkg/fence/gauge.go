@@ -6,6 +6,7 @@ import (
 
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/resolve"
+	"github.com/ringfence/ringfence/pkg/ruleset"
 	"github.com/ringfence/ringfence/pkg/site"
 )
 
@@ -22,6 +23,8 @@ type gauge struct {
 	counts site.Counts // as of the last look, nil before it
 	// newcomers are phones that are cut off as soon as they are seen.
 	newcomers site.Newcomers
+	// proxied is what rules of other programs were found to hand to other servers.
+	proxied ruleset.Proxied
 	// folder is why nothing could be stored when that was last looked at.
 	folder string
 }
@@ -34,16 +37,16 @@ func (g *gauge) use(kernel backend.Kernel) {
 }
 
 // found takes over what a look has found.
-func (g *gauge) found(counts site.Counts, newcomers site.Newcomers) {
+func (g *gauge) found(counts site.Counts, newcomers site.Newcomers, proxied ruleset.Proxied) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.counts, g.newcomers = counts, newcomers
+	g.counts, g.newcomers, g.proxied = counts, newcomers, proxied
 }
 
 // Grown reports whether packets were counted that must not come, and that are an alarm
-// which the last look did not raise, whether somebody is seen who is cut off, or whether the
-// state folder cannot be written any more, or can be again: nothing else says so. It may be
-// called beside the other methods, but not twice at once.
+// which the last look did not raise, whether somebody is seen who is cut off, whether rules
+// of other programs hand packets to other servers, or whether the state folder cannot be
+// written any more, or can be again: nothing else says so. It may be called beside the other methods, but not twice at once.
 func (r *Reconciler) Grown(ctx context.Context) bool {
 	g := r.gauge
 	g.mu.Lock()
@@ -61,6 +64,9 @@ func (r *Reconciler) Grown(ctx context.Context) bool {
 		if neighbours, err := f.Neighbours(); err == nil && g.newcomers.Among(neighbours) {
 			return true
 		}
+	}
+	if g.proxiesChanged(ctx, &r.fence.session) {
+		return true
 	}
 	counters, err := g.kernel.Counters(ctx)
 	if err != nil {

@@ -172,12 +172,14 @@ const patience = 3 * time.Second
 
 // locked calls do with the lock held and all files read, unless there is nothing to do.
 func (r *Reconciler) locked(ctx context.Context, o *Outcome, do func() error) error {
+	r.fence.lookForProxies(ctx)
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	leave, err := r.fence.enter(waiting, "run")
 	cancel()
 	if err != nil {
 		return err
 	}
+	defer r.fence.keepProxies(ctx)
 	defer leave()
 	if err := r.load(); err != nil {
 		return err
@@ -217,7 +219,7 @@ func (r *Reconciler) load() error {
 	}
 	if r.idle != "" {
 		r.newest, r.site = nil, nil
-		r.gauge.found(nil, site.Newcomers{})
+		r.gauge.found(nil, site.Newcomers{}, ruleset.Proxied{})
 		r.restorer.remember(0, nil)
 		return nil
 	}
@@ -309,7 +311,7 @@ func (r *Reconciler) sync(ctx context.Context, s *site.Site, o *Outcome, begin f
 	}
 	look := lookFor(ctx, &f.session, r.kernel, s, r.newest, o.Plan.Want)
 	r.recorder.Begin(look.Counters)
-	r.gauge.found(f.records().keepCounts(look), s.Newcomers(look))
+	r.gauge.found(f.records().keepCounts(look), s.Newcomers(look), look.Proxied)
 	alarms := s.Alarms(look)
 	o.Size, o.Failures, o.Alarms = s.Size(), len(s.Memory.Refresh.Failures), len(alarms)
 	o.Notices = s.HostWarnings()

@@ -92,7 +92,9 @@ func (f *Fence) refresh(ctx context.Context, o RefreshOptions, heard *notices) (
 			return nil, err
 		}
 		f.engine.prepare(*s)
+		f.lookForProxies(ctx)
 		refreshed, err := refreshFrom(ctx, f, newest, s, heard)
+		f.keepProxies(ctx)
 		if errors.Is(err, journal.ErrLocked) {
 			// The next run of cron will do it.
 			return idle(f, fmt.Sprintf("Nothing was done: %v.", err), nil)

@@ -146,6 +146,7 @@ func (f View) Measure(ctx context.Context) (*Status, error) {
 	r.site = s
 	r.describe(s, newest, origins)
 	describeEngine(f, r, s, have)
+	f.lookForProxies(ctx)
 	look := lookFor(ctx, &f.session, kernel, s, newest, have)
 	r.PolicyChanged = s.PolicyChanged(look.File)
 	if down == nil {

@@ -52,6 +52,7 @@ func System(log *slog.Logger, dial resolve.Dial) World {
 		Folder:    system.Folder,
 		Condition: func(stateFolder string) host.Condition { return system.Condition(log, stateFolder) },
 		Others:    readOthers,
+		Proxied:   readProxied,
 		MakeSaved: func(ctx context.Context) error { return iptables.MakeSaved(ctx, system.SavedRules()) },
 		Drops:     openDrops,
 		LogReader: func() (*host.Program, error) { return system.LogReader(ruleset.LogGroup) },
@@ -124,6 +125,19 @@ func readOthers(ctx context.Context) (ruleset.Others, error) {
 		}
 	}
 	return others, err
+}
+
+// readProxied is World.Proxied. Nobody reports changes of tables of iptables-legacy, and of
+// those of nf_tables only that there is such a rule now.
+func readProxied(ctx context.Context, last ruleset.Proxied, unreported bool) (now ruleset.Proxied, err error) {
+	now = last
+	if !unreported || last.Any {
+		if now, err = nft.ReadProxies(ctx, last); err != nil {
+			return last, err
+		}
+	}
+	now.Legacy, err = iptables.ReadProxies()
+	return now, err
 }
 
 // Rights are what the kernel lets this process do.

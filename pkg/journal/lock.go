@@ -34,12 +34,13 @@ var ErrLocked = errors.New("another ringfence process is running")
 // an older generation of its rules.
 //
 // With the lock held, a run reads those files and the kernel, compiles, commits and
-// writes. That takes at most 100 ms for policies of up to some thousand addresses on a
-// machine that is not busy, and for larger ones of which few addresses change. Where 100,000
-// addresses change at once, the kernel alone takes longer: it gets all of them twice, in one
-// transaction each, which nobody can divide without letting packets slip through. What may
-// take longer than that for other reasons comes before: questions to name servers, the
-// agreement of a user, loading the classifier, and reading what a policy lists.
+// writes. That takes at most 100 ms where up to 2,000 addresses change at once, on a machine
+// that is not busy, and where few addresses of a policy of any size do. Where 100,000 change
+// at once it takes about 2 s: a set that has outgrown the size that it was made for is
+// written twice, in transactions that nobody can divide without letting packets slip
+// through. nft, too, takes 0.5 s and more to write one set of so many. What may take longer
+// for other reasons comes before: questions to name servers, the agreement of a user,
+// loading the classifier, reading what a policy lists, and reading other programs' rules.
 //
 // What must not wait does without the lock: fence.Restorer, which puts back a table that
 // another program has removed, and all commands that only read.

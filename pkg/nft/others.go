@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
+	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 
 	"github.com/ringfence/ringfence/pkg/ruleset"
@@ -56,10 +58,9 @@ type others struct {
 	family string
 	hooks  []string
 	index  map[[2]string]int // of chains, by table and name
+	// uses is how often each chain is used, by its rules and by what leads to it.
+	uses []int
 }
-
-// lookedUp is a rule that looks up ports in a set.
-type lookedUp struct{ chain, rule int }
 
 func readOthers(ctx context.Context, family byte, name string, hooks []string) (ruleset.Others, error) {
 	r, err := newReader()
@@ -96,15 +97,20 @@ func (o *others) chains(ctx context.Context) error {
 		}
 		o.index[[2]string{text(table), text(name)}] = len(o.Chains)
 		o.Chains = append(o.Chains, c)
+		uses := attribute(b, unix.NFTA_CHAIN_USE)
+		o.uses = append(o.uses, int(number(uses)))
 	})
 }
 
+// usedBy is a rule that uses a set.
+type usedBy struct {
+	lookup
+	table       string
+	chain, rule int
+}
+
 func (o *others) rules(ctx context.Context) error {
-	type lookup struct {
-		at         lookedUp
-		table, set string
-	}
-	var lookups []lookup
+	var lookups []usedBy
 	compatible := map[string]bool{}
 	err := o.reader.dump(ctx, unix.NFT_MSG_GETRULE, func(b []byte) {
 		table, chain := attribute(b, unix.NFTA_RULE_TABLE), attribute(b, unix.NFTA_RULE_CHAIN)
@@ -115,8 +121,8 @@ func (o *others) rules(ctx context.Context) error {
 		data := attribute(b, unix.NFTA_RULE_EXPRESSIONS)
 		list := expressions(data)
 		rule, sets := understood(list)
-		for _, set := range sets {
-			lookups = append(lookups, lookup{lookedUp{i, len(o.Chains[i].Rules)}, text(table), set})
+		for _, l := range sets {
+			lookups = append(lookups, usedBy{l, text(table), i, len(o.Chains[i].Rules)})
 		}
 		if slices.ContainsFunc(list, func(e expression) bool { return e.name == "match" || e.name == "target" }) {
 			compatible[o.Chains[i].Table] = true
@@ -124,27 +130,118 @@ func (o *others) rules(ctx context.Context) error {
 		if strings.HasPrefix(rule.Helper, "sip") {
 			o.SIPHelpers = append(o.SIPHelpers, fmt.Sprintf("%s of chain %s of table %s", rule.Helper, o.Chains[i].Name, o.Chains[i].Table))
 		}
+		o.uses[i]--
+		if leads, ok := o.index[[2]string{text(table), rule.Leads}]; ok {
+			o.uses[leads]--
+		}
 		o.Chains[i].Rules = append(o.Chains[i].Rules, rule)
 	})
 	if err != nil {
 		return err
 	}
+	for i, left := range o.uses {
+		o.Chains[i].Mapped = left > 0
+	}
 	for _, l := range lookups {
-		points, err := o.reader.elementsOf(ctx, l.table, l.set)
-		if errors.Is(err, unix.ENOENT) {
-			continue
-		}
-		if err != nil {
+		if err := o.lookUp(ctx, l); err != nil {
 			return err
 		}
-		rule := &o.Chains[l.at.chain].Rules[l.at.rule]
-		rule.Ports = append(rule.Ports, portsOf(points)...)
 	}
 	for table := range compatible {
 		o.Compatible = append(o.Compatible, table)
 	}
 	slices.Sort(o.Compatible)
 	return nil
+}
+
+// lookUp reads a set, and adds to the rule that uses it what that says.
+func (o *others) lookUp(ctx context.Context, l usedBy) error {
+	points, err := o.reader.elementsOf(ctx, l.table, l.set)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	chain := &o.Chains[l.chain]
+	if l.proxied {
+		chain.Rules = append(chain.Rules, proxiedBy(chain.Rules[l.rule], l.what, points)...)
+		return nil
+	}
+	rule := &chain.Rules[l.rule]
+	c := ruleset.Condition{Not: l.not}
+	switch l.what {
+	case destinationPort:
+		c.Ports = portsOf(points)
+		if !l.not && len(c.Ports) == 0 {
+			// It meets no packet as long as the set is empty.
+			rule.Proxied, rule.Leads, rule.Partly = 0, "", true
+			return nil
+		}
+		if !l.not {
+			rule.Ports = append(rule.Ports, c.Ports...)
+			return nil
+		}
+	case incomingName:
+		for _, p := range points {
+			c.Interfaces = append(c.Interfaces, unix.ByteSliceToString(p.key))
+		}
+	case transportProtocol:
+		for _, p := range points {
+			if len(p.key) == 1 {
+				c.Protocols = append(c.Protocols, protocolsOf(p.key[0])...)
+			}
+		}
+	case sourceAddress4, sourceAddress6:
+		c.Sources = prefixesOf(points)
+	}
+	rule.AddCondition(c)
+	return nil
+}
+
+// proxiedBy are rules like one that takes the port of the server from a map: one for each
+// port in it.
+func proxiedBy(rule ruleset.OtherRule, key content, points []point) []ruleset.OtherRule {
+	var rules []ruleset.OtherRule
+	for _, p := range points {
+		if len(p.data) != 2 {
+			continue
+		}
+		r := rule
+		r.Proxied = binary.BigEndian.Uint16(p.data)
+		ranges := slices.ContainsFunc(points, func(p point) bool { return p.end })
+		if key == destinationPort && len(p.key) == 2 && !ranges {
+			r.Ports = [][2]uint16{{binary.BigEndian.Uint16(p.key), binary.BigEndian.Uint16(p.key)}}
+		}
+		rules = append(rules, r)
+	}
+	return rules
+}
+
+// prefixesOf are the addresses of a set, which may be one of ranges; none if they are not
+// understood.
+func prefixesOf(points []point) []netip.Prefix {
+	var all netipx.IPSetBuilder
+	ranges := slices.ContainsFunc(points, func(p point) bool { return p.end })
+	slices.SortFunc(points, func(a, b point) int { return slices.Compare(a.key, b.key) })
+	for i, p := range points {
+		a, ok := netip.AddrFromSlice(p.key)
+		last := a
+		switch {
+		case !ok:
+			return nil
+		case p.end:
+			continue
+		case ranges && i+1 < len(points):
+			next, _ := netip.AddrFromSlice(points[i+1].key)
+			last = next.Prev()
+		case ranges:
+			last = netipx.PrefixLastIP(netip.PrefixFrom(a, 0))
+		}
+		all.AddRange(netipx.IPRangeFrom(a, last))
+	}
+	set, err := all.IPSet()
+	if err != nil {
+		return nil
+	}
+	return set.Prefixes()
 }
 
 // portsOf are the ports of a set, which may be one of ranges.

@@ -131,6 +131,7 @@ type point struct {
 	// counter is what the element has counted, nil if it does not count.
 	counter *expr.Counter
 	foreign string // with the comment
+	data    []byte // to which a map leads
 }
 
 // elements dumps the elements of a set.
@@ -187,7 +188,10 @@ func pointOf(b []byte) point {
 			p.timeout = time.Duration(number(value)) * time.Millisecond
 		case unix.NFTA_SET_ELEM_EXPIRATION:
 			p.expires = time.Duration(number(value)) * time.Millisecond
-		case unix.NFTA_SET_ELEM_DATA, unix.NFTA_SET_ELEM_EXPR, unix.NFTA_SET_ELEM_OBJREF, nftaSetElemKeyEnd, nftaSetElemExpressions:
+		case unix.NFTA_SET_ELEM_DATA:
+			p.data = slices.Clone(attribute(value, unix.NFTA_DATA_VALUE))
+			foreign = append(foreign, fmt.Sprintf("attribute %d = 0x%s", kind, hex.EncodeToString(value)))
+		case unix.NFTA_SET_ELEM_EXPR, unix.NFTA_SET_ELEM_OBJREF, nftaSetElemKeyEnd, nftaSetElemExpressions:
 			foreign = append(foreign, fmt.Sprintf("attribute %d = 0x%s", kind, hex.EncodeToString(value)))
 			if kind == unix.NFTA_SET_ELEM_EXPR {
 				p.counter = expressionOf(value).counter()

@@ -54,6 +54,7 @@ func connTrack(flags uint16, helper string) []byte {
 // TestMatches: doctor understands which ports a rule of iptables is about, and which bits
 // of marks it uses.
 func TestMatches(t *testing.T) {
+	notPorts := []ruleset.Condition{{Not: true, Ports: [][2]uint16{{5060, 5060}}}}
 	for _, test := range []struct {
 		name, match string
 		info        []byte
@@ -61,18 +62,22 @@ func TestMatches(t *testing.T) {
 	}{
 		{"--dport 5060", "udp", words(0, math.MaxUint16, 5060, 5060), ruleset.OtherRule{Ports: [][2]uint16{{5060, 5060}}}},
 		{"--dport 5000:6000", "tcp", words(0, math.MaxUint16, 5000, 6000), ruleset.OtherRule{Ports: [][2]uint16{{5000, 6000}}}},
-		{"--sport 5060", "udp", words(5060, 5060, 0, math.MaxUint16), ruleset.OtherRule{}},
-		{"-p udp cut off", "udp", words(0, math.MaxUint16, 5060), ruleset.OtherRule{}},
+		{"--sport 5060", "udp", words(5060, 5060, 0, math.MaxUint16), ruleset.OtherRule{Partly: true}},
+		{"-p udp cut off", "udp", words(0, math.MaxUint16, 5060), ruleset.OtherRule{Partly: true}},
+		{"! --dport 5060", "udp", append(words(0, math.MaxUint16, 5060, 5060), 2), ruleset.OtherRule{When: notPorts}},
+		{"! --dport 5060 of TCP", "tcp", append(words(0, math.MaxUint16, 5060, 5060), 0, 0, 0, 2), ruleset.OtherRule{When: notPorts}},
+		{"--syn", "tcp", append(words(0, math.MaxUint16, 0, math.MaxUint16), 0, 0x17, 2, 0), ruleset.OtherRule{Partly: true}},
+		{"a comment", "comment", []byte("text"), ruleset.OtherRule{}},
 		{"--dports", "multiport", multiport(1, false, []uint16{22, 5060, 5061}), ruleset.OtherRule{Ports: [][2]uint16{{22, 22}, {5060, 5060}, {5061, 5061}}}},
 		{"--dports with a range", "multiport", multiport(1, false, []uint16{22, 5060, 5080}, 1), ruleset.OtherRule{Ports: [][2]uint16{{22, 22}, {5060, 5080}}}},
-		{"--ports, either end", "multiport", multiport(2, false, []uint16{5060}), ruleset.OtherRule{Ports: [][2]uint16{{5060, 5060}}}},
-		{"--sports", "multiport", multiport(0, false, []uint16{5060}), ruleset.OtherRule{}},
-		{"! --dports", "multiport", multiport(1, true, []uint16{5060}), ruleset.OtherRule{}},
+		{"--ports, either end", "multiport", multiport(2, false, []uint16{5060}), ruleset.OtherRule{Ports: [][2]uint16{{5060, 5060}}, Either: true, Partly: true}},
+		{"--sports", "multiport", multiport(0, false, []uint16{5060}), ruleset.OtherRule{Partly: true}},
+		{"! --dports", "multiport", multiport(1, true, []uint16{5060}), ruleset.OtherRule{When: notPorts}},
 		{"a range that does not end", "multiport", multiport(1, false, []uint16{5060}, 0), ruleset.OtherRule{Ports: [][2]uint16{{5060, 5060}}}},
-		{"--mark 0x10", "mark", marks(0x10, math.MaxUint32, 0), ruleset.OtherRule{Marks: 0x10}},
-		{"--mark 0x10/0xf0", "mark", marks(0x10, 0xf0, 0), ruleset.OtherRule{Marks: 0xf0}},
-		{"--mark with bits beside the mask", "mark", marks(0x100, 0xf0, 0), ruleset.OtherRule{Marks: 0x1f0}},
-		{"another match", "conntrack", words(1, 2, 3, 4, 5), ruleset.OtherRule{}},
+		{"--mark 0x10", "mark", marks(0x10, math.MaxUint32, 0), ruleset.OtherRule{Marks: 0x10, Partly: true}},
+		{"--mark 0x10/0xf0", "mark", marks(0x10, 0xf0, 0), ruleset.OtherRule{Marks: 0xf0, Partly: true}},
+		{"--mark with bits beside the mask", "mark", marks(0x100, 0xf0, 0), ruleset.OtherRule{Marks: 0x1f0, Partly: true}},
+		{"another match", "conntrack", words(1, 2, 3, 4, 5), ruleset.OtherRule{Partly: true}},
 	} {
 		var got ruleset.OtherRule
 		got.ReadMatch(test.match, test.info)
@@ -89,8 +94,8 @@ func TestTargets(t *testing.T) {
 		info         []byte
 		want         ruleset.OtherRule
 	}{
-		{"-j DROP", "DROP", nil, ruleset.OtherRule{Drops: true}},
-		{"-j REJECT", "REJECT", words(0, 0), ruleset.OtherRule{Drops: true}},
+		{"-j DROP", "DROP", nil, ruleset.OtherRule{Drops: true, Leaves: true}},
+		{"-j REJECT", "REJECT", words(0, 0), ruleset.OtherRule{Drops: true, Leaves: true}},
 		{"-j MARK --set-mark 0x1", "MARK", marks(1, math.MaxUint32), ruleset.OtherRule{Marks: 1}},
 		{"-j MARK --set-xmark 0x1/0xff", "MARK", marks(1, 0xff), ruleset.OtherRule{Marks: 0xff}},
 		{"-j NOTRACK", "NOTRACK", nil, ruleset.OtherRule{Untracked: true}},

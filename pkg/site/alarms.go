@@ -79,6 +79,9 @@ type Look struct {
 	// Before are the programs that see packets before the classifier, by interface.
 	Counts Counts
 	Before map[string][]string
+	// Proxied are the ways by which rules of other programs hand packets to servers on
+	// other ports.
+	Proxied ruleset.Proxied
 	// Stale are those who fail to log in though somebody at their address has done so
 	// lately. One without a port stands for its address.
 	Stale []netip.AddrPort
@@ -105,6 +108,7 @@ var alarmSources = []func(*Site, Look) []Alarm{
 	linkAlarms,
 	publicAlarms,
 	trustedAlarms,
+	proxiedAlarms,
 	unclassifiedAlarms,
 	countAlarms,
 	passwordAlarms,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -28,7 +29,9 @@ const (
 type others struct {
 	rules, reports *netlink.Conn // nil where the kernel does not let us have them
 	touched        chan struct{} // has room for one
-	last           otherState
+	// proxy says that a rule has come that hands packets to a server on another port.
+	proxy atomic.Bool
+	last  otherState
 }
 
 // otherState is what a fence depends on, as it was found.
@@ -79,6 +82,9 @@ func (o *others) listen(ctx context.Context) {
 		if err != nil || slices.ContainsFunc(messages, matters) {
 			o.touch()
 		}
+		if err != nil || slices.ContainsFunc(messages, isProxy) {
+			o.proxy.Store(true)
+		}
 	}
 }
 
@@ -124,8 +130,10 @@ func (o *others) watch(ctx context.Context, report func(host.Change)) {
 		case <-whole.C:
 			tick.Reset(lookEvery)
 			next.look()
+			o.reportProxy(report)
 		case <-tick.C:
 			next.look()
+			o.reportProxy(report)
 		case <-touched:
 			began := time.Now()
 			if next.read(o.rules) != nil {
@@ -138,6 +146,13 @@ func (o *others) watch(ctx context.Context, report func(host.Change)) {
 			report(c)
 		}
 		o.last = next
+	}
+}
+
+// reportProxy reports rules that have come. Programs may make such ones all the time.
+func (o *others) reportProxy(report func(host.Change)) {
+	if o.proxy.Swap(false) {
+		report(host.Change{What: "rules of other programs may hand packets to servers on other ports"})
 	}
 }
 
