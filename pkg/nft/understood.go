@@ -78,6 +78,8 @@ func (u *understanding) expression(e expression) {
 		u.bitwise(e)
 	case "cmp":
 		u.compare(e)
+	case "range":
+		u.between(e)
 	case "lookup":
 		u.lookup(e)
 	case "immediate":
@@ -320,6 +322,15 @@ func (u *understanding) lookup(e expression) {
 		l.what = otherValue
 	}
 	u.lookups = append(u.lookups, l)
+}
+
+// between reads a range of ports as nft 1.1 has it; older ones compare twice.
+func (u *understanding) between(e expression) {
+	from := attribute(attribute(e.data, unix.NFTA_RANGE_FROM_DATA), unix.NFTA_DATA_VALUE)
+	to := attribute(attribute(e.data, unix.NFTA_RANGE_TO_DATA), unix.NFTA_DATA_VALUE)
+	if u.port && len(from) == 2 && len(to) == 2 && e.number(unix.NFTA_RANGE_OP) == unix.NFT_RANGE_EQ {
+		u.rule.Ports = append(u.rule.Ports, [2]uint16{binary.BigEndian.Uint16(from), binary.BigEndian.Uint16(to)})
+	}
 }
 
 func (u *understanding) immediate(e expression) {
