@@ -39,11 +39,11 @@ func ReadProxies(ctx context.Context, last ruleset.Proxied) (ruleset.Proxied, er
 		if f.number == unix.NFPROTO_BRIDGE || f.number == unix.NFPROTO_NETDEV {
 			continue // packets that are to be judged come there before
 		}
-		var any bool
-		if err := steadily(func() (err error) { any, err = proxyIn(ctx, r, f.number); return err }); err != nil {
+		var some bool
+		if err := steadily(func() (err error) { some, err = proxyIn(ctx, r, f.number); return err }); err != nil {
 			return now, fmt.Errorf("read rules of others: %w", err)
 		}
-		if !any {
+		if !some {
 			continue
 		}
 		now.Any = true

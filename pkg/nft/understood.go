@@ -328,8 +328,15 @@ func (u *understanding) lookup(e expression) {
 func (u *understanding) between(e expression) {
 	from := attribute(attribute(e.data, unix.NFTA_RANGE_FROM_DATA), unix.NFTA_DATA_VALUE)
 	to := attribute(attribute(e.data, unix.NFTA_RANGE_TO_DATA), unix.NFTA_DATA_VALUE)
-	if u.port && len(from) == 2 && len(to) == 2 && e.number(unix.NFTA_RANGE_OP) == unix.NFT_RANGE_EQ {
-		u.rule.Ports = append(u.rule.Ports, [2]uint16{binary.BigEndian.Uint16(from), binary.BigEndian.Uint16(to)})
+	if u.has != destinationPort || u.skip > 0 || len(from) != 2 || len(to) != 2 {
+		u.rule.Partly = true
+		return
+	}
+	ports := [2]uint16{binary.BigEndian.Uint16(from), binary.BigEndian.Uint16(to)}
+	if e.number(unix.NFTA_RANGE_OP) == unix.NFT_RANGE_EQ {
+		u.rule.Ports = append(u.rule.Ports, ports)
+	} else {
+		u.rule.AddCondition(ruleset.Condition{Not: true, Ports: [][2]uint16{ports}})
 	}
 }
 
