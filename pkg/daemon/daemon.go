@@ -114,7 +114,11 @@ func (d *Daemon) Reconcile(ctx context.Context, e Event) error {
 		d.reconciler.KeepReady()
 	}
 	// What another program has done to the table may be mended before its own event comes.
-	e.add(Event{At: d.touched.take()})
+	if e.At.IsZero() && !o.Plan.Empty() && !o.New && !o.HostChanged {
+		e.add(d.touched.await(ctx, latestLook))
+	} else {
+		e.add(d.touched.take())
+	}
 	switch {
 	case o.Plan.Empty():
 		d.log.Debug("nothing to do", "because", e.because(), "by", e.Who)

@@ -29,8 +29,12 @@ func (d *Daemon) feed(ctx context.Context, events chan<- Event, w watched) {
 		select {
 		case <-ctx.Done():
 		case <-box.ready:
+			e, ok := box.take()
+			if !ok {
+				continue
+			}
 			select {
-			case events <- box.take():
+			case events <- e:
 			case <-ctx.Done():
 			}
 		}
@@ -84,7 +88,7 @@ func (d *Daemon) feedTable(ctx context.Context, box *inbox, touched <-chan backe
 			}
 			restorer := d.reconciler.Restorer()
 			if restorer.Foreign(t) {
-				d.touched.note(e.At)
+				d.touched.note(e)
 			}
 			p, err := restorer.Restore(ctx, t)
 			switch {

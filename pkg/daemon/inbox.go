@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -31,14 +32,16 @@ func (b *inbox) put(e Event) {
 	}
 }
 
-// take returns all that was put since the last time.
-func (b *inbox) take() (e Event) {
+// take returns all that was put since the last time, and whether anything was: what is put
+// between a signal and the call is in what it returns, and signalled again.
+func (b *inbox) take() (e Event, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.pending != nil {
-		e, b.pending = *b.pending, nil
+	if b.pending == nil {
+		return e, false
 	}
-	return e
+	e, b.pending = *b.pending, nil
+	return e, true
 }
 
 // mostWords is how many changes an event names.
@@ -100,26 +103,51 @@ func (b *burst) end() Event {
 	return e
 }
 
-// moment is when something has happened that is not mended yet, the zero time for nothing.
+// moment is a change that is not mended yet.
 type moment struct {
-	mu sync.Mutex
-	at time.Time
+	mu    sync.Mutex
+	event Event // without a time there is none
+	noted chan struct{}
 }
 
-// note keeps the first of several times.
-func (m *moment) note(at time.Time) {
+// note keeps the first of several changes.
+func (m *moment) note(e Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.at.IsZero() {
-		m.at = at
+	if m.event.At.IsZero() {
+		m.event = e
+	}
+	if m.noted != nil {
+		close(m.noted)
+		m.noted = nil
 	}
 }
 
-// take returns the time, once.
-func (m *moment) take() time.Time {
+// take returns when it was and who made it, once.
+func (m *moment) take() Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	at := m.at
-	m.at = time.Time{}
-	return at
+	e := Event{At: m.event.At, Who: m.event.Who}
+	m.event = Event{}
+	return e
+}
+
+// await is take, but waits for a change that is about to be noted: a look may find it before
+// the kernel's report of it has been read.
+func (m *moment) await(ctx context.Context, atMost time.Duration) Event {
+	m.mu.Lock()
+	noted := make(chan struct{})
+	if m.event.At.IsZero() {
+		m.noted = noted
+	} else {
+		close(noted)
+	}
+	m.mu.Unlock()
+	timed, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	select {
+	case <-noted:
+	case <-timed.Done():
+	}
+	return m.take()
 }

@@ -30,7 +30,7 @@ type Options struct {
 	// Good, Bad and Wrong colour an outcome.
 	Good, Bad, Wrong func(text string) string
 	// Run runs a ringfence command on a host, with its files in a folder, and returns
-	// its output. Every exit status but 0 is an error.
+	// its output. An alarm is a part of it, every other exit status but 0 an error.
 	Run func(ctx context.Context, h *lab.Namespace, folder string, args []string) (output string, err error)
 
 	Counters   backend.Counters

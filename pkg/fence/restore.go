@@ -90,13 +90,16 @@ func (r *Restorer) Restore(ctx context.Context, t backend.Touched) (*plan.Plan, 
 		return nil, nil
 	}
 	number, want := r.known()
-	if want == nil || !r.inForce(number) {
+	if want == nil || r.newest() == 0 {
 		return nil, nil
 	}
 	c := control.Controller{Kernel: r.kernel}
 	p, err := c.Sync(ctx, control.Desired{State: want}, func(p *plan.Plan) error {
-		// Asked again behind the observation: who takes the fence down notes that first.
-		if p.Empty() || !r.inForce(number) {
+		// Asked behind the observation: who takes the fence down notes that first. A newer
+		// generation is for the run that has made it, which may be on its way with the lock,
+		// to put into force; but where there is nothing, the one before is more.
+		newest := r.newest()
+		if p.Empty() || newest == 0 || newest != number && p.Have.Exists {
 			return errNotNow
 		}
 		return nil
@@ -117,12 +120,14 @@ func (r *Restorer) Restore(ctx context.Context, t backend.Touched) (*plan.Plan, 
 	return p, nil
 }
 
-// inForce reports whether a generation is the newest and the fence is not down.
-func (r *Restorer) inForce(number int) bool {
+// newest is the newest generation, 0 if there is none or the fence is down.
+func (r *Restorer) newest() int {
 	numbers, err := r.journal.Numbers()
-	if err != nil || len(numbers) == 0 || numbers[len(numbers)-1] != number {
-		return false
+	if err != nil || len(numbers) == 0 {
+		return 0
 	}
-	down, err := r.journal.IsDown()
-	return down == nil && err == nil
+	if down, err := r.journal.IsDown(); down != nil || err != nil {
+		return 0
+	}
+	return numbers[len(numbers)-1]
 }

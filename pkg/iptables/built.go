@@ -43,10 +43,27 @@ func (c *change) listed(ctx context.Context, w where) (savedTable, error) {
 		_, ok := c.layout[w][chain]
 		return isFence && l == letter && !ok
 	})
-	if !c.again && !c.holds(w, wanted, letter) {
+	if !c.again && (!c.holds(w, wanted, letter) || leadsElsewhere(now, letter)) {
 		return nil, fmt.Errorf("read table %s: %w", w, errBuiltOtherwise)
 	}
 	return now, nil
+}
+
+// leadsElsewhere reports whether packets are led to chains that are not of a letter: a program
+// has ended well that was to delete that jump.
+func leadsElsewhere(table savedTable, letter byte) bool {
+	for name, chain := range table {
+		if strings.HasPrefix(name, chainPrefix) {
+			continue
+		}
+		for _, line := range chain.lines {
+			to, ours := jumpTarget(line)
+			if l, _, isFence := letterOf(to); ours && isFence && l != letter {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // holds reports whether a table has the chains of a letter as they are wanted, no others of

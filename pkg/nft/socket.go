@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"sync"
 	"syscall"
 
 	"github.com/mdlayher/netlink"
@@ -21,17 +20,13 @@ type reader struct {
 	conn   *netlink.Conn
 	family byte // of tables
 	raw    syscall.RawConn
-	buf    *[dumpSize]byte
+	buf    []byte
 }
 
 // dumpSize is what one read takes. The kernel remembers the largest read of a
 // socket and fills the messages of a dump to it, up to 32 KiB; a set is walked
 // from its start for every message, so large ones matter.
 const dumpSize = 64 << 10
-
-// buffers are what readers that are closed have read into. The service opens one every
-// second.
-var buffers = sync.Pool{New: func() any { return new([dumpSize]byte) }}
 
 func newReader() (*reader, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
@@ -43,14 +38,10 @@ func newReader() (*reader, error) {
 		conn.Close()
 		return nil, fmt.Errorf("open netfilter socket: %w", err)
 	}
-	return &reader{conn: conn, family: unix.NFPROTO_INET, raw: raw, buf: buffers.Get().(*[dumpSize]byte)}, nil
+	return &reader{conn: conn, family: unix.NFPROTO_INET, raw: raw, buf: make([]byte, dumpSize)}, nil
 }
 
-// close ends the use of everything that was read.
-func (r *reader) close() {
-	r.conn.Close()
-	buffers.Put(r.buf)
-}
+func (r *reader) close() { r.conn.Close() }
 
 // errInterrupted says that a dump did not see one state from start to end.
 var errInterrupted = errors.New("the ruleset changed while it was read")
@@ -135,7 +126,7 @@ func (r *reader) receive() ([]byte, error) {
 	var n int
 	var err error
 	if rawErr := r.raw.Read(func(fd uintptr) bool {
-		n, _, err = unix.Recvfrom(int(fd), r.buf[:], 0)
+		n, _, err = unix.Recvfrom(int(fd), r.buf, 0)
 		return err != unix.EAGAIN && err != unix.EINTR
 	}); rawErr != nil {
 		return nil, rawErr
