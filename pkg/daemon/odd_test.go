@@ -131,6 +131,35 @@ func TestAnotherRunHasTheLock(t *testing.T) {
 	})
 }
 
+// TestGoneWhileAnotherRunEnds: a table that goes when another run has given a generation its
+// number, and holds the lock still, comes back at once: as the generation before, until the
+// newer one can be put into force. A table that stands is left to that run.
+func TestGoneWhileAnotherRunEnds(t *testing.T) {
+	serve(t, func(s *service) {
+		unlock, err := journal.Lock(s.ctx, s.folder+"/run", "apply")
+		must(t, err)
+		j := journal.Journal{Folder: s.folder + "/state"}
+		e, err := j.Entry(1)
+		must(t, err)
+		next := *e
+		pending, err := j.Begin(&next)
+		must(t, err)
+		must(t, pending.Finish())
+		s.kernel.Change(func(state *ruleset.State) { state.Counters = state.Counters[1:] })
+		synctest.Wait()
+		s.wants(t, 0, "was corrected")
+		s.kernel.Change(func(state *ruleset.State) { *state = ruleset.State{} })
+		synctest.Wait()
+		if !s.fenced(t) {
+			t.Error("there is no fence")
+		}
+		s.wants(t, 1, "was corrected", "the table was gone and is back", "after=0s")
+		unlock()
+		time.Sleep(time.Minute)
+		s.wants(t, 1, "keep a generation in force", "generation=2")
+	})
+}
+
 // TestAtBoot: a service that starts where there is no fence puts it up, which is no
 // correction of what another program has done.
 func TestAtBoot(t *testing.T) {
