@@ -196,9 +196,10 @@ func TestAnsible(t *testing.T) {
 	if p = c.play(t, "play.yml", cut); p.status == 0 {
 		t.Errorf("a change that cuts the phones off was confirmed:\n%s", p.out)
 	}
+	// The sets of an undo that is under way have a suffix until its last transaction.
 	labtest.Until(t, "the change is undone", func() bool {
 		now := c.table(t)
-		return strings.Contains(now, "198.51.100.7") && !strings.Contains(now, "192.0.2.0/24")
+		return strings.Contains(now, "198.51.100.7") && !strings.Contains(now, "192.0.2.0/24") && !strings.Contains(now, "_next")
 	})
 
 	c.removes(t, filepath.Join(c.folder, "state"))
