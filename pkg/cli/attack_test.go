@@ -198,6 +198,7 @@ func TestStateCutAnywhere(t *testing.T) {
 // TestFewResources: with too few files to open, too little memory to lock, or without one
 // of the capabilities of root, an apply does its work or says what it lacks.
 func TestFewResources(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "setpriv", "prlimit")
 	b := newBesieged(t)
 	labtest.Run(t, b.host, "ip", "link", "add", "eth0", "type", "bridge") // for the classifier

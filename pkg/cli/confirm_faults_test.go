@@ -73,7 +73,10 @@ func aboutToConfirm(t *testing.T) *site {
 }
 
 // TestConfirmKilled: SIGKILL of the command at any time leaves no unconfirmed fence.
-func TestConfirmKilled(t *testing.T) { eachBackend(t, confirmKilled) }
+func TestConfirmKilled(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, confirmKilled)
+}
 
 func confirmKilled(t *testing.T) {
 	t.Parallel()
@@ -104,7 +107,10 @@ func confirmKilled(t *testing.T) {
 // TestConfirmEverythingKilled: while anything of ringfence is alive, it undoes the change;
 // if nothing is, the kernel opens the fence, and the next run puts back what was there
 // before.
-func TestConfirmEverythingKilled(t *testing.T) { eachBackend(t, confirmEverythingKilled) }
+func TestConfirmEverythingKilled(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, confirmEverythingKilled)
+}
 
 func confirmEverythingKilled(t *testing.T) {
 	t.Parallel()
@@ -157,7 +163,10 @@ func confirmEverythingKilled(t *testing.T) {
 
 // TestConfirmHangUp: a terminal that hangs up while it is asked takes the command with
 // it, and the change is undone.
-func TestConfirmHangUp(t *testing.T) { eachBackend(t, confirmHangUp) }
+func TestConfirmHangUp(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, confirmHangUp)
+}
 
 func confirmHangUp(t *testing.T) {
 	t.Parallel()

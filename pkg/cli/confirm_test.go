@@ -42,7 +42,10 @@ const otherStatic = "version: 1\nproviders:\n  - name: acme\n    addresses: [192
 
 // TestConfirm: what is confirmed stays, also after the deadline; what is not goes back
 // to what was there before, with nobody doing anything.
-func TestConfirm(t *testing.T) { eachBackend(t, confirmKept) }
+func TestConfirm(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, confirmKept)
+}
 
 func confirmKept(t *testing.T) {
 	t.Parallel()
@@ -113,7 +116,10 @@ func confirmKept(t *testing.T) {
 
 // TestConfirmFirst: before the first apply there was no fence, and without a
 // confirmation there is none again.
-func TestConfirmFirst(t *testing.T) { eachBackend(t, confirmFirst) }
+func TestConfirmFirst(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, confirmFirst)
+}
 
 func confirmFirst(t *testing.T) {
 	t.Parallel()
@@ -164,7 +170,10 @@ func signalWatchdogs(t *testing.T, s *site, signal unix.Signal) {
 }
 
 // TestConfirmOnTerminal: y keeps the change.
-func TestConfirmOnTerminal(t *testing.T) { eachBackend(t, confirmOnTerminal) }
+func TestConfirmOnTerminal(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, confirmOnTerminal)
+}
 
 func confirmOnTerminal(t *testing.T) {
 	t.Parallel()
@@ -293,7 +302,10 @@ func onTerminal(t *testing.T, s *site, args ...string) (*exec.Cmd, *os.File) {
 
 // TestConfirmAtTheLastMoment: a confirmation around the deadline keeps the change or
 // does not, never half, and its exit status says which.
-func TestConfirmAtTheLastMoment(t *testing.T) { eachBackend(t, confirmAtTheLastMoment) }
+func TestConfirmAtTheLastMoment(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, confirmAtTheLastMoment)
+}
 
 func confirmAtTheLastMoment(t *testing.T) {
 	t.Parallel()

@@ -82,7 +82,10 @@ func scan(t *testing.T, from *lab.Namespace, command string) (stop func()) {
 // TestScannersAreBanned opens a PBX to unknown phones: real scanners never reach
 // it, and are banned by their first packet; tools and phones of unknown people
 // reach it; the provider passes whatever it calls itself.
-func TestScannersAreBanned(t *testing.T) { eachBackend(t, testScannersAreBanned) }
+func TestScannersAreBanned(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testScannersAreBanned)
+}
 
 func testScannersAreBanned(t *testing.T) {
 	t.Helper()
@@ -146,7 +149,10 @@ func testScannersAreBanned(t *testing.T) {
 
 // TestScannersAreNamed: where everybody unknown is dropped, the counters say who
 // was scanning, and nobody is banned.
-func TestScannersAreNamed(t *testing.T) { eachBackend(t, testScannersAreNamed) }
+func TestScannersAreNamed(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testScannersAreNamed)
+}
 
 func testScannersAreNamed(t *testing.T) {
 	t.Helper()
@@ -170,7 +176,10 @@ func testScannersAreNamed(t *testing.T) {
 
 // TestScannersByAForwardedPort: on a router, scanners that come by a port forward
 // are recognised if the policy lists the forwarded port.
-func TestScannersByAForwardedPort(t *testing.T) { eachBackend(t, testScannersByAForwardedPort) }
+func TestScannersByAForwardedPort(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testScannersByAForwardedPort)
+}
 
 func testScannersByAForwardedPort(t *testing.T) {
 	t.Helper()
@@ -189,7 +198,10 @@ func testScannersByAForwardedPort(t *testing.T) {
 
 // TestNobodyIsBannedThatIsNoSender: an address from which nothing can come is
 // never banned, whatever a neighbour writes into his packets.
-func TestNobodyIsBannedThatIsNoSender(t *testing.T) { eachBackend(t, testNobodyIsBannedThatIsNoSender) }
+func TestNobodyIsBannedThatIsNoSender(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testNobodyIsBannedThatIsNoSender)
+}
 
 func testNobodyIsBannedThatIsNoSender(t *testing.T) {
 	t.Parallel()
@@ -209,7 +221,10 @@ func testNobodyIsBannedThatIsNoSender(t *testing.T) {
 
 // TestRequiredUserAgent: only phones of the named makers reach the PBX, by UDP;
 // connections and answers pass.
-func TestRequiredUserAgent(t *testing.T) { eachBackend(t, testRequiredUserAgent) }
+func TestRequiredUserAgent(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testRequiredUserAgent)
+}
 
 func testRequiredUserAgent(t *testing.T) {
 	t.Parallel()

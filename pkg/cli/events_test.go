@@ -230,6 +230,7 @@ func testEventsOfAFlood(t *testing.T, name, rules string) {
 // TestEventsOnAFullDisk: a disk without room does not end the service, which says so, and
 // writes what it has kept in memory when there is room again.
 func TestEventsOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	scanner, scanner4, _ := w.stranger(t, 1)
 	s := newSite(t, w.pbx, staticPolicy)

@@ -112,6 +112,7 @@ func readOnlyState(t *testing.T, s *site) {
 // TestReadOnlyLater: a state folder that has become read-only stops a change
 // before the kernel has seen it.
 func TestReadOnlyLater(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
 	before := s.ruleset(t)
@@ -131,6 +132,7 @@ func TestReadOnlyLater(t *testing.T) {
 
 // TestWithoutRoot: a process that may not use nftables gets that as its first error.
 func TestWithoutRoot(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	open, err := os.MkdirTemp("", "ringfence")
 	labtest.Must(t, err)
@@ -161,6 +163,7 @@ func TestWithoutRoot(t *testing.T) {
 // TestWithoutNFTables runs on a kernel that has no nftables, as far as the
 // program can see.
 func TestWithoutNFTables(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	for _, command := range []string{"apply", "diff", "status", "down"} {
 		cmd := s.command(t, command)

@@ -74,6 +74,7 @@ func (f *flapper) flap(t *testing.T) string {
 // service runs. After each burst the kernel is as it should be, in the end there is no alarm, and
 // the service has not grown. What it costs is logged.
 func TestFlaps(t *testing.T) {
+	t.Parallel()
 	pbx, outside := newPair(t)
 	labtest.Link(t, lab.End{Host: pbx, Interface: "lan0", Addresses: []string{"192.168.10.1/24"}}, lab.End{Host: outside, Interface: "lan0"})
 	labtest.Run(t, pbx, "ip", "route", "add", "default", "via", "203.0.113.5")

@@ -60,7 +60,10 @@ func dump(t testing.TB, h *lab.Namespace) string {
 
 // TestRandomWalk goes back and forth between policies: wherever it goes, the
 // kernel holds what it held there before.
-func TestRandomWalk(t *testing.T) { eachBackend(t, testRandomWalk) }
+func TestRandomWalk(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testRandomWalk)
+}
 
 func testRandomWalk(t *testing.T) {
 	t.Helper()

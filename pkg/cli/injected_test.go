@@ -96,6 +96,7 @@ type injection struct {
 // kernels give, when it is sent and when it is answered: the fence is as it was or as it
 // should be, and the exit status says which. The next run works.
 func TestNeverAFalseDone(t *testing.T) {
+	t.Parallel()
 	eachBackend(t, func(t *testing.T) {
 		t.Parallel()
 		in := injection{
@@ -164,7 +165,10 @@ func neverAFalseDone(t *testing.T, in injection) {
 }
 
 // TestNeverAFalseDoneOfOthers does the same with the other commands that change a fence.
-func TestNeverAFalseDoneOfOthers(t *testing.T) { eachBackend(t, neverAFalseDoneOfOthers) }
+func TestNeverAFalseDoneOfOthers(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, neverAFalseDoneOfOthers)
+}
 
 func neverAFalseDoneOfOthers(t *testing.T) {
 	t.Parallel()

@@ -144,6 +144,7 @@ func newInputs(t *testing.T, policy string) (s *site, outside *lab.Namespace) {
 // TestInputs: whatever is changed under the fence is made good by the service, or is an
 // alarm, and is over when it is changed back.
 func TestInputs(t *testing.T) {
+	t.Parallel()
 	changed := 0
 	var times seenAfter
 	eachBackend(t, func(t *testing.T) {

@@ -137,6 +137,7 @@ func TestKilledAndChanged(t *testing.T) {
 // in all the same, a table that is gone comes back, and the status says what is
 // wrong.
 func TestFullDiskKeepsNobodyOut(t *testing.T) {
+	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	zone, err := lab.NewZone("sip.acme.example. 60 IN A 203.0.113.1")
 	labtest.Must(t, err)

@@ -12,7 +12,10 @@ import (
 
 // TestPhonesComeBack: what another program's flush, a restart of ringfence, or a reboot
 // forgets comes back for the rest of its life, and so do bans.
-func TestPhonesComeBack(t *testing.T) { eachBackend(t, testPhonesComeBack) }
+func TestPhonesComeBack(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testPhonesComeBack)
+}
 
 var timeText = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
 
@@ -81,7 +84,10 @@ func testPhonesComeBack(t *testing.T) {
 
 // TestPhonesAreExplained: phones, why, status and bans say who is let in for having
 // registered, and who is out for having guessed.
-func TestPhonesAreExplained(t *testing.T) { eachBackend(t, testPhonesAreExplained) }
+func TestPhonesAreExplained(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testPhonesAreExplained)
+}
 
 func testPhonesAreExplained(t *testing.T) {
 	t.Helper()
@@ -135,7 +141,10 @@ func (s *site) flush(t *testing.T) {
 }
 
 // TestBansComeBack: a ban by hand lasts over the end of the table and a boot.
-func TestBansComeBack(t *testing.T) { eachBackend(t, testBansComeBack) }
+func TestBansComeBack(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testBansComeBack)
+}
 
 func testBansComeBack(t *testing.T) {
 	t.Helper()

@@ -61,7 +61,10 @@ func connected(t *testing.T, at, from *lab.Namespace, fromAddress, to string) {
 
 // TestCutLive: an apply that would end what is up now is refused, and names each source
 // of it; what is allowed, what got no answer and what was dropped before are not named.
-func TestCutLive(t *testing.T) { eachBackend(t, testCutLive) }
+func TestCutLive(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testCutLive)
+}
 
 func testCutLive(t *testing.T) {
 	t.Helper()

@@ -99,8 +99,12 @@ var eventsOfTheHost = []eventsOf{
 // TestEventsAreMended causes each kind of event while the service runs, and logs how long
 // it takes until the kernel is as it should be again, or the alarm stands.
 func TestEventsAreMended(t *testing.T) {
+	labtest.Parallel(t)
 	for _, of := range eventsOfTheHost {
-		t.Run(of.name, func(t *testing.T) { of.time(t) })
+		t.Run(of.name, func(t *testing.T) {
+			labtest.Parallel(t)
+			of.time(t)
+		})
 	}
 }
 

@@ -25,7 +25,10 @@ func value(metrics, name string) string {
 }
 
 // TestMetrics: the metrics say what has happened to packets, with each back end.
-func TestMetrics(t *testing.T) { eachBackend(t, testMetrics) }
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testMetrics)
+}
 
 func testMetrics(t *testing.T) {
 	t.Parallel()

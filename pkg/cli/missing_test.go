@@ -15,6 +15,7 @@ import (
 // same; where it is not installed, one sentence says what to install, and nothing is
 // changed.
 func TestProgramsOfIPTables(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range backends[1:] {
 		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()
@@ -50,6 +51,7 @@ func without(t *testing.T, cmd *exec.Cmd, program string) *exec.Cmd {
 // TestCapabilitiesOfUnits: what the units for systemd leave to the program is enough, over
 // iptables with what is added for it; without that, the error says what is missing.
 func TestCapabilitiesOfUnits(t *testing.T) {
+	t.Parallel()
 	units, err := filepath.Glob("../../examples/systemd/*.service")
 	labtest.Must(t, err)
 	more := capabilitiesOf(t, "../../examples/systemd/iptables.conf")

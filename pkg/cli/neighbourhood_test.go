@@ -41,7 +41,10 @@ func TestRedial(t *testing.T) {
 
 // TestMasqueradingRouter: a router that gives its own address to all that it forwards
 // makes every scanner a trusted one. That is an alarm, by both families.
-func TestMasqueradingRouter(t *testing.T) { eachBackend(t, testMasqueradingRouter) }
+func TestMasqueradingRouter(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testMasqueradingRouter)
+}
 
 func testMasqueradingRouter(t *testing.T) {
 	t.Parallel()
@@ -76,6 +79,7 @@ func testMasqueradingRouter(t *testing.T) {
 // TestGuestsOfABridge: with br_netfilter the packets of guests are judged and read too;
 // without it they are not, and apply says so.
 func TestGuestsOfABridge(t *testing.T) {
+	t.Parallel()
 	pbx, outside := newPair(t)
 	addLink(t, pbx, "name br0 type bridge")
 	labtest.Run(t, pbx, "ip", "link", "set", "eth0", "master", "br0")

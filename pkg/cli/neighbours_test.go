@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,27 +102,32 @@ const (
 // put back, and said; what they have themselves stays. On a machine that does nothing else
 // the fence is back within 2 seconds, which the long form insists on.
 func TestNeighbours(t *testing.T) {
+	labtest.Parallel(t)
 	unpacked, err := filepath.Abs("../../.cache/unpacked") // by scripts/unpack
 	labtest.Must(t, err)
-	t.Setenv("PATH", strings.Join([]string{os.Getenv("PATH"), unpacked + "/usr/sbin", unpacked + "/usr/bin"}, ":"))
+	path := fmt.Sprintf("export PATH=\"$PATH:%[1]s/usr/sbin:%[1]s/usr/bin\"\n", unpacked)
 	for _, n := range neighbours {
 		for _, flavour := range backends[1:] {
 			t.Run(n.name+"/"+flavour, func(t *testing.T) {
-				if _, err := exec.LookPath(n.program); n.program != "" && err != nil && os.Getenv("CI") == "" {
+				labtest.Parallel(t)
+				missing := exec.CommandContext(t.Context(), "sh", "-c", path+"command -v "+n.program).Run() != nil
+				if n.program != "" && missing && os.Getenv("CI") == "" {
 					// Its package starts a service that changes the firewall of the machine.
 					t.Skipf("this machine has no %s", n.program)
 				}
-				beside(t, n, flavour)
+				beside(t, n, flavour, path)
 			})
 		}
 	}
 }
 
-func beside(t *testing.T, n neighbour, flavour string) {
+// beside tries one of them; path is the first line of its scripts.
+func beside(t *testing.T, n neighbour, flavour, path string) {
 	flood := labtest.NewFlood(t)
 	flood.Lossy = true
 	labtest.Must(t, flood.PBX.Set("ipv4/ip_forward", "1"))
-	run := hermit(t, flood.PBX, strings.TrimPrefix(flavour, "iptables-"))
+	inside := hermit(t, flood.PBX, strings.TrimPrefix(flavour, "iptables-"))
+	run := func(script string) string { return inside(path + script) }
 	run(n.start)
 	if n.stop != "" {
 		defer run(n.stop)

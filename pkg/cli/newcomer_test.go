@@ -14,6 +14,7 @@ import (
 // three, why says what each may be, and what it proposes lets the first two in when the
 // fence is enforced; with the service and without.
 func TestNewcomer(t *testing.T) {
+	t.Parallel()
 	eachBackend(t, func(t *testing.T) {
 		t.Parallel()
 		for _, service := range []bool{true, false} {

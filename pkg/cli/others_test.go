@@ -62,6 +62,7 @@ func others(t *testing.T, h *lab.Namespace) string {
 // TestOthersStay goes through the commands that change something, over each back end, on
 // a host full of other programs' rules: nothing of theirs is another after any of them.
 func TestOthersStay(t *testing.T) {
+	t.Parallel()
 	eachBackend(t, func(t *testing.T) {
 		t.Parallel()
 		pbx, _ := newPair(t)

@@ -162,7 +162,10 @@ func (s *scanners) sent(t *testing.T, i int) int {
 // TestScannersAndProvider puts a fence round a PBX on this host: real scanners
 // reach nothing, and the provider, who is known by NAPTR and SRV only, gets
 // every call through.
-func TestScannersAndProvider(t *testing.T) { eachBackend(t, testScannersAndProvider) }
+func TestScannersAndProvider(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testScannersAndProvider)
+}
 
 func testScannersAndProvider(t *testing.T) {
 	t.Helper()

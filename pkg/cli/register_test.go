@@ -10,7 +10,10 @@ import (
 
 // TestStrangersMayOnlyRegister: what a stranger sends is dropped but for a REGISTER, until
 // the PBX has accepted him. From then on he may send what he likes.
-func TestStrangersMayOnlyRegister(t *testing.T) { eachBackend(t, testStrangersMayOnlyRegister) }
+func TestStrangersMayOnlyRegister(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testStrangersMayOnlyRegister)
+}
 
 func testStrangersMayOnlyRegister(t *testing.T) {
 	t.Helper()
@@ -65,7 +68,10 @@ func testStrangersMayOnlyRegister(t *testing.T) {
 
 // TestMatchAddress: with roaming.match address, who registers lets in all behind his
 // address.
-func TestMatchAddress(t *testing.T) { eachBackend(t, testMatchAddress) }
+func TestMatchAddress(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testMatchAddress)
+}
 
 func testMatchAddress(t *testing.T) {
 	t.Helper()
@@ -88,7 +94,10 @@ func testMatchAddress(t *testing.T) {
 
 // TestMatchChanges: a policy that lets in all behind a phone's address lets in those of the
 // phones that have registered before.
-func TestMatchChanges(t *testing.T) { eachBackend(t, testMatchChanges) }
+func TestMatchChanges(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testMatchChanges)
+}
 
 func testMatchChanges(t *testing.T) {
 	t.Helper()
@@ -115,7 +124,10 @@ func testMatchChanges(t *testing.T) {
 
 // TestFailuresAreKept: what counts failed logins goes on counting when the policy changes,
 // when the service starts and ends, and over refresh and rollback.
-func TestFailuresAreKept(t *testing.T) { eachBackend(t, testFailuresAreKept) }
+func TestFailuresAreKept(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testFailuresAreKept)
+}
 
 func testFailuresAreKept(t *testing.T) {
 	t.Helper()
@@ -170,7 +182,10 @@ func (w *cloud) guesses(t *testing.T, n int, next func() caller) int {
 
 // TestGuessersAreBanned: who fails to log in too often is shut out, and a phone behind the same
 // address is not.
-func TestGuessersAreBanned(t *testing.T) { eachBackend(t, testGuessersAreBanned) }
+func TestGuessersAreBanned(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testGuessersAreBanned)
+}
 
 func testGuessersAreBanned(t *testing.T) {
 	t.Helper()
@@ -203,7 +218,10 @@ func testGuessersAreBanned(t *testing.T) {
 
 // TestOfficeRegisters: many phones behind one address that register at the same moment are
 // each refused once, and not banned.
-func TestOfficeRegisters(t *testing.T) { eachBackend(t, testOfficeRegisters) }
+func TestOfficeRegisters(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testOfficeRegisters)
+}
 
 func testOfficeRegisters(t *testing.T) {
 	t.Helper()
@@ -232,7 +250,10 @@ func testOfficeRegisters(t *testing.T) {
 
 // TestStalePassword: a phone whose password is wrong since yesterday is slowed down and
 // not banned; when it is corrected it is as it was.
-func TestStalePassword(t *testing.T) { eachBackend(t, testStalePassword) }
+func TestStalePassword(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testStalePassword)
+}
 
 func testStalePassword(t *testing.T) {
 	t.Helper()
@@ -261,7 +282,10 @@ func testStalePassword(t *testing.T) {
 }
 
 // TestRate: a stranger may send so many REGISTERs, and open so many connections.
-func TestRate(t *testing.T) { eachBackend(t, testRate) }
+func TestRate(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testRate)
+}
 
 func testRate(t *testing.T) {
 	t.Helper()
@@ -283,7 +307,10 @@ func testRate(t *testing.T) {
 
 // TestMonitorRegister: in monitor mode everything passes, nobody is banned, and who
 // registers is known.
-func TestMonitorRegister(t *testing.T) { eachBackend(t, testMonitorRegister) }
+func TestMonitorRegister(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testMonitorRegister)
+}
 
 func testMonitorRegister(t *testing.T) {
 	t.Helper()
@@ -321,7 +348,10 @@ func testMonitorRegister(t *testing.T) {
 
 // TestGuessersAreBannedByAccept: guessing also counts where strangers may send anything,
 // and what is not a login does not count.
-func TestGuessersAreBannedByAccept(t *testing.T) { eachBackend(t, testGuessersAreBannedByAccept) }
+func TestGuessersAreBannedByAccept(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testGuessersAreBannedByAccept)
+}
 
 func testGuessersAreBannedByAccept(t *testing.T) {
 	t.Helper()
@@ -351,7 +381,10 @@ func testGuessersAreBannedByAccept(t *testing.T) {
 
 // TestRegisterBehindForward: the PBX is behind a router with the fence, which translates a
 // port, and perhaps a port that is not fenced to one that is, or the other way round.
-func TestRegisterBehindForward(t *testing.T) { eachBackend(t, testRegisterBehindForward) }
+func TestRegisterBehindForward(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testRegisterBehindForward)
+}
 
 func testRegisterBehindForward(t *testing.T) {
 	t.Helper()
@@ -371,7 +404,7 @@ func testRegisterBehindForward(t *testing.T) {
 				iifname "eth0" meta l4proto { udp, tcp } th dport %d dnat to 10.9.0.2:%d; }; }`, outside, inside))
 			w.registrar = startRegistrar(t, w.pbx, fmt.Sprint("10.9.0.2:", inside))
 			to := fmt.Sprintf("%s:%d", cloudPBX, outside)
-			w.markers = w.peerTo(t, "udp", cloudProvider, 5060, to).Conn
+			w.markers = w.peerTo(t, "udp", cloudProvider, 5060, to)
 			s := newSite(t, router, registerPolicy+"interfaces: [eth0]\n")
 			s.must(t, 0, "apply")
 			for _, network := range []string{"udp", "tcp"} {

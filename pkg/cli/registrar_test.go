@@ -224,8 +224,8 @@ func newCloud(t *testing.T) *cloud {
 			cloudProvider + "/24", cloudPhone + "/24", cloudOther + "/24", cloudProvider6 + "/64", cloudPhone6 + "/64", cloudOther6 + "/64",
 		}})
 	w.registrar = startRegistrar(t, w.pbx, net.JoinHostPort(cloudPBX, "5060"), net.JoinHostPort(cloudPBX6, "5060"))
-	w.markers = w.caller(t, "udp", cloudProvider, 5060).Conn
-	w.markers6 = w.caller(t, "udp", cloudProvider6, 5060).Conn
+	w.markers = w.caller(t, "udp", cloudProvider, 5060)
+	w.markers6 = w.caller(t, "udp", cloudProvider6, 5060)
 	return w
 }
 
@@ -261,8 +261,23 @@ func (w *cloud) peerTo(t *testing.T, network, from string, port int, to string) 
 		return err
 	})
 	t.Cleanup(func() { p.Close() })
-	labtest.Must(t, p.SetDeadline(labtest.Deadline()))
 	return p
+}
+
+// Write gives each packet the time that a test waits: a connection may be used for longer.
+func (p caller) Write(b []byte) (int, error) {
+	if err := p.SetWriteDeadline(labtest.Deadline()); err != nil {
+		return 0, err
+	}
+	return p.Conn.Write(b)
+}
+
+// Read does the same for each answer.
+func (p caller) Read(b []byte) (int, error) {
+	if err := p.SetReadDeadline(labtest.Deadline()); err != nil {
+		return 0, err
+	}
+	return p.Conn.Read(b)
 }
 
 // request is a request with a Call-ID of its own and some more headers.
@@ -326,7 +341,6 @@ func (w *cloud) mark(t *testing.T) {
 func (p caller) status(t *testing.T) string {
 	t.Helper()
 	buf := make([]byte, 65536)
-	labtest.Must(t, p.SetReadDeadline(labtest.Deadline()))
 	n, err := p.Read(buf)
 	if err != nil {
 		t.Fatalf("no answer: %v", err)

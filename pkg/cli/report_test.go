@@ -165,7 +165,10 @@ func TestReportPage(t *testing.T) {
 
 // TestReportLive: while the service runs, what a stranger sends is in the report, and what
 // rang a moment ago was a ghost call only if the fence let it pass.
-func TestReportLive(t *testing.T) { eachBackend(t, reportLive) }
+func TestReportLive(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, reportLive)
+}
 
 func reportLive(t *testing.T) {
 	t.Parallel()

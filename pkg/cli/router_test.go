@@ -52,7 +52,10 @@ func newOffice(t *testing.T) *office {
 // TestRouter fences a router in front of a phone whose SIP port is forwarded
 // from another port: real scanners do not reach the phone, by the forwarded port
 // or by IPv6; the provider's calls do, and the phone registers.
-func TestRouter(t *testing.T) { eachBackend(t, testRouter) }
+func TestRouter(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testRouter)
+}
 
 func testRouter(t *testing.T) {
 	t.Helper()
@@ -77,7 +80,10 @@ func testRouter(t *testing.T) {
 
 // TestTranslatedPort: a fenced port behind one that is not fenced is still
 // fenced, and a port that the policy leaves out is left alone.
-func TestTranslatedPort(t *testing.T) { eachBackend(t, testTranslatedPort) }
+func TestTranslatedPort(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testTranslatedPort)
+}
 
 func testTranslatedPort(t *testing.T) {
 	t.Parallel()

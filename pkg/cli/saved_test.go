@@ -16,6 +16,7 @@ import (
 // the policy of today does not need, so that the host's own rules load. The next refresh
 // brings the fence of today.
 func TestSavedRulesLoadAtBoot(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range backends[1:] {
 		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()

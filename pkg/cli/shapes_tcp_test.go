@@ -18,7 +18,10 @@ import (
 )
 
 // TestFastOpen: a SYN that carries a request (RFC 7413) is judged as any other packet.
-func TestFastOpen(t *testing.T) { eachBackend(t, testFastOpen) }
+func TestFastOpen(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testFastOpen)
+}
 
 func testFastOpen(t *testing.T) {
 	t.Helper()
@@ -127,7 +130,10 @@ func listenTCP(t *testing.T, h *lab.Namespace) func(t *testing.T, wanted []strin
 
 // TestSimultaneousOpen: where answers are let in, the SYN of somebody whom this host calls
 // at the same moment is one (RFC 9293 section 3.5), and that of anybody else is none.
-func TestSimultaneousOpen(t *testing.T) { eachBackend(t, testSimultaneousOpen) }
+func TestSimultaneousOpen(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testSimultaneousOpen)
+}
 
 func testSimultaneousOpen(t *testing.T) {
 	t.Helper()
@@ -176,7 +182,10 @@ func testSimultaneousOpen(t *testing.T) {
 
 // TestExpectations: connection tracking reads SIP on a router and lets the registrar's
 // calls through to the phone behind it; nobody else's.
-func TestExpectations(t *testing.T) { eachBackend(t, testExpectations) }
+func TestExpectations(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testExpectations)
+}
 
 func testExpectations(t *testing.T) {
 	t.Helper()

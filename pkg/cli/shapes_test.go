@@ -215,7 +215,10 @@ func (w way) check(t *testing.T, pbx, outside *lab.Namespace, want ...string) {
 // TestShapes sends SIP in many shapes. Without a fence all of it arrives, so that each
 // shape is a real test. With it the provider's arrives and the stranger's does not; where
 // strangers may call, the classifier sees each packet as it is.
-func TestShapes(t *testing.T) { eachBackend(t, testShapes) }
+func TestShapes(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, testShapes)
+}
 
 func testShapes(t *testing.T) {
 	t.Helper()

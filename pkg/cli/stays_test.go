@@ -51,6 +51,7 @@ func (w *stopwatch) measured() []time.Duration {
 // do, and measures how long it is gone. On a machine that does nothing else it
 // is back within 50 ms each time, which the long form insists on.
 func TestItStaysOn(t *testing.T) {
+	labtest.Parallel(t)
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	s.must(t, 0, "apply")
 	want := fence(t, s)
@@ -98,6 +99,7 @@ func TestItStaysOn(t *testing.T) {
 // TestItStaysOnOverIPTables removes the jump to the fence again and again, which causes no
 // event in the legacy flavour: the service looks some times a second.
 func TestItStaysOnOverIPTables(t *testing.T) {
+	labtest.Parallel(t)
 	for _, name := range backends[1:] {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

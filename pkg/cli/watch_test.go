@@ -114,7 +114,10 @@ func TestWatchOnTerminal(t *testing.T) {
 
 // TestWatchInPipe: a pipe gets a line for each source of which packets have come since the
 // beginning, with what the daemon has heard of it, and nothing in it is harmful.
-func TestWatchInPipe(t *testing.T) { eachBackend(t, watchInPipe) }
+func TestWatchInPipe(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, watchInPipe)
+}
 
 func watchInPipe(t *testing.T) {
 	t.Parallel()

@@ -258,6 +258,14 @@ func Count(short, long int) int {
 	return max(short, long/part)
 }
 
+// Parallel lets a test that measures run beside others in its short form. In its long form
+// nothing runs beside it.
+func Parallel(t *testing.T) {
+	if os.Getenv("RINGFENCE_LONG") == "" {
+		t.Parallel()
+	}
+}
+
 // Part returns which part of its long form a test does, where each should do something
 // else: 0, or the number in RINGFENCE_WHICH.
 func Part() int {
