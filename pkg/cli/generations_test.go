@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -309,6 +310,7 @@ func (s *site) newestPolicy(t *testing.T, n int) string {
 }
 
 var buildOnce = sync.OnceValues(func() (string, error) {
+	wasBuilt.Store(true)
 	folder, err := os.MkdirTemp("", "ringfence")
 	if err != nil {
 		return "", err
@@ -321,6 +323,9 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 	}
 	return program, nil
 })
+
+// wasBuilt says that there is something to remove in the end.
+var wasBuilt atomic.Bool
 
 // built builds the program as users have it, once.
 func built(t testing.TB) string {

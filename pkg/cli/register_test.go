@@ -192,7 +192,7 @@ func testGuessersAreBanned(t *testing.T) {
 	for name, engine := range map[string]string{"with the classifier": "auto", "without": "off"} {
 		t.Run(name, func(t *testing.T) {
 			w := newCloud(t)
-			s := newSite(t, w.pbx, cloudPolicy+"unknown: {action: register, rate: 1000/min}\nsignatures: {engine: "+engine+"}\n")
+			s := newSite(t, w.pbx, cloudPolicy+"unknown: {action: register, rate: 1000/min}\nguessing: {within: 1h}\nsignatures: {engine: "+engine+"}\n") // no failure is forgotten meanwhile
 			s.must(t, 0, "apply")
 			guesser := w.caller(t, "udp", cloudPhone, 0)
 			if n := w.guesses(t, 40, func() caller { return guesser }); n != 10 {
