@@ -113,6 +113,9 @@ func TestNeverAFalseDone(t *testing.T) {
 		if backendOf(t) != "nftables" { // the programs of iptables send very many
 			in.fault, in.inTurn = "each netlink message failing, with an error in turn", true
 			in.every = labtest.Count(101, 1)
+			if backendOf(t) == "iptables-nft" { // ten times as many
+				in.every = labtest.Count(211, 1)
+			}
 		}
 		neverAFalseDone(t, in)
 	})
