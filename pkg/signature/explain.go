@@ -198,7 +198,7 @@ func newField(message []byte, at, end int, complete bool) field {
 	if colon < 0 {
 		return f
 	}
-	f.name = strings.TrimRight(text[:colon], " \t")
+	f.name = strings.TrimRight(text[:colon], " \t\r\n")
 	if f.name != "" && !strings.ContainsAny(f.name, " \t\r\n") && !strings.EqualFold(f.name, RequestLine) {
 		f.of = header(f.name)
 	}

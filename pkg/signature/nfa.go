@@ -200,7 +200,7 @@ func (n *nfa) step(from []position, b byte, to []position) []position {
 
 // endsName reports whether a colon behind a position begins the value of a header.
 func (n *nfa) endsName(p position) bool {
-	return p >= firstNode && n.nodes[p.node()].kind == name && n.nodes[p.node()].header != ""
+	return p >= firstNode && p.stance() < atBreak && n.nodes[p.node()].kind == name && n.nodes[p.node()].header != ""
 }
 
 // isValue reports whether a position is in the value of a header.
@@ -265,6 +265,10 @@ func (n *nfa) nodeStep(to []position, p position, b byte) []position {
 		if isBlank(b) && (x.header != "" || stands == behind) {
 			return append(to, where(index, behind))
 		}
+		if x.header != "" && (b == '\n' || b == '\r') {
+			// pjsip lets a line go on before the colon, too.
+			return append(to, where(index, at)+lineOr(b, 0, position(pastBreak), position(pastReturn)))
+		}
 		if next, ok := x.next[b]; ok && stands == at {
 			to = append(to, where(next, at))
 		}
@@ -311,7 +315,7 @@ func (n *nfa) breakStep(to []position, p position, b byte) []position {
 		to = append(to, p)
 	case stands >= atReturn && b == '\n':
 		to = append(to, where(index, stands-atReturn+atBreak))
-	case stands >= atReturn:
+	case stands >= atReturn && kind != name:
 		to = n.nodeStep(to, where(index, stands%atBreak), b)
 	}
 	return to

@@ -252,6 +252,6 @@ func (m mutation) header() string {
 		b.WriteString(m.pick("From: ", "To: ", "Max-Forwards: ", "User-Agent: ") + strings.Repeat(m.value()+m.pick(" ", "\r\n ", ","), m.r.IntN(60)) + m.eol())
 	}
 	name := m.pick("User-Agent", "From", "f", "To", "t", "Via", "v", "Contact", "m", "Subject", "s", "Call-ID", "i", "Max-Forwards", "x", "User-Agen", "User-Agents", "")
-	b.WriteString(m.twist(name) + m.pick("", "", "", " ", "\t ", "\r", "\n ") + m.pick(":", ":", ":", ":", ":", "") + m.gap() + m.value() + m.eol())
+	b.WriteString(m.twist(name) + m.pick("", "", "", " ", "\t ", "\r", "\n ", "\r\n\t \r\n ", " \r ") + m.pick(":", ":", ":", ":", ":", "") + m.gap() + m.value() + m.eol())
 	return b.String()
 }
