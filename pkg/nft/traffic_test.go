@@ -1,6 +1,7 @@
 package nft_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -24,7 +25,7 @@ const (
 )
 
 // TestNoPacketSlipsThroughAnUpdate changes addresses and rules while a provider and a
-// stranger send as fast as they can: none of the provider's packets may be lost, none
+// stranger send: none of the provider's packets may be lost, none
 // of the stranger's may arrive. Single addresses come and go beside the provider's;
 // ranges that hold it grow, shrink, split and join; and a set of either becomes one of
 // the other.
@@ -43,26 +44,31 @@ func TestNoPacketSlipsThroughAnUpdate(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			pbx, sink, provider, stranger := underFlood(t)
-			state := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.100]}]")
-			apply(t, pbx, state)
-			stop := make(chan struct{})
-			var group sync.WaitGroup
-			var sent int64
-			start := time.Now()
-			group.Go(func() { sent = flood(t, stop, pbx, sink, provider, stranger) })
 			changes := labtest.Count(100, 33_400)
-			change(t, pbx, changes, test.prefixes)
-			close(stop)
+			var hosts [4]*flooded
+			for i := range hosts {
+				hosts[i] = newFlooded(t)
+			}
+			var group sync.WaitGroup
+			start := time.Now()
+			for i, h := range hosts {
+				group.Go(func() {
+					r := rand.New(rand.NewPCG(uint64(1+i), 1+uint64(labtest.Part())))
+					h.during(t, func() error { return change(t, h.pbx, changes/len(hosts), r, test.prefixes) })
+				})
+			}
 			group.Wait()
 			took := time.Since(start)
-			labtest.Must(t, sink.Close())
-			got, leaked := sink.Received(fromProvider), sink.Received(fromStranger)
-			t.Logf("%d changes, %d packets of each in %.1f s (%.0f packets/s): %d of the provider's lost, %d of the stranger's arrived",
-				changes, sent, took.Seconds(), float64(2*sent)/took.Seconds(), sent-got, leaked)
-			labtest.Report(t, "P2", test.name+" changed under two floods, nftables", changes, "%d leaked, %d lost, of %d packets each", leaked, sent-got, sent)
-			if got != sent || leaked != 0 {
-				t.Errorf("of %d packets each, %d of the provider's were lost and %d of the stranger's arrived", sent, sent-got, leaked)
+			var sent, lost, leaked int64
+			for _, h := range hosts {
+				labtest.Must(t, h.sink.Close())
+				sent, lost, leaked = sent+h.sent, lost+h.sent-h.sink.Received(fromProvider), leaked+h.sink.Received(fromStranger)
+			}
+			t.Logf("%d changes, %d packets of each in %.1f s (%.0f packets/s to each host): %d of the provider's lost, %d of the stranger's arrived",
+				changes, sent, took.Seconds(), float64(2*sent)/took.Seconds()/float64(len(hosts)), lost, leaked)
+			labtest.Report(t, "P2", test.name+" changed under two floods, nftables", changes/len(hosts)*len(hosts), "%d leaked, %d lost, of %d packets each", leaked, lost, sent)
+			if lost != 0 || leaked != 0 {
+				t.Errorf("of %d packets each, %d of the provider's were lost and %d of the stranger's arrived", sent, lost, leaked)
 			}
 		})
 	}
@@ -70,9 +76,8 @@ func TestNoPacketSlipsThroughAnUpdate(t *testing.T) {
 
 // change gives a host's provider other addresses so many times, and now and then other
 // rules.
-func change(t *testing.T, pbx *lab.Namespace, times int, prefixes func(*rand.Rand) []netip.Prefix) {
-	r := rand.New(rand.NewPCG(1, 1+uint64(labtest.Part())))
-	labtest.In(t, pbx, func() error {
+func change(t *testing.T, pbx *lab.Namespace, times int, r *rand.Rand, prefixes func(*rand.Rand) []netip.Prefix) error {
+	return pbx.Do(func() error {
 		for i := range times {
 			interfaces := "eth0"
 			if i%50 > 40 {
@@ -96,9 +101,15 @@ func texts(prefixes []netip.Prefix) string {
 	return strings.Join(all, ", ")
 }
 
-// underFlood makes a host with a listener, and a provider and a stranger that send
-// to it.
-func underFlood(t *testing.T) (pbx *lab.Namespace, sink *labtest.Sink, provider, stranger *labtest.Source) {
+// flooded is a host with a listener, and a provider and a stranger that send to it.
+type flooded struct {
+	pbx                *lab.Namespace
+	sink               *labtest.Sink
+	provider, stranger *labtest.Source
+	sent               int64 // by each of both
+}
+
+func newFlooded(t *testing.T) *flooded {
 	t.Helper()
 	pbx, outside := labtest.Host(t, "pbx"), labtest.Host(t, "outside")
 	labtest.Link(t,
@@ -107,13 +118,26 @@ func underFlood(t *testing.T) (pbx *lab.Namespace, sink *labtest.Sink, provider,
 	labtest.AddNeighbour(t, outside, "eth0", pbx, "eth0", "192.0.2.10")
 	sink, err := labtest.NewSink(t.Context(), pbx, "192.0.2.10:5060")
 	labtest.Must(t, err)
-	provider, err = labtest.NewSource(outside, "192.0.2.100:5060", "192.0.2.10:5060", []byte{fromProvider})
+	provider, err := labtest.NewSource(outside, "192.0.2.100:5060", "192.0.2.10:5060", []byte{fromProvider})
 	labtest.Must(t, err)
 	t.Cleanup(func() { provider.Close() })
-	stranger, err = labtest.NewSource(outside, "192.0.2.200:5060", "192.0.2.10:5060", []byte{fromStranger})
+	stranger, err := labtest.NewSource(outside, "192.0.2.200:5060", "192.0.2.10:5060", []byte{fromStranger})
 	labtest.Must(t, err)
 	t.Cleanup(func() { stranger.Close() })
-	return pbx, sink, provider, stranger
+	apply(t, pbx, compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.100]}]"))
+	return &flooded{pbx: pbx, sink: sink, provider: provider, stranger: stranger}
+}
+
+// during lets both send while something is done.
+func (f *flooded) during(t *testing.T, do func() error) {
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() { f.send(t, stop) })
+	if err := do(); err != nil {
+		t.Error(err)
+	}
+	close(stop)
+	group.Wait()
 }
 
 // TestNewTableLosesNoPacket makes the table again and again while a provider and
@@ -121,29 +145,25 @@ func underFlood(t *testing.T) (pbx *lab.Namespace, sink *labtest.Sink, provider,
 // the provider's packets may be lost. The stranger's arrive while there is no table.
 func TestNewTableLosesNoPacket(t *testing.T) {
 	times := labtest.Count(50, 1000)
-	pbx, sink, provider, stranger := underFlood(t)
+	f := newFlooded(t)
 	state := compiled(t, "interfaces: [eth0]\nproviders: [{name: a, addresses: [192.0.2.100]}]")
-	apply(t, pbx, state)
-	stop := make(chan struct{})
-	var group sync.WaitGroup
-	var sent int64
-	group.Go(func() { sent = flood(t, stop, pbx, sink, provider, stranger) })
-	for range times {
-		before := sink.Received(fromProvider)
-		labtest.Rules(t, pbx, "delete table inet ringfence")
-		apply(t, pbx, state)
-		if !waitFor(t, pbx, sink, math.MaxInt64, before+1) { // there is traffic at all
-			break
+	f.during(t, func() error {
+		for range times {
+			before := f.sink.Received(fromProvider)
+			labtest.Rules(t, f.pbx, "delete table inet ringfence")
+			apply(t, f.pbx, state)
+			if !f.waitFor(t, math.MaxInt64, before+1) { // there is traffic at all
+				break
+			}
 		}
-	}
-	close(stop)
-	group.Wait()
-	labtest.Must(t, sink.Close())
-	got, passed := sink.Received(fromProvider), sink.Received(fromStranger)
-	t.Logf("%d new tables, %d packets of each: %d of the provider's lost, %d of the stranger's passed while there was none", times, sent, sent-got, passed)
-	labtest.Report(t, "P2", "the table made again under two floods, nftables", times, "%d lost of %d packets", sent-got, sent)
-	if got != sent {
-		t.Errorf("%d of the provider's %d packets were lost", sent-got, sent)
+		return nil
+	})
+	labtest.Must(t, f.sink.Close())
+	got, passed := f.sink.Received(fromProvider), f.sink.Received(fromStranger)
+	t.Logf("%d new tables, %d packets of each: %d of the provider's lost, %d of the stranger's passed while there was none", times, f.sent, f.sent-got, passed)
+	labtest.Report(t, "P2", "the table made again under two floods, nftables", times, "%d lost of %d packets", f.sent-got, f.sent)
+	if got != f.sent {
+		t.Errorf("%d of the provider's %d packets were lost", f.sent-got, f.sent)
 	}
 }
 
@@ -171,45 +191,46 @@ func randomRanges(r *rand.Rand) []netip.Prefix {
 	return prefixes
 }
 
-// flood sends equally many packets from both until stop, and returns how many.
-// It keeps at most a few hundred of the provider's under way, so that nothing
-// but the fence can lose one.
-func flood(t *testing.T, stop <-chan struct{}, pbx *lab.Namespace, sink *labtest.Sink, provider, stranger *labtest.Source) (sent int64) {
-	const burst, underWay = 32, 256
+// send sends equally many packets from both until stop: 24,000 a second together, or as
+// many as the machine can. So it also has time for changes. It keeps at most a few hundred
+// of the provider's under way, so that nothing but the fence can lose one.
+func (f *flooded) send(t *testing.T, stop <-chan struct{}) {
+	const perSecond, underWay = 12_000, 256
+	next, start := time.NewTicker(time.Second/500), time.Now()
+	defer next.Stop()
 	for {
 		select {
 		case <-stop:
-			waitFor(t, pbx, sink, sent, sent)
-			return sent
-		default:
+			f.waitFor(t, f.sent, f.sent)
+			return
+		case <-next.C:
 		}
-		if err := provider.Burst(burst); err != nil {
-			t.Error(err)
-			return sent
-		}
-		if err := stranger.Burst(burst); err != nil {
-			t.Error(err)
-			return sent
-		}
-		sent += burst
-		if !waitFor(t, pbx, sink, sent, sent-underWay) {
-			return sent
+		for due := int64(time.Since(start).Seconds() * perSecond); f.sent < due; {
+			n := min(due-f.sent, 64)
+			if err := errors.Join(f.provider.Burst(int(n)), f.stranger.Burst(int(n))); err != nil {
+				t.Error(err)
+				return
+			}
+			f.sent += n
+			if !f.waitFor(t, f.sent, f.sent-underWay) {
+				return
+			}
 		}
 	}
 }
 
 // waitFor waits until n of the provider's packets have come, of those that both
 // have sent.
-func waitFor(t *testing.T, pbx *lab.Namespace, sink *labtest.Sink, sent, n int64) bool {
+func (f *flooded) waitFor(t *testing.T, sent, n int64) bool {
 	deadline, look := labtest.Deadline(), time.Now().Add(time.Second)
-	for sink.Received(fromProvider) < n {
+	for f.sink.Received(fromProvider) < n {
 		switch now := time.Now(); {
 		case now.After(deadline):
-			t.Errorf("packets of the provider are missing: %d of %d have come", sink.Received(fromProvider), n)
+			t.Errorf("packets of the provider are missing: %d of %d have come", f.sink.Received(fromProvider), n)
 			return false
 		case now.After(look):
 			look = now.Add(time.Second)
-			if dropped := droppedUnknown(t, pbx); dropped > sent {
+			if dropped := droppedUnknown(t, f.pbx); dropped > sent {
 				t.Errorf("the fence has dropped %d packets as unknown, but the stranger has only sent %d", dropped, sent)
 				return false
 			}
