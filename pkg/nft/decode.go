@@ -20,11 +20,12 @@ type observedSet struct {
 // decode reads a rule. It guesses the statements from the few attributes that
 // tell them apart, writes the guess again, and takes it only if every
 // expression is equal: whatever ringfence would not have written in just this
-// way is foreign, whether this code knows it or not.
+// way is foreign, whether this code knows it or not. The one other way is that of a
+// table which nft 1.1 has saved and loaded again.
 func decode(list []expression, anonymous map[string]observedSet) ruleset.Rule {
 	observed := canonical(list, anonymous)
 	if statements, ok := guess(list, anonymous); ok {
-		if written, err := rewrite(statements); err == nil && written == observed {
+		if written, err := rewrite(statements); err == nil && (written == observed || saved(statements) == observed) {
 			return ruleset.NewRule(statements...)
 		}
 	}
@@ -51,11 +52,15 @@ func canonical(list []expression, anonymous map[string]observedSet) string {
 
 // rewrite encodes statements and writes the result as canonical does.
 func rewrite(statements []ruleset.Statement) (string, error) {
-	var texts []string
 	all, err := encodeRule(statements)
 	if err != nil {
 		return "", err
 	}
+	return canonicalOf(statements, all)
+}
+
+func canonicalOf(statements []ruleset.Statement, all []encoded) (string, error) {
+	var texts []string
 	for i, e := range all {
 		for _, x := range e.exprs {
 			data, err := expr.MarshalExprData(unix.NFPROTO_INET, x)
@@ -130,8 +135,8 @@ func guessOne(list []expression, anonymous map[string]observedSet) (ruleset.Stat
 		return guessMeta(first.number(unix.NFTA_META_KEY), at, anonymous)
 	case "payload":
 		if first.number(unix.NFTA_PAYLOAD_BASE) == unix.NFT_PAYLOAD_TRANSPORT_HEADER {
-			if at(1).name == "bitwise" {
-				return guessOtherPort(at(1), at(2)), 3
+			if first.number(unix.NFTA_PAYLOAD_OFFSET) < portsSize {
+				return guessOtherPort(first, at)
 			}
 			return guessText(first, at(1)), 2
 		}
@@ -249,19 +254,6 @@ func guessMark(bitwise, then expression) ruleset.Statement {
 		Bits: bits, Class: bits.Class(word(then.compared())),
 		Not: then.number(unix.NFTA_CMP_OP) == unix.NFT_CMP_NEQ,
 	}
-}
-
-// guessOtherPort reads what compares a part of both ports.
-func guessOtherPort(bitwise, then expression) ruleset.Statement {
-	mask, value := bitwise.value(unix.NFTA_BITWISE_MASK), then.compared()
-	if len(mask) != 4 || len(value) != 4 {
-		return nil
-	}
-	s, ok := ruleset.OtherPortOf(binary.BigEndian.Uint32(mask), binary.BigEndian.Uint32(value))
-	if !ok {
-		return nil
-	}
-	return s
 }
 
 func protocolOf(key []byte) ruleset.Protocol {

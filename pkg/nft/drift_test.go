@@ -260,13 +260,13 @@ func TestEveryOtherChangeShows(t *testing.T) {
 		{"a policy", "chain inet ringfence prerouting { policy drop; }"},
 		{"a policy, after_dnat", "chain inet ringfence after_dnat { policy drop; }"},
 		{"a priority", "delete chain inet ringfence prerouting\nadd chain inet ringfence prerouting { type filter hook prerouting priority -300; policy accept; }"},
-		{"a priority, with the rules", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat\nadd chain inet ringfence after_dnat { type filter hook prerouting priority 0; policy accept; ct status dnat ct direction original meta l4proto . th dport @ports jump fence; }"},
+		{"a priority, with the rules", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat\nadd chain inet ringfence after_dnat { type filter hook prerouting priority 0; policy accept; }\nadd rule inet ringfence after_dnat " + afterDNAT},
 		{"a hook", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat\nadd chain inet ringfence after_dnat { type filter hook output priority filter - 10; policy accept; }"},
 		{"a type", "flush chain inet ringfence prerouting\ndelete chain inet ringfence prerouting\nadd chain inet ringfence prerouting { type nat hook prerouting priority -190; policy accept; }"},
 		{"a base chain made regular", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat\nadd chain inet ringfence after_dnat"},
 		{"a chain is gone", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat"},
 		{"a chain is empty", "flush chain inet ringfence pass"},
-		{"a chain's comment", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat\nadd chain inet ringfence after_dnat { comment \"mine\"; type filter hook prerouting priority filter - 10; policy accept; ct status dnat ct direction original meta l4proto . th dport @ports jump fence; }"},
+		{"a chain's comment", "flush chain inet ringfence after_dnat\ndelete chain inet ringfence after_dnat\nadd chain inet ringfence after_dnat { comment \"mine\"; type filter hook prerouting priority filter - 10; policy accept; }\nadd rule inet ringfence after_dnat " + afterDNAT},
 		{"all chains are gone", "flush table inet ringfence\n" + deleteChains},
 
 		{"a set's size", "flush table inet ringfence\ndelete set inet ringfence banned4\nadd set inet ringfence banned4 { type ipv4_addr; size 100; flags dynamic,timeout; }"},
@@ -312,6 +312,10 @@ func TestCatchAllShows(t *testing.T) {
 
 const deleteChains = "delete chain inet ringfence prerouting\ndelete chain inet ringfence after_dnat\n" +
 	"delete chain inet ringfence fence\ndelete chain inet ringfence sip\ndelete chain inet ringfence pass"
+
+// afterDNAT is the rule of the chain after_dnat. In a chain that is added with its rules
+// nft 1.1 does not find the set.
+const afterDNAT = "ct status dnat ct direction original meta l4proto . th dport @ports jump fence"
 
 // vandal is another program that changes the fence of a host.
 type vandal struct {

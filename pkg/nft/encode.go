@@ -231,21 +231,6 @@ func loadMark(mask, set uint32) []expr.Any {
 	}
 }
 
-func encodeOtherPort(s ruleset.OtherPort) []expr.Any {
-	mask, value := s.Words()
-	different := compare(binary.BigEndian.AppendUint32(nil, value))
-	different.Op = expr.CmpOpNeq
-	return []expr.Any{
-		// [ payload load 4b @ transport header + 0 => reg 1 ] [ bitwise reg 1 = ( reg 1 & … ) ^ 0 ] [ cmp neq reg 1 … ]
-		&expr.Payload{DestRegister: fenceRegister, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 4},
-		&expr.Bitwise{
-			SourceRegister: fenceRegister, DestRegister: fenceRegister, Len: 4,
-			Mask: binary.BigEndian.AppendUint32(nil, mask), Xor: make([]byte, 4),
-		},
-		different,
-	}
-}
-
 func encodeMark(s ruleset.Mark) []expr.Any {
 	cmp := compare(binary.NativeEndian.AppendUint32(nil, s.Bits.Of(s.Class)))
 	if s.Not {

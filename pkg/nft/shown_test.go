@@ -37,9 +37,9 @@ func TestForeignRulesAreShownAsNft(t *testing.T) {
 	t.Parallel()
 	h := labtest.Host(t, "pbx")
 	script := "table inet ringfence {\n counter hits { }\n set some { type ipv4_addr; flags interval; }\n set seen { type ipv4_addr; flags dynamic,timeout; size 9; }\n" +
-		" map verdicts { type ipv4_addr : verdict; }\n chain other { }\n chain rules {\n" + strings.Join(othersRules, "\n") + "\n }\n}\n"
+		" map verdicts { type ipv4_addr : verdict; }\n chain other { }\n chain mixed {\n" + strings.Join(othersRules, "\n") + "\n }\n}\n"
 	labtest.RunInput(t, h, script, "nft", "-f", "-")
-	_, listing, _ := strings.Cut(labtest.Run(t, h, "nft", "-n", "list", "chain", "inet", "ringfence", "rules"), "chain rules {\n")
+	_, listing, _ := strings.Cut(labtest.Run(t, h, "nft", "-n", "list", "chain", "inet", "ringfence", "mixed"), "chain mixed {\n")
 	counted := regexp.MustCompile(`counter packets \d+ bytes \d+`)
 	var listed []string
 	for line := range strings.Lines(listing) {
@@ -52,7 +52,7 @@ func TestForeignRulesAreShownAsNft(t *testing.T) {
 		state, err = new(nft.Kernel).Observe(t.Context())
 		return err
 	})
-	got := state.Chains["rules"].Rules
+	got := state.Chains["mixed"].Rules
 	if len(got) != len(listed) || len(got) != len(othersRules) {
 		t.Fatalf("%d rules were added, nft lists %d, and %d were observed", len(othersRules), len(listed), len(got))
 	}
