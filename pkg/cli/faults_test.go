@@ -166,10 +166,10 @@ func TestWithoutNFTables(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Host(t, "pbx"), staticPolicy)
 	for _, command := range []string{"apply", "diff", "status", "down"} {
-		cmd := s.command(t, command)
-		cmd.Env = labtest.Program(t, "ringfence without nf_tables").Env
-		reportsClearly(t, s.start(t, cmd), 1, []string{"this kernel has no nftables", "hint: load the module (modprobe nf_tables)"})
+		s.role = "ringfence without nf_tables"
+		reportsClearly(t, s.run(t, command), 1, []string{"this kernel has no nftables", "hint: load the module (modprobe nf_tables)"})
 	}
+	s.role = ""
 	s.must(t, 0, "check")
 }
 

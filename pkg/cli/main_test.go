@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -40,7 +41,7 @@ func told() int {
 
 // mustBeTold has a site's service see only what is reported to it.
 func (s *site) mustBeTold() {
-	s.told = true
+	s.role = "ringfence that is told"
 	s.environment = append(s.environment, "RINGFENCE_TEST_PROGRAM=ringfence that is told")
 }
 
@@ -71,10 +72,10 @@ var update = flag.Bool("update", false, "rewrite the expected outputs of scripts
 type site struct {
 	host   *lab.Namespace
 	folder string
-	// program is the file that is run; "" is a built ringfence, and the test binary in its
-	// role with the race detector, or if told.
+	// program is the file that is run; "" is a built ringfence, or with a role, or with the
+	// race detector, the test binary.
 	program string
-	told    bool
+	role    string
 	// shared is another site whose state this one works on; nil has its own.
 	shared *site
 	// environment is added to that of the tests.
@@ -135,9 +136,9 @@ func (s *site) write(t *testing.T, policy string) {
 func (s *site) command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	args = append([]string{"--policy", s.policyFile(), "--state-dir", s.state(), "--run-dir", s.runFolder()}, args...)
-	cmd := labtest.Program(t, "ringfence", args...)
+	cmd := labtest.Program(t, cmp.Or(s.role, "ringfence"), args...)
 	program := s.program
-	if program == "" && !s.told && !racing {
+	if program == "" && s.role == "" && !racing {
 		program = built(t) // it starts in half the time
 	}
 	if program != "" {
