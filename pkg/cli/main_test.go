@@ -49,7 +49,7 @@ func (s *site) mustBeTold() {
 type scripted struct{ m *testing.M }
 
 func (s scripted) Run() int {
-	testscript.Main(tidy{s.m}, map[string]func(){"ringfence": func() { os.Exit(ringfence()) }})
+	testscript.Main(tidy(s), map[string]func(){"ringfence": func() { os.Exit(ringfence()) }})
 	return 0
 }
 
