@@ -294,6 +294,7 @@ func onTerminal(t *testing.T, s *site, args ...string) (*exec.Cmd, *os.File) {
 	labtest.Must(t, err)
 	defer slave.Close()
 	cmd := s.command(t, args...)
+	cmd.Env = append(cmd.Env, "TERM=xterm")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	labtest.Must(t, s.host.Start(cmd))

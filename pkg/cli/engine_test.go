@@ -103,7 +103,7 @@ func testScannersAreBanned(t *testing.T) {
 		scan(t, scanner, "svmap -p 5060 "+pbx4),
 		scan(t, six, "svmap -p 5060 -6 "+pbx6),
 		scan(t, cracker, "svcrack -p 5060 -u 100 -r 1-20 "+pbx4),
-		scan(t, tool, "sipsak -s sip:100@"+pbx4+":5060"),
+		scan(t, tool, "sipsak -H "+tool4+" -s sip:100@"+pbx4+":5060"),
 	}
 	until(t, "all scanners are banned, and a tool arrives", func() bool { return e.From(tool4) > 0 && len(s.banned(t)) >= 3 })
 	for _, stop := range stops {

@@ -89,7 +89,7 @@ func TestInit(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h := test.host(t)
 			resolvable(t, h)
-			sipp := exec.CommandContext(t.Context(), "sipp", "-sn", "uas", "-p", "5070", "-nostdin")
+			sipp := exec.CommandContext(t.Context(), "sipp", "-sn", "uas", "-i", "0.0.0.0", "-p", "5070", "-nostdin")
 			sipp.Dir = t.TempDir()
 			labtest.Must(t, h.Start(sipp))
 			defer func() {

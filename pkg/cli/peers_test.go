@@ -27,15 +27,15 @@ dns:
 var scans = []struct {
 	name    string
 	v6      bool
-	command string // HOST and PORT are the victim's, MY6 the scanner's own address
+	command string // HOST and PORT are the victim's, MY4 and MY6 the scanner's own addresses
 }{
 	{"svmap", false, "svmap -p PORT HOST"},
 	{"svmap with INVITE", false, "svmap -p PORT -m INVITE HOST"},
 	{"svmap, IPv6", true, "svmap -p PORT -6 HOST"},
 	{"svwar", false, "svwar -p PORT -m INVITE -e 100-105 HOST"},
 	{"svcrack", false, "svcrack -p PORT -u 100 -r 1-20 HOST"},
-	{"sipsak", false, "sipsak -s sip:100@HOST:PORT"},
-	{"sipsak by TCP", false, "sipsak -E tcp -s sip:100@HOST:PORT"},
+	{"sipsak", false, "sipsak -H MY4 -s sip:100@HOST:PORT"},
+	{"sipsak by TCP", false, "sipsak -H MY4 -E tcp -s sip:100@HOST:PORT"},
 	{"nmap", false, "nmap -n -Pn -sU -p PORT --script sip-methods HOST"},
 	{"nmap by TCP", false, "nmap -n -Pn -sT -p PORT --script sip-methods HOST"},
 	{"nmap, IPv6", true, "nmap -6 -n -Pn -sU -p PORT --script sip-methods HOST"},
@@ -80,7 +80,7 @@ func (s *scanners) scan(t *testing.T, e *lab.Listener, enough func(i int) bool) 
 		if scan.v6 {
 			victim, port = s.victim6, s.port6
 		}
-		args := strings.Fields(strings.NewReplacer("HOST", victim, "PORT", port, "MY6", s.v6[i]).Replace(scan.command))
+		args := strings.Fields(strings.NewReplacer("HOST", victim, "PORT", port, "MY4", s.v4[i], "MY6", s.v6[i]).Replace(scan.command))
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		cmd.Dir = t.TempDir()
 		cmd.WaitDelay = time.Second

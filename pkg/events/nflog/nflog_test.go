@@ -110,7 +110,7 @@ func TestRealScanners(t *testing.T) {
 		{"svmap -p 5060 " + pbx4, events.Drop{Method: "OPTIONS", UserAgent: "friendly-scanner", Called: "100", Signature: "sipvicious-callee"}},
 		{"svmap -p 5060 -m INVITE -6 " + pbx6, events.Drop{Method: "INVITE", UserAgent: "friendly-scanner", Called: "100", Signature: "sipvicious-callee"}},
 		{"svcrack -p 5060 -u 200 -r 1-20 " + pbx4, events.Drop{Method: "REGISTER", UserAgent: "friendly-scanner", Called: "200", Signature: "svcrack-tag"}},
-		{"sipsak -s sip:900@" + pbx4 + ":5060", events.Drop{Method: "OPTIONS", UserAgent: "sipsak 0.9.8.1", Called: "900", Signature: "sipsak-address"}},
+		{"sipsak -H " + outside4 + " -s sip:900@" + pbx4 + ":5060", events.Drop{Method: "OPTIONS", UserAgent: "sipsak 0.9.8.1", Called: "900", Signature: "sipsak-address"}},
 		{"sipp -sn uac -m 1 -nostdin -s 00442071234567 -i " + outside4 + " " + pbx4 + ":5060", events.Drop{Method: "INVITE", Called: "00442071234567", Signature: "sipp-address"}},
 		{"sipp -sn uac -m 1 -nostdin -t t1 -i " + outside6 + " [" + pbx6 + "]:5060", events.Drop{Protocol: "tcp"}}, // the beginning of a connection
 	} {
