@@ -127,8 +127,7 @@ func (f *committer) prepareUnconfirmed(
 		ID: rand.Text(), Generation: number, Before: numberOf(newest),
 		User: f.User, Made: f.Now(), Window: resolve.Span(window),
 	}
-	down, err := f.down()
-	if down != nil {
+	if u.Down, err = f.down(); u.Down != nil {
 		u.Before = 0
 	}
 	return u, err

@@ -259,6 +259,44 @@ func TestUndoWithoutTheGenerationBefore(t *testing.T) {
 	})
 }
 
+// TestUndoneToDown: what was taken down on purpose is down again, and stays it.
+func TestUndoneToDown(t *testing.T) {
+	for _, change := range []string{"apply", "rollback"} {
+		t.Run(change, func(t *testing.T) {
+			folder := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				kernel, c := &plantest.Kernel{}, &clock{start: time.Now(), boot: "first"}
+				world := testWorld(kernel)
+				world.Now = c.now
+				newFence := func() *fence.Fence {
+					return fence.New(fence.Config{
+						StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: slog.New(slog.DiscardHandler),
+						Notice: func(notice.Notice) {},
+					}, world)
+				}
+				apply(t, newFence(), firstPolicy, fence.ApplyOptions{})
+				apply(t, newFence(), secondPolicy, fence.ApplyOptions{})
+				_, err := newFence().Down(t.Context(), false)
+				labtest.Must(t, err)
+				if change == "apply" {
+					apply(t, newFence(), firstPolicy, fence.ApplyOptions{Confirm: time.Minute})
+				} else {
+					_, err = newFence().Rollback(t.Context(), 1, nil, time.Minute)
+					labtest.Must(t, err)
+				}
+				time.Sleep(time.Minute)
+				for range 2 {
+					refreshed, err := newFence().Refresh(t.Context(), fence.RefreshOptions{})
+					labtest.Must(t, err)
+					if state, err := kernel.Observe(t.Context()); err != nil || state.Exists || !strings.Contains(refreshed.Idle, "taken down by somebody") {
+						t.Errorf("there is a table: %t (%v), and refresh says %q", state.Exists, err, refreshed.Idle)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestDamagedMark: a change that waits for a confirmation is not confirmed by damage to the
 // file that says so, but undone, also if the run that made it was killed, and after a reboot.
 // If nothing waits, damage undoes nothing.

@@ -137,6 +137,9 @@ func (f recovery) restore(ctx context.Context, u *journal.Unconfirmed) (back str
 	default:
 		back = "there is no fence, as before"
 	}
+	if down == nil {
+		down = u.Down // else the next refresh would put the fence up
+	}
 	if err := f.clear(ctx); err != nil || down == nil {
 		return back, err
 	}

@@ -15,7 +15,9 @@ type Unconfirmed struct {
 	// Generation is the number of the generation, which it may not have got yet.
 	Generation int `json:"generation"`
 	// Before is the generation to go back to. It is 0 if nothing was in force.
-	Before int            `json:"before"`
+	Before int `json:"before"`
+	// Down says that the fence was taken down on purpose before. It is down again then.
+	Down   *Down          `json:"down,omitempty"`
 	User   string         `json:"user"`
 	Made   resolve.Moment `json:"made"`
 	Window resolve.Span   `json:"window"`

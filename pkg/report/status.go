@@ -94,7 +94,7 @@ func Line(s *fence.Status) string {
 		wrong = append(wrong, "nothing is fenced: there is no generation yet")
 	case s.Down != nil:
 		wrong = append(wrong, "nothing is fenced: it was taken down "+notice.Ago(*s.Down))
-	case !s.Fenced && s.Table:
+	case !s.Fenced && s.Table && s.Generation != 0:
 		wrong = append(wrong, "nothing is fenced: none of the policy's interfaces is there")
 	}
 	if len(wrong) > 0 {
