@@ -176,6 +176,13 @@ func TestGuardsOfASite(t *testing.T) {
 	if got := refused(site.Allowances{}.As(s)); got != "" {
 		t.Errorf("what is so already is refused: %s", got)
 	}
+	monitored := *s.Policy
+	monitored.Monitor = true
+	before := *s
+	before.Policy = &monitored
+	if got := refused(site.Allowances{}.As(&before)); !strings.Contains(got, "no address is known for provider acme, beta") {
+		t.Errorf("after monitor mode, which dropped nobody's calls: %q", got)
+	}
 	s.Contacts.Flows = []ruleset.Flow{{From: netip.MustParseAddr("198.51.100.9"), Protocol: ruleset.UDP, Port: 5060}}
 	empty := site.Allowances{Empty: []string{"acme", "beta"}}
 	if got := refused(empty); !strings.Contains(got, "guard cut-live") || !strings.Contains(got, "198.51.100.9 (UDP 5060)") {

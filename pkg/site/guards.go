@@ -31,7 +31,8 @@ func (a Allowances) As(before *Site) Allowances {
 	origins := before.Origins()
 	a.Empty = slices.Clone(a.Empty)
 	for _, provider := range origins.Providers {
-		if origins.Addresses(provider) == 0 {
+		// Nothing was dropped in monitor mode, so nobody has accepted it there.
+		if origins.Addresses(provider) == 0 && !before.Policy.Monitor {
 			a.Empty = append(a.Empty, provider)
 		}
 	}
