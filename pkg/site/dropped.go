@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringfence/ringfence/pkg/compile"
 	"github.com/ringfence/ringfence/pkg/ruleset"
 )
 
@@ -80,7 +81,7 @@ func (s *Site) WhyDropped(in Judged, d Stranger) (reason, text string) {
 	if reason == "" {
 		reason = likelyReason(s, in, d, allowed != "")
 	}
-	text = because(in, reason, d)
+	text = because(s, in, reason, d)
 	if allowed != "" && reason != ReasonSpoofed {
 		text += "; it is allowed now: " + allowed
 	}
@@ -130,7 +131,7 @@ func likelyReason(s *Site, in Judged, d Stranger, allowed bool) string {
 }
 
 // because is the sentence for a reason.
-func because(in Judged, reason string, d Stranger) string {
+func because(s *Site, in Judged, reason string, d Stranger) string {
 	switch reason {
 	case ReasonUnknown:
 		return unknownText(in, d)
@@ -141,6 +142,9 @@ func because(in Judged, reason string, d Stranger) string {
 	case ReasonBanned:
 		if d.BannedBy != "" {
 			return "banned " + d.BannedBy
+		}
+		if compile.BansGuessers(s.Policy) {
+			return "banned: it sent what a scanner sends, or failed to log in too often"
 		}
 		return "banned: it sent what a scanner sends"
 	case ReasonSignature:

@@ -41,7 +41,9 @@ bans: {addresses: [198.51.100.7]}
 		{"", site.Stranger{Address: addr("192.168.1.1")}, "spoofed", "forged: a packet with this address came in where no answer to it leaves"},
 		{"", site.Stranger{Address: addr("198.51.100.7")}, "blocked", "banned permanently by the policy: bans.addresses"},
 		{"", site.Stranger{Address: addr("198.51.100.1"), Banned: true}, "unknown", "unknown: never allowed"}, // nothing but the default drops it
-		{"unknown: {action: accept}", site.Stranger{Address: addr("198.51.100.1"), Banned: true}, "banned", "banned: it sent what a scanner sends"},
+		{"unknown: {action: accept}", site.Stranger{Address: addr("198.51.100.1"), Banned: true}, "banned", "banned: it sent what a scanner sends, or failed to log in too often"},
+		{"unknown: {action: register}", site.Stranger{Address: addr("198.51.100.1"), Banned: true}, "banned", "banned: it sent what a scanner sends, or failed to log in too often"},
+		{"unknown: {action: accept}\nguessing: {failures: 0}", site.Stranger{Address: addr("198.51.100.1"), Banned: true}, "banned", "banned: it sent what a scanner sends"},
 		{"unknown: {action: accept}", site.Stranger{Address: addr("198.51.100.1"), Banned: true, BannedBy: "by admin"}, "banned", "banned by admin"},
 		{"unknown: {action: accept}", site.Stranger{Address: addr("198.51.100.1")}, "signature", "it sent what a scanner sends"},
 		{"unknown: {action: accept}", site.Stranger{Address: addr("fd00::1")}, "spoofed", "forged: a packet with this address came in where no answer to it leaves"},
