@@ -116,7 +116,12 @@ func silencedText(r fence.Replayed) string {
 	if r.Monitor {
 		would = "would be silenced in mode enforce"
 	}
-	return strings.Join(parts, ", and ") + ", " + would
+	if len(p.Servers) > 0 { // the comma ends what they look like
+		would = ", " + would
+	} else {
+		would = " " + would
+	}
+	return strings.Join(parts, ", and ") + would
 }
 
 // linesOf are what to add to a policy.
