@@ -146,7 +146,8 @@ func (j Journal) Newest() (*Entry, error) {
 }
 
 // NewestReadable reads the newest generation that can be read. It also returns the
-// errors of those that it skipped.
+// errors of those that it skipped. One of a newer version is not skipped: nothing is wrong
+// with it, and an older policy is not what is asked for.
 func (j Journal) NewestReadable() (*Entry, []error, error) {
 	numbers, err := j.Numbers()
 	if err != nil {
@@ -157,6 +158,9 @@ func (j Journal) NewestReadable() (*Entry, []error, error) {
 		entry, err := j.Entry(n)
 		if err == nil {
 			return entry, passed, nil
+		}
+		if _, newer := errors.AsType[*Newer](err); newer {
+			return nil, passed, err
 		}
 		passed = append(passed, err)
 	}

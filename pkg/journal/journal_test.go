@@ -200,6 +200,12 @@ func TestNewerFiles(t *testing.T) {
 	if _, err := j.IsDown(); !errors.As(err, &newer) {
 		t.Errorf("a sealed file of a newer version is %v", err)
 	}
+	commit(t, j, "one")
+	commit(t, j, "two")
+	must(t, os.WriteFile(filepath.Join(j.Folder, "journal", "00000002.json"), []byte(`{"format": 1, "sha256": "?", "content": 7}`), 0o640))
+	if older, _, err := j.NewestReadable(); !errors.As(err, &newer) {
+		t.Errorf("in place of a generation of a newer version there is %+v (%v)", older, err)
+	}
 }
 
 func TestAddresses(t *testing.T) {
