@@ -341,8 +341,13 @@ func TestBanOfARegistrar(t *testing.T) {
 		t.Errorf("apply says %q", o.stderr)
 	}
 	for line := range strings.Lines(p.must(t, 0, "bans").stdout) {
-		if strings.Contains(line, "203.0.113.5") != strings.Contains(line, "what the policy allows gets in all the same") {
+		if strings.Contains(line, "203.0.113.5") != strings.Contains(line, "; allowed all the same, by acme") {
 			t.Errorf("bans says %q", line)
 		}
+	}
+	p.write(t, policy+"bans: {addresses: [203.0.113.4/30]}\n")
+	p.must(t, 0, "apply")
+	if bans := p.must(t, 0, "bans").stdout; !strings.Contains(bans, "; a part of it is allowed all the same, by acme\n") {
+		t.Errorf("bans says %q", bans)
 	}
 }

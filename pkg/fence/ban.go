@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/ringfence/ringfence/pkg/backend"
@@ -149,22 +152,27 @@ func refusesBan(f *Fence, have *ruleset.State, addr netip.Addr) error {
 
 // originOf says why an address is in a set, "" if that is not known.
 func originOf(f *session, set string, addr netip.Addr) string {
+	return originsNow(f).Why(set, whole(addr))
+}
+
+// originsNow are the origins of what is in force, none if that is not known.
+func originsNow(f *session) ruleset.Origins {
 	newest, err := f.newest()
 	if newest == nil || err != nil {
-		return ""
+		return ruleset.Origins{}
 	}
 	memory, err := f.recall(false, newest)
 	if err != nil {
-		return ""
+		return ruleset.Origins{}
 	}
 	s, err := f.siteOf(newest, memory)
 	if err != nil {
-		return ""
+		return ruleset.Origins{}
 	}
 	s.Host = f.lastHost(newest)
 	s.Remember(memory, f.Now())
 	_, origins := s.Compile()
-	return origins.Why(set, whole(addr))
+	return origins
 }
 
 func whole(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
@@ -189,6 +197,30 @@ func allowsPart(have *ruleset.State, p netip.Prefix) bool {
 	return false
 }
 
+// allowedBy says who is let in although a prefix is banned, "" for nobody: what is allowed
+// is asked first. origins is called if anybody is.
+func allowedBy(have *ruleset.State, p netip.Prefix, origins func() ruleset.Origins) string {
+	if !allowsPart(have, p) {
+		return ""
+	}
+	var owners []string
+	for _, set := range []string{"providers", "trusted"} {
+		for _, o := range origins().Of(set+familyOf(p.Addr()), p) {
+			if !slices.Contains(owners, o.Owner) {
+				owners = append(owners, o.Owner)
+			}
+		}
+	}
+	if len(owners) == 0 {
+		owners = []string{"what another program has put there"}
+	}
+	part := ""
+	if !p.IsSingleIP() {
+		part = "a part of it is "
+	}
+	return "; " + part + "allowed all the same, by " + strings.Join(owners, ", ")
+}
+
 // Bans lists the addresses that are banned for a time, and those that the policy bans
 // permanently.
 func (f View) Bans(ctx context.Context) ([]Banned, error) {
@@ -206,6 +238,7 @@ func (f View) Bans(ctx context.Context) ([]Banned, error) {
 		return nil, err
 	}
 	var list []Banned
+	origins := sync.OnceValue(func() ruleset.Origins { return originsNow(&f.session) })
 	onlyWatched, guessing := monitors(&f.session), bansGuessers(&f.session)
 	for _, b := range banned {
 		entry := Banned{whole(b.Address), b.Left, b.Comment}
@@ -215,12 +248,7 @@ func (f View) Bans(ctx context.Context) ([]Banned, error) {
 				entry.Why += ", or failed to log in too often"
 			}
 		}
-		for _, set := range []string{"providers", "trusted"} {
-			if have.Sets[set+familyOf(b.Address)].Contains(b.Address) {
-				entry.Why += "; no effect, because the policy allows it now"
-				break
-			}
-		}
+		entry.Why += allowedBy(have, whole(b.Address), origins)
 		if have.Sets["protected"+familyOf(b.Address)].Contains(b.Address) {
 			entry.Why += "; no effect while this host needs it (its own, a gateway, a name server)"
 		}
@@ -235,10 +263,7 @@ func (f View) Bans(ctx context.Context) ([]Banned, error) {
 	for _, set := range []string{"blocked4", "blocked6"} {
 		for _, e := range have.Sets[set].Elements {
 			for _, p := range e.Prefixes() {
-				why := "the policy: bans.addresses"
-				if allowsPart(have, p) {
-					why += "; of these, what the policy allows gets in all the same"
-				}
+				why := "the policy: bans.addresses" + allowedBy(have, p, origins)
 				if onlyWatched {
 					why += "; " + passes
 				}

@@ -101,7 +101,7 @@ func TestBannedForGood(t *testing.T) {
 	}
 	for address, want := range map[string]string{
 		"198.51.100.0/24": "the policy: bans.addresses",
-		"203.0.113.5":     "by somebody; no effect, because the policy allows it now",
+		"203.0.113.5":     "by somebody; allowed all the same, by acme",
 		"192.0.2.7":       "by somebody; no effect while it is allowed by hand",
 		"192.0.2.8":       "it sent what a scanner sends",
 	} {
