@@ -73,13 +73,23 @@ func allowedText(a site.Answer, now time.Time) string {
 		text += "it answers what this host or its network has opened (unknown.allow_replies)"
 	case "registered":
 		text += "the SIP server has accepted its registration" + phoneText(a.Phone, now)
+	case site.ReasonForeign:
+		text += foreignText(a)
 	default:
 		text += "nobody lists it, and unknown.action lets everybody in"
 	}
 	if l := a.Lately; l != nil {
 		text += fmt.Sprintf("; before that it was not%s: %s", in(l.Reason), packetsText(l, now))
 	}
+	if a.Reason == site.ReasonForeign {
+		text += ": " + adviceText(a)
+	}
 	return text
+}
+
+// foreignText says that no rule of the fence has decided.
+func foreignText(a site.Answer) string {
+	return fmt.Sprintf("another program's rule in chain %s decides (%s)", a.Rule.Chain, a.Rule.Text)
 }
 
 func portsText(ports []uint16) string {
@@ -168,8 +178,12 @@ func droppedText(a site.Answer, now time.Time) string {
 	if a.WouldDrop {
 		text = "allowed in monitor mode, and would be dropped: "
 	}
-	text += a.Reason
 	address := a.Address.String()
+	if a.Reason == site.ReasonForeign {
+		text += foreignText(a)
+	} else {
+		text += a.Reason
+	}
 	switch a.Reason {
 	case "spoofed":
 		text += fmt.Sprintf(", it looks forged: answers to %s leave by %s, and this came in by %s",
@@ -245,6 +259,8 @@ func adviceText(a site.Answer) string {
 		return "to let it in, remove that line and apply"
 	case "banned":
 		return "ringfence unban " + address + " ends that"
+	case site.ReasonForeign:
+		return "ringfence diff shows it, and ringfence refresh removes it"
 	case "signature", "user_agent", "method", "rate":
 		return ""
 	}

@@ -61,3 +61,37 @@ func TestWhyDropped(t *testing.T) {
 		}
 	}
 }
+
+// TestWhyForeign: what another program's rule in the table decides is not said to be the
+// policy's choice.
+func TestWhyForeign(t *testing.T) {
+	p, err := policy.Parse("policy.yaml", strings.NewReader("version: 1\nproviders: [{name: acme, addresses: [203.0.113.1]}]\n"), policy.Available{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site.Site{Policy: p}
+	for _, test := range []struct {
+		kind    ruleset.VerdictKind
+		address string
+		verdict string
+	}{
+		{ruleset.Drop, "203.0.113.1", "dropped"},
+		{ruleset.Accept, "192.0.2.7", "allowed"},
+	} {
+		source := netip.MustParsePrefix(test.address + "/32")
+		foreign := ruleset.NewRule(ruleset.Source{In: []netip.Prefix{source}}, ruleset.Verdict{Kind: test.kind})
+		table, _ := compile.State(p, nil, ruleset.Host{})
+		chain := table.Chains["sip"]
+		chain.Rules = append([]ruleset.Rule{foreign}, chain.Rules...)
+		table.Chains["sip"] = chain
+		a, err := s.Why(site.Live{Table: table}, site.Question{Address: source.Addr(), Interface: "eth0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := report.WhyOf(a, time.Now())
+		want := test.verdict + ": another program's rule in chain sip decides (" + foreign.String() + "): ringfence diff shows it, and ringfence refresh removes it"
+		if w.Text != want || w.Reason != "foreign" || w.By != "another program" || w.Verdict != test.verdict {
+			t.Errorf("%+v, want %s", w, want)
+		}
+	}
+}

@@ -19,6 +19,7 @@ const (
 	ReasonSignature = "signature"
 	ReasonUserAgent = "user_agent"
 	ReasonMethod    = "method"
+	ReasonForeign   = "foreign" // no counter: a rule that another program has put into the table
 	ReasonRate      = "rate"
 )
 

@@ -90,7 +90,8 @@ type Answer struct {
 	Question
 	judge.Verdict
 	// Reason is that of the verdict: the counter without allowed_ or dropped_; or
-	// "no_fence", "port" or "interface" if no rule judges the packet.
+	// "no_fence", "port" or "interface" if no rule judges the packet; "foreign" if that of
+	// another program does.
 	Reason string
 	// WouldDrop says that it only passes because of monitor mode.
 	WouldDrop bool
@@ -148,6 +149,8 @@ func (s *Site) Why(live Live, q Question) (Answer, error) {
 		a.Reason = "port"
 	case !a.Judged:
 		a.Reason = "interface"
+	case a.Counter == "":
+		a.Reason = ReasonForeign // every rule of the fence that decides counts
 	}
 	explainAnswer(s, &a, live)
 	return a, nil
@@ -233,10 +236,14 @@ func explainAnswer(s *Site, a *Answer, live Live) {
 		a.By = []string{"reverse path"}
 	case "dropped_signature":
 		a.By = []string{a.Signature}
+	case "":
+		if a.Reason == ReasonForeign {
+			a.By = []string{"another program"}
+		}
 	default:
 		a.By = []string{policyKeys[a.Counter]}
 	}
-	if a.Packet == nil && (!a.Allowed || a.WouldDrop) {
+	if a.Packet == nil && a.Reason != ReasonForeign && (!a.Allowed || a.WouldDrop) {
 		guessSource(s, a, live)
 	}
 }
