@@ -81,7 +81,11 @@ func (j *Judge) Judge(p Packet) Verdict {
 		}
 	}
 	if j.Registers {
-		result.Mark = signature.OfRegister(p.Payload, p.Partly, result.Mark)
+		of := signature.OfRegister
+		if p.Protocol == "tcp" {
+			of = signature.OfRegisterByTCP
+		}
+		result.Mark = of(p.Payload, p.Partly, result.Mark)
 	}
 	switch {
 	case result.Mark == signature.Scanner:

@@ -41,6 +41,25 @@ func OfRegister(payload []byte, partly bool, m Mark) Mark {
 	return m
 }
 
+// OfRegisterByTCP says the same of a segment of TCP. Servers repeat parts of a REGISTER when they
+// refuse it, and whoever reads the refusal in parts can have one begin with any of them:
+// so no header may hold what an acceptance begins with, a version of SIP. In Via another slash
+// follows it.
+func OfRegisterByTCP(payload []byte, partly bool, m Mark) Mark {
+	of := OfRegister(payload, partly, m)
+	if of != Unregister && (of != m || m != Allowed && m != None) || !strings.HasPrefix(string(payload), registerMethod) {
+		return of
+	}
+	const version = "sip/2.0"
+	_, rest, _ := strings.Cut(lower(string(payload)), "\n")
+	for found := true; found; {
+		if _, rest, found = strings.Cut(rest, version); found && !strings.HasPrefix(rest, "/") {
+			return Followed
+		}
+	}
+	return of
+}
+
 // cutLine cuts a text behind its first line, which is returned without its end.
 func cutLine(text string) (line, rest string) {
 	line, rest, found := strings.Cut(text, "\n")

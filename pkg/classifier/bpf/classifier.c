@@ -117,6 +117,9 @@ static __always_inline enum class of_register(struct message *m, const struct pa
 	end = end_of_headers(again(m->headers), length);
 	if (!(end & FOUND) || (end & (FOUND - 1)) + 1 != length)
 		return FOLLOWED;
+	/* What the server repeats of it in a refusal must not look like its acceptance. */
+	if (p->protocol == IPPROTO_TCP && holds_version(again(m->headers), length))
+		return FOLLOWED;
 	close_contact(m);
 	return m->every || (m->ends && !m->stays) ? UNREGISTER : class;
 }

@@ -143,6 +143,44 @@ __noinline __u32 end_of_headers(__u32 at, __u32 length)
 	return at;
 }
 
+/*
+ * Whether a version of SIP stands alone from a byte on, as in a status line: not as in Via,
+ * where a slash follows. Looks as far as SOME bytes.
+ */
+__noinline int some_version(__u32 at, __u32 length)
+{
+	struct message *m = message();
+
+	if (!m)
+		return 1;
+	for (int i = 0; i < SOME; i++) {
+		__u64 text;
+
+		if (at >= length)
+			break;
+		if (byte_at(m, at) == '/') {
+			text = eight_at(m, at - 3);
+			if ((text | 0x00202020) << 8 == 0x302e322f70697300 && text >> 56 != '/')
+				return 1;
+		}
+		at++;
+	}
+	return 0;
+}
+
+/* The same from a byte on to the end of the message. */
+__noinline int holds_version(__u32 at, __u32 length)
+{
+	for (int i = 0; i < MAX_LENGTH / SOME + 1; i++) {
+		if (at >= length)
+			break;
+		if (some_version(at, length))
+			return 1;
+		at += SOME;
+	}
+	return 0;
+}
+
 /* Whether a message begins with "REGISTER " to the letter. */
 static __always_inline int is_register(struct message *m)
 {
