@@ -335,7 +335,7 @@ func testNoFalseFriend(t *testing.T) {
 			s := newSite(t, w.pbx, cloudPolicy+"unknown: {action: register, rate: 1000000/s}\nguessing: {failures: 0}\nsignatures: {engine: "+engine+"}\n")
 			s.must(t, 0, "apply")
 			tried := 0
-			for i, f := range append(falseFriends(), oddWays()...) {
+			for i, f := range slices.Concat(falseFriends(), oddWays(), oddSegments()) {
 				if f.classifier && engine == "off" || !isTried(t, i, engine) {
 					continue
 				}

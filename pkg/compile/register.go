@@ -261,6 +261,9 @@ func (f login) strangers() {
 	}
 	tcp.count("dropped_method") // nobody knows what such a segment holds
 	empty := f.on("strangers_empty")
+	if f.classifies() {
+		empty.count("dropped_method", f.mark(ruleset.Followed)) // what follows may be read otherwise than it is written
+	}
 	empty.count("dropped_rate", ruleset.Opening{}, f.tooOften())
 	empty.count("allowed_unknown")
 
