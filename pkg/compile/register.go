@@ -339,6 +339,7 @@ func (f login) heard() {
 	}
 
 	register := f.on("heard_register")
+	register.slowly()
 	register.ask()
 	other := f.on("heard_other")
 	other.rule(f.learn(f.peer(false), "other", askingFor))
