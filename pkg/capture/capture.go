@@ -27,7 +27,9 @@ type Packet struct {
 	// Fragment says that this is not the first fragment of a packet, and Partly that it
 	// is the first one of several.
 	Fragment, Partly bool
-	Payload          []byte
+	// Urgent says that TCP has a byte that is read apart from the others.
+	Urgent  bool
+	Payload []byte
 	// Missing is how many bytes of the packet the capture lacks.
 	Missing int
 }

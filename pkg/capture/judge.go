@@ -81,7 +81,14 @@ func (j *Judge) Judge(p Packet) Verdict {
 		}
 	}
 	if j.Registers {
-		result.Mark = signature.OfRegister(p.Payload, p.Partly, result.Mark)
+		of := signature.OfRegister
+		if p.Protocol == "tcp" {
+			of = signature.OfRegisterByTCP
+		}
+		result.Mark = of(p.Payload, p.Partly, result.Mark)
+		if p.Urgent && slices.Contains([]signature.Mark{signature.None, signature.Allowed, signature.Unregister}, result.Mark) {
+			result.Mark = signature.Followed // what is read is another text
+		}
 	}
 	switch {
 	case result.Mark == signature.Scanner:

@@ -197,7 +197,7 @@ func (p *Packet) transport(kind byte, data []byte) {
 		if header < 20 || header > len(data) {
 			return
 		}
-		p.Protocol, p.Payload = "tcp", data[header:]
+		p.Protocol, p.Payload, p.Urgent = "tcp", data[header:], data[13]&0x20 > 0
 	case sctp:
 		p.Protocol = "sctp"
 	case dccp:

@@ -248,39 +248,6 @@ func testOfficeRegisters(t *testing.T) {
 	}
 }
 
-// TestStalePassword: a phone whose password is wrong since yesterday is slowed down and
-// not banned; when it is corrected it is as it was.
-func TestStalePassword(t *testing.T) {
-	t.Parallel()
-	eachBackend(t, testStalePassword)
-}
-
-func testStalePassword(t *testing.T) {
-	t.Helper()
-	t.Parallel()
-	w := newCloud(t)
-	s := newSite(t, w.pbx, registerPolicy)
-	s.must(t, 0, "apply")
-	p := w.caller(t, "udp", cloudPhone, 0)
-	if !w.registers(t, p) {
-		t.Fatal("the PBX has not accepted a phone")
-	}
-	n := w.guesses(t, 40, func() caller { return p })
-	if n < 10 || n > 14 {
-		t.Errorf("of 40 REGISTERs with a stale password %d have reached the PBX, want about 12", n)
-	}
-	if banned := s.banned(t); len(banned) > 0 {
-		t.Errorf("banned are %q", banned)
-	}
-	other := w.caller(t, "udp", cloudPhone, 0)
-	if !w.registers(t, other) || !w.arrives(t, other, "INVITE") {
-		t.Error("another phone behind the same address is not in")
-	}
-	if s.counter(t, "dropped_rate") == 0 {
-		t.Error("dropped_rate has counted nothing")
-	}
-}
-
 // TestRate: a stranger may send so many REGISTERs, and open so many connections.
 func TestRate(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -25,6 +26,8 @@ type registrar struct {
 	// segments, 0 for nowhere.
 	padding string
 	split   int
+	// port is where answers by UDP go to, as Via may say, 0 for where the request came from.
+	port int
 	// took is how long each answer took to be sent, by its Call-ID.
 	took map[string]time.Duration
 }
@@ -47,6 +50,22 @@ func (r *registrar) shape(padding string, split int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.padding, r.split = padding, split
+}
+
+// answersTo has answers by UDP go to a port of who asks from now on.
+func (r *registrar) answersTo(port int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.port = port
+}
+
+// back is where an answer goes.
+func (r *registrar) back(from net.Addr) net.Addr {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	to := *from.(*net.UDPAddr)
+	to.Port = cmp.Or(r.port, to.Port)
+	return &to
 }
 
 // startRegistrar listens on UDP and TCP until the test ends.
@@ -86,7 +105,7 @@ func (r *registrar) datagrams(c net.PacketConn) {
 			message, rest, _ := strings.Cut(text, "\r\n\r\n")
 			if answer := r.answer(message); answer != nil {
 				r.send(answer, func() error {
-					_, err := c.WriteTo(answer, from)
+					_, err := c.WriteTo(answer, r.back(from))
 					return err
 				})
 			}

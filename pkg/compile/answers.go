@@ -29,7 +29,7 @@ func (t table) answers(chains map[string]ruleset.Chain) {
 	both := []login{all, all}
 	both[1].v6 = true
 	asking := func(f login, first ...ruleset.Statement) {
-		f.rule(append(first, f.in(f.peer(true), "asking"), f.to(ruleset.Goto, "answered"))...)
+		f.rule(append(first, f.askers(true), f.to(ruleset.Goto, "answered"))...)
 	}
 	for _, f := range both {
 		asking(f, ruleset.SourcePort{Set: "ports"})
@@ -78,11 +78,18 @@ func (f login) answered() {
 // accepted takes note of a login.
 func (f login) accepted() {
 	peer := f.peer(true)
+	if f.answersElsewhere() {
+		// Who reads answers at other ports than he asks from is no phone there.
+		f.rule(f.outside(peer, "asking"), ruleset.Verdict{Kind: ruleset.Return})
+	}
 	if f.hears() {
 		// The answer may be one to another request.
 		mixed := []ruleset.Statement{f.in(peer, "other"), ruleset.Verdict{Kind: ruleset.Return}}
 		if f.registers() {
 			mixed = append([]ruleset.Statement{f.outside(peer, "phones")}, mixed...)
+		} else {
+			// Who was known before stays it, so that what a busy caller is refused is no guess.
+			f.rule(f.in(peer, "other"), f.in(f.address(true), "known"), f.learn(f.address(true), "known", knownFor))
 		}
 		f.rule(mixed...)
 	}
@@ -113,20 +120,20 @@ func (f login) outside(p ruleset.Peer, kind string) ruleset.Statement {
 const office = 5
 
 // refused bans who fails to log in too often: from one port, or from all ports of an
-// address.
+// address. What is answered to who also sends other requests may be no failure: of him only
+// many are counted, and none where somebody has logged in.
 func (f login) refused() {
 	g := f.policy.Guessing
 	refused := f.on("refused")
-	refused.rule(f.in(f.peer(true), "other"), ruleset.Verdict{Kind: ruleset.Return})
 	refused.rule(f.in(f.address(true), "known"), f.to(ruleset.Goto, "refused_known"))
 	ban := f.learn(f.address(true), "banned", f.policy.Bans.Duration)
 	// The one that is too much is the last of them.
 	tries := f.often(f.place(true), "tries", g.Failures-1, g.Within)
 	failing := f.often(f.address(true), "failing", office*g.Failures-1, office*g.Within)
 	unprotected := f.outside(f.address(true), "protected")
-	refused.rule(unprotected, tries, ban)
+	refused.rule(f.outside(f.peer(true), "other"), unprotected, tries, ban)
 	refused.rule(unprotected, failing, ban)
 
 	known := f.on("refused_known")
-	known.rule(tries, f.learn(f.place(true), "stale", staleFor))
+	known.rule(f.outside(f.peer(true), "other"), tries, f.learn(f.place(true), "stale", staleFor))
 }

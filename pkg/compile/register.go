@@ -179,7 +179,7 @@ func (f login) phones() {
 	tcp.eachTCP(registerText, again)
 	for _, f := range []login{phone, tcp} {
 		if f.mixes() {
-			f.rule(f.in(f.peer(false), "asking"), f.learn(f.peer(false), "other", askingFor))
+			f.rule(f.askers(false), f.learn(f.peer(false), "other", askingFor))
 		}
 		f.count("allowed_registered")
 	}
@@ -207,6 +207,22 @@ func (f login) ask() {
 		f.rule(stays, f.forget(f.peer(false), "leaving"))
 	}
 	f.rule(f.learn(f.peer(false), "asking", askingFor))
+	if f.answersElsewhere() {
+		f.rule(f.learn(f.address(false), "asked", askingFor))
+	}
+}
+
+// answersElsewhere reports whether answers to other ports than the REGISTER came from have to
+// be looked at. A client may name another one (Via without rport, RFC 3581), and a guesser
+// who reads what comes there must be counted all the same.
+func (f login) answersElsewhere() bool { return f.guesses() && f.peer(false).Port }
+
+// askers are those to whom answers are looked at.
+func (f login) askers(answer bool) ruleset.Statement {
+	if f.answersElsewhere() {
+		return f.in(f.address(answer), "asked")
+	}
+	return f.in(f.peer(answer), "asking")
 }
 
 // slowly drops what a known peer sends too often whose logins fail.
@@ -245,6 +261,9 @@ func (f login) strangers() {
 	}
 	tcp.count("dropped_method") // nobody knows what such a segment holds
 	empty := f.on("strangers_empty")
+	if f.classifies() {
+		empty.count("dropped_method", f.mark(ruleset.Followed)) // what follows may be read otherwise than it is written
+	}
 	empty.count("dropped_rate", ruleset.Opening{}, f.tooOften())
 	empty.count("allowed_unknown")
 
@@ -320,6 +339,7 @@ func (f login) heard() {
 	}
 
 	register := f.on("heard_register")
+	register.slowly()
 	register.ask()
 	other := f.on("heard_other")
 	other.rule(f.learn(f.peer(false), "other", askingFor))

@@ -41,6 +41,52 @@ func OfRegister(payload []byte, partly bool, m Mark) Mark {
 	return m
 }
 
+// OfRegisterByTCP says the same of a segment of TCP. Servers repeat parts of a REGISTER when they
+// refuse it, and whoever reads the refusal in parts can have one begin with any of them; and
+// of segments that overlap they read the end of the second alone. So no header may hold what an
+// acceptance begins with, a version of SIP, which in Via another slash follows, or be what
+// servers take for a request line, and the request line may be no two.
+func OfRegisterByTCP(payload []byte, partly bool, m Mark) Mark {
+	of := OfRegister(payload, partly, m)
+	if of != Unregister && (of != m || m != Allowed && m != None) || !strings.HasPrefix(string(payload), registerMethod) {
+		return of
+	}
+	end := strings.IndexAny(string(payload), "\r\n")
+	line, rest := string(payload[:end]), string(payload[end+1:])
+	if behind := strings.IndexAny(line[len(registerMethod):], " \t"); behind < 0 || behind >= mostURI || len(line) != len(registerMethod)+behind+len(" SIP/2.0") {
+		return Followed
+	}
+	if holdsVersion(rest) {
+		return Followed
+	}
+	return of
+}
+
+// mostURI is how long the URI of a REGISTER may be.
+const mostURI = 255
+
+// holdsVersion reports whether headers hold a version of SIP that ends a line or that no slash
+// follows.
+func holdsVersion(headers string) bool {
+	state := uint8(0)
+	for i := range len(headers) {
+		class := Versions.Classes[headers[i]]
+		if state = Versions.Next[state][class]; state == VersionMissing {
+			state = Versions.Next[0][class] // another line begins
+		}
+		if state == VersionFound {
+			return true
+		}
+	}
+	const version = "sip/2.0"
+	for found, rest := true, lower(headers); found; {
+		if _, rest, found = strings.Cut(rest, version); found && !strings.HasPrefix(rest, "/") {
+			return true
+		}
+	}
+	return false
+}
+
 // cutLine cuts a text behind its first line, which is returned without its end.
 func cutLine(text string) (line, rest string) {
 	line, rest, found := strings.Cut(text, "\n")

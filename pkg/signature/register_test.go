@@ -67,6 +67,33 @@ func TestOfRegister(t *testing.T) {
 			t.Errorf("%q is %v, want %v", text, got, want)
 		}
 	}
+	for text, want := range map[string]signature.Mark{
+		line + via + end: signature.None,
+		line + via + "Call-ID: 1 SIP/2.0 200 OK\r\n" + end:                      signature.Followed,
+		line + "i: sip/2.0\r\n 200 OK\r\n" + via + end:                          signature.Followed,
+		line + "X: INVITE sip:a SIP/2.0\r\n" + via + end:                        signature.Followed,
+		line + via + "Expires: 0\r\nX: SIP/2.0\n" + end:                         signature.Followed,
+		line + via + "Expires: 0\r\n" + end:                                     signature.Unregister,
+		line + "v: SIP/2.0/TCP a, SIP/2.0/UDP b\r\n" + end:                      signature.None,
+		line + via + "INVITE sip:a SIP / 2.00\r\n" + end:                        signature.Followed,
+		line + "X: INVITE sip:a SIP\r\n /\r\n 2.0/1\r\n" + via + end:            signature.Followed,
+		"REGISTER sip:aINVITE sip:b SIP/2.0\r\n" + via + end:                    signature.Followed,
+		"REGISTER sip:a\tINVITE SIP/2.0\r\n" + via + end:                        signature.Followed,
+		"REGISTER sip:a  SIP/2.0\r\n" + via + end:                               signature.Followed,
+		"REGISTER sip:" + strings.Repeat("a", 250) + " SIP/2.0\r\n" + via + end: signature.None,
+		"REGISTER sip:" + strings.Repeat("a", 251) + " SIP/2.0\r\n" + via + end: signature.Followed,
+		line + via: signature.Followed,
+		invite:     signature.None,
+	} {
+		if got := signature.OfRegisterByTCP([]byte(text), false, signature.None); got != want {
+			t.Errorf("by TCP, %q is %v, want %v", text, got, want)
+		}
+		for _, m := range []signature.Mark{signature.Scanner, signature.NotAllowed} {
+			if got := signature.OfRegisterByTCP([]byte(text), false, m); got != m {
+				t.Errorf("by TCP, %q of a %v is %v", text, m, got)
+			}
+		}
+	}
 	for _, m := range []signature.Mark{signature.Scanner, signature.NotAllowed} {
 		if got := signature.OfRegister([]byte(line+via), false, m); got != m {
 			t.Errorf("a REGISTER of a %v is %v", m, got)

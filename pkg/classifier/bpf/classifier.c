@@ -117,6 +117,8 @@ static __always_inline enum class of_register(struct message *m, const struct pa
 	end = end_of_headers(again(m->headers), length);
 	if (!(end & FOUND) || (end & (FOUND - 1)) + 1 != length)
 		return FOLLOWED;
+	if (p->protocol == IPPROTO_TCP && !is_plain(m, length))
+		return FOLLOWED;
 	close_contact(m);
 	return m->every || (m->ends && !m->stays) ? UNREGISTER : class;
 }
@@ -180,7 +182,7 @@ static __always_inline enum class classify(struct __sk_buff *skb, struct part *p
 	if (!headers) {
 		class = other(skb, p, text);
 		/* Servers may find a request behind what is none. */
-		return configuration.registers && class == NONE && is_register(m) ? FOLLOWED : class;
+		return configuration.registers && class == NONE && text > METHOD && is_register(m) ? FOLLOWED : class;
 	}
 	class = judge(m, text, headers);
 	if (configuration.require_user_agent && p->protocol == IPPROTO_TCP)
@@ -195,11 +197,16 @@ int ringfence(struct __sk_buff *skb)
 {
 	struct part part;
 	__u32 shift = configuration.mark_shift & 31;
+	enum class class;
 
 	if (!find_transport(skb, &part) || !is_fenced(part.protocol, part.transport.destination))
 		return TC_ACT_UNSPEC;
+	class = classify(skb, &part);
+	/* Servers do not read an urgent byte with the others, so that what they read is another text. */
+	if (configuration.registers && part.urgent && (class == NONE || class == ALLOWED || class == UNREGISTER))
+		class = FOLLOWED;
 	/* Whatever stood in these bits before is not ours. */
-	skb->mark = (skb->mark & ~(0xf << shift)) | classify(skb, &part) << shift;
+	skb->mark = (skb->mark & ~(0xf << shift)) | class << shift;
 	return TC_ACT_UNSPEC;
 }
 

@@ -73,6 +73,7 @@ struct part {
 	__u32 length;
 	__u8 protocol;
 	__u8 partly; /* more of it comes in another packet */
+	__u8 urgent; /* of TCP: an urgent byte is in it, or comes */
 	struct transport transport;
 };
 
@@ -270,13 +271,15 @@ static __always_inline int find_transport(struct __sk_buff *skb, struct part *p)
 static __always_inline int find_payload(struct __sk_buff *skb, struct part *p)
 {
 	p->length = 0;
+	p->urgent = 0;
 	if (p->protocol == IPPROTO_TCP) {
-		__u8 data_offset;
+		__u8 header[2];
 
-		/* RFC 9293 section 3.1: words, in the upper nibble of byte 12. */
-		if (!load(skb, p->offset + 12, &data_offset, sizeof(data_offset)))
+		/* RFC 9293 section 3.1: words, in the upper nibble of byte 12, and the flag URG. */
+		if (!load(skb, p->offset + 12, header, sizeof(header)))
 			return 0;
-		p->offset += data_offset / 16 * 4;
+		p->offset += header[0] / 16 * 4;
+		p->urgent = !!(header[1] & 0x20);
 	} else if (p->protocol == IPPROTO_UDP) {
 		p->offset += sizeof(struct transport);
 	} else {

@@ -143,6 +143,96 @@ __noinline __u32 end_of_headers(__u32 at, __u32 length)
 	return at;
 }
 
+/*
+ * Looks for a version of SIP, as far as SOME bytes: one that ends a line, so that this could
+ * be a request line, or one with no slash behind it, as in a status line. In Via there is
+ * one. Takes and returns the state of the line, as version_from does, VERSION_FOUND if there is one.
+ */
+__noinline __u32 some_version(__u32 at, __u32 length, __u32 state)
+{
+	struct message *m = message();
+
+	if (!m)
+		return VERSION_FOUND;
+	for (int i = 0; i < SOME; i++) {
+		__u32 class, index;
+		__u64 text;
+
+		if (at >= length)
+			break;
+		class = version_classes[byte_at(m, at)];
+		index = state * VERSION_CLASSES + class;
+		in_register(index);
+		state = version_next[index & (VERSION_STATES * VERSION_CLASSES - 1)];
+		if (state == VERSION_FOUND)
+			break;
+		if (state > VERSION_FOUND) {
+			/* Another line begins with this byte. */
+			in_register(class);
+			state = version_next[class & (VERSION_CLASSES - 1)];
+		}
+		if (byte_at(m, at) == '/') {
+			text = eight_at(m, at - 3);
+			if ((text | 0x00202020) << 8 == 0x302e322f70697300 && text >> 56 != '/') {
+				state = VERSION_FOUND;
+				break;
+			}
+		}
+		at++;
+	}
+	return anything(m, state);
+}
+
+/* Whether there is such a version from a byte on. */
+__noinline int holds_version(__u32 at, __u32 length)
+{
+	__u32 state = 0;
+
+	for (int i = 0; i < MAX_LENGTH / SOME + 1; i++) {
+		if (at >= length)
+			break;
+		state = some_version(at, length, state);
+		if (state == VERSION_FOUND)
+			return 1;
+		at += SOME;
+	}
+	return 0;
+}
+
+/* How far a URI of REGISTER goes. */
+#define METHOD 9
+#define URIS (STEP * WORD + WORD)
+
+/* Where the first blank behind the method is, 0 if it is too far away. */
+__noinline __u32 end_of_uri(void)
+{
+	struct message *m = message();
+	__u64 keep = ~0ULL << (METHOD % WORD * 8);
+
+	if (!m)
+		return 0;
+	for (__u32 at = METHOD & ~(WORD - 1); at < URIS; at += WORD) {
+		__u64 word = word_at(m, at), found = (bytes_equal(word, ' ') | bytes_equal(word, '\t')) & keep;
+
+		if (found)
+			return at + below_lowest(found);
+		keep = ~0ULL;
+	}
+	return 0;
+}
+
+/*
+ * Whether a REGISTER by TCP is one however it is read. Servers repeat parts of it when they
+ * refuse it, and whoever makes segments that overlap has them read the end of it alone.
+ */
+static __always_inline int is_plain(struct message *m, __u32 length)
+{
+	__u32 headers = again(m->headers);
+
+	/* A blank, "SIP/2.0" and the line's end. */
+	return end_of_uri() + 9 == headers && !holds_version(headers, length);
+}
+
 /* Whether a message begins with "REGISTER " to the letter. */
 static __always_inline int is_register(struct message *m)
 {
