@@ -119,9 +119,13 @@ func (f login) outside(p ruleset.Peer, kind string) ruleset.Statement {
 // comes back all those of an office do.
 const office = 5
 
+// mixed is how many times as often as that those at an address may be refused who also send
+// other requests, because these may be what is refused: busy callers, and phones that ask for
+// a sign of life. One phone that does neither, and logs in, makes the address known.
+const mixed = 10
+
 // refused bans who fails to log in too often: from one port, or from all ports of an
-// address. What is answered to who also sends other requests may be no failure: of him only
-// many are counted, and none where somebody has logged in.
+// address.
 func (f login) refused() {
 	g := f.policy.Guessing
 	refused := f.on("refused")
@@ -130,9 +134,12 @@ func (f login) refused() {
 	// The one that is too much is the last of them.
 	tries := f.often(f.place(true), "tries", g.Failures-1, g.Within)
 	failing := f.often(f.address(true), "failing", office*g.Failures-1, office*g.Within)
+	mixing := f.often(f.address(true), "mixing", mixed*office*g.Failures-1, office*g.Within)
 	unprotected := f.outside(f.address(true), "protected")
-	refused.rule(f.outside(f.peer(true), "other"), unprotected, tries, ban)
+	refused.rule(f.in(f.peer(true), "other"), f.to(ruleset.Goto, "refused_other"))
+	refused.rule(unprotected, tries, ban)
 	refused.rule(unprotected, failing, ban)
+	f.on("refused_other").rule(unprotected, mixing, ban)
 
 	known := f.on("refused_known")
 	known.rule(f.outside(f.peer(true), "other"), tries, f.learn(f.place(true), "stale", staleFor))
