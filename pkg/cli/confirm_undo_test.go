@@ -190,8 +190,10 @@ func TestConfirmByAccident(t *testing.T) {
 func TestUndoneBackend(t *testing.T) {
 	t.Parallel()
 	for _, backends := range [][2]string{
-		{"nftables", "iptables-legacy"}, {"iptables-legacy", "nftables"},
-		{"iptables-nft", "iptables-legacy"}, {"iptables-legacy", "iptables-nft"}, // these use the same sets
+		{"nftables", "iptables-legacy"},
+		{"iptables-legacy", "nftables"},
+		{"iptables-nft", "iptables-legacy"},
+		{"iptables-legacy", "iptables-nft"}, // these use the same sets
 	} {
 		t.Run(backends[0]+" to "+backends[1], func(t *testing.T) {
 			t.Parallel()
