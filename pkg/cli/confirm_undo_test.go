@@ -189,8 +189,13 @@ func TestConfirmByAccident(t *testing.T) {
 // the other one.
 func TestUndoneBackend(t *testing.T) {
 	t.Parallel()
-	for _, backends := range [][2]string{{"nftables", "iptables-legacy"}, {"iptables-legacy", "nftables"}} {
-		t.Run(backends[0], func(t *testing.T) {
+	for _, backends := range [][2]string{
+		{"nftables", "iptables-legacy"},
+		{"iptables-legacy", "nftables"},
+		{"iptables-nft", "iptables-legacy"},
+		{"iptables-legacy", "iptables-nft"}, // these use the same sets
+	} {
+		t.Run(backends[0]+" to "+backends[1], func(t *testing.T) {
 			t.Parallel()
 			h := labtest.Host(t, "pbx")
 			s := newSite(t, h, "")
@@ -199,7 +204,7 @@ func TestUndoneBackend(t *testing.T) {
 				return labtest.Run(t, h, "nft", "-s", "list", "ruleset") + labtest.Run(t, h, "iptables-legacy-save", "-t", "filter") +
 					labtest.Run(t, h, "ipset", "list", "-n")
 			}
-			labtest.Must(t, os.WriteFile(s.policyFile(), []byte(staticPolicy+"backend: "+backends[0]+"\n"), 0o644))
+			labtest.Must(t, os.WriteFile(s.policyFile(), []byte(staticPolicy+"unknown: {action: register}\nbackend: "+backends[0]+"\n"), 0o644))
 			s.must(t, 0, "apply")
 			before := fences(everything())
 			if len(before) == 0 {

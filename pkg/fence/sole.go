@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/ringfence/ringfence/pkg/backend"
 	"github.com/ringfence/ringfence/pkg/plan"
@@ -63,6 +64,7 @@ func (s sole) Commit(ctx context.Context, p *plan.Plan) error {
 		}
 		// What is left of the lifetime of ports may be less than it was at first.
 		runsOut := func(e ruleset.Element) bool { return e.Timeout > 0 }
+		now = withoutSurplus(now, p.Want)
 		if !plan.Diff(withLifetime(now, 1, runsOut), withLifetime(p.Want, 1, runsOut)).KeepsRules() {
 			return plan.ErrStale
 		}
@@ -73,7 +75,34 @@ func (s sole) Commit(ctx context.Context, p *plan.Plan) error {
 			errs = append(errs, fmt.Errorf("take down %s: %w", other.Describe().Place, err))
 		}
 	}
+	if len(errs) == 0 {
+		errs = append(errs, dropSurplus(ctx, s.Kernel, p.Want))
+	}
 	return errors.Join(errs...)
+}
+
+// withoutSurplus is a state without the sets that are not wanted. Both flavours of iptables
+// use the same sets: those that only the other fence needs stay as long as it does.
+func withoutSurplus(have, want *ruleset.State) *ruleset.State {
+	less := *have
+	less.Sets = maps.Clone(have.Sets)
+	maps.DeleteFunc(less.Sets, func(name string, _ ruleset.Set) bool {
+		_, wanted := want.Sets[name]
+		return !wanted
+	})
+	return &less
+}
+
+// dropSurplus deletes the sets that only the fences of others have needed.
+func dropSurplus(ctx context.Context, k backend.Kernel, want *ruleset.State) error {
+	now, err := k.Observe(ctx)
+	if err != nil {
+		return fmt.Errorf("look for sets of the other fence: %w", err)
+	}
+	if less := withoutSurplus(now, want); len(less.Sets) < len(now.Sets) {
+		return k.Commit(ctx, plan.Diff(now, less))
+	}
+	return nil
 }
 
 // Tidy removes what any back end has left that judges no packet.

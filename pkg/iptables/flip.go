@@ -195,16 +195,7 @@ func (c *change) clean(ctx context.Context) error {
 		}
 		errs = append(errs, c.step("unbuild", func() error { return c.deleteChains(ctx, w, letter) }))
 	}
-	if !c.want.Exists && otherFlavour(ctx, c.kernel) {
-		return errors.Join(errs...) // the sets are that one's too
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.have.headers)) {
-		if set, ok := c.want.Sets[strings.TrimPrefix(name, setPrefix)]; ok && set.Key != ruleset.Service {
-			continue
-		}
-		if isArmedSet(name) && lifetimeOf(c.want) > 0 {
-			continue
-		}
+	for _, name := range unneeded(ctx, c) {
 		errs = append(errs, c.destroySet(ctx, name))
 	}
 	for _, name := range c.made {
@@ -213,6 +204,23 @@ func (c *change) clean(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// unneeded are the sets that are not wanted. While the other flavour has a fence too, they
+// are that one's.
+func unneeded(ctx context.Context, c *change) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(c.have.headers)) {
+		set, ok := c.want.Sets[strings.TrimPrefix(name, setPrefix)]
+		if ok && set.Key != ruleset.Service || isArmedSet(name) && lifetimeOf(c.want) > 0 {
+			continue
+		}
+		names = append(names, name)
+	}
+	if len(names) > 0 && otherFlavour(ctx, c.kernel) {
+		return nil
+	}
+	return names
 }
 
 func (c *change) destroySet(ctx context.Context, name string) error {
