@@ -42,6 +42,10 @@ func TestRegister(t *testing.T) {
 				judge(t, l, ethernet(ipv4Type, ipv4(tcp, nil, segment(5060, nil, []byte(message)))), signature.OfRegisterByTCP([]byte(message), false, m), message)
 			}
 		}
+		// What a shorter message ends before stands behind it still.
+		for _, message := range []string{"REGISTER sip:x", "REGISTER", "REGIS", "REGISTER ", "REGISTER x", "REGISTER "} {
+			compare(message)
+		}
 		r := rand.New(rand.NewPCG(19, uint64(len(required))))
 		for range labtest.Count(20_000, 1_000_000) {
 			var m strings.Builder
