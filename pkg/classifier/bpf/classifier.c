@@ -182,7 +182,7 @@ static __always_inline enum class classify(struct __sk_buff *skb, struct part *p
 	if (!headers) {
 		class = other(skb, p, text);
 		/* Servers may find a request behind what is none. */
-		return configuration.registers && class == NONE && text > METHOD && is_register(m) ? FOLLOWED : class;
+		return configuration.registers && class == NONE && text >= METHOD && is_register(m) ? FOLLOWED : class;
 	}
 	class = judge(m, text, headers);
 	if (configuration.require_user_agent && p->protocol == IPPROTO_TCP)
