@@ -219,6 +219,16 @@ func TestUndoneBackend(t *testing.T) {
 			if now := fences(everything()); !slices.Equal(now, before) {
 				t.Errorf("there is\n%s\nand was\n%s", strings.Join(now, "\n"), strings.Join(before, "\n"))
 			}
+			// And for good, there and back.
+			s.must(t, 0, "apply")
+			s.must(t, 0, "diff", "--full")
+			if left := labtest.Run(t, h, "ipset", "list", "-n"); strings.Contains(left, "phones") {
+				t.Errorf("without phones these sets are left: %s", left)
+			}
+			s.must(t, 0, "rollback")
+			if now := fences(everything()); !slices.Equal(now, before) {
+				t.Errorf("after the rollback there is\n%s\nand was\n%s", strings.Join(now, "\n"), strings.Join(before, "\n"))
+			}
 		})
 	}
 }
