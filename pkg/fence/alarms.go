@@ -146,7 +146,7 @@ func reason(err error) error {
 func (f records) notices() notice.Record {
 	var record notice.Record
 	if err := journal.Read(f.Journal, journal.NoticesFile, &record); err != nil {
-		f.Log.Info("read earlier notices", "error", err)
+		f.Log.Warn("read earlier notices; all count as new", "error", err)
 		return nil
 	}
 	return record

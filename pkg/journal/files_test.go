@@ -118,6 +118,28 @@ func TestReadOrAside(t *testing.T) {
 	must(t, journal.ReadOrAside(j, journal.AllowedFile, &list))
 }
 
+// TestDamagedIsNotReplaced: a damaged file is renamed before another one takes its place.
+func TestDamagedIsNotReplaced(t *testing.T) {
+	j := journal.Journal{Folder: t.TempDir()}
+	for _, f := range []journal.File{journal.KernelFile, journal.HostFile, journal.NoticesFile, journal.CountsFile} {
+		path := filepath.Join(j.Folder, "journal", string(f))
+		must(t, journal.Write(j, f, "first"))
+		must(t, os.WriteFile(path, []byte("no JSON"), 0o640))
+		must(t, journal.Write(j, f, "second"))
+		must(t, journal.Write(j, f, "third"))
+		aside, err := filepath.Glob(path + ".damaged-*")
+		must(t, err)
+		var got string
+		must(t, journal.Read(j, f, &got))
+		if len(aside) != 1 || got != "third" {
+			t.Fatalf("%s is %q, and set aside are %q", f, got, aside)
+		}
+		if content, _ := os.ReadFile(aside[0]); string(content) != "no JSON" {
+			t.Errorf("set aside is %q", content)
+		}
+	}
+}
+
 // TestFolders: a folder in which everybody may replace files is refused, with the command
 // that mends it; one like /tmp, where each has their own files, is not.
 func TestFolders(t *testing.T) {

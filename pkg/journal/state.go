@@ -103,8 +103,12 @@ func (j Journal) Kept(f File) bool {
 	return err == nil && len(found) > 0
 }
 
-// Write writes a file, completely or not at all.
+// Write writes a file, completely or not at all. A damaged one that it replaces is renamed.
 func Write[T any](j Journal, f File, value T) error {
+	var before json.RawMessage
+	if damaged, ok := errors.AsType[*Damaged](Read(j, f, &before)); ok {
+		_ = SetAside(damaged) // or it is replaced
+	}
 	if f == KernelFile { // which is of no use when the power was lost
 		_, err := sealSum(j.path(string(f)), value)
 		return err
