@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -185,11 +187,22 @@ func RunInput(t testing.TB, n *lab.Namespace, input, name string, args ...string
 	return out
 }
 
+// iptables finds calls of iptables in scripts. All network namespaces have the same lock of
+// iptables-legacy, for which it waits only with -w.
+var iptables = regexp.MustCompile(`\b(ip6?tables(?:-legacy|-nft)?) -([^w]|$)`)
+
 // TryInput runs a program in the host and returns everything it wrote. The error is
 // that of its exit status.
 func TryInput(t testing.TB, n *lab.Namespace, input, name string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), name, args...)
+	command := append([]string{name}, args...)
+	if iptables.MatchString(name + " -") {
+		command = slices.Insert(command, 1, "-w")
+	}
+	for i, script := range command {
+		command[i] = iptables.ReplaceAllString(script, "$1 -w -$2")
+	}
+	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
 	var out bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &out
 	if err := n.Start(cmd); err != nil {
