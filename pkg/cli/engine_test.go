@@ -396,8 +396,3 @@ func testBansCannotBeTurnedAgainstYou(t *testing.T) {
 }
 
 var textsKnown = regexp.MustCompile(`^[1-9]\d of [1-9]\d signatures, looked for anywhere in a packet; not header-exact$`)
-
-func (s *site) counter(t *testing.T, name string) uint64 {
-	t.Helper()
-	return s.recognised(t).Counters[name]
-}

@@ -129,3 +129,8 @@ func testStalePassword(t *testing.T) {
 		})
 	}
 }
+
+func (s *site) counter(t *testing.T, name string) uint64 {
+	t.Helper()
+	return s.recognised(t).Counters[name]
+}

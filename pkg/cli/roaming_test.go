@@ -192,10 +192,17 @@ const unheard = 300 * time.Millisecond
 // isAccepted registers a phone, which the PBX has to accept.
 func isAccepted(t *testing.T, p *labtest.Phone) {
 	t.Helper()
-	if status, err := p.Register(300, time.Minute); err != nil || status != 200 {
-		t.Fatalf("phone %s registers: %d, %v", p.User, status, err)
-	}
+	until(t, "phone "+p.User+" is accepted", func() bool {
+		status, err := p.Register(300, time.Minute)
+		if err != nil || status != 200 && status != busy {
+			t.Fatalf("phone %s registers: %d, %v", p.User, status, err)
+		}
+		return status == 200
+	})
 }
+
+// busy is what a PBX answers that has just been started: try again (RFC 3261 section 21.5.4).
+const busy = 503
 
 // getsThrough checks whether a phone's call gets through.
 func getsThrough(t *testing.T, p *labtest.Phone, want bool) {
