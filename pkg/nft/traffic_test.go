@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -44,8 +45,10 @@ func TestNoPacketSlipsThroughAnUpdate(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			changes := labtest.Count(100, 33_400)
-			var hosts [4]*flooded
+			changes, hosts := labtest.Count(100, 33_400), make([]*flooded, 4)
+			if os.Getenv("RINGFENCE_MACHINE") != "" {
+				changes, hosts = 20, hosts[:1] // floods leave an emulated processor little time for changes
+			}
 			for i := range hosts {
 				hosts[i] = newFlooded(t)
 			}
