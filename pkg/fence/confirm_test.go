@@ -55,14 +55,7 @@ func TestConfirmInTime(t *testing.T) {
 			folder := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				kernel, c := &plantest.Kernel{}, &clock{start: time.Now(), boot: "first"}
-				world := testWorld(kernel)
-				world.Now = c.now
-				newFence := func() *fence.Fence {
-					return fence.New(fence.Config{
-						StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: slog.New(slog.DiscardHandler),
-						Notice: func(notice.Notice) {},
-					}, world)
-				}
+				newFence := func() *fence.Fence { return clocked(folder, kernel, c) }
 				apply(t, newFence(), firstPolicy, fence.ApplyOptions{})
 				applied := apply(t, newFence(), secondPolicy, fence.ApplyOptions{Confirm: time.Minute})
 				if applied.Pending == nil || applied.Generation != 2 || applied.Pending.Left != time.Minute {
@@ -259,6 +252,16 @@ func TestUndoWithoutTheGenerationBefore(t *testing.T) {
 	})
 }
 
+// clocked is a run of the program, with the folders of a test, by a clock of its own.
+func clocked(folder string, kernel *plantest.Kernel, c *clock) *fence.Fence {
+	world := testWorld(kernel)
+	world.Now = c.now
+	return fence.New(fence.Config{
+		StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: slog.New(slog.DiscardHandler),
+		Notice: func(notice.Notice) {},
+	}, world)
+}
+
 // TestUndoneToDown: what was taken down on purpose is down again, and stays it.
 func TestUndoneToDown(t *testing.T) {
 	for _, change := range []string{"apply", "rollback"} {
@@ -266,14 +269,7 @@ func TestUndoneToDown(t *testing.T) {
 			folder := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				kernel, c := &plantest.Kernel{}, &clock{start: time.Now(), boot: "first"}
-				world := testWorld(kernel)
-				world.Now = c.now
-				newFence := func() *fence.Fence {
-					return fence.New(fence.Config{
-						StateDir: folder + "/state", RunDir: folder + "/run", User: "somebody", Log: slog.New(slog.DiscardHandler),
-						Notice: func(notice.Notice) {},
-					}, world)
-				}
+				newFence := func() *fence.Fence { return clocked(folder, kernel, c) }
 				apply(t, newFence(), firstPolicy, fence.ApplyOptions{})
 				apply(t, newFence(), secondPolicy, fence.ApplyOptions{})
 				_, err := newFence().Down(t.Context(), false)

@@ -42,7 +42,7 @@ func OfRegister(payload []byte, partly bool, m Mark) Mark {
 }
 
 // OfRegisterByTCP says the same of a segment of TCP. Servers repeat parts of a REGISTER when they
-// refuse it, and whoever reads the refusal in parts can have one begin with any of them; and
+// refuse it. A client that reads the refusal in parts can have one begin with any of them; and
 // of segments that overlap they read the end of the second alone. So no header may hold what an
 // acceptance begins with, a version of SIP, which in Via another slash follows, or be what
 // servers take for a request line, and the request line may be no two.

@@ -223,7 +223,7 @@ __noinline __u32 end_of_uri(void)
 
 /*
  * Whether a REGISTER by TCP is one however it is read. Servers repeat parts of it when they
- * refuse it, and whoever makes segments that overlap has them read the end of it alone.
+ * refuse it, and of segments that overlap they read the end of the second one alone.
  */
 static __always_inline int is_plain(struct message *m, __u32 length)
 {
